@@ -1,0 +1,121 @@
+// One look (neostandard), no promise left alone, and the map of the code: who may import whom, and who may touch what.
+import neostandard, { plugins, resolveIgnoresFromGitignore } from 'neostandard'
+
+// server → app → http → hub → notification; adapters point at the port. Each part of that sentence, as import specifiers.
+// Only relative ones are meant: a package may be called what it likes.
+const the = {
+  tools: { regex: '^\\.\\..*/(test|bench|scripts)/', message: 'What runs in production does not import tests, benchmarks or scripts.' },
+  edge: { regex: '^\\..*/(server|demo)\\.ts$', message: 'server.ts and demo.ts start the process; nobody imports them.' },
+  app: { regex: '^\\..*/app\\.ts$', message: 'app.ts puts the service together; only the edge (server.ts, demo.ts) imports it.' },
+  http: { regex: '^\\..*/http/', message: 'http/ stands above: it calls the hub, the hub never calls it.' },
+  hub: { regex: '^\\..*/hub/', message: 'hub/ stands above: notification.ts and brokers know nothing of connections.' },
+  config: { regex: '^\\..*/config\\.ts$', message: 'Take what you need as an argument; only the edge, app.ts, http/ and hub/ know Config.' },
+  broker: { regex: '^\\..*/broker/', message: 'notification.ts and errors.ts are at the bottom: they import nothing of ours.' },
+  adapters: { regex: '^\\..*/broker/(?!broker\\.ts$)', message: 'Use the port, broker/broker.ts; only server.ts and demo.ts choose an adapter.' },
+  memory: { regex: '^\\./memory', message: 'Adapters share the port, broker.ts, not each other.' },
+  redis: { regex: '^\\./redis', message: 'Adapters share the port, broker.ts, not each other.' }
+}
+const client = { regex: '^ioredis(/|$)', message: 'Redis is behind the port: ioredis is for src/broker/redis*.ts alone.' }
+const processModule = { regex: '^(node:)?process$', message: 'Environment, signals and exit are the edge\'s: server.ts, demo.ts and scripts/.' }
+
+const imports = (...patterns) => ({ 'no-restricted-imports': ['error', { patterns }] })
+
+// no-restricted-imports reads import and export declarations only; these are the ways around it.
+const hiddenImports = {
+  selector: 'ImportExpression, TSImportType',
+  message: 'Import at the top of the file, where the rule of who imports whom is checked.'
+}
+const rawResponse = {
+  selector: 'MemberExpression[property.name="raw"]:not([object.name="String"]), MemberExpression[property.value="raw"], ObjectPattern > Property[key.name="raw"]',
+  message: 'The raw response is for src/hub/stream.ts and src/http/subscribe.ts alone.'
+}
+
+const browserGlobals = neostandard({ env: ['browser'] }).find(({ name }) => name === 'neostandard/globals').languageOptions.globals
+
+export default [
+  ...neostandard({ ts: true, ignores: resolveIgnoresFromGitignore() }),
+  {
+    rules: {
+      'max-lines': ['error', 300],
+      // "void" says that nobody waits for a promise here, on purpose.
+      'no-void': ['error', { allowAsStatement: true }]
+    }
+  },
+  {
+    name: 'tidings/pages',
+    files: ['src/demo/**/*.js'],
+    languageOptions: { globals: browserGlobals }
+  },
+  {
+    name: 'tidings/promises',
+    files: ['**/*.ts'],
+    languageOptions: {
+      parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname }
+    },
+    plugins: { '@typescript-eslint': plugins['typescript-eslint'].plugin },
+    rules: {
+      // tap itself waits for a subtest.
+      '@typescript-eslint/no-floating-promises': ['error', {
+        allowForKnownSafePromises: [{ from: 'package', package: '@tapjs/core', name: 'PromiseWithSubtest' }]
+      }],
+      '@typescript-eslint/no-misused-promises': 'error'
+    }
+  },
+
+  // Who may import whom.
+  {
+    files: ['src/**/*.ts'],
+    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.adapters, client, processModule)
+  },
+  {
+    files: ['src/notification.ts', 'src/errors.ts'],
+    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.broker, client, processModule)
+  },
+  {
+    files: ['src/broker/*.ts'],
+    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.memory, the.redis, client, processModule)
+  },
+  {
+    files: ['src/broker/memory*.ts'],
+    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.redis, client, processModule)
+  },
+  {
+    files: ['src/broker/redis*.ts'],
+    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.memory, processModule)
+  },
+  {
+    files: ['src/hub/*.ts'],
+    rules: imports(the.tools, the.edge, the.app, the.http, the.adapters, client, processModule)
+  },
+  {
+    files: ['src/http/*.ts'],
+    rules: imports(the.tools, the.edge, the.app, the.adapters, client, processModule)
+  },
+  {
+    files: ['src/app.ts'],
+    rules: imports(the.tools, the.edge, the.adapters, client, processModule)
+  },
+  {
+    files: ['src/server.ts', 'src/demo.ts'],
+    rules: imports(the.tools, the.edge, client)
+  },
+
+  // Who may touch what.
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['src/server.ts', 'src/demo.ts'],
+    rules: {
+      'no-restricted-globals': ['error', { name: 'process', message: processModule.message }],
+      'no-restricted-properties': ['error', { object: 'globalThis', property: 'process', message: processModule.message }],
+      'no-restricted-syntax': ['error', hiddenImports, rawResponse]
+    }
+  },
+  {
+    files: ['src/server.ts', 'src/demo.ts'],
+    rules: { 'no-restricted-syntax': ['error', rawResponse] }
+  },
+  {
+    files: ['src/hub/stream.ts', 'src/http/subscribe.ts'],
+    rules: { 'no-restricted-syntax': ['error', hiddenImports] }
+  }
+]

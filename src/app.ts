@@ -1,0 +1,90 @@
+// What the service is made of, on one page: a Fastify app around a hub and a broker.
+import cors from '@fastify/cors'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import type { Broker } from './broker/broker.ts'
+import type { Config } from './config.ts'
+import { handleErrors } from './http/errors.ts'
+import { auth } from './http/auth.ts'
+import { ops } from './http/ops.ts'
+import { publish } from './http/publish.ts'
+import { subscribe } from './http/subscribe.ts'
+import { users } from './http/users.ts'
+import { Hub } from './hub/hub.ts'
+
+export interface AppOptions {
+  readonly config: Config
+  /** Not started yet; the app starts it when it is ready and closes it when it is closed. */
+  readonly broker: Broker
+  /** A pino logger; none logs nothing. */
+  readonly logger?: FastifyBaseLogger
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    hub: Hub
+  }
+}
+
+/** Builds a node; the caller listens. `app.hub.drain(ms)` before `app.close()` ends the streams without a storm. */
+export async function buildApp ({ config, broker, logger }: AppOptions): Promise<FastifyInstance> {
+  const app = Fastify({
+    ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
+    // Its lines carry URLs, and a one-time ticket may stand in one. We log one line a stream, and requests at debug.
+    logController: new LogController({ disableRequestLogging: true }),
+    trustProxy: config.TRUST_PROXY.length > 0 ? config.TRUST_PROXY : false,
+    // A browser that connects while we close must not be answered 503: EventSource would never come back.
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 2048 },
+    // JSON is passed on, never merged into an object of ours.
+    onProtoPoisoning: 'ignore',
+    onConstructorPoisoning: 'ignore',
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true, allowUnionTypes: true } }
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  const hub = new Hub({
+    broker,
+    heartbeatSeconds: config.HEARTBEAT_SECONDS,
+    maxStreamSeconds: config.MAX_STREAM_SECONDS,
+    retryMs: config.RETRY_MS,
+    coalesceMs: config.COALESCE_MS,
+    log: app.log
+  })
+  app.decorate('hub', hub)
+  app.decorateRequest('principal', null)
+  handleErrors(app)
+  app.addHook('onRequest', async (_request, reply) => { reply.header('tidings-node', config.NODE_NAME) })
+  app.addHook('onResponse', async (request, reply) => {
+    request.log.debug({ method: request.method, route: request.routeOptions.url, statusCode: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request')
+  })
+
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Tidings', description: 'Notifications to browsers over Server-Sent Events, from any number of nodes.', version: '0.1.0' },
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } }
+    }
+  })
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
+  if (config.CORS_ORIGINS.length > 0) {
+    await app.register(cors, {
+      origin: config.CORS_ORIGINS,
+      credentials: true,
+      methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
+      exposedHeaders: ['retry-after', 'tidings-node', 'idempotency-replayed'],
+      maxAge: 600
+    })
+  }
+  await app.register(auth, { config })
+  await app.register(subscribe, { config, hub, broker })
+  await app.register(publish, { config, hub, broker })
+  await app.register(users, { broker })
+  await app.register(ops, { hub, broker, nodeName: config.NODE_NAME })
+
+  app.addHook('onReady', async () => { hub.start() })
+  // Streams are requests that never end; close() would wait for them for ever.
+  app.addHook('preClose', async () => { await hub.close() })
+  return app
+}

@@ -1,0 +1,130 @@
+// The port between nodes: what a broker promises. Types only; `memory.ts` and `redis.ts` keep the promises.
+import type { Address, Notification } from '../notification.ts'
+
+/**
+ * Ids are integers in microseconds, one strictly growing order over all addresses. Whatever an id was given to
+ * is published in that order on every channel, so a position (cursor) in that order is a position in everything.
+ */
+export interface Broker {
+  readonly kind: 'memory' | 'redis'
+
+  /** Begins to work and keeps trying. Resolves at once; `state().up` tells when it is there. */
+  start: (listener: BrokerListener) => void
+
+  /**
+   * Gives each address an id, appends to its log and publishes, all or nothing.
+   * The same `idempotencyKey` within 24 h publishes nothing and returns the first answer.
+   * Throws Unavailable (nothing was stored) or Uncertain (no answer; it may have been).
+   */
+  publish: (request: PublishRequest) => Promise<PublishAnswer>
+
+  /** Resolves once the subscription is in force: what is published from then on reaches the listener. */
+  subscribe: (addresses: readonly Address[]) => Promise<void>
+  unsubscribe: (addresses: readonly Address[]) => void
+
+  /**
+   * The groups of a user, each with the id at which it was joined. `claim` is what a token says: its groups are
+   * joined, except those left at or after `issuedAt`.
+   */
+  enter: (userId: string, claim?: GroupClaim) => Promise<Membership>
+  join: (userId: string, group: string) => Promise<void>
+  leave: (userId: string, group: string) => Promise<void>
+  replaceGroups: (userId: string, groups: readonly string[]) => Promise<void>
+
+  /** One page of what stands in the logs after a cursor, and the position at which it was read. Atomic. */
+  history: (query: HistoryQuery) => Promise<HistoryPage>
+
+  /** How many nodes are subscribed to the user's channel. */
+  presence: (userId: string) => Promise<number>
+
+  state: () => BrokerState
+  close: () => Promise<void>
+}
+
+export interface BrokerListener {
+  /** A notification arrived on the channel of an address. Order on all channels together is the order of ids. */
+  notification: (address: Address, notification: Notification) => void
+  /** Something for the streams of a user, in the same order. */
+  control: (userId: string, control: Control) => void
+  /** Messages may be missing from now on; hold the streams. */
+  interrupted: () => void
+  /** All channels are subscribed again; refill the streams from the logs. */
+  restored: () => void
+  /** A channel message was dropped: not JSON, too large, a reserved or malformed event name. */
+  dropped: (address: Address, reason: DropReason) => void
+}
+
+export type DropReason = 'malformed' | 'oversized' | 'reserved'
+
+export type Control =
+  | { readonly control: 'join', readonly group: string, readonly id: number }
+  | { readonly control: 'leave', readonly group: string, readonly id: number }
+
+export interface PublishRequest {
+  readonly to: readonly Address[]
+  readonly event: string
+  /** The data, serialised as one line of JSON. */
+  readonly json: string
+  /** Already bound to the publisher; two publishers never share a key. */
+  readonly idempotencyKey?: string | undefined
+}
+
+export interface PublishAnswer {
+  /** True when an earlier call with the same key had published already. */
+  readonly replayed: boolean
+  readonly notifications: ReadonlyArray<{ readonly to: Address, readonly id: number, readonly receivers: number }>
+}
+
+export interface GroupClaim {
+  readonly groups: readonly string[]
+  /** Seconds since 1970, as in a token's `iat`; 0 when the token does not say. */
+  readonly issuedAtSeconds: number
+}
+
+/** Group name → id at which the user joined. */
+export type Membership = Map<string, number>
+
+export interface HistoryQuery {
+  readonly userId: string
+  /** Read after this position; `undefined` reads no entries, only the clock and the unread count. */
+  readonly cursor: number | undefined
+  readonly membership: Membership
+  /** The page ends before its data exceeds this. At least one entry is returned if there is one. */
+  readonly maxBytes: number
+}
+
+export interface HistoryPage {
+  /** The position of this page: all that is addressed to the user with an id up to here is in the page or before it. */
+  readonly position: number
+  /** Something after the cursor may be missing: trimmed, expired, or lost. */
+  readonly gap: boolean
+  /** The page is full; read on from its last entry. */
+  readonly more: boolean
+  /** Oldest first. */
+  readonly entries: readonly Notification[]
+  /** Notifications that the user has not read, counted up to MAX_UNREAD. */
+  readonly unread: number
+}
+
+export interface BrokerState {
+  /** Both ways work: publishing and hearing. */
+  readonly up: boolean
+  /** For a person: what is wrong and since when. */
+  readonly detail: string
+  readonly channels: number
+}
+
+/** What a broker keeps. */
+export interface HistoryLimits {
+  /** Entries a log keeps, at least. */
+  readonly historyLength: number
+  readonly historySeconds: number
+  readonly maxDataBytes: number
+}
+
+/** Groups that one user may be in. */
+export const MAX_GROUPS = 1000
+
+export class Unavailable extends Error {}
+export class Uncertain extends Error {}
+export class TooManyGroups extends Error {}

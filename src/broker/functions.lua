@@ -1,0 +1,301 @@
+#!lua name=tidings
+-- What happens atomically in Redis (7 or later, or Valkey): ids, logs, publishing, membership, history.
+--
+-- Every function takes one key, KEYS[1] = the prefix, and derives from it:
+--   <prefix>:clock          the last id given out (microseconds)
+--   <prefix>:born           the id at which the history begins
+--   <prefix>:config         hash: history_length, history_seconds, max_data_bytes
+--   <prefix>:log:<address>  stream, entries <id>-0 {e: event, d: data}
+--   <prefix>:groups:<user>  hash, group -> "+<id>" joined or "-<id>" left
+--   <prefix>:read:<user>    the id up to which the user has read
+--   <prefix>:idem:<key>     the answer to an idempotent publish, for 24 hours
+--   <prefix>:<address>      the Pub/Sub channel of an address
+-- Numbers stay below 2^53, so Lua's doubles hold them exactly.
+
+local VERSION = 1
+local MAX_UNREAD = 100
+local MAX_GROUPS = 1000
+local IDEMPOTENT_SECONDS = 86400
+local RESERVED = { sync = 1, ping = 1, replaced = 1, closed = 1, expiring = 1, read = 1, open = 1, error = 1 }
+
+local function int(n) return string.format('%.0f', n) end
+
+local function config(prefix)
+  local c = redis.call('HMGET', prefix .. ':config', 'history_length', 'history_seconds', 'max_data_bytes')
+  return tonumber(c[1] or 1000), tonumber(c[2] or 86400), tonumber(c[3] or 65536)
+end
+
+-- The next id: now, or one more than the last. Where no clock is found the data was lost (or never was), and history begins here.
+local function next_id(prefix)
+  local time = redis.call('TIME')
+  local id = time[1] * 1000000 + time[2]
+  local last = redis.call('GET', prefix .. ':clock')
+  if last then
+    last = tonumber(last)
+    if id <= last then id = last + 1 end
+  else
+    redis.call('SET', prefix .. ':born', int(id))
+  end
+  redis.call('SET', prefix .. ':clock', int(id))
+  return id
+end
+
+-- 1 to 128 code points, no control character (U+0000 to U+001F, U+007F to U+009F).
+local function is_name(name)
+  if #name == 0 or #name > 512 or name:find('[%z\1-\31\127]') or name:find('\194[\128-\159]') then return false end
+  local _, continuation = name:gsub('[\128-\191]', '')
+  return #name - continuation <= 128
+end
+
+local function address_fault(address)
+  if address == 'all' then return nil end
+  local name = address:match('^user:(.*)$') or address:match('^group:(.*)$')
+  if name and is_name(name) then return nil end
+  return 'TIDINGS_BAD_ADDRESS Use user:<userId>, group:<name> or all; ids and names have 1 to 128 characters and no control characters'
+end
+
+local function event_fault(event)
+  if RESERVED[event] then return 'TIDINGS_RESERVED_EVENT The event name "' .. event .. '" is reserved for the stream itself; choose another' end
+  if #event > 64 or not event:find('^[%w._-]+$') then return 'TIDINGS_BAD_EVENT Use 1 to 64 of A-Z a-z 0-9 . _ -' end
+end
+
+local function is_number(token)
+  local rest = token:gsub('^%-', '', 1)
+  if rest:find('^0') then rest = rest:sub(2) else
+    local digits = rest:match('^%d+')
+    if not digits then return false end
+    rest = rest:sub(#digits + 1)
+  end
+  rest = rest:gsub('^%.%d+', '', 1)
+  rest = rest:gsub('^[eE][+-]?%d+', '', 1)
+  return rest == ''
+end
+
+-- Strict JSON (RFC 8259). cjson checks the structure; it is lax about numbers, control characters and words, and refuses lone
+-- surrogates, which JSON allows: those are looked at here. What passes here passes JSON.parse on every node.
+local function json_fault(data, max_bytes)
+  if #data > max_bytes then
+    return 'TIDINGS_DATA_TOO_LARGE data has ' .. #data .. ' bytes, more than MAX_DATA_BYTES (' .. int(max_bytes) .. ')'
+  end
+  local probe = data
+  if probe:find('\\u[dD][89a-fA-F]') then probe = probe:gsub('\\u[dD][89a-fA-F]%x%x', '\\u0041') end
+  local ok, why = pcall(cjson.decode, probe)
+  if ok then
+    local rest = probe:gsub('\\.', ''):gsub('"[^"%z\1-\31]*"', ' ')
+    ok, why = not rest:find('["%z\1-\8\11\12\14-\31]'), 'a control character stands unescaped'
+    if ok then
+      for token in rest:gmatch('[%w.+-]+') do
+        if token ~= 'true' and token ~= 'false' and token ~= 'null' and not is_number(token) then
+          ok, why = false, 'not a JSON value: ' .. token:sub(1, 32)
+          break
+        end
+      end
+    end
+  end
+  if not ok then
+    why = tostring(why)
+    if why:find('too many nested') then return 'TIDINGS_DATA_TOO_DEEP data nests deeper than 1000 levels' end
+    return 'TIDINGS_BAD_JSON data is not valid JSON: ' .. why:gsub('[%c]', '?')
+  end
+end
+
+-- Id, log, channel: one notification to one address. Returns the id and the number of nodes that took it.
+local function deliver(prefix, address, event, data, length, seconds)
+  local id = int(next_id(prefix))
+  local log = prefix .. ':log:' .. address
+  redis.call('XADD', log, 'MAXLEN', '~', length, id .. '-0', 'e', event, 'd', data)
+  redis.call('EXPIRE', log, seconds)
+  return id, redis.call('PUBLISH', prefix .. ':' .. address, '{"tidings":1,"id":' .. id .. ',"event":"' .. event .. '","data":' .. data .. '}')
+end
+
+-- FCALL tidings_publish 1 <prefix> <address> <event> <data, JSON>
+-- Reply: [id, nodes that took it]. Error: "TIDINGS_… what to do"; then nothing was stored.
+local function publish(keys, args)
+  if #keys ~= 1 or #args ~= 3 then
+    return redis.error_reply('TIDINGS_BAD_REQUEST Call it so: FCALL tidings_publish 1 <prefix> <address> <event> <data as JSON>')
+  end
+  local length, seconds, max_bytes = config(keys[1])
+  local fault = address_fault(args[1]) or event_fault(args[2]) or json_fault(args[3], max_bytes)
+  if fault then return redis.error_reply(fault) end
+  local id, receivers = deliver(keys[1], args[1], args[2], args[3], length, seconds)
+  return { id, receivers }
+end
+
+-- For nodes, which have checked everything. ARGV: idempotency key or '', event, data, address…
+-- Reply: [1 if an earlier call with this key has published, else 0, (address, id, nodes)…]
+local function publish_many(keys, args)
+  local prefix, key = keys[1], args[1]
+  local answer_key = prefix .. ':idem:' .. key
+  if key ~= '' then
+    local answer = redis.call('GET', answer_key)
+    if answer then return { 1, unpack(cmsgpack.unpack(answer)) } end
+  end
+  local length, seconds = config(prefix)
+  local answer = {}
+  for i = 4, #args do
+    local id, receivers = deliver(prefix, args[i], args[2], args[3], length, seconds)
+    answer[#answer + 1] = args[i]
+    answer[#answer + 1] = id
+    answer[#answer + 1] = receivers
+  end
+  if key ~= '' then redis.call('SET', answer_key, cmsgpack.pack(answer), 'EX', IDEMPOTENT_SECONDS) end
+  return { 0, unpack(answer) }
+end
+
+local function tell(prefix, user, control, group, id)
+  redis.call('PUBLISH', prefix .. ':user:' .. user, cjson.encode({ control = control, group = group, id = int(id) }))
+end
+
+-- group -> "+id" or "-id", and the number of those joined
+local function read_groups(prefix, user)
+  local flat, groups, joined = redis.call('HGETALL', prefix .. ':groups:' .. user), {}, 0
+  for i = 1, #flat, 2 do
+    groups[flat[i]] = flat[i + 1]
+    if flat[i + 1]:sub(1, 1) == '+' then joined = joined + 1 end
+  end
+  return groups, joined
+end
+
+local function mark(prefix, user, group, joined)
+  local id = next_id(prefix)
+  redis.call('HSET', prefix .. ':groups:' .. user, group, (joined and '+' or '-') .. int(id))
+  tell(prefix, user, joined and 'join' or 'leave', group, id)
+  return id
+end
+
+local function too_many()
+  return redis.error_reply('TIDINGS_TOO_MANY_GROUPS A user may be in at most ' .. MAX_GROUPS .. ' groups')
+end
+
+-- ARGV: user, the token's iat in seconds, claimed group…   Reply: [group, id at which it was joined, …]
+local function enter(keys, args)
+  local prefix, user, issued = keys[1], args[1], tonumber(args[2]) * 1000000
+  local groups, joined = read_groups(prefix, user)
+  for i = 3, #args do
+    local group, was = args[i], groups[args[i]]
+    if not was or (was:sub(1, 1) == '-' and tonumber(was:sub(2)) < issued) then
+      if joined >= MAX_GROUPS then return too_many() end
+      joined = joined + 1
+      groups[group] = '+' .. int(mark(prefix, user, group, true))
+    end
+  end
+  local reply = {}
+  for group, was in pairs(groups) do
+    if was:sub(1, 1) == '+' then
+      reply[#reply + 1] = group
+      reply[#reply + 1] = was:sub(2)
+    end
+  end
+  return reply
+end
+
+-- ARGV: user, group
+local function join(keys, args)
+  local groups, joined = read_groups(keys[1], args[1])
+  local was = groups[args[2]]
+  if was and was:sub(1, 1) == '+' then return 0 end
+  if joined >= MAX_GROUPS then return too_many() end
+  mark(keys[1], args[1], args[2], true)
+  return 1
+end
+
+-- ARGV: user, group. The mark stays, also for a group never joined: a token that claims it must not bring it back.
+local function leave(keys, args)
+  mark(keys[1], args[1], args[2], false)
+  return 1
+end
+
+-- ARGV: user, group…
+local function replace_groups(keys, args)
+  local prefix, user, wanted = keys[1], args[1], {}
+  local groups = read_groups(prefix, user)
+  for i = 2, #args do wanted[args[i]] = true end
+  for group, was in pairs(groups) do
+    if not wanted[group] and was:sub(1, 1) == '+' then mark(prefix, user, group, false) end
+  end
+  for i = 2, #args do
+    local was = groups[args[i]]
+    if not was or was:sub(1, 1) == '-' then
+      groups[args[i]] = '+' .. int(mark(prefix, user, args[i], true))
+    end
+  end
+  return #args - 1
+end
+
+-- How many entries of a log stand after an id, counted up to a limit.
+local function count_after(log, after, limit)
+  return #redis.call('XRANGE', log, '(' .. int(after) .. '-0', '+', 'COUNT', limit)
+end
+
+-- Whether entries of a log after an id were trimmed away.
+local function is_trimmed(log, after)
+  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+  if not first or tonumber(first[1]:match('^%d+')) <= after then return false end
+  local info = redis.call('XINFO', 'STREAM', log)
+  local fields = {}
+  for i = 1, #info, 2 do fields[info[i]] = info[i + 1] end
+  return fields['entries-added'] > fields['length']
+end
+
+-- ARGV: user, cursor or '' (fresh), bytes that a page may have, (group, id at which it was joined)…
+-- Reply: [position, 1 if something may be missing, 1 if the page is full, unread, (id, event, data)… oldest first]
+local function history(keys, args)
+  local prefix, user, cursor, page_bytes = keys[1], args[1], tonumber(args[2]), tonumber(args[3])
+  local position = next_id(prefix)
+  local _, seconds = config(prefix)
+  local read = tonumber(redis.call('GET', prefix .. ':read:' .. user) or 0)
+  local logs = { { prefix .. ':log:user:' .. user, 0 }, { prefix .. ':log:all', 0 } }
+  for i = 4, #args, 2 do logs[#logs + 1] = { prefix .. ':log:group:' .. args[i], tonumber(args[i + 1]) } end
+
+  local unread = 0
+  for _, log in ipairs(logs) do
+    if unread < MAX_UNREAD then unread = unread + count_after(log[1], math.max(read, log[2]), MAX_UNREAD - unread) end
+  end
+  if not cursor then return { int(position), 0, 0, unread } end
+  if cursor > position then return { int(position), 1, 0, unread } end
+
+  local born = tonumber(redis.call('GET', prefix .. ':born') or position)
+  local gap = cursor < born or cursor < position - seconds * 1000000
+  -- Read so few at a time that a page of large entries is not read many times over; more is asked for with the next page.
+  local limit, entries, more = 200, {}, false
+  for _, log in ipairs(logs) do
+    local after = math.max(cursor, log[2])
+    local found = redis.call('XRANGE', log[1], '(' .. int(after) .. '-0', '+', 'COUNT', limit)
+    if #found == limit then more = true end
+    for _, entry in ipairs(found) do entries[#entries + 1] = { tonumber(entry[1]:match('^%d+')), entry[2] } end
+    gap = gap or (#found > 0 and is_trimmed(log[1], after))
+  end
+  table.sort(entries, function(a, b) return a[1] < b[1] end)
+
+  local reply, bytes = { '', gap and 1 or 0, 0, unread }, 0
+  for i, entry in ipairs(entries) do
+    bytes = bytes + #entry[2][4]
+    if i > 1 and (bytes > page_bytes or (more and i > limit)) then
+      more = true
+      break
+    end
+    reply[#reply + 1] = int(entry[1])
+    reply[#reply + 1] = entry[2][2]
+    reply[#reply + 1] = entry[2][4]
+  end
+  if more then position = tonumber(reply[#reply - 2]) end
+  reply[1], reply[3] = int(position), more and 1 or 0
+  return reply
+end
+
+-- ARGV: history_length, history_seconds, max_data_bytes. Every node says at start what it is configured to.
+local function setup(keys, args)
+  redis.call('HSET', keys[1] .. ':config', 'history_length', args[1], 'history_seconds', args[2], 'max_data_bytes', args[3])
+  if not redis.call('GET', keys[1] .. ':clock') then next_id(keys[1]) end
+  return VERSION
+end
+
+redis.register_function { function_name = 'tidings_version', callback = function() return VERSION end, flags = { 'no-writes' } }
+redis.register_function('tidings_setup', setup)
+redis.register_function('tidings_publish', publish)
+redis.register_function('tidings_publish_many', publish_many)
+redis.register_function('tidings_enter', enter)
+redis.register_function('tidings_join', join)
+redis.register_function('tidings_leave', leave)
+redis.register_function('tidings_replace_groups', replace_groups)
+redis.register_function('tidings_history', history)

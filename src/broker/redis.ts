@@ -1,0 +1,176 @@
+// The broker on Redis: one connection for commands, one that hears. The atomic parts stand in functions.lua.
+import { readFileSync } from 'node:fs'
+import { Redis } from 'ioredis'
+import { type Address, userAddress } from '../notification.ts'
+import {
+  type Broker, type BrokerListener, type BrokerState, type GroupClaim, type HistoryLimits, type HistoryPage,
+  type HistoryQuery, type Membership, type PublishAnswer, type PublishRequest, TooManyGroups, Uncertain, Unavailable
+} from './broker.ts'
+import { RedisSubscriber } from './redis-subscriber.ts'
+
+const library = readFileSync(new URL('functions.lua', import.meta.url), 'utf8')
+const libraryVersion = Number(/local VERSION = (\d+)/.exec(library)![1])
+const commandTimeoutMs = 3000
+
+export interface RedisBrokerOptions extends HistoryLimits {
+  /** `redis://` or `rediss://`, with user, password and database as usual. */
+  readonly url: string
+  /** First part of every key and channel. */
+  readonly prefix: string
+  /** Names the connections in Redis's CLIENT LIST. */
+  readonly nodeName: string
+  readonly log: { info: (text: string) => void, warn: (text: string) => void }
+}
+
+export class RedisBroker implements Broker {
+  readonly kind = 'redis'
+  readonly #options: RedisBrokerOptions
+  readonly #redis: Redis
+  readonly #subscriber: RedisSubscriber
+  #ready = false
+  #fault = 'not connected yet'
+
+  constructor (options: RedisBrokerOptions) {
+    this.#options = options
+    const connection = {
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: 0,
+      autoResendUnfulfilledCommands: false,
+      connectTimeout: 5000,
+      connectionName: `tidings:${options.nodeName.replace(/[^\x21-\x7e]/g, '_')}`,
+      // Spread out, so that a hundred nodes do not knock in the same millisecond when Redis is back.
+      retryStrategy: (times: number) => Math.min(times * 100, 1000) * (0.5 + Math.random())
+    }
+    this.#redis = new Redis(options.url, { ...connection, commandTimeout: commandTimeoutMs, enableAutoPipelining: true })
+    this.#subscriber = new RedisSubscriber(new Redis(options.url, { ...connection, autoResubscribe: false }), options)
+  }
+
+  start (listener: BrokerListener): void {
+    this.#redis.on('ready', () => { void this.#setup() })
+    this.#redis.on('close', () => { this.#down('the command connection closed') })
+    this.#redis.on('error', (error) => { this.#down(error.message) })
+    this.#redis.connect().catch(() => {}) // told by 'error', tried again by retryStrategy
+    this.#subscriber.start(listener)
+  }
+
+  #down (fault: string): void {
+    if (this.#ready || this.#fault === 'not connected yet') {
+      this.#options.log.warn(`Redis: ${fault || 'no connection'}; trying again until it answers`)
+    }
+    this.#ready = false
+    this.#fault = fault || 'no connection'
+  }
+
+  // Runs at every connect: a Redis that came back may be another one, or an empty one.
+  async #setup (): Promise<void> {
+    try {
+      await this.#loadLibrary()
+      const { prefix, historyLength, historySeconds, maxDataBytes } = this.#options
+      await this.#redis.fcall('tidings_setup', 1, prefix, historyLength, historySeconds, maxDataBytes)
+      this.#ready = true
+      this.#fault = ''
+      this.#options.log.info('Redis: connected, functions loaded')
+    } catch (error) {
+      this.#down(`cannot set up: ${(error as Error).message}`)
+      setTimeout(() => { if (this.#redis.status === 'ready') void this.#setup() }, 1000).unref()
+    }
+  }
+
+  async #loadLibrary (): Promise<void> {
+    const version = await this.#redis.fcall_ro('tidings_version', 0).catch(() => 0)
+    if (Number(version) < libraryVersion) await this.#redis.function('LOAD', 'REPLACE', library)
+  }
+
+  async #call (name: string, ...args: Array<string | number>): Promise<Array<string | number>> {
+    if (!this.#ready) throw new Unavailable(this.#fault)
+    try {
+      return await this.#redis.fcall(name, 1, this.#options.prefix, ...args) as Array<string | number>
+    } catch (error) {
+      const { message } = error as Error
+      if (message.includes('Function not found')) {
+        // Somebody flushed the functions of a running Redis. Nothing has run, so the call can be made again.
+        await this.#setup()
+        if (this.#ready) return await this.#redis.fcall(name, 1, this.#options.prefix, ...args) as Array<string | number>
+      }
+      throw this.#translate(error as Error)
+    }
+  }
+
+  #translate (error: Error): Error {
+    const { message } = error
+    if (message.startsWith('TIDINGS_TOO_MANY_GROUPS')) return new TooManyGroups(message)
+    // Asked, but not answered: a time-out, or the connection broke underneath. Everything else was refused before it ran.
+    if (message.includes('timed out') || error.name === 'MaxRetriesPerRequestError' || message === 'Connection is closed.') return new Uncertain(message)
+    return new Unavailable(message)
+  }
+
+  async publish ({ to, event, json, idempotencyKey = '' }: PublishRequest): Promise<PublishAnswer> {
+    const [replayed, ...flat] = await this.#call('tidings_publish_many', idempotencyKey, event, json, ...to)
+    const notifications = []
+    for (let i = 0; i < flat.length; i += 3) {
+      notifications.push({ to: flat[i] as Address, id: Number(flat[i + 1]), receivers: Number(flat[i + 2]) })
+    }
+    return { replayed: replayed === 1, notifications }
+  }
+
+  subscribe (addresses: readonly Address[]): Promise<void> {
+    return this.#subscriber.subscribe(addresses)
+  }
+
+  unsubscribe (addresses: readonly Address[]): void {
+    this.#subscriber.unsubscribe(addresses)
+  }
+
+  async enter (userId: string, claim: GroupClaim = { groups: [], issuedAtSeconds: 0 }): Promise<Membership> {
+    const flat = await this.#call('tidings_enter', userId, claim.issuedAtSeconds, ...claim.groups)
+    const membership: Membership = new Map()
+    for (let i = 0; i < flat.length; i += 2) membership.set(String(flat[i]), Number(flat[i + 1]))
+    return membership
+  }
+
+  async join (userId: string, group: string): Promise<void> {
+    await this.#call('tidings_join', userId, group)
+  }
+
+  async leave (userId: string, group: string): Promise<void> {
+    await this.#call('tidings_leave', userId, group)
+  }
+
+  async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
+    await this.#call('tidings_replace_groups', userId, ...groups)
+  }
+
+  async history ({ userId, cursor, membership, maxBytes }: HistoryQuery): Promise<HistoryPage> {
+    const groups: Array<string | number> = []
+    for (const [group, joined] of membership) groups.push(group, joined)
+    const [position, gap, more, unread, ...flat] = await this.#call('tidings_history', userId, cursor ?? '', maxBytes, ...groups)
+    const entries = []
+    for (let i = 0; i < flat.length; i += 3) {
+      // Stored as the publisher wrote it; one line is what a frame needs.
+      const json = JSON.stringify(JSON.parse(flat[i + 2] as string))
+      entries.push({ id: Number(flat[i]), event: flat[i + 1] as string, json })
+    }
+    return { position: Number(position), gap: gap === 1, more: more === 1, unread: Number(unread), entries }
+  }
+
+  async presence (userId: string): Promise<number> {
+    if (!this.#ready) throw new Unavailable(this.#fault)
+    const reply = await this.#redis.pubsub('NUMSUB', `${this.#options.prefix}:${userAddress(userId)}`)
+      .catch((error: Error) => { throw this.#translate(error) })
+    return Number(reply[1])
+  }
+
+  state (): BrokerState {
+    const { up, channels } = this.#subscriber.state()
+    const fault = this.#ready ? (up ? '' : 'the subscriber connection is not there') : this.#fault
+    return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels }
+  }
+
+  close (): Promise<void> {
+    this.#redis.removeAllListeners('close')
+    this.#subscriber.close()
+    this.#redis.disconnect()
+    return Promise.resolve()
+  }
+}

@@ -1,0 +1,42 @@
+// Every error a client can see: code, HTTP status, and a sentence that says what to do.
+import createError from '@fastify/error'
+
+const table = {
+  TIDINGS_TOKEN_MISSING: [401, 'No token. Send it as "Authorization: Bearer <token>" or in the cookie that TOKEN_COOKIE names.'],
+  TIDINGS_TOKEN_INVALID: [401, 'The token is not valid: %s. Get a new one from the service that signs you in.'],
+  TIDINGS_TOKEN_EXPIRED: [401, 'The token has expired. Get a new one and connect again.'],
+  TIDINGS_SCOPE_MISSING: [403, 'The token lacks the scope "%s". Ask for a token that carries it.'],
+  TIDINGS_NOT_YOUR_STREAM: [403, 'A stream belongs to the user of its token. Subscribe without a user id, or with your own.'],
+  TIDINGS_TOO_MANY_STREAMS: [403, 'This user already has %s streams on this node. Close a tab, or raise MAX_STREAMS_PER_USER.'],
+  TIDINGS_BAD_REQUEST: [400, 'The request is not valid: %s.'],
+  TIDINGS_BAD_JSON: [400, 'The body is not valid JSON. Send one JSON object with Content-Type: application/json.'],
+  TIDINGS_BAD_ADDRESS: [400, 'Not an address: %s. Use user:<userId>, group:<name> or all; ids and names have 1 to 128 characters and no control characters.'],
+  TIDINGS_BAD_NAME: [400, 'Not a valid %s. Use 1 to 128 characters and no control characters.'],
+  TIDINGS_BAD_EVENT: [400, 'Not an event name: %s. Use 1 to 64 of A-Z a-z 0-9 . _ -'],
+  TIDINGS_RESERVED_EVENT: [400, 'The event name "%s" is reserved for the stream itself. Choose another.'],
+  TIDINGS_DATA_TOO_DEEP: [400, 'data nests deeper than 1000 levels. Flatten it, or send it as a string.'],
+  TIDINGS_BAD_IDEMPOTENCY_KEY: [400, 'Idempotency-Key must be 1 to 255 visible ASCII characters.'],
+  TIDINGS_TOO_MANY_GROUPS: [400, 'A user may be in at most %s groups. Leave some, or address the user directly.'],
+  TIDINGS_NOT_FOUND: [404, 'There is nothing at %s. See /docs for the routes.'],
+  TIDINGS_METHOD_NOT_ALLOWED: [405, 'The method %s is not known here. See /docs for the routes.'],
+  TIDINGS_DATA_TOO_LARGE: [413, 'data has %s bytes serialised, more than MAX_DATA_BYTES (%s). Send less, or send a link.'],
+  TIDINGS_BODY_TOO_LARGE: [413, 'The body is larger than a publish can be. Send fewer addresses or less data.'],
+  TIDINGS_UNSUPPORTED_MEDIA_TYPE: [415, 'The body must be JSON. Send Content-Type: application/json.'],
+  TIDINGS_HEADERS_TOO_LARGE: [431, 'The request headers are too large. Send less than 16 KB.'],
+  TIDINGS_UNAVAILABLE: [503, 'Redis cannot be reached, nothing was stored. Try again with the same Idempotency-Key.'],
+  TIDINGS_UNCERTAIN: [503, 'Redis did not answer in time, so it may or may not have been done. Try again with the same Idempotency-Key.'],
+  TIDINGS_INTERNAL: [500, 'Something broke on our side; the log of the node says what. Try again.']
+} as const satisfies Record<string, readonly [status: number, message: string]>
+
+export type ErrorCode = keyof typeof table
+
+/** The whole table, for the OpenAPI page, the documents and their test. */
+export const errorTable: Readonly<Record<ErrorCode, readonly [status: number, message: string]>> = table
+
+const classes = new Map(Object.entries(table).map(([code, [status, message]]) => [code, createError(code, message, status)]))
+
+/** An error of the table; `parts` fill the `%s` of its sentence. */
+export function fail (code: ErrorCode, ...parts: unknown[]): Error & { code: string, statusCode?: number } {
+  const ErrorClass = classes.get(code)!
+  return new ErrorClass(...parts)
+}

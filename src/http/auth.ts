@@ -1,0 +1,95 @@
+// Who is asking: the token of a request, verified, as a principal.
+import cookie from '@fastify/cookie'
+import jwt, { type FastifyJWTOptions } from '@fastify/jwt'
+import type { FastifyRequest } from 'fastify'
+import plugin from 'fastify-plugin'
+import { type GroupClaim, MAX_GROUPS } from '../broker/broker.ts'
+import { type Config, keyAlgorithm } from '../config.ts'
+import { fail } from '../errors.ts'
+import { isName } from '../notification.ts'
+
+export interface Principal {
+  readonly userId: string
+  readonly claim: GroupClaim
+  readonly scopes: readonly string[]
+  /** Milliseconds since 1970. */
+  readonly expiresAtMs: number
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Set where a route authorises before it reads the body. */
+    principal: Principal | null
+  }
+  interface FastifyInstance {
+    /** The principal of a request. Throws TIDINGS_TOKEN_MISSING, _INVALID or _EXPIRED (401). */
+    authenticate: (request: FastifyRequest) => Promise<Principal>
+    /** The same, and TIDINGS_SCOPE_MISSING (403) if the token lacks the scope. */
+    authorize: (request: FastifyRequest, scope: string) => Promise<Principal>
+  }
+}
+
+/** Tokens whose check is remembered until they expire. */
+const CACHED_TOKENS = 10_000
+
+export const auth = plugin<{ config: Config }>(async (app, { config }) => {
+  await app.register(cookie)
+  await app.register(jwt, {
+    ...keyOptions(config),
+    cookie: { cookieName: config.TOKEN_COOKIE, signed: false }
+  })
+
+  app.decorate('authenticate', async (request) => {
+    let claims: Record<string, unknown>
+    try {
+      claims = await request.jwtVerify()
+    } catch (error) {
+      throw translate(error as Error & { code?: string })
+    }
+    return readClaims(claims)
+  })
+
+  app.decorate('authorize', async (request, scope) => {
+    const principal = await app.authenticate(request)
+    if (!principal.scopes.includes(scope)) throw fail('TIDINGS_SCOPE_MISSING', scope)
+    return principal
+  })
+}, { name: 'auth' })
+
+/** Key and pinned algorithm: what the token's header says about either is only compared, never followed. */
+function keyOptions (config: Config): FastifyJWTOptions {
+  const { JWT_SECRET, JWT_PUBLIC_KEY, JWT_ISSUER, JWT_AUDIENCE } = config
+  const verify = {
+    requiredClaims: ['sub', 'exp'],
+    cache: CACHED_TOKENS,
+    ...(JWT_ISSUER !== undefined && { allowedIss: JWT_ISSUER, requiredClaims: ['sub', 'exp', 'iss'] }),
+    ...(JWT_AUDIENCE !== undefined && { allowedAud: JWT_AUDIENCE })
+  }
+  if (JWT_AUDIENCE !== undefined) verify.requiredClaims = [...verify.requiredClaims, 'aud']
+  if (JWT_PUBLIC_KEY === undefined) return { secret: JWT_SECRET!, verify: { ...verify, algorithms: ['HS256'] } }
+  const pem = JWT_PUBLIC_KEY.replaceAll('\\n', '\n') // environment files often cannot hold a line break
+  return { secret: { public: pem, private: '' }, verify: { ...verify, algorithms: [keyAlgorithm(pem)] } }
+}
+
+function translate (error: Error & { code?: string }): Error {
+  const { code = '', message } = error
+  if (code.startsWith('FST_JWT_NO_AUTHORIZATION') || code === 'FST_JWT_BAD_REQUEST' || code === 'FST_JWT_BAD_COOKIE_REQUEST') return fail('TIDINGS_TOKEN_MISSING')
+  if (code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED') return fail('TIDINGS_TOKEN_EXPIRED')
+  if (!code.startsWith('FST_JWT') && !code.startsWith('FAST_JWT')) return error
+  return fail('TIDINGS_TOKEN_INVALID', message.replace('Authorization token is invalid: ', '').replace(/\.$/, ''))
+}
+
+function readClaims (claims: Record<string, unknown>): Principal {
+  const { sub, exp, iat, groups = [], scope = '' } = claims
+  if (typeof sub !== 'string' || !isName(sub)) throw fail('TIDINGS_TOKEN_INVALID', 'sub must be a string of 1 to 128 characters without control characters')
+  if (!Array.isArray(groups) || groups.length > MAX_GROUPS || !groups.every((group) => typeof group === 'string' && isName(group))) {
+    throw fail('TIDINGS_TOKEN_INVALID', `groups must be an array of at most ${MAX_GROUPS} names of 1 to 128 characters without control characters`)
+  }
+  if (typeof scope !== 'string') throw fail('TIDINGS_TOKEN_INVALID', 'scope must be a string, its parts separated by spaces (RFC 8693)')
+  return {
+    userId: sub,
+    claim: { groups: groups as string[], issuedAtSeconds: typeof iat === 'number' ? iat : 0 },
+    scopes: scope.split(' '),
+    expiresAtMs: (exp as number) * 1000
+  }
+}

@@ -1,0 +1,29 @@
+// /livez, /readyz, /metrics: for whoever runs the node.
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import type { Broker } from '../broker/broker.ts'
+import type { Hub } from '../hub/hub.ts'
+import { metrics } from './metrics.ts'
+
+const Status = Type.Object({ status: Type.String(), broker: Type.String(), detail: Type.String() })
+
+export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, nodeName: string }> = async (app, { hub, broker, nodeName }) => {
+  const registry = metrics({ hub, broker, nodeName })
+
+  app.get('/livez', {
+    schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }) } }
+  }, async () => ({ status: 'ok' }))
+
+  app.get('/readyz', {
+    schema: { tags: ['operations'], summary: 'Messages really arrive here', response: { 200: Status, 503: Status } }
+  }, async (_request, reply) => {
+    const { up, detail } = broker.state()
+    const status = hub.isDraining ? 'draining' : up ? 'ready' : 'not ready'
+    if (status !== 'ready') reply.code(503)
+    return { status, broker: broker.kind, detail }
+  })
+
+  app.get('/metrics', {
+    schema: { tags: ['operations'], summary: 'Prometheus', response: { 200: Type.String() } }
+  }, async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()))
+}

@@ -1,0 +1,20 @@
+// Schemas that several routes share.
+import Type from 'typebox'
+import { errorTable } from '../errors.ts'
+
+export const ErrorBody = Type.Object({
+  statusCode: Type.Integer(),
+  code: Type.String(),
+  error: Type.String(),
+  message: Type.String()
+})
+
+/** The responses section of a route: for each status the codes that it may carry. */
+export function errorResponses (...statuses: number[]): Record<number, typeof ErrorBody> {
+  return Object.fromEntries(statuses.map((status) => {
+    const codes = Object.entries(errorTable).filter(([, [s]]) => s === status).map(([code]) => code)
+    return [status, { ...ErrorBody, description: codes.join(', ') }]
+  }))
+}
+
+export const bearer = [{ bearer: [] }]

@@ -1,0 +1,122 @@
+// GET /api/notifications/subscribe: from a request to a live stream.
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ServerResponse } from 'node:http'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { FastifySSEPlugin } from 'fastify-sse-v2'
+import Type from 'typebox'
+import type { Broker } from '../broker/broker.ts'
+import type { Config } from '../config.ts'
+import { fail } from '../errors.ts'
+import type { Hub } from '../hub/hub.ts'
+import { type EndReason, Stream } from '../hub/stream.ts'
+import { parseCursor, TERMINAL_MARK } from '../notification.ts'
+import type { Principal } from './auth.ts'
+import { errorResponses } from './schemas.ts'
+
+export interface SubscribeOptions {
+  readonly config: Config
+  readonly hub: Hub
+  readonly broker: Broker
+}
+
+const querystring = Type.Object({
+  lastEventId: Type.Optional(Type.String({ description: 'Where to resume from, for clients that cannot send Last-Event-ID.' })),
+  ticket: Type.Optional(Type.String())
+})
+
+const schema = {
+  tags: ['stream'],
+  querystring,
+  headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ description: 'Sent by EventSource when it reconnects.' })) }),
+  response: {
+    200: Type.String({ description: 'text/event-stream: retry, history, sync, then live notifications and pings.' }),
+    204: Type.Null({ description: 'This stream was ended for good; EventSource stops.' }),
+    ...errorResponses(400, 401, 403)
+  }
+}
+
+export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app, { config, hub, broker }) => {
+  await app.register(FastifySSEPlugin, { retryDelay: config.RETRY_MS })
+
+  app.get('/api/notifications/subscribe', {
+    exposeHeadRoute: false,
+    schema: { ...schema, summary: 'The stream of the token\'s user' }
+  }, async (request, reply) => {
+    await open(request, reply, await app.authenticate(request), request.query.lastEventId)
+    return reply
+  })
+
+  app.get('/api/notifications/subscribe/:userId', {
+    exposeHeadRoute: false,
+    schema: { ...schema, summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: Type.String() }) }
+  }, async (request, reply) => {
+    const principal = await app.authenticate(request)
+    if (request.params.userId !== principal.userId) throw fail('TIDINGS_NOT_YOUR_STREAM')
+    await open(request, reply, principal, request.query.lastEventId)
+    return reply
+  })
+
+  async function open (request: FastifyRequest, reply: FastifyReply, principal: Principal, lastEventId?: string): Promise<void> {
+    const { userId, claim, expiresAtMs } = principal
+    const position = request.headers['last-event-id']?.toString() ?? lastEventId
+    if (position?.startsWith(TERMINAL_MARK)) return reply.code(204).send()
+    // Any status but 200 would end an EventSource for ever, and these conditions pass.
+    if (hub.isDraining || !broker.state().up) return comeBack(reply, hub.retryMs())
+    if (hub.streamsOf(userId) >= config.MAX_STREAMS_PER_USER) throw fail('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
+
+    const response = openEventStream(reply)
+    if (response === undefined) return
+    const stream = new Stream(response, { userId, claim }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
+    hub.stats.opened++
+    app.log.info({ userId, ip: request.ip, resumes: position !== undefined }, 'stream open')
+    // Not awaited: the request is answered, what follows belongs to the stream.
+    void hub.attach(stream, parseCursor(position), expiresAtMs)
+  }
+
+  function onEnd (stream: Stream, reason: EndReason): void {
+    hub.detach(stream, reason)
+    app.log.info({
+      userId: stream.owner.userId, reason, seconds: Math.round((Date.now() - stream.openedAtMs) / 100) / 10, delivered: stream.delivered
+    }, 'stream end')
+  }
+}
+
+/** 200 and a hint, then the end: EventSource tries again by itself. */
+function comeBack (reply: FastifyReply, retryMs: number): FastifyReply {
+  return reply
+    .header('content-type', 'text/event-stream; charset=utf-8')
+    .header('cache-control', 'no-store, no-transform')
+    .header('x-accel-buffering', 'no')
+    .send(`retry: ${retryMs}\n\n`)
+}
+
+/**
+ * Sends status, headers and `retry:` at once by fastify-sse-v2 (which hijacks, and carries CORS and other reply headers over), then
+ * takes its pipe off again: that costs 9 KB a connection and looks at no backpressure; the stream writes its shared bytes itself.
+ * Undefined if the client is gone already.
+ */
+function openEventStream (reply: FastifyReply): ServerResponse | undefined {
+  const { raw } = reply
+  // No socket of its own: it waits behind another response on the same connection (HTTP pipelining), or is gone.
+  if (raw.socket === null || raw.destroyed) {
+    reply.hijack()
+    raw.destroy()
+    return undefined
+  }
+  reply.header('x-accel-buffering', 'no')
+  raw.once('pipe', (source) => {
+    source.unpipe(raw)
+    source.destroy()
+  })
+  const { writeHead } = raw
+  raw.writeHead = function (this: ServerResponse, ...args: Parameters<typeof writeHead>) {
+    // The plugin sets what a cache may not do more weakly than we want it, after all reply headers.
+    raw.setHeader('cache-control', 'no-store, no-transform')
+    raw.removeHeader('x-no-compression')
+    raw.writeHead = writeHead
+    return writeHead.apply(raw, args)
+  } as typeof writeHead
+  reply.sse({})
+  Object.assign(reply, { sseContext: undefined })
+  return raw
+}

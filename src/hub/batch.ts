@@ -1,0 +1,39 @@
+// Coalescing: what a stream is to get in its next write, shared by all streams that get the same sequence.
+import type { Frame } from './frame.ts'
+
+/**
+ * A node of a tree of sequences: the root is empty, each step adds a frame. Streams that get the same frames stand on the same
+ * node, so a message costs each of them one pointer, and the bytes are joined once for all.
+ */
+export class Batch {
+  readonly #parent: Batch | undefined
+  readonly #frame: Frame | undefined
+  #next: Batch | undefined
+  #chunked: Buffer | undefined
+  #bare: Buffer | undefined
+
+  constructor (parent?: Batch, frame?: Frame) {
+    this.#parent = parent
+    this.#frame = frame
+  }
+
+  /** The sequence one frame longer. One slot is enough: a frame is handed to all its streams before the next one comes. */
+  then (frame: Frame): Batch {
+    if (this.#next === undefined || this.#next.#frame !== frame) this.#next = new Batch(this, frame)
+    return this.#next
+  }
+
+  bytes (chunked: boolean): Buffer {
+    return chunked
+      ? this.#chunked ??= this.#join((frame) => frame.chunked)
+      : this.#bare ??= this.#join((frame) => frame.bare)
+  }
+
+  #join (encoding: (frame: Frame) => Buffer): Buffer {
+    const buffers: Buffer[] = []
+    for (let batch: Batch | undefined = this; batch !== undefined; batch = batch.#parent) {
+      if (batch.#frame !== undefined) buffers.push(encoding(batch.#frame))
+    }
+    return buffers.length === 1 ? buffers[0]! : Buffer.concat(buffers.reverse())
+  }
+}

@@ -1,0 +1,50 @@
+// A notification as bytes: what EventSource reads, encoded once and shared by every stream it goes to.
+import { DEFAULT_EVENT, type Notification, TERMINAL_MARK } from '../notification.ts'
+
+/**
+ * One event of the stream. `chunked` carries its own HTTP/1.1 chunk header (RFC 9112, 7.1), so that the same bytes
+ * can go straight to every socket; `bare` is the same without it, for HTTP/1.0, which knows no chunks.
+ */
+export interface Frame {
+  /** What the stream's cursor becomes; 0 for what has no place in the order. */
+  readonly id: number
+  readonly chunked: Buffer
+  readonly bare: Buffer
+}
+
+function frame (text: string, id = 0): Frame {
+  const length = Buffer.byteLength(text).toString(16)
+  const chunked = Buffer.from(`${length}\r\n${text}\r\n`)
+  return { id, chunked, bare: chunked.subarray(length.length + 2, -2) }
+}
+
+/** `event` and `json` are checked before: a name of EVENT_PATTERN, one line of JSON. Nothing here can break out of its field. */
+export function notificationFrame ({ id, event, json }: Notification): Frame {
+  const idLine = id === 0 ? '' : `id: ${id}\n`
+  const eventLine = event === DEFAULT_EVENT ? '' : `event: ${event}\n`
+  return frame(`${idLine}${eventLine}data: ${json}\n\n`, id)
+}
+
+export interface SyncData {
+  readonly resume: 'fresh' | 'complete' | 'incomplete'
+  /** Notifications written from the logs before this. */
+  readonly replayed: number
+  readonly unread: number
+  readonly groups: readonly string[]
+}
+
+export function syncFrame (position: number, data: SyncData): Frame {
+  return frame(`id: ${position}\nevent: sync\ndata: ${JSON.stringify(data)}\n\n`, position)
+}
+
+export const pingFrame: Frame = frame('event: ping\ndata: {}\n\n')
+
+/** Tells the browser how long to wait before it reconnects. */
+export function retryFrame (retryMs: number): Frame {
+  return frame(`retry: ${retryMs}\n\n`)
+}
+
+/** Ends a stream for good: the browser sends the id back and is answered 204, at which EventSource stops. */
+export function terminalFrame (event: 'replaced' | 'closed', data: object): Frame {
+  return frame(`id: ${TERMINAL_MARK}${event}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
+}

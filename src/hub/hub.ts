@@ -1,0 +1,230 @@
+// A node's live streams: who is connected, what arrives for them, and how they leave.
+import type { Broker, BrokerListener, Control, DropReason } from '../broker/broker.ts'
+import { type Address, groupAddress, type Notification } from '../notification.ts'
+import { Batch } from './batch.ts'
+import { Clockwork } from './clockwork.ts'
+import { type Frame, notificationFrame, retryFrame } from './frame.ts'
+import { refill, type ResumeFrom } from './refill.ts'
+import { Stats } from './stats.ts'
+import type { EndReason, Stream } from './stream.ts'
+import { Topics } from './topics.ts'
+
+/** A batch that has grown to this is written without waiting longer. */
+const MAX_BATCH_BYTES = 65_536
+
+export interface HubOptions {
+  readonly broker: Broker
+  readonly heartbeatSeconds: number
+  readonly maxStreamSeconds: number
+  readonly retryMs: number
+  /** How long messages are gathered under load before each stream is written once. */
+  readonly coalesceMs: number
+  readonly log: { warn: (data: object, text: string) => void }
+}
+
+export class Hub implements BrokerListener {
+  readonly stats = new Stats()
+  readonly #options: HubOptions
+  readonly #broker: Broker
+  readonly #topics: Topics
+  readonly #clockwork: Clockwork
+  readonly #users = new Map<string, Set<Stream>>()
+  /** Held streams that wait for the broker. */
+  readonly #unfilled = new Set<Stream>()
+  /** Channels whose dropped messages were logged in this minute. */
+  readonly #dropsLogged = new Set<Address>()
+  #isDraining = false
+
+  #root = new Batch()
+  #dirty: Stream[] = []
+  #batchBytes = 0
+  #flushTimer: NodeJS.Timeout | undefined
+  #isScheduled = false
+  #flushedAtMs = 0
+
+  constructor (options: HubOptions) {
+    this.#options = options
+    this.#broker = options.broker
+    this.#topics = new Topics(options.broker)
+    this.#clockwork = new Clockwork(options.heartbeatSeconds, (stream, reason) => { this.end(stream, reason) })
+  }
+
+  start (): void {
+    this.#broker.start(this)
+    this.#clockwork.start((nowMs) => {
+      this.#topics.sweep(nowMs)
+      if (Math.floor(nowMs / 1000) % 60 === 0) this.#dropsLogged.clear()
+      if (this.#unfilled.size > 0 && this.#broker.state().up) this.#refillAll()
+    })
+  }
+
+  get streams (): number { return this.#clockwork.size }
+  get users (): number { return this.#users.size }
+  get channels (): number { return this.#topics.size }
+  get isDraining (): boolean { return this.#isDraining }
+  streamsOf (userId: string): number { return this.#users.get(userId)?.size ?? 0 }
+
+  // — the path of a connection —
+
+  /** Takes a stream that has just opened; `expiresAtMs` is its token's. Resolves when it is live, or gone. */
+  async attach (stream: Stream, from: ResumeFrom, expiresAtMs: number): Promise<void> {
+    const { userId } = stream.owner
+    const streams = this.#users.get(userId)
+    if (streams === undefined) this.#users.set(userId, new Set([stream]))
+    else streams.add(stream)
+    const ageMs = this.#options.maxStreamSeconds * 1000 * (0.8 + 0.2 * Math.random())
+    this.#clockwork.add(stream, stream.openedAtMs + ageMs, expiresAtMs)
+    await this.#refill(stream, from)
+  }
+
+  /** To be called once, when the connection of a stream is done with. */
+  detach (stream: Stream, reason: EndReason): void {
+    const { userId } = stream.owner
+    const streams = this.#users.get(userId)
+    if (streams?.delete(stream) === true && streams.size === 0) this.#users.delete(userId)
+    this.#topics.removeAll(stream)
+    this.#clockwork.remove(stream)
+    this.#unfilled.delete(stream)
+    this.stats.ended[reason]++
+  }
+
+  async #refill (stream: Stream, from: ResumeFrom): Promise<void> {
+    stream.hold()
+    this.#unfilled.delete(stream)
+    if (stream.refilling) {
+      stream.again = true
+      return
+    }
+    stream.refilling = true
+    try {
+      await refill(stream, from, { broker: this.#broker, topics: this.#topics, stats: this.stats })
+    } catch (error) {
+      if (stream.isLive) this.#unfilled.add(stream) // the clockwork tries again
+      else this.end(stream, 'unavailable')
+      if (!stream.hasEnded) this.#options.log.warn({ err: error }, 'a stream could not be filled from the logs yet')
+    } finally {
+      stream.refilling = false
+      if (stream.hasEnded) {
+        this.#topics.removeAll(stream)
+        this.#unfilled.delete(stream)
+      }
+    }
+  }
+
+  #refillAll (): void {
+    for (const stream of [...this.#unfilled]) void this.#refill(stream, stream.cursor)
+  }
+
+  // — the path of a message —
+
+  notification (address: Address, notification: Notification): void {
+    const topic = this.#topics.get(address)
+    if (topic === undefined || topic.streams.size === 0) return
+    const frame = notificationFrame(notification)
+    this.stats.received++
+    for (const stream of topic.streams) this.#offer(stream, frame)
+    if (notification.id !== 0) this.stats.arrived(notification.id)
+    this.#batchBytes += frame.chunked.length
+    this.#schedule()
+  }
+
+  #offer (stream: Stream, frame: Frame): void {
+    if (stream.isHeld) {
+      stream.keep(frame)
+      return
+    }
+    if (frame.id !== 0) {
+      if (frame.id <= stream.cursor) return
+      stream.cursor = frame.id
+    }
+    stream.delivered++
+    this.stats.delivered++
+    if (stream.pending === undefined) {
+      this.#dirty.push(stream)
+      stream.pending = this.#root.then(frame)
+    } else stream.pending = stream.pending.then(frame)
+  }
+
+  // Idle: what one read from the broker's connection brought is written right after it. Under load: once in `coalesceMs`.
+  #schedule (): void {
+    if (this.#batchBytes > MAX_BATCH_BYTES) {
+      this.#flush()
+      return
+    }
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    const waitMs = this.#flushedAtMs + this.#options.coalesceMs - performance.now()
+    if (waitMs <= 0) process.nextTick(() => { this.#flush() })
+    else this.#flushTimer = setTimeout(() => { this.#flush() }, waitMs)
+  }
+
+  #flush (): void {
+    clearTimeout(this.#flushTimer)
+    const dirty = this.#dirty
+    this.#dirty = []
+    this.#root = new Batch()
+    this.#batchBytes = 0
+    this.#isScheduled = false
+    for (const stream of dirty) stream.flush()
+    this.stats.flushed()
+    this.#flushedAtMs = performance.now()
+  }
+
+  control (userId: string, { control, group }: Control): void {
+    for (const stream of this.#users.get(userId) ?? []) {
+      if (control === 'leave') this.#topics.remove(stream, groupAddress(group))
+      // What reaches the group between the join and our subscription is in its log: filled from where the stream stands.
+      else if (!stream.topics.some(({ address }) => address === groupAddress(group))) void this.#refill(stream, stream.cursor)
+    }
+  }
+
+  dropped (address: Address, reason: DropReason): void {
+    this.stats.dropped[reason]++
+    // Once a minute for each channel: whoever publishes nonsense does so in a loop.
+    if (this.#dropsLogged.has(address)) return
+    this.#dropsLogged.add(address)
+    this.#options.log.warn({ address, reason }, 'a channel message was dropped; PUBLISH {"event":"<name>","data":<JSON>}')
+  }
+
+  // — when the broker's line breaks —
+
+  interrupted (): void {
+    for (const streams of this.#users.values()) {
+      for (const stream of streams) {
+        stream.hold()
+        stream.again = true
+        this.#unfilled.add(stream)
+      }
+    }
+  }
+
+  restored (): void {
+    this.#refillAll()
+  }
+
+  // — the ways out —
+
+  /** Ends a stream so that the browser comes back by itself, spread over time. */
+  end (stream: Stream, reason: EndReason): void {
+    stream.end(reason, retryFrame(this.retryMs()))
+  }
+
+  /** The reconnect hint, jittered where many may come at once. */
+  retryMs (): number {
+    return Math.round(this.#options.retryMs * (0.5 + Math.random()))
+  }
+
+  /** Ends all streams, spread evenly over a time; resolves when the last socket has closed. New ones are not taken. */
+  async drain (spreadMs: number): Promise<void> {
+    this.#isDraining = true
+    await this.#clockwork.drain(spreadMs)
+  }
+
+  async close (): Promise<void> {
+    this.#isDraining = true
+    await this.#clockwork.drain(0)
+    this.#clockwork.stop()
+    clearTimeout(this.#flushTimer)
+    await this.#broker.close()
+  }
+}

@@ -1,0 +1,74 @@
+// Brings a stream from its cursor to live: subscribe, read the logs, write, sync, release. Used at connect, at a join, and after a gap.
+import type { Broker } from '../broker/broker.ts'
+import { ALL, groupAddress, userAddress } from '../notification.ts'
+import { notificationFrame, syncFrame } from './frame.ts'
+import type { Stats } from './stats.ts'
+import type { Stream } from './stream.ts'
+import type { Topics } from './topics.ts'
+
+/** Data in one page of history; the next one is read when the socket has taken it. */
+const PAGE_BYTES = 131_072
+
+export interface RefillParts {
+  readonly broker: Broker
+  readonly topics: Topics
+  readonly stats: Stats
+}
+
+/**
+ * `undefined`: a fresh stream. `NaN`: the client named a position that is not ours, so what it missed is unknown.
+ */
+export type ResumeFrom = number | undefined
+
+/**
+ * Writes what the stream is owed since `from`, oldest first, then lets it be live. A first `sync` is always written; a later one
+ * only to say that something may be missing. Throws what the broker throws; the stream is then still held and can be tried again.
+ */
+export async function refill (stream: Stream, from: ResumeFrom, { broker, topics, stats }: RefillParts): Promise<void> {
+  const { userId, claim } = stream.owner
+  const isForeign = Number.isNaN(from)
+  let cursor = isForeign ? undefined : from
+  let gap = isForeign
+  let replayed = 0
+  for (;;) {
+    stream.again = false
+    // The user's own channel first: a join or leave from here on is heard, one before it is in the membership.
+    topics.add(stream, userAddress(userId))
+    topics.add(stream, ALL)
+    await topics.subscribed(stream)
+    const membership = await broker.enter(userId, claim)
+    if (stream.hasEnded) return
+    follow(stream, topics, [...membership.keys()])
+    await topics.subscribed(stream)
+    const page = await broker.history({ userId, cursor, membership, maxBytes: PAGE_BYTES })
+    if (stream.hasEnded) return
+
+    for (const entry of page.entries) stream.write(notificationFrame(entry))
+    replayed += page.entries.length
+    stats.replayed += page.entries.length
+    stream.delivered += page.entries.length
+    gap ||= page.gap
+    // Also without entries: all up to the position has been written, and the next round goes on from there.
+    cursor = page.position
+    if (page.more || stream.again) {
+      await stream.drained()
+      if (stream.hasEnded) return
+      continue
+    }
+    if (!stream.isLive || gap) {
+      const resume = gap ? 'incomplete' : from === undefined ? 'fresh' : 'complete'
+      stream.write(syncFrame(page.position, { resume, replayed, unread: page.unread, groups: [...membership.keys()].sort() }))
+    } else stream.cursor = Math.max(stream.cursor, page.position)
+    stream.release()
+    return
+  }
+}
+
+/** Makes the stream's groups those of the membership. */
+function follow (stream: Stream, topics: Topics, groups: readonly string[]): void {
+  const wanted = new Set(groups.map(groupAddress))
+  for (const { address } of [...stream.topics]) {
+    if (address.startsWith('group:') && !wanted.has(address)) topics.remove(stream, address)
+  }
+  for (const address of wanted) topics.add(stream, address)
+}

@@ -1,0 +1,163 @@
+// One open SSE connection of one user: what it was sent, what waits for it, and how it ends.
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { GroupClaim } from '../broker/broker.ts'
+import type { Batch } from './batch.ts'
+import { type Frame, pingFrame } from './frame.ts'
+import type { Topic } from './topics.ts'
+
+/** Why a stream ended; logged and counted. */
+export type EndReason =
+  | 'client' // the client went, or the line broke
+  | 'slow' // more than STREAM_BUFFER_BYTES unsent
+  | 'age' // MAX_STREAM_SECONDS
+  | 'expired' // the token's exp
+  | 'drain' // the node shuts down
+  | 'unavailable' // Redis could not be reached while the stream opened
+
+export interface StreamOwner {
+  readonly userId: string
+  /** What the token claims; needed again when the stream is refilled. */
+  readonly claim: GroupClaim
+}
+
+export interface StreamLimits {
+  /** Unsent bytes before the stream is cut. */
+  readonly bufferBytes: number
+}
+
+export class Stream {
+  readonly owner: StreamOwner
+  readonly openedAtMs = Date.now()
+  /** The greatest id written; what is not greater is a duplicate. */
+  cursor = 0
+  /** Whose notifications it gets. Kept by the hub's topics. */
+  readonly topics: Topic[] = []
+  /** What to write next, in the batch under way. Kept by the hub. */
+  pending: Batch | undefined
+  /** Being refilled from the logs; `again` asks for one more round, since something changed meanwhile. */
+  refilling = false
+  again = false
+  /** Has had its first `sync`. */
+  isLive = false
+  delivered = 0
+
+  readonly #response: ServerResponse
+  readonly #socket: Socket
+  readonly #chunked: boolean
+  readonly #limits: StreamLimits
+  #held: Frame[] | undefined = []
+  #heldBytes = 0
+  #endReason: EndReason | undefined
+
+  /** `response` has sent its headers. `onEnd` is called once, when the connection is done with. */
+  constructor (response: ServerResponse, owner: StreamOwner, limits: StreamLimits, onEnd: (stream: Stream, reason: EndReason) => void) {
+    this.owner = owner
+    this.#limits = limits
+    this.#response = response
+    this.#socket = response.socket!
+    this.#chunked = response.chunkedEncoding
+    response.once('close', () => {
+      this.#endReason ??= 'client'
+      onEnd(this, this.#endReason)
+    })
+  }
+
+  get hasEnded (): boolean {
+    return this.#endReason !== undefined || this.#socket.destroyed
+  }
+
+  get isHeld (): boolean {
+    return this.#held !== undefined
+  }
+
+  /** From here on notifications wait, until `release`. What was under way goes out first: order is by id. */
+  hold (): void {
+    this.flush()
+    this.#held ??= []
+  }
+
+  /** Keeps a notification that came while the stream is held. */
+  keep (frame: Frame): void {
+    this.#held!.push(frame)
+    this.#heldBytes += frame.chunked.length
+    if (this.#heldBytes <= this.#limits.bufferBytes) return
+    // Too much to keep. What has an id stands in the logs and is read from there; what has none was promised to nobody.
+    this.#held = []
+    this.#heldBytes = 0
+    this.again = true
+  }
+
+  /** Writes what was held and is newer than the cursor; the stream is live. */
+  release (): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    this.#heldBytes = 0
+    for (const frame of held) {
+      if (frame.id !== 0 && frame.id <= this.cursor) continue
+      this.write(frame)
+      this.delivered++
+    }
+    this.isLive = true
+  }
+
+  /** Writes one frame at once. Live notifications go through the hub's batch instead. */
+  write (frame: Frame): void {
+    if (frame.id > this.cursor) this.cursor = frame.id
+    this.#send(this.#chunked ? frame.chunked : frame.bare)
+  }
+
+  /** Writes the batch under way. */
+  flush (): void {
+    const batch = this.pending
+    this.pending = undefined
+    if (batch !== undefined) this.#send(batch.bytes(this.#chunked))
+  }
+
+  ping (): void {
+    this.#send(this.#chunked ? pingFrame.chunked : pingFrame.bare)
+  }
+
+  #send (bytes: Buffer): void {
+    if (this.hasEnded) return
+    this.#socket.write(bytes)
+    if (this.#socket.writableLength > this.#limits.bufferBytes) this.cut('slow')
+  }
+
+  /** Resolves when the socket has taken what was written so far, or is gone. */
+  async drained (): Promise<void> {
+    const socket = this.#socket
+    if (!socket.writableNeedDrain || this.hasEnded) return
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        socket.off('drain', done)
+        socket.off('close', done)
+        resolve()
+      }
+      socket.once('drain', done)
+      socket.once('close', done)
+    })
+  }
+
+  /** Ends in good order, with last words (a `retry:`, a terminal event). */
+  end (reason: EndReason, lastWords?: Frame): void {
+    if (this.hasEnded) return
+    this.flush()
+    if (lastWords !== undefined) this.#send(this.#chunked ? lastWords.chunked : lastWords.bare)
+    if (this.hasEnded) return
+    this.#endReason = reason
+    this.#response.end()
+  }
+
+  /** Drops the connection: the client is not reading, and would not read last words either. */
+  cut (reason: EndReason): void {
+    if (this.hasEnded) return
+    this.#endReason = reason
+    this.#socket.destroy()
+  }
+
+  /** After `end`: closes the socket even if the client has not taken its last words. */
+  abandon (): void {
+    this.#socket.destroy()
+  }
+}

@@ -1,0 +1,85 @@
+// What is sent and whom it is for: addresses, event names, data, ids, and their limits. Pure.
+
+/** Characters (code points) that a user id or a group name may have at most. */
+export const MAX_NAME_CHARACTERS = 128
+/** Addresses that one publish may name at most. */
+export const MAX_ADDRESSES = 1000
+/** How deep arrays and objects of `data` may nest; Redis's own JSON reader stops at the same depth. */
+export const MAX_DATA_DEPTH = 1000
+/** Unread is counted up to here ("99+"). */
+export const MAX_UNREAD = 100
+
+/** The event name of a notification that names none, as in the SSE standard. */
+export const DEFAULT_EVENT = 'message'
+
+/** Names that the stream itself speaks; a publisher may not use them. */
+export const RESERVED_EVENTS: ReadonlySet<string> =
+  new Set(['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'open', 'error'])
+
+export const EVENT_PATTERN = '^[A-Za-z0-9._-]{1,64}$'
+const eventRule = new RegExp(EVENT_PATTERN)
+
+/** `user:<userId>`, `group:<name>` or `all`. */
+export type Address = string
+
+/**
+ * A notification on its way: `id` in microseconds (0 for a plain Redis PUBLISH, which has none), `event`
+ * a valid event name, `json` the data serialised as one line.
+ */
+export interface Notification {
+  readonly id: number
+  readonly event: string
+  readonly json: string
+}
+
+export const ALL: Address = 'all'
+export const userAddress = (userId: string): Address => `user:${userId}`
+export const groupAddress = (group: string): Address => `group:${group}`
+
+/** 1 to 128 characters, none of them a control character (Unicode Cc), all of them expressible in UTF-8. */
+export function isName (name: string): boolean {
+  // A code point has at most two UTF-16 units: the cheap check spares counting in what is surely too long.
+  if (name.length === 0 || name.length > 2 * MAX_NAME_CHARACTERS) return false
+  if (/\p{Cc}/u.test(name) || !name.isWellFormed()) return false
+  return name.length <= MAX_NAME_CHARACTERS || [...name].length <= MAX_NAME_CHARACTERS
+}
+
+export function isAddress (address: string): boolean {
+  if (address === ALL) return true
+  if (address.startsWith('user:')) return isName(address.slice(5))
+  return address.startsWith('group:') && isName(address.slice(6))
+}
+
+/** Why an event name is refused, or nothing. */
+export function eventFault (event: string): 'malformed' | 'reserved' | undefined {
+  if (!eventRule.test(event)) return 'malformed'
+  return RESERVED_EVENTS.has(event) ? 'reserved' : undefined
+}
+
+/** Whether serialised JSON nests deeper than MAX_DATA_DEPTH. */
+export function isTooDeep (json: string): boolean {
+  if (json.length <= 2 * MAX_DATA_DEPTH) return false
+  let depth = 0
+  let inString = false
+  for (let i = 0; i < json.length; i++) {
+    const c = json.charCodeAt(i)
+    if (inString) {
+      if (c === 92) i++ // a backslash takes the next character with it
+      else if (c === 34) inString = false
+    } else if (c === 34) inString = true
+    else if (c === 91 || c === 123) { if (++depth > MAX_DATA_DEPTH) return true } else if (c === 93 || c === 125) depth--
+  }
+  return false
+}
+
+/**
+ * The position that a client names (`Last-Event-ID` or `?lastEventId=`).
+ * `undefined`: none was named. `NaN`: one was named that cannot be ours.
+ */
+export function parseCursor (text: string | undefined): number | undefined {
+  if (text === undefined || text === '') return undefined
+  return /^[1-9][0-9]{0,15}$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : NaN
+}
+
+/** A terminal event's id starts so; the browser sends it back on its automatic reconnect. */
+export const TERMINAL_MARK = '!'

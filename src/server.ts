@@ -1,0 +1,51 @@
+// The edge of the process: settings, which broker, listen, and a graceful end.
+import { hostname } from 'node:os'
+import closeWithGrace from 'close-with-grace'
+import pino from 'pino'
+import { buildApp } from './app.ts'
+import type { Broker } from './broker/broker.ts'
+import { MemoryBroker } from './broker/memory.ts'
+import { MemoryBus } from './broker/memory-bus.ts'
+import { RedisBroker } from './broker/redis.ts'
+import { type Config, ConfigError, parseConfig } from './config.ts'
+
+function readConfig (): Config {
+  try {
+    return parseConfig(process.env, `${hostname()}-${process.pid}`)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    console.error(error.message)
+    process.exit(1)
+  }
+}
+
+const config = readConfig()
+const logger = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } })
+const limits = { historyLength: config.HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES }
+
+function chooseBroker (): Broker {
+  const { REDIS_URL: url, REDIS_PREFIX: prefix, NODE_NAME: nodeName } = config
+  if (url !== undefined) return new RedisBroker({ url, prefix, nodeName, log: logger, ...limits })
+  logger.info('REDIS_URL is not set: embedded broker, this is the only node and its history ends with it')
+  return new MemoryBroker(new MemoryBus(limits))
+}
+
+const app = await buildApp({ config, broker: chooseBroker(), logger })
+
+// The drain has its budget; what the sockets and Redis need after it is short.
+const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 5) * 1000, logger: false }, async ({ signal, err }) => {
+  if (err !== undefined) logger.fatal({ err }, 'unexpected error, closing')
+  else logger.info({ signal, streams: app.hub.streams }, 'closing')
+  await app.hub.drain(err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
+  await app.close()
+  logger.info('closed')
+})
+
+try {
+  await app.listen({ host: config.HOST, port: config.PORT })
+} catch (error) {
+  logger.fatal({ err: error }, `cannot listen on ${config.HOST}:${config.PORT}; is the port taken? Set PORT or HOST`)
+  closing.uninstall()
+  await app.close()
+  process.exitCode = 1
+}

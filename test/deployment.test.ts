@@ -1,0 +1,40 @@
+// What stands beside src/ must say what src/ says: the settings in docker-compose.yml, the errors that nginx.conf makes itself.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { configSchema, parseConfig } from '../src/config.ts'
+import { errorTable } from '../src/errors.ts'
+
+const root = join(import.meta.dirname, '..')
+const read = (name: string) => readFileSync(join(root, name), 'utf8')
+
+t.test('docker-compose.yml, settings: every one can be given, none is unknown', async (t) => {
+  const [, block = ''] = /^ {4}environment:\n((?: {6}.*\n)+)/m.exec(read('docker-compose.yml')) ?? []
+  const passed = [...block.matchAll(/^ {6}([A-Z_]+):/gm)].map(([, name]) => name!)
+  // The image sets the address, a node finds its own name, and the other two keys take JWT_SECRET's line, as its comment says.
+  const left = ['HOST', 'PORT', 'NODE_NAME', 'JWT_PUBLIC_KEY', 'JWKS_URL']
+  t.same([...passed, ...left].sort(), Object.keys(configSchema.properties).sort())
+  for (const name of ['JWT_PUBLIC_KEY', 'JWKS_URL']) t.match(block, name)
+})
+
+t.test('docker-compose.yml, stop_grace_period: longer than the drain', async (t) => {
+  const [, seconds] = /stop_grace_period: (\d+)s/.exec(read('docker-compose.yml')) ?? []
+  t.ok(Number(seconds) > parseConfig({ JWT_SECRET: 'x'.repeat(32) }, 'node').DRAIN_SECONDS + 5)
+})
+
+t.test('nginx.conf, its own errors: in the shape of ours, with codes of our table', async (t) => {
+  const answers = [...read('nginx.conf').matchAll(/return (\d{3}) '(.*)';/g)]
+  t.ok(answers.length >= 3)
+  for (const [, status, text] of answers) {
+    const body = JSON.parse(text!)
+    t.same(Object.keys(body), ['statusCode', 'code', 'error', 'message'])
+    t.equal(body.statusCode, Number(status))
+    t.equal(errorTable[body.code as keyof typeof errorTable]?.[0], Number(status), body.code)
+  }
+})
+
+t.test('Dockerfile, files that it copies: let in by .dockerignore', async (t) => {
+  const copied = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap(([, names]) => names!.split(' '))
+  const letIn = [...read('.dockerignore').matchAll(/^!(.*)$/gm)].map(([, name]) => name!)
+  t.same([...new Set(copied)].sort(), letIn.sort())
+})
