@@ -1,5 +1,6 @@
 // What the service is made of, on one page: a Fastify app around a hub and a broker.
 import cors from '@fastify/cors'
+import helmet from '@fastify/helmet'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
@@ -8,9 +9,11 @@ import type { Broker } from './broker/broker.ts'
 import type { Config } from './config.ts'
 import { handleErrors } from './http/errors.ts'
 import { auth } from './http/auth.ts'
+import { limits } from './http/limits.ts'
 import { ops } from './http/ops.ts'
 import { publish } from './http/publish.ts'
 import { subscribe } from './http/subscribe.ts'
+import { tickets } from './http/tickets.ts'
 import { users } from './http/users.ts'
 import { Hub } from './hub/hub.ts'
 
@@ -49,6 +52,8 @@ export async function buildApp ({ config, broker, logger }: AppOptions): Promise
     heartbeatSeconds: config.HEARTBEAT_SECONDS,
     maxStreamSeconds: config.MAX_STREAM_SECONDS,
     retryMs: config.RETRY_MS,
+    expiringSeconds: config.EXPIRING_SECONDS,
+    isSingleSession: config.SESSION_POLICY === 'single',
     coalesceMs: config.COALESCE_MS,
     log: app.log
   })
@@ -60,6 +65,12 @@ export async function buildApp ({ config, broker, logger }: AppOptions): Promise
     request.log.debug({ method: request.method, route: request.routeOptions.url, statusCode: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request')
   })
 
+  await app.register(helmet, {
+    // The API is not for looking at; the pages that are (/docs) send a policy of their own.
+    contentSecurityPolicy: { useDefaults: false, directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] } },
+    // For whoever terminates TLS to say: we cannot know what else lives on the host.
+    strictTransportSecurity: false
+  })
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -78,6 +89,8 @@ export async function buildApp ({ config, broker, logger }: AppOptions): Promise
     })
   }
   await app.register(auth, { config })
+  await app.register(limits, { config, broker })
+  await app.register(tickets, { broker })
   await app.register(subscribe, { config, hub, broker })
   await app.register(publish, { config, hub, broker })
   await app.register(users, { broker })

@@ -26,15 +26,19 @@ export const configSchema = Type.Object({
   CORS_ORIGINS: list('comma-separated origins that may connect from a browser, with credentials; empty: same origin only'),
   HEARTBEAT_SECONDS: whole(15, 1, 3600, 'between two `ping` events'),
   RETRY_MS: whole(3000, 1, 3_600_000, 'reconnect hint, jittered where many would come at once'),
+  EXPIRING_SECONDS: whole(60, 1, 86_400, 'how long before its token ends a stream says `expiring`, jittered 50 to 100 %'),
   COALESCE_MS: whole(5, 0, 1000, 'under load, gather messages this long and write each stream once; a message in an idle moment leaves at once'),
   HISTORY_LENGTH: whole(1000, 1, 1_000_000, 'notifications that a log keeps at least, for each address'),
   HISTORY_SECONDS: whole(86_400, 1, 31_536_000, 'how long a log is kept after its last notification'),
   MAX_DATA_BYTES: whole(65_536, 1, 16_777_216, '`data` of one notification, serialised'),
   STREAM_BUFFER_BYTES: whole(1_048_576, 16_384, 1_073_741_824, 'unsent bytes before a slow stream is cut'),
   MAX_STREAMS_PER_USER: whole(20, 1, 1_000_000, 'on one node; the next is refused (403)'),
+  MAX_STREAMS: whole(0, 0, 10_000_000, 'on one node, over all users; the next is told to come back later; 0 = no limit'),
   MAX_STREAM_SECONDS: whole(3600, 1, MAX_SECONDS, 'age limit of a stream, jittered 80 to 100 %'),
   SESSION_POLICY: Type.Unsafe<'multiple' | 'single'>({ type: 'string', enum: ['multiple', 'single'], default: 'multiple', description: '`multiple`, or `single`: at most one stream a user' }),
   PUBLISH_PER_MINUTE: whole(6000, 0, 1_000_000_000, 'for each publishing token\'s `sub`, over all nodes; 0 = no limit'),
+  CONNECTS_PER_MINUTE: whole(120, 0, 1_000_000_000, 'for each user, over all nodes; past it a stream is told to come back later; 0 = no limit'),
+  CONNECTS_PER_MINUTE_PER_ADDRESS: whole(0, 0, 1_000_000_000, 'the same for each client address; set TRUST_PROXY with it, or all clients of a proxy count as one'),
   DRAIN_SECONDS: whole(10, 0, 3600, 'over which streams are ended at SIGTERM'),
   TRUST_PROXY: list('comma-separated addresses or CIDR ranges whose `X-Forwarded-*` count'),
   LOG_LEVEL: Type.Unsafe<'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'>({
@@ -102,9 +106,14 @@ function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL }: Record<string, str
   return faults
 }
 
+/** Environment files often cannot hold a line break: `\\n` stands for one. */
+export function publicKeyPem (text: string): string {
+  return text.replaceAll('\\n', '\n')
+}
+
 /** The one algorithm that a public key is used with; a token never chooses. */
 export function keyAlgorithm (pem: string): 'RS256' | 'ES256' {
-  const { asymmetricKeyType, asymmetricKeyDetails } = createPublicKey(pem.replaceAll('\\n', '\n'))
+  const { asymmetricKeyType, asymmetricKeyDetails } = createPublicKey(publicKeyPem(pem))
   if (asymmetricKeyType === 'rsa') return 'RS256'
   if (asymmetricKeyType === 'ec' && asymmetricKeyDetails?.namedCurve === 'prime256v1') return 'ES256'
   throw new TypeError('not an RSA or P-256 key')

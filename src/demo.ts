@@ -1,1 +1,102 @@
 // The demo: two nodes of the same code on one embedded broker in one process, tokens minted, and a page to look at
+import { randomBytes } from 'node:crypto'
+import type { AddressInfo } from 'node:net'
+import { styleText } from 'node:util'
+import closeWithGrace from 'close-with-grace'
+import type { FastifyInstance } from 'fastify'
+import pino from 'pino'
+import { buildApp } from './app.ts'
+import { MemoryBroker } from './broker/memory.ts'
+import { MemoryBus } from './broker/memory-bus.ts'
+import { type Config, ConfigError, parseConfig } from './config.ts'
+import { demoPage } from './demo/page.ts'
+import { demoText } from './demo/text.ts'
+
+const USERS = [
+  { id: 'alice', name: 'Alice', groups: ['Complaints', 'Sales'], node: 0 },
+  { id: 'bob', name: 'Bob', groups: ['Complaints'], node: 1 }
+]
+const GROUPS = ['Complaints', 'Sales']
+
+const basePort = Number(process.env['PORT'] || 3000)
+const secret = randomBytes(32).toString('hex')
+const nodes: FastifyInstance[] = []
+
+/** Nothing of the environment but PORT and LOG_LEVEL counts: the demo is the same on every machine. */
+function configOf (name: string, port: number, corsOrigins: string[] = []): Config {
+  return parseConfig({
+    PORT: String(port),
+    JWT_SECRET: secret,
+    CORS_ORIGINS: corsOrigins.join(),
+    HEARTBEAT_SECONDS: '5', // often enough to watch
+    LOG_LEVEL: process.env['LOG_LEVEL'] ?? 'warn'
+  }, name)
+}
+
+async function startNode (config: Config, bus: MemoryBus, prepare: (app: FastifyInstance) => void): Promise<FastifyInstance> {
+  const logger = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } })
+  const app = await buildApp({ config, broker: new MemoryBroker(bus), logger })
+  nodes.push(app)
+  prepare(app)
+  await app.listen({ host: config.HOST, port: config.PORT })
+  return app
+}
+
+const portOf = (app: FastifyInstance): number => (app.server.address() as AddressInfo).port
+const originOf = (app: FastifyInstance): string => `http://127.0.0.1:${portOf(app)}`
+
+async function start (): Promise<string> {
+  const config = configOf('node-1', basePort)
+  const bus = new MemoryBus({
+    historyLength: config.HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES
+  })
+
+  let users: Array<typeof USERS[number] & { token: string }> = []
+  let publisherToken = ''
+  const first = await startNode(config, bus, (app) => {
+    const mint = (claims: object) => app.jwt.sign(claims, { expiresIn: '24h' })
+    // Minted once: a newer token would claim the groups again that a visitor has left
+    users = USERS.map((user) => ({ ...user, token: mint({ sub: user.id, groups: user.groups }) }))
+    publisherToken = mint({ sub: 'publisher', scope: 'notifications:publish notifications:manage' })
+    app.register(demoPage, { users, groups: GROUPS, publisherToken, heartbeatMs: config.HEARTBEAT_SECONDS * 1000, ports: () => nodes.map(portOf) })
+  })
+
+  const pageOrigins = ['localhost', '127.0.0.1'].map((hostname) => new URL(`http://${hostname}:${portOf(first)}`).origin)
+  await startNode(configOf('node-2', basePort && basePort + 1, pageOrigins), bus, (app) => {
+    app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect(`${originOf(first)}/`))
+  })
+
+  return demoText({
+    origins: nodes.map(originOf),
+    users,
+    publisherToken,
+    dim: (text) => styleText('dim', text),
+    bold: (text) => styleText('bold', text)
+  })
+}
+
+async function stop (): Promise<void> {
+  await Promise.all(nodes.map((app) => app.close()))
+}
+
+function explain (error: unknown): string {
+  if (error instanceof ConfigError) return `${error.message}\n(The demo takes two ports: PORT and the one after it.)`
+  const { code, port } = error as { code?: string, port?: number }
+  if (code === 'EADDRINUSE') return `Port ${port} is taken. Choose another pair with: PORT=4000 npm run demo   (PORT=0 takes free ones)`
+  if (code === 'EACCES') return `Port ${port} is not allowed to you. Choose a higher one: PORT=4000 npm run demo`
+  throw error
+}
+
+const closing = closeWithGrace({ delay: 3000, logger: false }, async ({ err }) => {
+  if (err !== undefined) console.error(err)
+  await stop()
+})
+
+try {
+  console.log(await start())
+} catch (error) {
+  closing.uninstall()
+  await stop()
+  console.error(explain(error))
+  process.exitCode = 1
+}

@@ -24,7 +24,7 @@ export interface Broker {
 
   /**
    * The groups of a user, each with the id at which it was joined. `claim` is what a token says: its groups are
-   * joined, except those left at or after `issuedAt`.
+   * joined, except those left at or after it was issued. Throws Revoked if the user has logged out since.
    */
   enter: (userId: string, claim?: GroupClaim) => Promise<Membership>
   join: (userId: string, group: string) => Promise<void>
@@ -33,6 +33,26 @@ export interface Broker {
 
   /** One page of what stands in the logs after a cursor, and the position at which it was read. Atomic. */
   history: (query: HistoryQuery) => Promise<HistoryPage>
+
+  /** Before a stream opens: whether its token and, where only one stream is allowed, its cursor still count. */
+  admit: (visitor: Visitor) => Promise<'admitted' | 'revoked' | 'replaced'>
+  /** Ends every stream of the user, and refuses tokens issued up to now. */
+  logout: (userId: string) => Promise<void>
+  /**
+   * Takes the user's one session for a stream; the holder so far hears `takeover`. Undefined: the cursor is that of a stream that was
+   * replaced while it was away.
+   */
+  claimSession: (userId: string, tag: string, cursor: number | undefined) => Promise<Session | undefined>
+  /** The tags of those that hold their session no more. */
+  verifySessions: (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>) => Promise<string[]>
+
+  /** Keeps a text for a while, for every node. */
+  keep: (key: string, text: string, seconds: number) => Promise<void>
+  /** Reads what was kept; `take` also forgets it, so that only one caller ever gets it. */
+  read: (key: string) => Promise<string | undefined>
+  take: (key: string) => Promise<string | undefined>
+  /** Counts in a window that begins with its first hit. */
+  hit: (key: string, windowMs: number) => Promise<{ count: number, restMs: number }>
 
   /** How many nodes are subscribed to the user's channel. */
   presence: (userId: string) => Promise<number>
@@ -57,8 +77,10 @@ export interface BrokerListener {
 export type DropReason = 'malformed' | 'oversized' | 'reserved'
 
 export type Control =
-  | { readonly control: 'join', readonly group: string, readonly id: number }
-  | { readonly control: 'leave', readonly group: string, readonly id: number }
+  | { readonly control: 'join' | 'leave', readonly id: number, readonly group: string }
+  /** Another stream holds the user's session now; `tag` names it. */
+  | { readonly control: 'takeover', readonly id: number, readonly tag: string }
+  | { readonly control: 'logout', readonly id: number }
 
 export interface PublishRequest {
   readonly to: readonly Address[]
@@ -67,6 +89,23 @@ export interface PublishRequest {
   readonly json: string
   /** Already bound to the publisher; two publishers never share a key. */
   readonly idempotencyKey?: string | undefined
+  /** Whose token it is. Throws Revoked if they have logged out since it was issued. */
+  readonly publisher?: { readonly userId: string, readonly issuedAtSeconds: number }
+}
+
+export interface Visitor {
+  readonly userId: string
+  readonly issuedAtSeconds: number
+  /** Where a stream resumes from, if only one a user is allowed; undefined otherwise, or when it is fresh. */
+  readonly sessionCursor?: number | undefined
+}
+
+export interface Session {
+  readonly tag: string
+  /** When it was claimed, in the order of ids. */
+  readonly claimId: number
+  /** Cursors below this are those of replaced streams. */
+  readonly fence: number
 }
 
 export interface PublishAnswer {
@@ -112,6 +151,8 @@ export interface BrokerState {
   /** For a person: what is wrong and since when. */
   readonly detail: string
   readonly channels: number
+  /** For how long in all, since the start, nothing was heard from the other nodes. */
+  readonly deafSeconds: number
 }
 
 /** What a broker keeps. */
@@ -128,3 +169,4 @@ export const MAX_GROUPS = 1000
 export class Unavailable extends Error {}
 export class Uncertain extends Error {}
 export class TooManyGroups extends Error {}
+export class Revoked extends Error {}

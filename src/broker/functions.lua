@@ -9,10 +9,14 @@
 --   <prefix>:groups:<user>  hash, group -> "+<id>" joined or "-<id>" left
 --   <prefix>:read:<user>    the id up to which the user has read
 --   <prefix>:idem:<key>     the answer to an idempotent publish, for 24 hours
+--   <prefix>:revoked:<user> the id of the last logout: tokens issued up to then are refused
+--   <prefix>:session:<user> "<fence> <tag>" of the one stream that a user may have (SESSION_POLICY=single)
+--   <prefix>:kept:<key>     something kept for a while (tickets)
+--   <prefix>:hits:<key>     a counter of a rate limit
 --   <prefix>:<address>      the Pub/Sub channel of an address
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
-local VERSION = 1
+local VERSION = 2
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
 local IDEMPOTENT_SECONDS = 86400
@@ -121,10 +125,21 @@ local function publish(keys, args)
   return { id, receivers }
 end
 
--- For nodes, which have checked everything. ARGV: idempotency key or '', event, data, address…
+-- Tokens issued before a logout are refused. A token that does not say when it was issued counts as older.
+local function is_revoked(prefix, user, issued_seconds)
+  local logout = redis.call('GET', prefix .. ':revoked:' .. user)
+  return logout and tonumber(issued_seconds) * 1000000 <= tonumber(logout)
+end
+
+local function revoked()
+  return redis.error_reply('TIDINGS_TOKEN_REVOKED The user has logged out since this token was issued')
+end
+
+-- For nodes, which have checked everything. ARGV: idempotency key or '', publisher, their token's iat, event, data, address…
 -- Reply: [1 if an earlier call with this key has published, else 0, (address, id, nodes)…]
 local function publish_many(keys, args)
   local prefix, key = keys[1], args[1]
+  if is_revoked(prefix, args[2], args[3]) then return revoked() end
   local answer_key = prefix .. ':idem:' .. key
   if key ~= '' then
     local answer = redis.call('GET', answer_key)
@@ -132,8 +147,8 @@ local function publish_many(keys, args)
   end
   local length, seconds = config(prefix)
   local answer = {}
-  for i = 4, #args do
-    local id, receivers = deliver(prefix, args[i], args[2], args[3], length, seconds)
+  for i = 6, #args do
+    local id, receivers = deliver(prefix, args[i], args[4], args[5], length, seconds)
     answer[#answer + 1] = args[i]
     answer[#answer + 1] = id
     answer[#answer + 1] = receivers
@@ -142,8 +157,9 @@ local function publish_many(keys, args)
   return { 0, unpack(answer) }
 end
 
-local function tell(prefix, user, control, group, id)
-  redis.call('PUBLISH', prefix .. ':user:' .. user, cjson.encode({ control = control, group = group, id = int(id) }))
+-- Tells every node that has a stream of the user; `subject` is a group, or the tag of a session.
+local function tell(prefix, user, control, id, subject)
+  redis.call('PUBLISH', prefix .. ':user:' .. user, cjson.encode({ control = control, subject = subject, id = int(id) }))
 end
 
 -- group -> "+id" or "-id", and the number of those joined
@@ -159,7 +175,7 @@ end
 local function mark(prefix, user, group, joined)
   local id = next_id(prefix)
   redis.call('HSET', prefix .. ':groups:' .. user, group, (joined and '+' or '-') .. int(id))
-  tell(prefix, user, joined and 'join' or 'leave', group, id)
+  tell(prefix, user, joined and 'join' or 'leave', id, group)
   return id
 end
 
@@ -167,9 +183,11 @@ local function too_many()
   return redis.error_reply('TIDINGS_TOO_MANY_GROUPS A user may be in at most ' .. MAX_GROUPS .. ' groups')
 end
 
--- ARGV: user, the token's iat in seconds, claimed group…   Reply: [group, id at which it was joined, …]
+-- ARGV: user, the token's iat in seconds or '' (no token: only look), claimed group…   Reply: [group, id at which it was joined, …]
 local function enter(keys, args)
-  local prefix, user, issued = keys[1], args[1], tonumber(args[2]) * 1000000
+  local prefix, user = keys[1], args[1]
+  if args[2] ~= '' and is_revoked(prefix, user, args[2]) then return revoked() end
+  local issued = tonumber(args[2] ~= '' and args[2] or 0) * 1000000
   local groups, joined = read_groups(prefix, user)
   for i = 3, #args do
     local group, was = args[i], groups[args[i]]
@@ -207,9 +225,13 @@ end
 
 -- ARGV: user, group…
 local function replace_groups(keys, args)
-  local prefix, user, wanted = keys[1], args[1], {}
+  local prefix, user, wanted, count = keys[1], args[1], {}, 0
   local groups = read_groups(prefix, user)
-  for i = 2, #args do wanted[args[i]] = true end
+  for i = 2, #args do
+    if not wanted[args[i]] then count = count + 1 end
+    wanted[args[i]] = true
+  end
+  if count > MAX_GROUPS then return too_many() end
   for group, was in pairs(groups) do
     if not wanted[group] and was:sub(1, 1) == '+' then mark(prefix, user, group, false) end
   end
@@ -220,6 +242,67 @@ local function replace_groups(keys, args)
     end
   end
   return #args - 1
+end
+
+-- ARGV: user. Every stream of the user ends for good, and so do the tokens issued up to now.
+local function logout(keys, args)
+  local id = next_id(keys[1])
+  redis.call('SET', keys[1] .. ':revoked:' .. args[1], int(id))
+  tell(keys[1], args[1], 'logout', id)
+  return int(id)
+end
+
+-- The session of a user: the fence (an id; cursors below it belong to tabs that were replaced) and the tag of the stream that holds it.
+local function read_session(prefix, user)
+  local value = redis.call('GET', prefix .. ':session:' .. user)
+  if not value then return nil end
+  local fence, tag = value:match('^(%d+) (.*)$')
+  return tonumber(fence), tag
+end
+
+-- ARGV: user, the token's iat, cursor or '', 1 if only one stream is allowed.   Reply: admitted, revoked or replaced
+local function admit(keys, args)
+  if is_revoked(keys[1], args[1], args[2]) then return 'revoked' end
+  if args[4] ~= '1' or args[3] == '' then return 'admitted' end
+  local fence = read_session(keys[1], args[1])
+  return fence and tonumber(args[3]) < fence and 'replaced' or 'admitted'
+end
+
+-- ARGV: user, the stream's tag, cursor or ''.   Reply: [1 if it holds the session now, else 0, the claim's id, the fence]
+-- A fresh stream takes over and raises the fence. One that resumes from behind the fence was replaced while it was away; from beyond it,
+-- it is the holder itself, and the fence stays: the next reconnect may come before it has seen a newer id.
+local function claim(keys, args)
+  local prefix, user, tag, cursor = keys[1], args[1], args[2], tonumber(args[3])
+  local id = next_id(prefix)
+  if cursor and cursor > id then cursor = nil end
+  local fence = read_session(prefix, user)
+  if fence and cursor and cursor < fence then return { 0, int(id), int(fence) } end
+  if not cursor then fence = id elseif not fence then fence = cursor end
+  local _, seconds = config(prefix)
+  redis.call('SET', prefix .. ':session:' .. user, int(fence) .. ' ' .. tag, 'EX', seconds)
+  tell(prefix, user, 'takeover', id, tag)
+  return { 1, int(id), int(fence) }
+end
+
+-- ARGV: (user, tag, fence)…   Reply: the tags that hold their session no more. One whose session has expired, or was lost, has it again.
+local function verify(keys, args)
+  local lost = {}
+  local _, seconds = config(keys[1])
+  for i = 1, #args, 3 do
+    local _, tag = read_session(keys[1], args[i])
+    if tag and tag ~= args[i + 1] then lost[#lost + 1] = args[i + 1] else
+      redis.call('SET', keys[1] .. ':session:' .. args[i], args[i + 2] .. ' ' .. args[i + 1], 'EX', seconds)
+    end
+  end
+  return lost
+end
+
+-- ARGV: key, window in ms.   Reply: [hits in the window, ms that it still lasts]
+local function hit(keys, args)
+  local key = keys[1] .. ':hits:' .. args[1]
+  local count = redis.call('INCR', key)
+  if count == 1 then redis.call('PEXPIRE', key, args[2]) end
+  return { count, math.max(0, redis.call('PTTL', key)) }
 end
 
 -- How many entries of a log stand after an id, counted up to a limit.
@@ -298,4 +381,9 @@ redis.register_function('tidings_enter', enter)
 redis.register_function('tidings_join', join)
 redis.register_function('tidings_leave', leave)
 redis.register_function('tidings_replace_groups', replace_groups)
+redis.register_function('tidings_logout', logout)
+redis.register_function { function_name = 'tidings_admit', callback = admit, flags = { 'no-writes' } }
+redis.register_function('tidings_claim', claim)
+redis.register_function('tidings_verify', verify)
+redis.register_function('tidings_hit', hit)
 redis.register_function('tidings_history', history)

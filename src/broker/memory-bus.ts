@@ -4,6 +4,7 @@ import {
   type BrokerListener, type Control, type GroupClaim, type HistoryLimits, type HistoryPage, type HistoryQuery,
   MAX_GROUPS, type Membership, type PublishAnswer, type PublishRequest, TooManyGroups
 } from './broker.ts'
+import { ExpiringMap, MemorySessions } from './memory-sessions.ts'
 
 const IDEMPOTENT_MS = 86_400_000
 
@@ -45,7 +46,11 @@ export class MemoryBus {
   readonly #nowMs: () => number
   readonly #logs = new Map<Address, Log>()
   readonly #groups = new Map<string, Groups>()
-  readonly #answers = new Map<string, { expiresAtMs: number, answer: PublishAnswer }>()
+  readonly #answers: ExpiringMap<PublishAnswer>
+  readonly #hits: ExpiringMap<{ count: number, endsAtMs: number }>
+  /** What `keep` keeps. */
+  readonly kept: ExpiringMap<string>
+  readonly sessions: MemorySessions
   readonly #seats = new Set<Seat>()
   #clock = 0
   readonly #born: number
@@ -56,6 +61,15 @@ export class MemoryBus {
     this.#limits = limits
     this.#nowMs = nowMs
     this.#born = this.#nextId()
+    this.#answers = new ExpiringMap(nowMs)
+    this.#hits = new ExpiringMap(nowMs)
+    this.kept = new ExpiringMap(nowMs)
+    this.sessions = new MemorySessions({
+      nextId: () => this.#nextId(),
+      sessions: new ExpiringMap(nowMs),
+      sessionMs: limits.historySeconds * 1000,
+      tell: (userId, control) => { this.#tell(userId, control) }
+    })
   }
 
   #nextId (): number {
@@ -83,15 +97,27 @@ export class MemoryBus {
     })
   }
 
-  publish ({ to, event, json, idempotencyKey }: PublishRequest): PublishAnswer {
+  #tell (userId: string, control: Control): void {
+    this.#post(this.#seatsOf(userAddress(userId)), (listener) => { listener.control(userId, control) })
+  }
+
+  hit (key: string, windowMs: number): { count: number, restMs: number } {
+    const nowMs = this.#nowMs()
+    let hits = this.#hits.get(key)
+    if (hits === undefined) this.#hits.set(key, hits = { count: 0, endsAtMs: nowMs + windowMs }, windowMs)
+    return { count: ++hits.count, restMs: hits.endsAtMs - nowMs }
+  }
+
+  publish ({ to, event, json, idempotencyKey, publisher }: PublishRequest): PublishAnswer {
+    if (publisher !== undefined) this.sessions.check(publisher)
     const nowMs = this.#nowMs()
     if (idempotencyKey !== undefined) {
       const known = this.#answers.get(idempotencyKey)
-      if (known !== undefined && known.expiresAtMs > nowMs) return { ...known.answer, replayed: true }
+      if (known !== undefined) return { ...known, replayed: true }
     }
     const notifications = to.map((address) => this.#deliver(address, event, json, nowMs))
     const answer = { replayed: false, notifications }
-    if (idempotencyKey !== undefined) this.#answers.set(idempotencyKey, { expiresAtMs: nowMs + IDEMPOTENT_MS, answer })
+    if (idempotencyKey !== undefined) this.#answers.set(idempotencyKey, answer, IDEMPOTENT_MS)
     return answer
   }
 
@@ -121,7 +147,8 @@ export class MemoryBus {
   sweep (): void {
     const nowMs = this.#nowMs()
     for (const [address, log] of this.#logs) if (log.expiresAtMs <= nowMs) this.#logs.delete(address)
-    for (const [key, { expiresAtMs }] of this.#answers) if (expiresAtMs <= nowMs) this.#answers.delete(key)
+    for (const map of [this.#answers, this.#hits, this.kept]) map.sweep()
+    this.sessions.sweep()
   }
 
   #groupsOf (userId: string): Groups {
@@ -130,18 +157,19 @@ export class MemoryBus {
     return groups
   }
 
-  #mark (userId: string, groups: Groups, group: string, control: Control['control']): void {
+  #mark (userId: string, groups: Groups, group: string, control: 'join' | 'leave'): void {
     const id = this.#nextId()
     if (control === 'join' && [...groups.values()].filter((at) => at > 0).length >= MAX_GROUPS) throw new TooManyGroups()
     groups.set(group, control === 'join' ? id : -id)
-    this.#post(this.#seatsOf(userAddress(userId)), (listener) => { listener.control(userId, { control, group, id }) })
+    this.#tell(userId, { control, id, group })
   }
 
-  enter (userId: string, claim: GroupClaim): Membership {
+  enter (userId: string, claim?: GroupClaim): Membership {
+    if (claim !== undefined) this.sessions.check({ userId, ...claim })
     const groups = this.#groupsOf(userId)
-    for (const group of claim.groups) {
+    for (const group of claim?.groups ?? []) {
       const at = groups.get(group)
-      if (at === undefined || (at < 0 && -at < claim.issuedAtSeconds * 1_000_000)) this.#mark(userId, groups, group, 'join')
+      if (at === undefined || (at < 0 && -at < claim!.issuedAtSeconds * 1_000_000)) this.#mark(userId, groups, group, 'join')
     }
     return new Map([...groups].filter(([, at]) => at > 0))
   }
@@ -158,6 +186,7 @@ export class MemoryBus {
   replaceGroups (userId: string, wanted: readonly string[]): void {
     const groups = this.#groupsOf(userId)
     const keep = new Set(wanted)
+    if (keep.size > MAX_GROUPS) throw new TooManyGroups()
     for (const [group, at] of groups) if (at > 0 && !keep.has(group)) this.#mark(userId, groups, group, 'leave')
     for (const group of keep) this.join(userId, group)
   }

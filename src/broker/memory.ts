@@ -1,7 +1,8 @@
 // The embedded broker: no Redis, one process. Several nodes may share a bus (the demo does).
 import type { Address } from '../notification.ts'
 import type {
-  Broker, BrokerListener, BrokerState, GroupClaim, HistoryPage, HistoryQuery, Membership, PublishAnswer, PublishRequest
+  Broker, BrokerListener, BrokerState, GroupClaim, HistoryPage, HistoryQuery, Membership, PublishAnswer, PublishRequest, Session,
+  Visitor
 } from './broker.ts'
 import type { MemoryBus, Seat } from './memory-bus.ts'
 
@@ -35,7 +36,7 @@ export class MemoryBroker implements Broker {
     for (const address of addresses) this.#seat?.addresses.delete(address)
   }
 
-  async enter (userId: string, claim: GroupClaim = { groups: [], issuedAtSeconds: 0 }): Promise<Membership> {
+  async enter (userId: string, claim?: GroupClaim): Promise<Membership> {
     return this.#bus.enter(userId, claim)
   }
 
@@ -55,12 +56,46 @@ export class MemoryBroker implements Broker {
     return this.#bus.history(query)
   }
 
+  async admit (visitor: Visitor): Promise<'admitted' | 'revoked' | 'replaced'> {
+    return this.#bus.sessions.admit(visitor)
+  }
+
+  async logout (userId: string): Promise<void> {
+    this.#bus.sessions.logout(userId)
+  }
+
+  async claimSession (userId: string, tag: string, cursor: number | undefined): Promise<Session | undefined> {
+    return this.#bus.sessions.claim(userId, tag, cursor)
+  }
+
+  async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
+    return this.#bus.sessions.verify(sessions)
+  }
+
+  async keep (key: string, text: string, seconds: number): Promise<void> {
+    this.#bus.kept.set(key, text, seconds * 1000)
+  }
+
+  async read (key: string): Promise<string | undefined> {
+    return this.#bus.kept.get(key)
+  }
+
+  async take (key: string): Promise<string | undefined> {
+    const text = this.#bus.kept.get(key)
+    this.#bus.kept.delete(key)
+    return text
+  }
+
+  async hit (key: string, windowMs: number): Promise<{ count: number, restMs: number }> {
+    return this.#bus.hit(key, windowMs)
+  }
+
   async presence (userId: string): Promise<number> {
     return this.#bus.presence(userId)
   }
 
   state (): BrokerState {
-    return { up: this.#seat !== undefined, detail: 'embedded', channels: this.#seat?.addresses.size ?? 0 }
+    return { up: this.#seat !== undefined, detail: 'embedded', channels: this.#seat?.addresses.size ?? 0, deafSeconds: 0 }
   }
 
   async close (): Promise<void> {

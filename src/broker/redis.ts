@@ -4,13 +4,16 @@ import { Redis } from 'ioredis'
 import { type Address, userAddress } from '../notification.ts'
 import {
   type Broker, type BrokerListener, type BrokerState, type GroupClaim, type HistoryLimits, type HistoryPage,
-  type HistoryQuery, type Membership, type PublishAnswer, type PublishRequest, TooManyGroups, Uncertain, Unavailable
+  type HistoryQuery, type Membership, type PublishAnswer, type PublishRequest, Revoked, type Session, TooManyGroups, Uncertain, Unavailable,
+  type Visitor
 } from './broker.ts'
 import { RedisSubscriber } from './redis-subscriber.ts'
 
 const library = readFileSync(new URL('functions.lua', import.meta.url), 'utf8')
 const libraryVersion = Number(/local VERSION = (\d+)/.exec(library)![1])
 const commandTimeoutMs = 3000
+/** Ticks (seconds) that a connection has to come up before another one is tried. */
+const CONNECT_TICKS = 5
 
 export interface RedisBrokerOptions extends HistoryLimits {
   /** `redis://` or `rediss://`, with user, password and database as usual. */
@@ -28,6 +31,8 @@ export class RedisBroker implements Broker {
   readonly #redis: Redis
   readonly #subscriber: RedisSubscriber
   #ready = false
+  #unreadyTicks = 0
+  #ticker: NodeJS.Timeout | undefined
   #fault = 'not connected yet'
 
   constructor (options: RedisBrokerOptions) {
@@ -51,7 +56,24 @@ export class RedisBroker implements Broker {
     this.#redis.on('close', () => { this.#down('the command connection closed') })
     this.#redis.on('error', (error) => { this.#down(error.message) })
     this.#redis.connect().catch(() => {}) // told by 'error', tried again by retryStrategy
-    this.#subscriber.start(listener)
+    this.#subscriber.start(listener, () => { this.#sing() })
+    this.#ticker = setInterval(() => { this.#tick() }, 1000)
+  }
+
+  #tick (): void {
+    this.#subscriber.tick()
+    // A server that accepts connections and answers nothing (stopped, or half-open) would be waited for without end.
+    this.#unreadyTicks = this.#ready ? 0 : this.#unreadyTicks + 1
+    if (this.#unreadyTicks % CONNECT_TICKS === CONNECT_TICKS - 1) this.#redis.disconnect(true)
+  }
+
+  #sing (): void {
+    if (!this.#ready) return
+    this.#redis.publish(this.#subscriber.canaryChannel, '').catch((error: Error) => {
+      if (!isUnanswered(error)) return
+      this.#down('no answer')
+      this.#redis.disconnect(true)
+    })
   }
 
   #down (fault: string): void {
@@ -70,6 +92,7 @@ export class RedisBroker implements Broker {
       await this.#redis.fcall('tidings_setup', 1, prefix, historyLength, historySeconds, maxDataBytes)
       this.#ready = true
       this.#fault = ''
+      this.#sing()
       this.#options.log.info('Redis: connected, functions loaded')
     } catch (error) {
       this.#down(`cannot set up: ${(error as Error).message}`)
@@ -100,13 +123,13 @@ export class RedisBroker implements Broker {
   #translate (error: Error): Error {
     const { message } = error
     if (message.startsWith('TIDINGS_TOO_MANY_GROUPS')) return new TooManyGroups(message)
-    // Asked, but not answered: a time-out, or the connection broke underneath. Everything else was refused before it ran.
-    if (message.includes('timed out') || error.name === 'MaxRetriesPerRequestError' || message === 'Connection is closed.') return new Uncertain(message)
-    return new Unavailable(message)
+    if (message.startsWith('TIDINGS_TOKEN_REVOKED')) return new Revoked(message)
+    return isUnanswered(error) ? new Uncertain(message) : new Unavailable(message)
   }
 
-  async publish ({ to, event, json, idempotencyKey = '' }: PublishRequest): Promise<PublishAnswer> {
-    const [replayed, ...flat] = await this.#call('tidings_publish_many', idempotencyKey, event, json, ...to)
+  async publish ({ to, event, json, idempotencyKey = '', publisher }: PublishRequest): Promise<PublishAnswer> {
+    const [replayed, ...flat] = await this.#call('tidings_publish_many',
+      idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, ...to)
     const notifications = []
     for (let i = 0; i < flat.length; i += 3) {
       notifications.push({ to: flat[i] as Address, id: Number(flat[i + 1]), receivers: Number(flat[i + 2]) })
@@ -122,8 +145,8 @@ export class RedisBroker implements Broker {
     this.#subscriber.unsubscribe(addresses)
   }
 
-  async enter (userId: string, claim: GroupClaim = { groups: [], issuedAtSeconds: 0 }): Promise<Membership> {
-    const flat = await this.#call('tidings_enter', userId, claim.issuedAtSeconds, ...claim.groups)
+  async enter (userId: string, claim?: GroupClaim): Promise<Membership> {
+    const flat = await this.#call('tidings_enter', userId, claim?.issuedAtSeconds ?? '', ...claim?.groups ?? [])
     const membership: Membership = new Map()
     for (let i = 0; i < flat.length; i += 2) membership.set(String(flat[i]), Number(flat[i + 1]))
     return membership
@@ -154,23 +177,70 @@ export class RedisBroker implements Broker {
     return { position: Number(position), gap: gap === 1, more: more === 1, unread: Number(unread), entries }
   }
 
+  async admit ({ userId, issuedAtSeconds, sessionCursor }: Visitor): Promise<'admitted' | 'revoked' | 'replaced'> {
+    return await this.#call('tidings_admit', userId, issuedAtSeconds, sessionCursor ?? '', sessionCursor === undefined ? 0 : 1) as unknown as 'admitted'
+  }
+
+  async logout (userId: string): Promise<void> {
+    await this.#call('tidings_logout', userId)
+  }
+
+  async claimSession (userId: string, tag: string, cursor: number | undefined): Promise<Session | undefined> {
+    const [holds, claimId, fence] = await this.#call('tidings_claim', userId, tag, cursor ?? '')
+    return holds === 1 ? { tag, claimId: Number(claimId), fence: Number(fence) } : undefined
+  }
+
+  async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
+    return await this.#call('tidings_verify', ...sessions.flatMap(({ userId, session: { tag, fence } }) => [userId, tag, fence])) as string[]
+  }
+
+  async keep (key: string, text: string, seconds: number): Promise<void> {
+    await this.#ask((redis) => redis.set(this.#kept(key), text, 'EX', seconds))
+  }
+
+  async read (key: string): Promise<string | undefined> {
+    return await this.#ask((redis) => redis.get(this.#kept(key))) ?? undefined
+  }
+
+  async take (key: string): Promise<string | undefined> {
+    return await this.#ask((redis) => redis.getdel(this.#kept(key))) ?? undefined
+  }
+
+  async hit (key: string, windowMs: number): Promise<{ count: number, restMs: number }> {
+    const [count, restMs] = await this.#call('tidings_hit', key, windowMs)
+    return { count: Number(count), restMs: Number(restMs) }
+  }
+
   async presence (userId: string): Promise<number> {
-    if (!this.#ready) throw new Unavailable(this.#fault)
-    const reply = await this.#redis.pubsub('NUMSUB', `${this.#options.prefix}:${userAddress(userId)}`)
-      .catch((error: Error) => { throw this.#translate(error) })
+    const reply = await this.#ask((redis) => redis.pubsub('NUMSUB', `${this.#options.prefix}:${userAddress(userId)}`))
     return Number(reply[1])
   }
 
+  #kept (key: string): string {
+    return `${this.#options.prefix}:kept:${key}`
+  }
+
+  async #ask<T> (command: (redis: Redis) => Promise<T>): Promise<T> {
+    if (!this.#ready) throw new Unavailable(this.#fault)
+    return await command(this.#redis).catch((error: Error) => { throw this.#translate(error) })
+  }
+
   state (): BrokerState {
-    const { up, channels } = this.#subscriber.state()
+    const { up, channels, deafSeconds } = this.#subscriber.state()
     const fault = this.#ready ? (up ? '' : 'the subscriber connection is not there') : this.#fault
-    return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels }
+    return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels, deafSeconds }
   }
 
   close (): Promise<void> {
+    clearInterval(this.#ticker)
     this.#redis.removeAllListeners('close')
     this.#subscriber.close()
     this.#redis.disconnect()
     return Promise.resolve()
   }
+}
+
+/** Asked, but not answered: a time-out, or the connection broke underneath. Everything else was refused before it ran. */
+function isUnanswered ({ name, message }: Error): boolean {
+  return message.includes('timed out') || name === 'MaxRetriesPerRequestError' || message === 'Connection is closed.'
 }

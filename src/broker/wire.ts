@@ -6,6 +6,8 @@ import type { Control, DropReason } from './broker.ts'
 const DURABLE = '{"tidings":1,'
 /** What a plain payload may have around its data. */
 const ENVELOPE_BYTES = 1024
+/** How far Redis's clock may be ahead of ours. */
+const MAX_AHEAD_MS = 86_400_000
 
 export type Incoming =
   | { readonly notification: Notification }
@@ -24,12 +26,29 @@ export function readPayload (payload: string, maxDataBytes: number): Incoming {
     return { dropped: 'malformed' }
   }
   if (typeof message !== 'object' || message === null || Array.isArray(message)) return { dropped: 'malformed' }
-  const { id, event = DEFAULT_EVENT, data, control, group } = message as Record<string, unknown>
-  if (durable) return { notification: { id: id as number, event: event as string, json: JSON.stringify(data) } }
-  if (control === 'join' || control === 'leave') {
-    return typeof group === 'string' ? { control: { control, group, id: Number(id) } } : { dropped: 'malformed' }
-  }
+  const { id, event = DEFAULT_EVENT, data, control, subject } = message as Record<string, unknown>
+  if (durable) return readDurable(id, event, data)
+  if (control !== undefined) return readControl(control, subject, Number(id))
   return readPlain(event, data, payload, maxDataBytes)
+}
+
+// Only functions.lua writes these, but anyone who may PUBLISH can imitate it. An id from the far future would make a stream take
+// everything after it for a duplicate.
+function isId (id: unknown): id is number {
+  return Number.isSafeInteger(id) && id as number > 0 && id as number < (Date.now() + MAX_AHEAD_MS) * 1000
+}
+
+function readDurable (id: unknown, event: unknown, data: unknown): Incoming {
+  if (!isId(id) || typeof event !== 'string' || eventFault(event) !== undefined || data === undefined) return { dropped: 'malformed' }
+  return { notification: { id, event, json: JSON.stringify(data) } }
+}
+
+function readControl (control: unknown, subject: unknown, id: number): Incoming {
+  if (!isId(id)) return { dropped: 'malformed' }
+  if (control === 'logout') return { control: { control, id } }
+  if (typeof subject !== 'string') return { dropped: 'malformed' }
+  if (control === 'join' || control === 'leave') return { control: { control, id, group: subject } }
+  return control === 'takeover' ? { control: { control, id, tag: subject } } : { dropped: 'malformed' }
 }
 
 function readPlain (event: unknown, data: unknown, payload: string, maxDataBytes: number): Incoming {

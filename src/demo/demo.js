@@ -69,7 +69,7 @@ async function start () {
     reach: (address) => panels.flatMap(({ user, groups, stream }) => {
       const addresses = ['all', `user:${user.id}`, ...[...groups].map((group) => `group:${group}`)]
       if (!addresses.includes(address)) return []
-      return stream.state === 'live' ? `${user.name} now` : `${user.name} on return`
+      return stream.state === 'live' ? user.name : `${user.name} on return`
     }),
     before (event) {
       for (const panel of panels) panel.stream.listen(event)

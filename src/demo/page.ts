@@ -9,16 +9,17 @@ export interface DemoUser {
   groups: string[]
   /** Index of the node that this user's stream is opened on. */
   node: number
+  token: string
 }
 
 export interface DemoPageOptions {
   users: DemoUser[]
   groups: string[]
+  /** May publish and manage. */
+  publisherToken: string
+  heartbeatMs: number
   /** The nodes' ports, once known: the second node starts after the first. */
   ports: () => number[]
-  heartbeatMs: number
-  mintUser: (user: DemoUser) => string
-  mintPublisher: () => string
 }
 
 const FILES = {
@@ -34,7 +35,7 @@ const FILES = {
 const LOCAL_HOSTNAMES = new Set(['localhost', '127.0.0.1'])
 
 export async function demoPage (app: FastifyInstance, options: DemoPageOptions): Promise<void> {
-  const { users, groups, ports, heartbeatMs, mintUser, mintPublisher } = options
+  const { users, groups, publisherToken, heartbeatMs, ports } = options
 
   // The session below hands tokens to whoever asks. A name that was rebound to 127.0.0.1 must not get them (DNS rebinding)
   app.addHook('onRequest', async (request, reply) => {
@@ -67,12 +68,12 @@ export async function demoPage (app: FastifyInstance, options: DemoPageOptions):
   app.post('/demo/session', { schema: { hide: true } }, async (_request, reply) => {
     for (const user of users) {
       reply.header('set-cookie', [
-        `tidings_token=${mintUser(user)}`, `Path=/api/notifications/subscribe/${user.id}`, 'HttpOnly', 'SameSite=Strict'
+        `tidings_token=${user.token}`, `Path=/api/notifications/subscribe/${user.id}`, 'HttpOnly', 'SameSite=Strict'
       ].join('; '))
     }
     return reply.header('cache-control', 'no-store').send({
-      token: mintPublisher(),
-      users,
+      token: publisherToken,
+      users: users.map(({ token, ...user }) => user),
       groups,
       heartbeatMs,
       nodes: ports().map((port, index) => ({ name: `node ${index + 1}`, port }))

@@ -25,6 +25,7 @@ export class Panel {
   #renew
   #renewed = false
   #pingedAt = 0
+  #unread = 0
   #parts
 
   constructor (root, { user, node, groupNames, heartbeatMs, setGroup, renew, on }) {
@@ -107,7 +108,7 @@ export class Panel {
     badge.dataset.state = state
     stateText.textContent = LABELS[state]
     toggle.textContent = state === 'closed' ? 'Reconnect' : 'Disconnect'
-    if (state === 'closed') this.#mark(`closed ${reason}`)
+    if (state === 'closed') this.#mark(reason)
     if (state === 'reconnecting') this.#mark('connection lost')
     if (state !== 'live') this.#pingedAt = 0
     pulse.classList.toggle('beat', state === 'live')
@@ -126,7 +127,7 @@ export class Panel {
     this.groups = new Set(groups)
     fact('resume', resume)
     fact('replayed', replayed)
-    fact('unread', unread ?? '–')
+    this.#showUnread(unread)
     fact('lastId', this.stream.lastId)
     this.#mark(RESUMES[resume] + (replayed ? `, ${replayed} replayed` : ''), resume)
     this.#beat()
@@ -150,6 +151,8 @@ export class Panel {
     if (replayed) part('.item').dataset.replayed = ''
     this.#add(item)
     this.#parts.fact('lastId', this.stream.lastId)
+    // What was replayed is in the count that sync brings
+    if (id && !replayed) this.#showUnread(this.#unread + 1)
     this.#on.received(id, replayed)
   }
 
@@ -174,6 +177,12 @@ export class Panel {
       animation.play()
     }
     this.#showPing()
+  }
+
+  // The service counts to 100, which stands for any more
+  #showUnread (unread) {
+    this.#unread = unread
+    this.#parts.fact('unread', unread >= 100 ? '99+' : unread)
   }
 
   #showPing () {

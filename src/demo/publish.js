@@ -56,7 +56,7 @@ export class PublishForm {
     this.refresh()
   }
 
-  /** Show again what depends on the groups: who the chosen address reaches. */
+  /** Show again what depends on the form, the groups and the streams: whom the address reaches, and the curl line. */
   refresh () {
     const names = this.#reach(this.#field('to'))
     const to = element('code', '', this.#field('to'))

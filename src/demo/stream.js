@@ -42,8 +42,8 @@ export class Stream {
       this.#on.ping()
     })
     // Terminal events. Their ids start with "!" and are no position, so lastId stays what it was
-    source.addEventListener('replaced', () => this.#end('active in another tab'))
-    source.addEventListener('closed', (event) => this.#end(JSON.parse(event.data).reason))
+    source.addEventListener('replaced', () => this.#end('replaced: active in another tab'))
+    source.addEventListener('closed', (event) => this.#end(`closed: ${JSON.parse(event.data).reason}`))
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) this.#end('refused')
       else this.#enter('reconnecting')
@@ -51,7 +51,7 @@ export class Stream {
   }
 
   disconnect () {
-    this.#end('by you')
+    this.#end('disconnected')
   }
 
   /** EventSource hands over only the event names that it was told to listen for. */

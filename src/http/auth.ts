@@ -4,9 +4,11 @@ import jwt, { type FastifyJWTOptions } from '@fastify/jwt'
 import type { FastifyRequest } from 'fastify'
 import plugin from 'fastify-plugin'
 import { type GroupClaim, MAX_GROUPS } from '../broker/broker.ts'
-import { type Config, keyAlgorithm } from '../config.ts'
+import { type Config, keyAlgorithm, publicKeyPem } from '../config.ts'
 import { fail } from '../errors.ts'
 import { isName } from '../notification.ts'
+import { refuseCrossSite } from './cross-site.ts'
+import { keySet } from './key-set.ts'
 
 export interface Principal {
   readonly userId: string
@@ -22,7 +24,7 @@ declare module 'fastify' {
     principal: Principal | null
   }
   interface FastifyInstance {
-    /** The principal of a request. Throws TIDINGS_TOKEN_MISSING, _INVALID or _EXPIRED (401). */
+    /** The principal of a request. Throws TIDINGS_TOKEN_MISSING, _INVALID or _EXPIRED (401), TIDINGS_CROSS_SITE (403). */
     authenticate: (request: FastifyRequest) => Promise<Principal>
     /** The same, and TIDINGS_SCOPE_MISSING (403) if the token lacks the scope. */
     authorize: (request: FastifyRequest, scope: string) => Promise<Principal>
@@ -35,11 +37,13 @@ const CACHED_TOKENS = 10_000
 export const auth = plugin<{ config: Config }>(async (app, { config }) => {
   await app.register(cookie)
   await app.register(jwt, {
-    ...keyOptions(config),
+    ...keyOptions(config, app.log),
     cookie: { cookieName: config.TOKEN_COOKIE, signed: false }
   })
 
   app.decorate('authenticate', async (request) => {
+    // A browser sends a cookie whoever asks it to; a header only our own page can set.
+    if (!/^bearer\s/i.test(request.headers.authorization ?? '')) refuseCrossSite(request, config.CORS_ORIGINS)
     let claims: Record<string, unknown>
     try {
       claims = await request.jwtVerify()
@@ -57,18 +61,23 @@ export const auth = plugin<{ config: Config }>(async (app, { config }) => {
 }, { name: 'auth' })
 
 /** Key and pinned algorithm: what the token's header says about either is only compared, never followed. */
-function keyOptions (config: Config): FastifyJWTOptions {
-  const { JWT_SECRET, JWT_PUBLIC_KEY, JWT_ISSUER, JWT_AUDIENCE } = config
+function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: Config, log: Parameters<typeof keySet>[1]): FastifyJWTOptions {
   const verify = {
-    requiredClaims: ['sub', 'exp'],
+    requiredClaims: ['sub', 'exp', ...JWT_ISSUER === undefined ? [] : ['iss'], ...JWT_AUDIENCE === undefined ? [] : ['aud']],
     cache: CACHED_TOKENS,
-    ...(JWT_ISSUER !== undefined && { allowedIss: JWT_ISSUER, requiredClaims: ['sub', 'exp', 'iss'] }),
+    ...(JWT_ISSUER !== undefined && { allowedIss: JWT_ISSUER }),
     ...(JWT_AUDIENCE !== undefined && { allowedAud: JWT_AUDIENCE })
   }
-  if (JWT_AUDIENCE !== undefined) verify.requiredClaims = [...verify.requiredClaims, 'aud']
-  if (JWT_PUBLIC_KEY === undefined) return { secret: JWT_SECRET!, verify: { ...verify, algorithms: ['HS256'] } }
-  const pem = JWT_PUBLIC_KEY.replaceAll('\\n', '\n') // environment files often cannot hold a line break
-  return { secret: { public: pem, private: '' }, verify: { ...verify, algorithms: [keyAlgorithm(pem)] } }
+  if (JWT_SECRET !== undefined) return { secret: JWT_SECRET, verify: { ...verify, algorithms: ['HS256'] } }
+  if (JWT_PUBLIC_KEY !== undefined) {
+    return { secret: { public: publicKeyPem(JWT_PUBLIC_KEY), private: '' }, verify: { ...verify, algorithms: [keyAlgorithm(JWT_PUBLIC_KEY)] } }
+  }
+  const findKey = keySet(new URL(JWKS_URL!), log)
+  return {
+    decode: { complete: true },
+    secret: { public: async (_request: unknown, token: { header: { alg?: string, kid?: string } }) => await findKey(token.header), private: '' },
+    verify: { ...verify, algorithms: ['RS256', 'ES256'] }
+  } as unknown as FastifyJWTOptions
 }
 
 function translate (error: Error & { code?: string }): Error {

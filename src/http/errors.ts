@@ -1,7 +1,7 @@
 // One shape for every error: what our code throws, what Fastify throws, and what nobody expected.
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyInstance } from 'fastify'
-import { TooManyGroups, MAX_GROUPS, Uncertain, Unavailable } from '../broker/broker.ts'
+import { MAX_GROUPS, Revoked, TooManyGroups, Uncertain, Unavailable } from '../broker/broker.ts'
 import { errorTable, fail } from '../errors.ts'
 
 /** Seconds after which a publisher may try again when Redis is away. */
@@ -23,6 +23,7 @@ function translate (error: FastifyError): Error & { code: string, statusCode?: n
   if (error.code in errorTable) return error
   if (error instanceof Unavailable) return fail('TIDINGS_UNAVAILABLE')
   if (error instanceof Uncertain) return fail('TIDINGS_UNCERTAIN')
+  if (error instanceof Revoked) return fail('TIDINGS_TOKEN_REVOKED')
   if (error instanceof TooManyGroups) return fail('TIDINGS_TOO_MANY_GROUPS', MAX_GROUPS)
   if (error.validation !== undefined) return fail('TIDINGS_BAD_REQUEST', error.message)
   switch (error.code) {

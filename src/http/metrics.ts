@@ -33,6 +33,7 @@ export function metrics ({ hub, broker, nodeName }: { hub: Hub, broker: Broker, 
   gauge('tidings_users', 'Users with an open stream', () => hub.users)
   gauge('tidings_channels', 'Channels that this node is subscribed to', () => hub.channels)
   gauge('tidings_broker_up', '1 if publishing and hearing both work (Redis, or the embedded broker)', () => broker.state().up ? 1 : 0)
+  counter('tidings_pubsub_deaf_seconds', 'Time in which the node heard nothing from Redis', () => broker.state().deafSeconds)
   counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => stats.published)
   counter('tidings_received_total', 'Notifications that arrived from the broker for a stream of this node', () => stats.received)
   counter('tidings_delivered_total', 'Notifications handed to live streams, one for each stream', () => stats.delivered)

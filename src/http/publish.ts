@@ -7,16 +7,17 @@ import type { Config } from '../config.ts'
 import { fail } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
 import { DEFAULT_EVENT, eventFault, isAddress, isTooDeep, MAX_ADDRESSES } from '../notification.ts'
+import { mayPublish, PUBLISH_SCOPE, publishesNothing } from './scopes.ts'
 import { bearer, errorResponses } from './schemas.ts'
 
-export const PUBLISH_SCOPE = 'notifications:publish'
 
 const Address = Type.String({ description: 'user:<userId>, group:<name> or all' })
 
 const schema = {
   tags: ['publish'],
   summary: 'Publish a notification',
-  description: `Needs the scope ${PUBLISH_SCOPE}.`,
+  description: 'Needs a scope: notifications:publish for everything, notifications:publish:user, :group or :all for one kind, ' +
+    'notifications:publish:group:<name> or :user:<userId> for one address (percent-encoded where it has spaces).',
   security: bearer,
   headers: Type.Object({
     'idempotency-key': Type.Optional(Type.String({ description: 'The same key within 24 h returns the first answer and publishes nothing.' }))
@@ -36,7 +37,7 @@ const schema = {
         receivers: Type.Integer({ description: 'Nodes that took it; 0 means nobody is online.' })
       }))
     }, { description: 'Stored in the logs and handed to every node that serves the addresses.' }),
-    ...errorResponses(400, 401, 403, 413, 415, 503)
+    ...errorResponses(400, 401, 403, 413, 415, 429, 503)
   }
 }
 
@@ -48,16 +49,22 @@ export const publish: FastifyPluginAsyncTypebox<{ config: Config, hub: Hub, brok
     schema,
     bodyLimit,
     // Before the body is read: who may not publish is not listened to.
-    onRequest: async (request) => { request.principal = await app.authorize(request, PUBLISH_SCOPE) }
+    onRequest: async (request) => {
+      request.principal = await app.authenticate(request)
+      if (publishesNothing(request.principal.scopes)) throw fail('TIDINGS_SCOPE_MISSING', PUBLISH_SCOPE)
+    },
+    config: app.publishLimit
   }, async (request, reply) => {
     const { to, event = DEFAULT_EVENT, data } = request.body
     const addresses = typeof to === 'string' ? [to] : [...new Set(to)]
     for (const address of addresses) if (!isAddress(address)) throw fail('TIDINGS_BAD_ADDRESS', JSON.stringify(address.slice(0, 160)))
+    const { userId, claim: { issuedAtSeconds }, scopes } = request.principal!
+    mayPublish(scopes, addresses)
     checkEvent(event)
     const json = serialise(data, config.MAX_DATA_BYTES)
-    const idempotencyKey = bindKey(request.headers['idempotency-key'], request.principal!.userId)
+    const idempotencyKey = bindKey(request.headers['idempotency-key'], userId)
 
-    const answer = await broker.publish({ to: addresses, event, json, idempotencyKey })
+    const answer = await broker.publish({ to: addresses, event, json, idempotencyKey, publisher: { userId, issuedAtSeconds } })
     if (!answer.replayed) hub.stats.published += answer.notifications.length
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)

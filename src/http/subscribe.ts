@@ -3,15 +3,17 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ServerResponse } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { FastifySSEPlugin } from 'fastify-sse-v2'
-import Type from 'typebox'
-import type { Broker } from '../broker/broker.ts'
+import Type, { type Static } from 'typebox'
+import { type Broker, Uncertain, Unavailable } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
 import { fail } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
+import type { ResumeFrom } from '../hub/refill.ts'
 import { type EndReason, Stream } from '../hub/stream.ts'
 import { parseCursor, TERMINAL_MARK } from '../notification.ts'
 import type { Principal } from './auth.ts'
 import { errorResponses } from './schemas.ts'
+import { redeem } from './tickets.ts'
 
 export interface SubscribeOptions {
   readonly config: Config
@@ -19,9 +21,15 @@ export interface SubscribeOptions {
   readonly broker: Broker
 }
 
+/** A request that has been let in. */
+interface Visit {
+  readonly principal: Principal
+  readonly from: ResumeFrom
+}
+
 const querystring = Type.Object({
   lastEventId: Type.Optional(Type.String({ description: 'Where to resume from, for clients that cannot send Last-Event-ID.' })),
-  ticket: Type.Optional(Type.String())
+  ticket: Type.Optional(Type.String({ description: 'From POST /api/notifications/tickets.' }))
 })
 
 const schema = {
@@ -36,13 +44,14 @@ const schema = {
 }
 
 export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app, { config, hub, broker }) => {
+  const isSingle = config.SESSION_POLICY === 'single'
   await app.register(FastifySSEPlugin, { retryDelay: config.RETRY_MS })
 
   app.get('/api/notifications/subscribe', {
     exposeHeadRoute: false,
     schema: { ...schema, summary: 'The stream of the token\'s user' }
   }, async (request, reply) => {
-    await open(request, reply, await app.authenticate(request), request.query.lastEventId)
+    await open(request, reply, request.query)
     return reply
   })
 
@@ -50,27 +59,55 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     exposeHeadRoute: false,
     schema: { ...schema, summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: Type.String() }) }
   }, async (request, reply) => {
-    const principal = await app.authenticate(request)
-    if (request.params.userId !== principal.userId) throw fail('TIDINGS_NOT_YOUR_STREAM')
-    await open(request, reply, principal, request.query.lastEventId)
+    await open(request, reply, request.query, request.params.userId)
     return reply
   })
 
-  async function open (request: FastifyRequest, reply: FastifyReply, principal: Principal, lastEventId?: string): Promise<void> {
-    const { userId, claim, expiresAtMs } = principal
-    const position = request.headers['last-event-id']?.toString() ?? lastEventId
-    if (position?.startsWith(TERMINAL_MARK)) return reply.code(204).send()
-    // Any status but 200 would end an EventSource for ever, and these conditions pass.
-    if (hub.isDraining || !broker.state().up) return comeBack(reply, hub.retryMs())
-    if (hub.streamsOf(userId) >= config.MAX_STREAMS_PER_USER) throw fail('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
+  async function open (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<void> {
+    try {
+      const visit = await admit(request, reply, query, pathUserId)
+      if (visit !== undefined) start(request, reply, visit)
+    } catch (error) {
+      // Any status but 200 would end an EventSource for ever, and these conditions pass.
+      if (!isPassing(error)) throw error
+      comeBack(reply, hub.retryMs())
+    }
+  }
 
+  /** Who may have a stream, and from where. Undefined: the request has been answered otherwise. */
+  async function admit (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<Visit | undefined> {
+    if (hub.isDraining || !broker.state().up || isFull()) return comeBack(reply, hub.retryMs())
+    const principal = query.ticket === undefined ? await app.authenticate(request) : await redeem(query.ticket, request, reply, broker)
+    const { userId, claim } = principal
+    if (pathUserId !== undefined && pathUserId !== userId) throw fail('TIDINGS_NOT_YOUR_STREAM')
+    const position = request.headers['last-event-id']?.toString() ?? query.lastEventId
+    if (position?.startsWith(TERMINAL_MARK)) return stop(reply)
+    const waitMs = await app.connectWaitMs(request, userId)
+    if (waitMs > 0) return comeBack(reply, waitMs)
+
+    const from = parseCursor(position)
+    const sessionCursor = isSingle && !Number.isNaN(from) ? from : undefined
+    const admission = await broker.admit({ userId, issuedAtSeconds: claim.issuedAtSeconds, sessionCursor })
+    if (admission === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
+    // Taken over while it was away: its reconnect must not take the session back.
+    if (admission === 'replaced') return stop(reply)
+    if (!isSingle && hub.streamsOf(userId) >= config.MAX_STREAMS_PER_USER) throw fail('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
+    return { principal, from }
+  }
+
+  function start (request: FastifyRequest, reply: FastifyReply, { principal, from }: Visit): void {
+    const { userId, claim, expiresAtMs } = principal
     const response = openEventStream(reply)
     if (response === undefined) return
-    const stream = new Stream(response, { userId, claim }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
+    const stream = new Stream(response, { userId, claim, expiresAtMs }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
     hub.stats.opened++
-    app.log.info({ userId, ip: request.ip, resumes: position !== undefined }, 'stream open')
+    app.log.info({ userId, ip: request.ip, resumes: from !== undefined }, 'stream open')
     // Not awaited: the request is answered, what follows belongs to the stream.
-    void hub.attach(stream, parseCursor(position), expiresAtMs)
+    void hub.attach(stream, from)
+  }
+
+  function isFull (): boolean {
+    return config.MAX_STREAMS > 0 && hub.streams >= config.MAX_STREAMS
   }
 
   function onEnd (stream: Stream, reason: EndReason): void {
@@ -81,13 +118,23 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   }
 }
 
+/** Tried again by the browser, not by its user. */
+function isPassing (error: unknown): boolean {
+  return error instanceof Unavailable || error instanceof Uncertain || (error as { code?: string }).code === 'TIDINGS_KEYS_UNAVAILABLE'
+}
+
+/** 204: EventSource stops for good. */
+function stop (reply: FastifyReply): undefined {
+  reply.code(204).send()
+}
+
 /** 200 and a hint, then the end: EventSource tries again by itself. */
-function comeBack (reply: FastifyReply, retryMs: number): FastifyReply {
-  return reply
+function comeBack (reply: FastifyReply, retryMs: number): undefined {
+  reply
     .header('content-type', 'text/event-stream; charset=utf-8')
     .header('cache-control', 'no-store, no-transform')
     .header('x-accel-buffering', 'no')
-    .send(`retry: ${retryMs}\n\n`)
+    .send(`retry: ${Math.round(retryMs)}\n\n`)
 }
 
 /**

@@ -5,6 +5,7 @@ import Type from 'typebox'
 import { type Broker, MAX_GROUPS } from '../broker/broker.ts'
 import { fail } from '../errors.ts'
 import { isName } from '../notification.ts'
+import { admitted } from './admission.ts'
 import { bearer, errorResponses } from './schemas.ts'
 
 export const MANAGE_SCOPE = 'notifications:manage'
@@ -21,7 +22,7 @@ const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_G
 
 export const users: FastifyPluginAsyncTypebox<{ broker: Broker }> = async (app, { broker }) => {
   app.addHook('onRequest', async (request) => {
-    await app.authorize(request, MANAGE_SCOPE)
+    await admitted(broker, await app.authorize(request, MANAGE_SCOPE))
     const { userId, group } = request.params as { userId: string, group?: string }
     checkName(userId, 'user id')
     if (group !== undefined) checkName(group, 'group name')
@@ -55,6 +56,18 @@ export const users: FastifyPluginAsyncTypebox<{ broker: Broker }> = async (app, 
   app.delete('/api/users/:userId/groups/:group', {
     schema: { ...common, summary: 'Leave a group; live streams follow at once, on every node', params: groupParams, response: { 200: Groups, ...errors } }
   }, change('leave'))
+
+  app.delete('/api/users/:userId/streams', {
+    schema: {
+      ...common,
+      summary: 'Log out: ends every stream of the user for good, and refuses the tokens issued up to now',
+      params: userParams,
+      response: { 204: Type.Null(), ...errors }
+    }
+  }, async (request, reply) => {
+    await broker.logout(request.params.userId)
+    return reply.code(204).send(null)
+  })
 
   app.get('/api/users/:userId/presence', {
     schema: {

@@ -1,56 +1,79 @@
-// The one timer of a node: heartbeats, age limits, token expiry, and the spread of a drain. Never a timer a stream.
-import type { EndReason, Stream } from './stream.ts'
+// The one timer of a node: heartbeats, what is due for a stream, and the spread of a drain. Never a timer a stream.
+import type { Stream } from './stream.ts'
+
+/** What a stream is due for; `abandon`: it has been ended, but its client has not taken the last words. */
+export type Due = 'expiring' | 'expired' | 'age' | 'abandon'
 
 interface Place {
   readonly slot: Set<Stream>
-  readonly second: number
+  second: number
+}
+
+export interface ClockworkEvents {
+  readonly onDue: (stream: Stream, due: Due) => void
+  /** The streams whose heartbeat it is. */
+  readonly onHeartbeat: (streams: ReadonlySet<Stream>) => void
+  readonly onSecond: (nowMs: number) => void
 }
 
 export class Clockwork {
-  /** Streams by the second in which they are pinged, round and round. */
+  readonly #events: ClockworkEvents
+  /** Streams by the second of the heartbeat in which they are pinged, round and round. */
   readonly #slots: Array<Set<Stream>>
-  /** Streams by the second in which they must end. */
-  readonly #deadlines = new Map<number, Map<Stream, EndReason>>()
+  /** Streams by the second in which something is due, each at most once. */
+  readonly #dues = new Map<number, Map<Stream, Due>>()
   readonly #places = new Map<Stream, Place>()
-  readonly #onDeadline: (stream: Stream, reason: EndReason) => void
   #timer: NodeJS.Timeout | undefined
-  #tick = 0
+  #turn = 0
   #lastSecond = Math.floor(Date.now() / 1000)
   #onEmpty: (() => void) | undefined
 
-  constructor (heartbeatSeconds: number, onDeadline: (stream: Stream, reason: EndReason) => void) {
+  constructor (heartbeatSeconds: number, events: ClockworkEvents) {
     this.#slots = Array.from({ length: heartbeatSeconds }, () => new Set())
-    this.#onDeadline = onDeadline
+    this.#events = events
   }
 
   get size (): number {
     return this.#places.size
   }
 
-  /** `everySecond` is called after the streams were seen to. */
-  start (everySecond: (nowMs: number) => void): void {
-    this.#timer = setInterval(() => {
-      const nowMs = Date.now()
-      this.#ping()
-      this.#enforce(Math.floor(nowMs / 1000))
-      everySecond(nowMs)
-    }, 1000)
+  start (): void {
+    this.#timer = setInterval(() => { this.tick(Date.now()) }, 1000)
   }
 
   stop (): void {
     clearInterval(this.#timer)
   }
 
-  add (stream: Stream, agesAtMs: number, expiresAtMs: number): void {
+  /** Once a second. */
+  tick (nowMs: number): void {
+    this.#turn++
+    this.#events.onHeartbeat(this.#slots[this.#turn % this.#slots.length]!)
+    this.#callDue(Math.floor(nowMs / 1000))
+    this.#events.onSecond(nowMs)
+  }
+
+  add (stream: Stream): void {
     // The slot just served comes round last, so a new stream's first ping is a whole heartbeat away.
-    const slot = this.#slots[this.#tick % this.#slots.length]!
+    const slot = this.#slots[this.#turn % this.#slots.length]!
     slot.add(stream)
-    const reason = expiresAtMs <= agesAtMs ? 'expired' : 'age'
-    const second = Math.max(Math.ceil(Math.min(agesAtMs, expiresAtMs) / 1000), this.#lastSecond + 1)
-    let due = this.#deadlines.get(second)
-    if (due === undefined) this.#deadlines.set(second, due = new Map())
-    due.set(stream, reason)
-    this.#places.set(stream, { slot, second })
+    this.#places.set(stream, { slot, second: 0 })
+  }
+
+  /** Says what the stream is due for next, and when; replaces what was said before. */
+  plan (stream: Stream, atMs: number, what: Due): void {
+    const place = this.#places.get(stream)
+    if (place === undefined) return
+    this.#unplan(stream, place)
+    place.second = Math.max(Math.ceil(atMs / 1000), this.#lastSecond + 1)
+    let dues = this.#dues.get(place.second)
+    if (dues === undefined) this.#dues.set(place.second, dues = new Map())
+    dues.set(stream, what)
+  }
+
+  #unplan (stream: Stream, { second }: Place): void {
+    const dues = this.#dues.get(second)
+    if (dues?.delete(stream) === true && dues.size === 0) this.#dues.delete(second)
   }
 
   remove (stream: Stream): void {
@@ -58,43 +81,36 @@ export class Clockwork {
     if (place === undefined) return
     this.#places.delete(stream)
     place.slot.delete(stream)
-    const due = this.#deadlines.get(place.second)
-    due?.delete(stream)
-    if (due?.size === 0) this.#deadlines.delete(place.second)
+    this.#unplan(stream, place)
     if (this.#places.size === 0) this.#onEmpty?.()
   }
 
-  #ping (): void {
-    this.#tick++
-    for (const stream of this.#slots[this.#tick % this.#slots.length]!) if (stream.isLive) stream.ping()
-  }
-
-  #enforce (second: number): void {
-    // A process that slept, or a clock that was set, must not step over a second.
-    for (const at of second - this.#lastSecond > 3600 ? [...this.#deadlines.keys()] : range(this.#lastSecond + 1, second)) {
-      if (at > second) continue
-      for (const [stream, reason] of this.#deadlines.get(at) ?? []) this.#onDeadline(stream, reason)
+  #callDue (second: number): void {
+    for (; this.#lastSecond < second; this.#skipIdle(second)) {
+      const dues = this.#dues.get(++this.#lastSecond)
+      this.#dues.delete(this.#lastSecond)
+      for (const [stream, due] of dues ?? []) this.#events.onDue(stream, due)
     }
-    this.#lastSecond = Math.max(second, this.#lastSecond)
   }
 
-  /** Ends all streams, spread evenly over a time; resolves when the last one is gone. */
-  async drain (spreadMs: number): Promise<void> {
+  // A process that slept for long, or a clock that was set forward, does not walk through every second it missed.
+  #skipIdle (second: number): void {
+    if (second - this.#lastSecond < 60) return
+    let next = second
+    for (const at of this.#dues.keys()) if (at > this.#lastSecond && at < next) next = at
+    this.#lastSecond = next - 1
+  }
+
+  /** Calls `end` for all streams, spread evenly over a time; resolves when the last one is removed. */
+  async drain (spreadMs: number, end: (stream: Stream) => void): Promise<void> {
     const streams = [...this.#places.keys()]
     const emptied = new Promise<void>((resolve) => { this.#onEmpty = resolve })
     const startedAtMs = Date.now()
     for (let ended = 0; ended < streams.length;) {
       const share = spreadMs === 0 ? 1 : Math.min(1, (Date.now() - startedAtMs + 50) / spreadMs)
-      for (const due = Math.ceil(share * streams.length); ended < due; ended++) this.#onDeadline(streams[ended]!, 'drain')
+      for (const due = Math.ceil(share * streams.length); ended < due; ended++) end(streams[ended]!)
       if (ended < streams.length) await new Promise((resolve) => { setTimeout(resolve, 50) })
     }
-    // A client that does not take its last words must not keep the node: whoever is left is cut.
-    const cutter = setTimeout(() => { for (const stream of this.#places.keys()) stream.abandon() }, 2000)
     if (this.#places.size > 0) await emptied
-    clearTimeout(cutter)
   }
-}
-
-function range (from: number, to: number): number[] {
-  return Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 }

@@ -44,6 +44,11 @@ export function retryFrame (retryMs: number): Frame {
   return frame(`retry: ${retryMs}\n\n`)
 }
 
+/** The token ends soon: a page that puts a fresh one into its cookie goes on without a gap. */
+export function expiringFrame (expiresAtMs: number): Frame {
+  return frame(`event: expiring\ndata: {"at":"${new Date(expiresAtMs).toISOString()}"}\n\n`)
+}
+
 /** Ends a stream for good: the browser sends the id back and is answered 204, at which EventSource stops. */
 export function terminalFrame (event: 'replaced' | 'closed', data: object): Frame {
   return frame(`id: ${TERMINAL_MARK}${event}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`)

@@ -1,22 +1,29 @@
 // A node's live streams: who is connected, what arrives for them, and how they leave.
-import type { Broker, BrokerListener, Control, DropReason } from '../broker/broker.ts'
+import { type Broker, type BrokerListener, type Control, type DropReason, Revoked } from '../broker/broker.ts'
 import { type Address, groupAddress, type Notification } from '../notification.ts'
 import { Batch } from './batch.ts'
-import { Clockwork } from './clockwork.ts'
-import { type Frame, notificationFrame, retryFrame } from './frame.ts'
-import { refill, type ResumeFrom } from './refill.ts'
+import { Clockwork, type Due } from './clockwork.ts'
+import { expiringFrame, type Frame, notificationFrame, retryFrame, terminalFrame } from './frame.ts'
+import { refill, type RefillParts, type ResumeFrom } from './refill.ts'
+import { Sessions } from './sessions.ts'
 import { Stats } from './stats.ts'
 import type { EndReason, Stream } from './stream.ts'
 import { Topics } from './topics.ts'
 
 /** A batch that has grown to this is written without waiting longer. */
 const MAX_BATCH_BYTES = 65_536
+/** How long a client has to take its last words. */
+const LAST_WORDS_MS = 2000
 
 export interface HubOptions {
   readonly broker: Broker
   readonly heartbeatSeconds: number
   readonly maxStreamSeconds: number
   readonly retryMs: number
+  /** How long before its token's end a stream says `expiring`, at most. */
+  readonly expiringSeconds: number
+  /** SESSION_POLICY=single. */
+  readonly isSingleSession: boolean
   /** How long messages are gathered under load before each stream is written once. */
   readonly coalesceMs: number
   readonly log: { warn: (data: object, text: string) => void }
@@ -28,6 +35,8 @@ export class Hub implements BrokerListener {
   readonly #broker: Broker
   readonly #topics: Topics
   readonly #clockwork: Clockwork
+  readonly #sessions: Sessions
+  readonly #refillParts: RefillParts
   readonly #users = new Map<string, Set<Stream>>()
   /** Held streams that wait for the broker. */
   readonly #unfilled = new Set<Stream>()
@@ -46,16 +55,34 @@ export class Hub implements BrokerListener {
     this.#options = options
     this.#broker = options.broker
     this.#topics = new Topics(options.broker)
-    this.#clockwork = new Clockwork(options.heartbeatSeconds, (stream, reason) => { this.end(stream, reason) })
+    this.#sessions = new Sessions(options.broker, (stream) => { this.#endForGood(stream, 'replaced', {}) })
+    this.#refillParts = {
+      broker: options.broker,
+      topics: this.#topics,
+      stats: this.stats,
+      holdSession: async (stream, cursor) => !options.isSingleSession || await this.#sessions.hold(stream, cursor)
+    }
+    this.#clockwork = new Clockwork(options.heartbeatSeconds, {
+      onDue: (stream, due) => { this.#due(stream, due) },
+      onHeartbeat: (streams) => { this.#heartbeat(streams) },
+      onSecond: (nowMs) => { this.#second(nowMs) }
+    })
   }
 
   start (): void {
     this.#broker.start(this)
-    this.#clockwork.start((nowMs) => {
-      this.#topics.sweep(nowMs)
-      if (Math.floor(nowMs / 1000) % 60 === 0) this.#dropsLogged.clear()
-      if (this.#unfilled.size > 0 && this.#broker.state().up) this.#refillAll()
-    })
+    this.#clockwork.start()
+  }
+
+  #heartbeat (streams: ReadonlySet<Stream>): void {
+    for (const stream of streams) if (stream.isLive) stream.ping()
+    if (this.#options.isSingleSession) void this.#sessions.verify(streams)
+  }
+
+  #second (nowMs: number): void {
+    this.#topics.sweep(nowMs)
+    if (Math.floor(nowMs / 1000) % 60 === 0) this.#dropsLogged.clear()
+    if (this.#unfilled.size > 0 && this.#broker.state().up) this.#refillAll()
   }
 
   get streams (): number { return this.#clockwork.size }
@@ -66,15 +93,24 @@ export class Hub implements BrokerListener {
 
   // — the path of a connection —
 
-  /** Takes a stream that has just opened; `expiresAtMs` is its token's. Resolves when it is live, or gone. */
-  async attach (stream: Stream, from: ResumeFrom, expiresAtMs: number): Promise<void> {
+  /** Takes a stream that has just opened. Resolves when it is live, or gone. */
+  async attach (stream: Stream, from: ResumeFrom): Promise<void> {
     const { userId } = stream.owner
     const streams = this.#users.get(userId)
     if (streams === undefined) this.#users.set(userId, new Set([stream]))
     else streams.add(stream)
-    const ageMs = this.#options.maxStreamSeconds * 1000 * (0.8 + 0.2 * Math.random())
-    this.#clockwork.add(stream, stream.openedAtMs + ageMs, expiresAtMs)
+    this.#clockwork.add(stream)
+    this.#planEnd(stream)
     await this.#refill(stream, from)
+  }
+
+  #planEnd (stream: Stream): void {
+    const { expiresAtMs } = stream.owner
+    const agesAtMs = stream.openedAtMs + this.#options.maxStreamSeconds * 1000 * (0.8 + 0.2 * Math.random())
+    // Jittered, so that the pages of one morning do not all ask for a token in the same second.
+    const noticeMs = this.#options.expiringSeconds * 1000 * (0.5 + 0.5 * Math.random())
+    if (agesAtMs < expiresAtMs - noticeMs) this.#clockwork.plan(stream, agesAtMs, 'age')
+    else this.#clockwork.plan(stream, expiresAtMs - noticeMs, 'expiring')
   }
 
   /** To be called once, when the connection of a stream is done with. */
@@ -97,9 +133,10 @@ export class Hub implements BrokerListener {
     }
     stream.refilling = true
     try {
-      await refill(stream, from, { broker: this.#broker, topics: this.#topics, stats: this.stats })
+      await refill(stream, from, this.#refillParts)
     } catch (error) {
-      if (stream.isLive) this.#unfilled.add(stream) // the clockwork tries again
+      if (error instanceof Revoked) this.#endForGood(stream, 'closed', { reason: 'logout' })
+      else if (stream.isLive) this.#unfilled.add(stream) // the clockwork tries again
       else this.end(stream, 'unavailable')
       if (!stream.hasEnded) this.#options.log.warn({ err: error }, 'a stream could not be filled from the logs yet')
     } finally {
@@ -170,12 +207,20 @@ export class Hub implements BrokerListener {
     this.#flushedAtMs = performance.now()
   }
 
-  control (userId: string, { control, group }: Control): void {
-    for (const stream of this.#users.get(userId) ?? []) {
-      if (control === 'leave') this.#topics.remove(stream, groupAddress(group))
-      // What reaches the group between the join and our subscription is in its log: filled from where the stream stands.
-      else if (!stream.topics.some(({ address }) => address === groupAddress(group))) void this.#refill(stream, stream.cursor)
+  control (userId: string, control: Control): void {
+    for (const stream of [...this.#users.get(userId) ?? []]) {
+      switch (control.control) {
+        case 'leave': this.#topics.remove(stream, groupAddress(control.group)); break
+        case 'join': this.#join(stream, groupAddress(control.group)); break
+        case 'logout': this.#endForGood(stream, 'closed', { reason: 'logout' }); break
+        case 'takeover': this.#sessions.heard(stream, control.id, control.tag)
+      }
     }
+  }
+
+  // What reaches the group between the join and our subscription is in its log: filled from where the stream stands.
+  #join (stream: Stream, address: Address): void {
+    if (!stream.topics.some((topic) => topic.address === address)) void this.#refill(stream, stream.cursor)
   }
 
   dropped (address: Address, reason: DropReason): void {
@@ -206,7 +251,27 @@ export class Hub implements BrokerListener {
 
   /** Ends a stream so that the browser comes back by itself, spread over time. */
   end (stream: Stream, reason: EndReason): void {
-    stream.end(reason, retryFrame(this.retryMs()))
+    this.#end(stream, reason, retryFrame(this.retryMs()))
+  }
+
+  #endForGood (stream: Stream, reason: 'closed' | 'replaced', data: object): void {
+    this.#end(stream, reason, terminalFrame(reason, data))
+  }
+
+  #end (stream: Stream, reason: EndReason, lastWords: Frame): void {
+    stream.end(reason, lastWords)
+    this.#clockwork.plan(stream, Date.now() + LAST_WORDS_MS, 'abandon')
+  }
+
+  #due (stream: Stream, due: Due): void {
+    switch (due) {
+      case 'expiring':
+        if (stream.isLive) stream.write(expiringFrame(stream.owner.expiresAtMs))
+        this.#clockwork.plan(stream, stream.owner.expiresAtMs, 'expired')
+        break
+      case 'abandon': stream.abandon(); break
+      default: this.end(stream, due)
+    }
   }
 
   /** The reconnect hint, jittered where many may come at once. */
@@ -217,12 +282,11 @@ export class Hub implements BrokerListener {
   /** Ends all streams, spread evenly over a time; resolves when the last socket has closed. New ones are not taken. */
   async drain (spreadMs: number): Promise<void> {
     this.#isDraining = true
-    await this.#clockwork.drain(spreadMs)
+    await this.#clockwork.drain(spreadMs, (stream) => { this.end(stream, 'drain') })
   }
 
   async close (): Promise<void> {
-    this.#isDraining = true
-    await this.#clockwork.drain(0)
+    await this.drain(0)
     this.#clockwork.stop()
     clearTimeout(this.#flushTimer)
     await this.#broker.close()

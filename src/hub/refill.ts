@@ -10,6 +10,8 @@ import type { Topics } from './topics.ts'
 const PAGE_BYTES = 131_072
 
 export interface RefillParts {
+  /** Brings the stream its session, where a user may have only one. False: it has none, and was ended. */
+  readonly holdSession: (stream: Stream, cursor: number | undefined) => Promise<boolean>
   readonly broker: Broker
   readonly topics: Topics
   readonly stats: Stats
@@ -24,7 +26,7 @@ export type ResumeFrom = number | undefined
  * Writes what the stream is owed since `from`, oldest first, then lets it be live. A first `sync` is always written; a later one
  * only to say that something may be missing. Throws what the broker throws; the stream is then still held and can be tried again.
  */
-export async function refill (stream: Stream, from: ResumeFrom, { broker, topics, stats }: RefillParts): Promise<void> {
+export async function refill (stream: Stream, from: ResumeFrom, { broker, topics, stats, holdSession }: RefillParts): Promise<void> {
   const { userId, claim } = stream.owner
   const isForeign = Number.isNaN(from)
   let cursor = isForeign ? undefined : from
@@ -36,6 +38,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     topics.add(stream, userAddress(userId))
     topics.add(stream, ALL)
     await topics.subscribed(stream)
+    if (!await holdSession(stream, cursor)) return
     const membership = await broker.enter(userId, claim)
     if (stream.hasEnded) return
     follow(stream, topics, [...membership.keys()])

@@ -12,7 +12,7 @@ export class Stats {
   /** Published through this node over HTTP, one for each address. */
   published = 0
   opened = 0
-  readonly ended: Record<EndReason, number> = { client: 0, slow: 0, age: 0, expired: 0, drain: 0, unavailable: 0 }
+  readonly ended: Record<EndReason, number> = { client: 0, slow: 0, age: 0, expired: 0, drain: 0, replaced: 0, closed: 0, unavailable: 0 }
   readonly dropped: Record<DropReason, number> = { malformed: 0, oversized: 0, reserved: 0 }
   /** Told how long each notification took from its id (the moment of publishing) to the write. */
   onLatency: (seconds: number) => void = () => {}

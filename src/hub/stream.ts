@@ -1,7 +1,7 @@
 // One open SSE connection of one user: what it was sent, what waits for it, and how it ends.
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { GroupClaim } from '../broker/broker.ts'
+import type { GroupClaim, Session } from '../broker/broker.ts'
 import type { Batch } from './batch.ts'
 import { type Frame, pingFrame } from './frame.ts'
 import type { Topic } from './topics.ts'
@@ -13,12 +13,16 @@ export type EndReason =
   | 'age' // MAX_STREAM_SECONDS
   | 'expired' // the token's exp
   | 'drain' // the node shuts down
+  | 'replaced' // another stream of the user took over (SESSION_POLICY=single); for good
+  | 'closed' // logout; for good
   | 'unavailable' // Redis could not be reached while the stream opened
 
 export interface StreamOwner {
   readonly userId: string
   /** What the token claims; needed again when the stream is refilled. */
   readonly claim: GroupClaim
+  /** When the token expires. */
+  readonly expiresAtMs: number
 }
 
 export interface StreamLimits {
@@ -38,6 +42,10 @@ export class Stream {
   /** Being refilled from the logs; `again` asks for one more round, since something changed meanwhile. */
   refilling = false
   again = false
+  /** The user's one session, if it has claimed it (SESSION_POLICY=single). */
+  session: Session | undefined
+  /** The newest claim of another stream that it has heard of. */
+  takeoverId = 0
   /** Has had its first `sync`. */
   isLive = false
   delivered = 0

@@ -55,8 +55,7 @@ t.test('a node, stopped while it still waits for Redis, exits with 0', async (t)
   t.same(await node.stop(), { code: 0, signal: null })
 })
 
-t.test('a node, started with settings that are wrong, names every fault at once and exits with 1', async (t) => {
-  await t.rejects(startNode(t, { env: { RETRY_MS: 'soon', HEARTBEAT_SECONDS: '-1' } }), (error: Error) => {
-    return ['JWT_SECRET', 'RETRY_MS', 'HEARTBEAT_SECONDS'].every((name) => error.message.includes(name))
-  })
+t.test('a node, started with settings that are wrong, names every fault at once and ends', async (t) => {
+  const said = await startNode(t, { env: { RETRY_MS: 'soon', HEARTBEAT_SECONDS: '-1' } }).then(() => 'it started', (error: Error) => error.message)
+  for (const name of ['JWT_SECRET', 'RETRY_MS', 'HEARTBEAT_SECONDS']) t.match(said, name)
 })

@@ -25,6 +25,8 @@ export interface Stack {
   ask: (container: string, path: string) => Promise<number>
   /** Ids of the running containers of a service. */
   containers: (service: string) => Promise<string[]>
+  /** The command that docker-compose.yml names, after scaling; resolves when only workers that read the new nodes take connections. */
+  reloadNginx: () => Promise<void>
   /** Ids of whatever is left of the project: containers, networks, volumes. */
   remains: () => Promise<string[]>
   /** `down -v`; also done when the test is over. */
@@ -93,6 +95,19 @@ export async function startStack (t: Scope, env: Record<string, string>): Promis
     const found = await Promise.all([docker('ps', '-a', ...label), docker('network', 'ls', ...label), docker('volume', 'ls', ...label)])
     return found.flatMap((ids) => ids.split('\n').filter(Boolean))
   }
+  const containers = async (service: string) => (await docker('ps', '-q', '--no-trunc',
+    '--filter', `label=com.docker.compose.project=${project}`, '--filter', `label=com.docker.compose.service=${service}`)).split('\n').filter(Boolean)
+  const reloadNginx = async () => {
+    const [nginx = ''] = await containers('nginx')
+    // A worker that keeps old streams but takes no new ones says "is shutting down" instead.
+    const workers = async () => (await docker('top', nginx, '-eo', 'pid,args')).split('\n').filter((line) => /nginx: worker process$/.test(line.trim()))
+    const before = await workers()
+    await compose('exec', '-T', 'nginx', 'nginx', '-s', 'reload')
+    await eventually('nginx to have new workers only', async () => {
+      const now = await workers()
+      if (now.length === 0 || now.some((worker) => before.includes(worker))) throw new Error(now.join('; '))
+    })
+  }
   const down = async () => {
     await compose('down', '-v', '--remove-orphans', '-t', '5')
   }
@@ -100,6 +115,7 @@ export async function startStack (t: Scope, env: Record<string, string>): Promis
   // A test that is interrupted runs no teardown, and containers would come back after the next boot.
   const interrupted = () => {
     spawnSync(command, composeArgs('down', '-v', '-t', '1'), { env: composeEnv, stdio: 'ignore' })
+    spawnSync('docker', ['rmi', '-f', project], { stdio: 'ignore' })
     process.exit(1)
   }
   process.once('SIGINT', interrupted).once('SIGTERM', interrupted)
@@ -119,8 +135,8 @@ export async function startStack (t: Scope, env: Record<string, string>): Promis
     docker,
     compose,
     ask: async (container, path) => Number(await docker('exec', container, 'node', '-e', `console.log((await fetch('http://127.0.0.1:' + process.env.PORT + '${path}')).status)`)),
-    containers: async (service) => (await docker('ps', '-q', '--no-trunc',
-      '--filter', `label=com.docker.compose.project=${project}`, '--filter', `label=com.docker.compose.service=${service}`)).split('\n').filter(Boolean),
+    containers,
+    reloadNginx,
     remains,
     down
   }

@@ -1,0 +1,62 @@
+// What fan-out and burst have in common: the cost of a delivery, the latency, and what was lost.
+import type { Client, CrowdReport } from './harness/crowd.ts'
+import type { Cost } from './harness/meter.ts'
+import type { Row } from './rows/row.ts'
+
+export interface DeliveryOptions {
+  readonly streams: number
+  readonly seconds: number
+  readonly client: Client
+  readonly profileFolder?: string | undefined
+}
+
+export interface DeliveryResult {
+  readonly row: string
+  readonly title: string
+  readonly streams: number
+  readonly sent: number
+  readonly deliveries: number
+  /** Of what was sent in the measured time. */
+  readonly lost: number
+  readonly duplicates: number
+  readonly late: number
+  /** Streams that the server ended. */
+  readonly ended: number
+  /** CPU of the server processes. */
+  readonly microsPerDelivery: number
+  readonly serverCores: number
+  readonly wallMicrosPerDelivery: number
+  /** redis, nginx: CPU microseconds a delivery. */
+  readonly others: Readonly<Record<string, number>>
+  readonly loadMicrosPerDelivery: number
+  readonly p50Ms: number
+  readonly p99Ms: number
+  /** Share of the machine's cores that strangers used meanwhile. */
+  readonly strangerCores: number
+  readonly stolenCores: number
+}
+
+export function deliveryResult (row: Row, { streams, sent, cost, report }: { streams: number, sent: number, cost: Cost, report: CrowdReport }): DeliveryResult {
+  const deliveries = streams * sent - report.lost
+  const micros = (seconds: number): number => seconds * 1e6 / deliveries
+  return {
+    row: row.name,
+    title: row.title,
+    streams,
+    sent,
+    deliveries,
+    lost: report.lost,
+    duplicates: report.duplicates,
+    late: report.late,
+    ended: report.ended,
+    microsPerDelivery: micros(cost.serverSeconds),
+    serverCores: cost.serverSeconds / cost.wallSeconds,
+    wallMicrosPerDelivery: micros(cost.wallSeconds),
+    others: Object.fromEntries(Object.entries(cost.others).map(([name, seconds]) => [name, micros(seconds)])),
+    loadMicrosPerDelivery: micros(cost.loadSeconds),
+    p50Ms: report.latency.percentileMs(50),
+    p99Ms: report.latency.percentileMs(99),
+    strangerCores: cost.strangerSeconds / cost.wallSeconds,
+    stolenCores: cost.stolenSeconds / cost.wallSeconds
+  }
+}

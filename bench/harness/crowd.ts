@@ -1,0 +1,178 @@
+// Many clients: load processes that hold the streams and keep the ledger, spoken to as one.
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { type Child, startChild } from './child.ts'
+import { makeFolder, type Scope } from './scope.ts'
+import { Histogram } from './stats.ts'
+
+/** What one stream asks for; `headers` whole lines. */
+export interface StreamRequest {
+  readonly port: number
+  readonly path: string
+  readonly headers?: readonly string[]
+}
+
+export interface CrowdReport {
+  readonly streams: number
+  readonly live: number
+  readonly messages: number
+  /** Deliveries of the asked numbers that did not happen, and how many streams lack one. */
+  readonly lost: number
+  readonly losers: number
+  readonly duplicates: number
+  /** Messages that came after one with a greater number. */
+  readonly late: number
+  readonly bytes: number
+  readonly pings: number
+  readonly refused: number
+  readonly ended: number
+  readonly syncs: number
+  readonly incomplete: number
+  /** Of the load processes, since they began. */
+  readonly cpuSeconds: number
+  readonly latency: Histogram
+}
+
+export type Client = 'c' | 'node'
+
+const folder = fileURLToPath(new URL('../load/', import.meta.url))
+const build = fileURLToPath(new URL('../.build/', import.meta.url))
+
+/** Compiles C sources if they are newer than the program; undefined where there is no compiler. */
+export function compile (name: string, sources: readonly string[]): string | undefined {
+  const program = join(build, name)
+  const changed = Math.max(...sources.map((source) => statSync(source).mtimeMs))
+  if ((statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0) > changed) return program
+  mkdirSync(build, { recursive: true })
+  const { status, error, stderr } = spawnSync('cc', ['-O2', '-o', program, ...sources.filter((source) => source.endsWith('.c'))], { encoding: 'utf8' })
+  if (error !== undefined) return undefined
+  if (status !== 0) throw new Error(`cc could not compile ${name}:\n${stderr}`)
+  return program
+}
+
+export function compileLoad (): string | undefined {
+  return compile('load', ['load.c', 'parse.c', 'tally.c', 'requests.c', 'load.h'].map((file) => join(folder, file)))
+}
+
+type Answer = { is: string } & Record<string, number> & { histogram?: number[] }
+
+export interface CrowdOptions {
+  readonly requests: readonly StreamRequest[]
+  /** When a stream counts as live: at Tidings' `sync`, or when its head has come. */
+  readonly liveOn: 'sync' | 'head'
+  readonly client: Client
+  /** How many processes hold them. */
+  readonly processes?: number
+}
+
+export class Crowd {
+  readonly streams: number
+  readonly #children: Child[] = []
+  readonly #waiting = new Map<string, (answer: Answer, child: number) => void>()
+  #fail: (error: Error) => void = () => {}
+  #stopped = false
+
+  constructor (scope: Scope, { requests, liveOn, client, processes = Math.ceil(requests.length / 15_000) }: CrowdOptions) {
+    this.streams = requests.length
+    const program = client === 'c' ? compileLoad() : undefined
+    const [command, ...first] = program !== undefined ? [program] : [process.execPath, join(folder, 'load.ts')]
+    const place = makeFolder(scope)
+    for (let i = 0; i < processes; i++) {
+      const file = join(place, `requests-${i}`)
+      const mine = requests.filter((_, at) => at % processes === i)
+      writeFileSync(file, mine.map(({ port, path, headers = [] }) => [port, path, ...headers].join('\t') + '\n').join(''))
+      const child = startChild(scope, command!, [...first, file, ...(liveOn === 'sync' ? ['sync'] : [])], {
+        name: `load client ${i + 1}`,
+        onLine: (line) => { this.#heard(line, i) }
+      })
+      void child.exited.then((how) => { if (!this.#stopped) this.#fail(new Error(how)) })
+      this.#children.push(child)
+    }
+    scope.onEnd(() => { this.#stopped = true })
+  }
+
+  #heard (line: string, child: number): void {
+    if (!line.startsWith('{')) {
+      this.#fail(new Error(line))
+      return
+    }
+    const answer = JSON.parse(line) as Answer
+    this.#waiting.get(answer.is)?.(answer, child)
+  }
+
+  /** Says a command to every process and resolves with an answer of each. */
+  async #ask (command: string, is: string, withinMs: number): Promise<Answer[]> {
+    const answers: Answer[] = []
+    return await new Promise<Answer[]>((resolve, reject) => {
+      const late = setTimeout(() => { reject(new Late(`the load clients did not say "${is}" within ${withinMs} ms`)) }, withinMs)
+      this.#fail = reject
+      this.#waiting.set(is, (answer) => {
+        if (answers.push(answer) < this.#children.length) return
+        clearTimeout(late)
+        this.#waiting.delete(is)
+        resolve(answers)
+      })
+      for (const child of this.#children) child.send(command)
+    }).finally(() => { this.#fail = () => {} })
+  }
+
+  /** Opens all streams; resolves when all are live. Throws if some were refused. */
+  async open (atOnce = 200): Promise<number> {
+    const answers = await this.#ask(`open ${Math.ceil(atOnce / this.#children.length)}`, 'open', 120_000)
+    const failed = sum(answers, 'failed')
+    if (failed > 0) throw new Error(`${failed} of ${this.streams} streams could not be opened`)
+    return Math.max(...answers.map(({ ms }) => ms!))
+  }
+
+  async reset (): Promise<void> {
+    await this.#ask('reset', 'reset', 10_000)
+  }
+
+  /** Resolves when every stream has received the message `n`; false if that takes too long. */
+  async reach (n: number, withinMs = 60_000): Promise<boolean> {
+    try {
+      await this.#ask(`reach ${n}`, 'reached', withinMs)
+      return true
+    } catch (error) {
+      if (error instanceof Late) return false
+      throw error
+    }
+  }
+
+  async report (from: number, to: number): Promise<CrowdReport> {
+    const answers = await this.#ask(`report ${from} ${to}`, 'report', 60_000)
+    const latency = new Histogram()
+    for (const { histogram = [] } of answers) latency.merge(histogram)
+    const names = ['streams', 'live', 'messages', 'lost', 'losers', 'duplicates', 'late', 'bytes', 'pings', 'refused', 'ended', 'syncs', 'incomplete', 'cpuSeconds'] as const
+    return { ...Object.fromEntries(names.map((name) => [name, sum(answers, name)])) as Omit<CrowdReport, 'latency'>, latency }
+  }
+
+  /** From now on a stream that ends comes back at once, at one of these ports, with its Last-Event-ID. */
+  follow (ports: readonly number[]): void {
+    for (const child of this.#children) child.send(`follow ${ports.join(' ')}`)
+  }
+
+  /** Resolves when every stream that had ended is live again. */
+  async again (withinMs = 120_000): Promise<{ streams: number, ms: number, p50: number, p99: number, retries: number }> {
+    const answers = await this.#ask('again', 'again', withinMs)
+    const most = (name: string): number => Math.max(...answers.map((answer) => answer[name]!))
+    return { streams: sum(answers, 'streams'), ms: most('ms'), p50: most('p50'), p99: most('p99'), retries: sum(answers, 'retries') }
+  }
+
+  async churn (count: number, atOnce: number): Promise<{ ms: number, failed: number }> {
+    const answers = await this.#ask(`churn ${Math.ceil(count / this.#children.length)} ${Math.ceil(atOnce / this.#children.length)}`, 'churned', 600_000)
+    return { ms: Math.max(...answers.map(({ ms }) => ms!)), failed: sum(answers, 'failed') }
+  }
+
+  async close (): Promise<void> {
+    await this.#ask('close', 'closed', 30_000)
+  }
+}
+
+class Late extends Error {}
+
+function sum (answers: readonly Answer[], name: string): number {
+  return answers.reduce((total, answer) => total + Number(answer[name]), 0)
+}

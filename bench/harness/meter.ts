@@ -1,0 +1,50 @@
+// What a span of time cost: CPU of the servers, of what stands beside them, of the load clients, and of strangers on the machine.
+import { cpuSeconds, machineTime, tree } from './proc.ts'
+import type { Running } from '../rows/row.ts'
+
+export interface Cost {
+  readonly wallSeconds: number
+  readonly serverSeconds: number
+  /** redis, nginx: CPU seconds each. */
+  readonly others: Readonly<Record<string, number>>
+  /** Load clients and the bench itself. */
+  readonly loadSeconds: number
+  /** Busy time of the machine that is none of ours: how noisy it was. */
+  readonly strangerSeconds: number
+  readonly stolenSeconds: number
+}
+
+export class Meter {
+  readonly #running: Pick<Running, 'servers' | 'others'>
+  readonly #before
+
+  constructor (running: Pick<Running, 'servers' | 'others'>) {
+    this.#running = running
+    this.#before = this.#read()
+  }
+
+  #read () {
+    const machine = machineTime()
+    const servers = cpuSeconds(this.#running.servers())
+    const others = Object.fromEntries(Object.entries(this.#running.others).map(([name, pids]) => [name, cpuSeconds(pids())]))
+    const all = cpuSeconds(tree(process.pid))
+    return { machine, servers, others, all }
+  }
+
+  /** Since it was made. */
+  read (): Cost {
+    const { machine, servers, others, all } = this.#before
+    const now = this.#read()
+    const serverSeconds = now.servers - servers
+    const beside = Object.fromEntries(Object.entries(now.others).map(([name, seconds]) => [name, seconds - others[name]!]))
+    const ours = now.all - all
+    return {
+      wallSeconds: (now.machine.atMs - machine.atMs) / 1000,
+      serverSeconds,
+      others: beside,
+      loadSeconds: ours - serverSeconds - Object.values(beside).reduce((a, b) => a + b, 0),
+      strangerSeconds: Math.max(0, now.machine.busySeconds - machine.busySeconds - ours),
+      stolenSeconds: now.machine.stolenSeconds - machine.stolenSeconds
+    }
+  }
+}

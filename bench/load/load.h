@@ -1,0 +1,50 @@
+/* The load client, in parts: load.c opens and reads, parse.c finds the messages in the bytes, tally.c keeps the ledger. */
+#include <stddef.h>
+#include <stdint.h>
+
+enum phase { CLOSED, CONNECTING, HEAD, BODY };
+enum framing { PLAIN, CHUNKED, WEBSOCKET };
+
+struct stream {
+  int fd;
+  uint32_t index; /* which line of the file of requests */
+  uint8_t phase, framing, part, live;
+  uint8_t is_sync, complete; /* of the event under way; of the last sync */
+  uint64_t left;             /* bytes that the chunk or the WebSocket frame still has */
+  char *carry;               /* a line, a head or a WebSocket message that has not come whole yet */
+  uint32_t carried, room;
+  int64_t n, t;              /* of the event under way; n is -1 when it is none of ours */
+  char id[32];               /* of the event under way */
+  uint8_t *seen;             /* one bit a message */
+  uint32_t seen_bytes;
+  int64_t last;
+  uint64_t down_us, retry_us; /* since when it is not live; when to try again */
+  char past[32];             /* of the last whole event: Last-Event-ID of the next connection */
+};
+
+struct request { int port; char *path, *headers; };
+
+/* requests.c */
+void fail(const char *what);
+void read_requests(const char *path);
+size_t write_request(char *text, size_t room, const struct request *r, const char *last_event_id);
+extern struct request *requests;
+extern size_t total;
+
+/* load.c */
+void went_live(struct stream *s);
+void answer(struct stream *s, const char *text, size_t length);
+uint64_t now_us(void);
+extern int live_on_sync;
+extern uint64_t read_at_us;
+
+/* parse.c: returns 0, or -1 when the stream is of no use (refused, or not understood). */
+int feed(struct stream *s, char *bytes, size_t length);
+
+/* tally.c */
+void count_message(struct stream *s, int64_t n, int64_t t_us);
+void forget(struct stream *streams, size_t count);
+void print_report(struct stream *streams, size_t count, int64_t from, int64_t to);
+extern int64_t target;
+extern size_t reached;
+extern uint64_t bytes_read, pings, refused, ended, syncs, incomplete;

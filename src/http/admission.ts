@@ -1,0 +1,9 @@
+// Whether a good token still counts: the user may have logged out since it was issued.
+import type { Broker } from '../broker/broker.ts'
+import { fail } from '../errors.ts'
+import type { Principal } from './auth.ts'
+
+/** Throws TIDINGS_TOKEN_REVOKED (401). */
+export async function admitted (broker: Broker, { userId, claim: { issuedAtSeconds } }: Principal): Promise<void> {
+  if (await broker.admit({ userId, issuedAtSeconds }) === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
+}

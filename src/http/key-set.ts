@@ -1,0 +1,49 @@
+// The keys of JWKS_URL: found by `kid`, remembered, renewed. By the `jose` library, which refetches for unknown kids once in a while only.
+import { KeyObject } from 'node:crypto'
+import { createRemoteJWKSet, errors, type CryptoKey } from 'jose'
+import { fail } from '../errors.ts'
+
+/** An unknown `kid` asks the key server again, but not more often than this. */
+const COOLDOWN_MS = 30_000
+const TIMEOUT_MS = 5000
+/** After a failed fetch. */
+const RETRY_MS = 2000
+/** After this a known key is still used, while the set is fetched anew: a key that was withdrawn is gone within twice the time. */
+const REFRESH_MS = 300_000
+
+/**
+ * Finds the key of a token's header as PEM. Throws TIDINGS_TOKEN_INVALID for an unknown key, TIDINGS_KEYS_UNAVAILABLE if the key server
+ * cannot be reached and the key is not known. While it is away, known keys go on working.
+ */
+export function keySet (url: URL, log: { warn: (data: object, text: string) => void }): (header: { alg?: string, kid?: string }) => Promise<string> {
+  const keys = createRemoteJWKSet(url, { cooldownDuration: COOLDOWN_MS, timeoutDuration: TIMEOUT_MS, cacheMaxAge: Infinity })
+  const pems = new WeakMap<CryptoKey, string>()
+  let fetchedAtMs = Date.now()
+  let failedAtMs = 0
+
+  function refresh (): void {
+    if (Date.now() - fetchedAtMs < REFRESH_MS || keys.reloading) return
+    fetchedAtMs = Date.now()
+    keys.reload().catch((error: Error) => { log.warn({ err: error }, 'JWKS_URL cannot be fetched; the known keys stay in use') })
+  }
+
+  return async ({ alg, kid }) => {
+    if ((alg !== 'RS256' && alg !== 'ES256') || kid === undefined) throw fail('TIDINGS_TOKEN_INVALID', 'its header must name a kid, and RS256 or ES256')
+    refresh()
+    // The library waits between two fetches that worked; a server that is away must not be asked at every request either.
+    const isKnown = keys.jwks()?.keys.some((key) => key.kid === kid) === true
+    if (!isKnown && Date.now() - failedAtMs < RETRY_MS) throw fail('TIDINGS_KEYS_UNAVAILABLE')
+    let key: CryptoKey
+    try {
+      key = await keys({ alg, kid })
+    } catch (error) {
+      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw fail('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set')
+      failedAtMs = Date.now()
+      log.warn({ err: error }, 'JWKS_URL cannot be fetched')
+      throw fail('TIDINGS_KEYS_UNAVAILABLE')
+    }
+    let pem = pems.get(key)
+    if (pem === undefined) pems.set(key, pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string)
+    return pem
+  }
+}

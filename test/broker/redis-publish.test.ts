@@ -1,0 +1,190 @@
+// What other services send through Redis: FCALL tidings_publish refuses what is wrong and stores nothing; PUBLISH drops it and hurts nobody.
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import type { Redis } from '../fixtures/redis.ts'
+import { startRedis } from '../fixtures/redis.ts'
+import { MAX_DATA_DEPTH } from '../../src/notification.ts'
+import { entriesOf, now, readPages, send } from './contract.ts'
+import { type RedisNode, startRedisNode, up } from './nodes.ts'
+
+const shared = await startRedis(t)
+let count = 0
+
+async function start (t: Test, channels: readonly string[] = ['user:42', 'all']): Promise<RedisNode & { redis: Redis, prefix: string }> {
+  const prefix = `${shared.prefix}:${++count}`
+  const node = startRedisNode(t, shared, {}, prefix)
+  await up(node)
+  await node.broker.subscribe(channels)
+  return { ...node, redis: shared, prefix }
+}
+
+/** The error's words, or 'taken'. */
+const fcall = (prefix: string, ...args: Array<string | Buffer>): Promise<string> =>
+  shared.cli('FCALL', 'tidings_publish', 1, prefix, ...args).then(() => 'taken', (error: Error) => error.message)
+
+const nested = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth)
+const nestedObjects = (depth: number): string => '{"a":'.repeat(depth) + '1' + '}'.repeat(depth)
+
+t.test('FCALL, right, returns id and receivers, is heard, and stands in the log', async (t) => {
+  const { ear, broker, prefix } = await start(t)
+  const [id, receivers] = await shared.cli('FCALL', 'tidings_publish', 1, prefix, 'user:42', 'stock', ' {"title" :\t"é\\u2028\\ud800 x",\r\n "n": [1.50, -0e2]} ') as [string, number]
+  t.match(id, /^\d{16}$/)
+  t.equal(receivers, 1)
+  await ear.id(Number(id))
+  const json = '{"title":"é\u2028\\ud800 x","n":[1.5,0]}'
+  t.same(ear.heard, [{ to: 'user:42', id: Number(id), event: 'stock', json }], 'as one line')
+  t.same(entriesOf(await readPages({ broker, ear }, { userId: '42', cursor: Number(id) - 1 })), [{ id: Number(id), event: 'stock', json }])
+  t.same(await shared.cli('FCALL', 'tidings_publish', 1, prefix, 'group:nobody', 'message', '1').then((reply) => (reply as [string, number])[1]), 0)
+})
+
+t.test('FCALL, to addresses and with names at their limits, is taken', async (t) => {
+  const { prefix } = await start(t)
+  for (const address of ['all', 'user:a', 'group:a', 'user:a b:c', `user:${'😀'.repeat(128)}`, `group:${'x'.repeat(128)}`, 'user:\u00a0', 'user:\u2028']) {
+    t.equal(await fcall(prefix, address, 'message', '1'), 'taken', address.slice(0, 20))
+  }
+  for (const event of ['a', 'x'.repeat(64), 'A-Z.a_z-0.9', 'Sync', '-']) t.equal(await fcall(prefix, 'all', event, '1'), 'taken', event)
+})
+
+t.test('FCALL, wrong in any way, is refused with its reason and nothing is stored', async (t) => {
+  const { ear, broker, prefix } = await start(t, ['all'])
+  const cursor = await now({ broker, ear })
+  const keysBefore = await shared.cli('KEYS', `${prefix}:*`)
+  const wrong: Array<[string, Array<string | Buffer>]> = [
+    ...['', 'user', 'user:', 'group:', '42', 'All', 'all ', ' all', 'topic:x', 'users:1', 'user:a\0b', 'user:a\nb', 'user:\x1f', 'user:\x7f', 'user:\u0080', 'user:\u0085x', 'user:\u009f',
+      `user:${'x'.repeat(129)}`, `group:${'😀'.repeat(129)}`, `user:${'x'.repeat(10_000)}`].map((address): [string, string[]] => ['TIDINGS_BAD_ADDRESS', [address, 'message', '1']]),
+    ...['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'open', 'error'].map((event): [string, string[]] => ['TIDINGS_RESERVED_EVENT', ['all', event, '1']]),
+    ...['', 'x'.repeat(65), 'a b', 'a\n', '\na', 'a\nid: 1', 'a\r', 'a\0', 'ü', 'a:b', 'a"b'].map((event): [string, string[]] => ['TIDINGS_BAD_EVENT', ['all', event, '1']]),
+    ...['', ' ', 'x', 'undefined', 'NaN', 'Infinity', '-Infinity', 'nan', 'inf', 'True', 'nul', 'nullx', '01', '-', '-01', '+1', '.5', '1.', '1.e5', '1e', '1e+', '0x10', '1_000', '1 2', "'a'",
+      '"a', 'a"', '"a\nb"', '"a\tb"', '"a\0b"', '"\\x41"', '"\\u12"', '"\\u12g4"', '"\\ud8"', '"\\', '[', ']', '[1,]', '[,1]', '[1 2]', '{', '{}}', '{"a"}', '{"a":}', '{"a":1,}', '{a:1}', '{1:1}', '{"a":1 "b":2}',
+      '[1]]', '1,2', '// x\n1', '/**/1', '\ufeff1', '1\0', '\v1', '\f1', '\u00a01', '["a" "b"]', 'true false', '--1', '1-2', '{"a":1},'].map((json): [string, string[]] => ['TIDINGS_BAD_JSON', ['all', 'message', json]]),
+    ['TIDINGS_BAD_JSON', ['all', 'message', Buffer.from([0xff])]],
+    ['TIDINGS_DATA_TOO_LARGE', ['all', 'message', JSON.stringify('x'.repeat(65_535))]],
+    ['TIDINGS_DATA_TOO_LARGE', ['all', 'message', JSON.stringify('é'.repeat(32_768))]],
+    ['TIDINGS_DATA_TOO_DEEP', ['all', 'message', nested(MAX_DATA_DEPTH + 1)]],
+    ['TIDINGS_DATA_TOO_DEEP', ['all', 'message', nestedObjects(MAX_DATA_DEPTH + 1)]],
+    ['TIDINGS_DATA_TOO_DEEP', ['all', 'message', nested(30_000)]],
+    ['TIDINGS_BAD_REQUEST', []],
+    ['TIDINGS_BAD_REQUEST', ['all']],
+    ['TIDINGS_BAD_REQUEST', ['all', '1']],
+    ['TIDINGS_BAD_REQUEST', ['all', 'message', '1', '2']]
+  ]
+  const answers = await Promise.all(wrong.map(async ([code, args]) => ({ code, args: args.map((arg) => String(arg).slice(0, 40)), answer: await fcall(prefix, ...args) })))
+  t.same(answers.filter(({ code, answer }) => !answer.startsWith(`${code} `)), [], `${wrong.length} of them`)
+  t.same(answers.filter(({ answer }) => !/ (use|choose|call|more than|not valid|nests)\b/i.test(answer)), [], 'each says what is wrong')
+  for (const keys of [[], [prefix, prefix]]) {
+    await t.rejects(shared.cli('FCALL', 'tidings_publish', keys.length, ...keys, 'all', 'message', '1'), /TIDINGS_BAD_REQUEST Call it so: FCALL tidings_publish 1 <prefix>/)
+  }
+  t.same((await shared.cli('KEYS', `${prefix}:*`) as string[]).sort(), (keysBefore as string[]).sort(), 'no key was made')
+  const fence = await send({ broker, ear }, 'all', 'fence')
+  await ear.id(fence)
+  t.same(ear.heard.length, 1, 'nobody heard of it')
+  t.same(entriesOf(await readPages({ broker, ear }, { cursor })).map(({ id }) => id), [fence], 'and no log has it')
+})
+
+t.test('FCALL, with data at the limits of size and depth, is taken and reaches its readers', async (t) => {
+  const { ear, broker, prefix } = await start(t)
+  const cursor = await now({ broker, ear })
+  const all = [JSON.stringify('x'.repeat(65_534)), JSON.stringify('é'.repeat(32_767)), nested(MAX_DATA_DEPTH), nestedObjects(MAX_DATA_DEPTH)]
+  for (const json of all) t.equal(await fcall(prefix, 'user:42', 'message', json), 'taken')
+  await ear.count(all.length)
+  t.same(ear.notifications.map(({ json }) => json), all)
+  t.same(entriesOf(await readPages({ broker, ear }, { userId: '42', cursor })).map(({ json }) => json), all)
+})
+
+const piece = fc.constantFrom('{', '}', '[', ']', '"', ',', ':', '\\', '/', ' ', '\t', '\n', '\r', '\0', '\x01', '\x1f', '\x7f', '\v', '0', '1', '9', '+', '-', '.', 'e', 'E', 'u', 'x', 'd', 'D', 'true',
+  'false', 'null', 'NaN', 'Infinity', '\\u0000', '\\ud800', '\\uDFFF', '\\uD83D\\uDE00', '\\\\', '\\"', '\\n', '1e999', '-0', '0.10', '00', '""', '[]', '{}', '{"":0}', 'é', '😀', '\u2028', '\ufeff', '\u0085')
+const soup = fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join(''))
+const edits = fc.array(fc.record({ at: fc.nat(1000), take: fc.nat(3), put: fc.oneof(fc.constant(''), piece) }), { maxLength: 3 })
+const mutated = fc.tuple(fc.oneof(fc.json({ stringUnit: 'binary' }), fc.jsonValue({ maxDepth: 3 }).map((value) => JSON.stringify(value, null, 1))), edits).map(([json, edits]) =>
+  edits.reduce((text, { at, take, put }) => {
+    const from = at % (text.length + 1)
+    return text.slice(0, from) + put + text.slice(from + take)
+  }, json))
+const torn = fc.uint8Array({ maxLength: 12 }).map((bytes) => Buffer.concat([Buffer.from('"'), bytes, Buffer.from('"')]))
+const almostJson = fc.oneof(mutated.map((text) => Buffer.from(text)), soup.map((text) => Buffer.from(text)), soup.map((text) => Buffer.from(`"${text}"`)), torn)
+
+function parses (text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+t.test('FCALL, of anything that looks like JSON, is taken exactly if JSON.parse takes it, and reads back as the same value', async (t) => {
+  const { ear, broker, prefix } = await start(t, [])
+  await fc.assert(fc.asyncProperty(fc.array(almostJson, { minLength: 1, maxLength: 40 }), async (all) => {
+    const cursor = await now({ broker, ear })
+    const taken = await Promise.all(all.map(async (json) => await fcall(prefix, 'user:1', 'message', json) === 'taken'))
+    const texts = all.map((json) => json.toString())
+    const wrong = texts.filter((text, i) => parses(text) !== taken[i])
+    if (wrong.length > 0) throw new Error(`Redis and JSON.parse disagree on ${JSON.stringify(wrong)}`)
+    const read = entriesOf(await readPages({ broker, ear }, { cursor })).map(({ json }) => json)
+    const sent = texts.filter(parses).map((text) => JSON.stringify(JSON.parse(text)))
+    if (JSON.stringify(read) !== JSON.stringify(sent)) throw new Error(`stored ${JSON.stringify(sent)}, read ${JSON.stringify(read)}`)
+  }), { numRuns: 150 })
+})
+
+t.test('PUBLISH, right, is heard without an id and not kept', async (t) => {
+  const { ear, broker, prefix } = await start(t)
+  const cursor = await now({ broker, ear })
+  const plain: Array<[string, { event: string, json: string }]> = [
+    ['{"event":"stock","data":{"title":"x"}}', { event: 'stock', json: '{"title":"x"}' }],
+    ['{"data":1}', { event: 'message', json: '1' }],
+    ['{"data":null}', { event: 'message', json: 'null' }],
+    [' {"data" : "a\\u2028\\n\\ud800",\n "more": [1] } ', { event: 'message', json: JSON.stringify('a\u2028\n\ud800') }],
+    ['{"id":9007199254740991,"data":"own id"}', { event: 'message', json: '"own id"' }],
+    ['{"id":"7\\nevent: sync","data":"own id"}', { event: 'message', json: '"own id"' }],
+    ['{"control":"dance","group":"a","data":2}', { event: 'message', json: '2' }],
+    [JSON.stringify({ data: 'x'.repeat(65_534) }), { event: 'message', json: JSON.stringify('x'.repeat(65_534)) }],
+    [`{"data":${nested(MAX_DATA_DEPTH)}}`, { event: 'message', json: nested(MAX_DATA_DEPTH) }]
+  ]
+  for (const [payload] of plain) t.equal(await shared.cli('PUBLISH', `${prefix}:user:42`, payload), 1)
+  await ear.id(await send({ broker, ear }, 'all', 'fence'))
+  t.same(ear.drops, [])
+  t.same(ear.notifications.slice(0, -1), plain.map(([, wanted]) => ({ to: 'user:42', id: 0, ...wanted })))
+  t.same(entriesOf(await readPages({ broker, ear }, { userId: '42', cursor })).length, 1, 'only the fence has a place in a log')
+})
+
+t.test('PUBLISH, wrong in any way, is dropped with its reason and what comes next is heard', async (t) => {
+  const { ear, broker, prefix } = await start(t)
+  const wrong: Array<[string, Array<string | Buffer>]> = [
+    ['malformed', ['', ' ', 'hello', '{', '{"data":', 'null', '1', '"x"', '[]', '[{"data":1}]', '{}', '{"event":"stock"}', '{"event":null,"data":1}', '{"event":7,"data":1}', '{"event":"","data":1}',
+      '{"event":"a b","data":1}', '{"event":"a\\nid: 1","data":1}', `{"event":"${'x'.repeat(65)}","data":1}`, '{"event":"é","data":1}', `{"data":${nested(MAX_DATA_DEPTH + 1)}}`, `{"data":${nested(30_000)}}`,
+      '{"control":"join"}', '{"control":"leave","group":7}', Buffer.from([0xff, 0xfe]), Buffer.from('{"data":"\xff', 'latin1')]],
+    ['reserved', ['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'open', 'error'].map((event) => JSON.stringify({ event, data: 1 }))],
+    ['oversized', [JSON.stringify({ data: 'x'.repeat(65_535) }), JSON.stringify({ data: 'é'.repeat(32_768) }), JSON.stringify({ data: 'x'.repeat(1_000_000) }), 'x'.repeat(100_000)]],
+    // What functions.lua itself would never send.
+    ['malformed', ['{"tidings":1,', '{"tidings":1,"data":1}', '{"tidings":1,"id":1}', '{"tidings":1,"id":"7","event":"message","data":1}', '{"tidings":1,"id":1.5,"event":"message","data":1}',
+      '{"tidings":1,"id":-1,"event":"message","data":1}', '{"tidings":1,"id":1e300,"event":"message","data":1}', '{"tidings":1,"id":1,"event":"a\\nid: 5\\nevent: sync","data":1}', '{"tidings":1,"id":1,"event":7,"data":1}']],
+    ['reserved', ['{"tidings":1,"id":1,"event":"sync","data":1}']]
+  ]
+  const payloads = wrong.flatMap(([reason, payloads]) => payloads.map((payload) => ({ reason, payload })))
+  for (const { payload } of payloads) await shared.cli('PUBLISH', `${prefix}:user:42`, payload)
+  await ear.id(await send({ broker, ear }, 'all', 'fence'))
+  const unlike = payloads.flatMap(({ reason, payload }, i) => ear.drops[i]?.reason === reason ? [] : [{ payload: String(payload).slice(0, 80), reason, found: ear.heard[i] }])
+  t.same(unlike.slice(0, 3), [])
+  t.equal(ear.drops.length, payloads.length)
+  t.ok(ear.drops.every(({ dropped }) => dropped === 'user:42'))
+  t.equal(ear.notifications.length, 1)
+  t.equal(broker.state().up, true)
+})
+
+t.test('PUBLISH, of random payloads, never stops a node and never yields what a frame cannot hold', async (t) => {
+  const { ear, broker, prefix } = await start(t)
+  const value = fc.oneof(fc.jsonValue({ stringUnit: 'binary' }), fc.constantFrom('sync', 'stock', 'join', 'leave', 'a\nb', 1, 0))
+  const envelope = fc.record({ tidings: fc.constantFrom(1, 2), id: value, event: value, data: value, control: value, group: value }, { requiredKeys: [] }).map((object) => Buffer.from(JSON.stringify(object)))
+  await fc.assert(fc.asyncProperty(fc.array(fc.oneof(envelope, almostJson), { maxLength: 20 }), async (payloads) => {
+    const from = ear.heard.length
+    for (const payload of payloads) await shared.cli('PUBLISH', `${prefix}:user:42`, payload)
+    const fence = await send({ broker, ear }, 'all', 'fence')
+    await ear.id(fence)
+    const told = ear.heard.slice(from, -1)
+    if (told.length !== payloads.length) throw new Error(`${payloads.length} were published and ${told.length} told of`)
+    for (const one of told) {
+      if (!('to' in one)) continue
+      if (!Number.isSafeInteger(one.id) || one.id < 0 || !/^[\w.-]{1,64}$/.test(one.event) || typeof one.json !== 'string' || /[\r\n]/.test(one.json)) throw new Error(`told ${JSON.stringify(one)}`)
+    }
+  }), { numRuns: 100 })
+})

@@ -1,0 +1,104 @@
+// The demo as a visitor meets it: the lines that it prints work, and its page shows two users' streams side by side.
+import t from 'tap'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Page } from 'playwright-core'
+import { startBrowser } from '../fixtures/browser.ts'
+import { connect } from '../fixtures/client.ts'
+import { spawnChild } from '../fixtures/process.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+/** Where screenshots go: SCREENSHOT_DIR, else a folder that git ignores. */
+const shots = process.env.SCREENSHOT_DIR ?? join(root, '.tap', 'screenshots')
+mkdirSync(shots, { recursive: true })
+
+const demo = spawnChild(t, process.execPath, ['src/demo.ts'], { cwd: root, name: 'the demo', env: { ...process.env, PORT: '0' } })
+const url = /http:\/\/\S+/.exec(await demo.waitForLine(/Open the page/))![0]
+await demo.waitForLine(/Ctrl-C ends it/)
+const browser = await startBrowser(t, { viewport: { width: 1280, height: 900 } })
+
+/** The titles that one user's column shows, newest first. */
+const titles = (page: Page, user: string) => page.locator(`#${user} .item strong`).allTextContents()
+const live = (page: Page, user: string) => page.locator(`#${user} .state[data-state=live]`).waitFor()
+
+async function publish (page: Page, to: string, title: string): Promise<void> {
+  await page.locator(`input[name=to][value="${to}"]`).check({ force: true })
+  await page.locator('#title').fill(title)
+  await page.locator('#message').fill('Published on one node, read on both.')
+  await page.getByRole('button', { name: 'Publish', exact: true }).click()
+  await page.locator('#answers li .head', { hasText: `202${to}` }).first().waitFor()
+}
+
+async function openDemo (): Promise<{ page: Page, faults: string[] }> {
+  const page = await browser.newPage()
+  const faults: string[] = []
+  page.on('pageerror', (error) => faults.push(String(error)))
+  page.on('console', (message) => { if (message.type() === 'error') faults.push(message.text()) })
+  await page.goto(url)
+  await Promise.all([live(page, 'alice'), live(page, 'bob')])
+  return { page, faults }
+}
+
+t.test('the page, with Publish clicked, shows it in the columns of those it is for', async (t) => {
+  const { page, faults } = await openDemo()
+  t.teardown(() => page.close())
+  await publish(page, 'user:alice', 'For Alice')
+  await publish(page, 'user:bob', 'For Bob')
+  await publish(page, 'group:Complaints', 'For both, by group')
+  await page.locator('input[name=node][value="1"]').check({ force: true })
+  await publish(page, 'group:Sales', 'For Alice, by group')
+  await publish(page, 'all', 'For everyone')
+  for (const user of ['alice', 'bob']) await page.locator(`#${user} .item strong`, { hasText: 'For everyone' }).waitFor()
+  t.same(await titles(page, 'alice'), ['For everyone', 'For Alice, by group', 'For both, by group', 'For Alice'])
+  t.same(await titles(page, 'bob'), ['For everyone', 'For both, by group', 'For Bob'])
+  const ids = await page.locator('#alice .item .id').allTextContents()
+  t.ok(ids.every((id) => /\d{16}/.test(id)), `ids are shown: ${ids.join(', ')}`)
+  t.same(faults, [], 'the console has no error')
+
+  await page.screenshot({ animations: 'disabled', path: join(shots, 'demo.png') })
+  await page.emulateMedia({ colorScheme: 'dark' })
+  await page.screenshot({ animations: 'disabled', path: join(shots, 'demo-dark.png') })
+  await page.emulateMedia({ colorScheme: 'light' })
+  await page.setViewportSize({ width: 390, height: 844 })
+  await page.screenshot({ animations: 'disabled', path: join(shots, 'demo-narrow.png'), fullPage: true })
+  t.comment(`screenshots: ${shots}`)
+})
+
+t.test('the page, where a user is disconnected and comes back, replays what was missed', async (t) => {
+  const { page, faults } = await openDemo()
+  t.teardown(() => page.close())
+  await page.locator('#bob .toggle').click()
+  await page.locator('#bob .state[data-state=closed]').waitFor()
+  await publish(page, 'all', 'While Bob was away')
+  await page.locator('#alice .item strong', { hasText: 'While Bob was away' }).waitFor()
+  await page.locator('#bob .toggle').click()
+  await page.locator('#bob .item[data-replayed] strong', { hasText: 'While Bob was away' }).waitFor()
+  await live(page, 'bob')
+  t.match(await page.locator('#bob [data-fact=resume]').textContent(), 'complete')
+  t.same(faults, [])
+})
+
+t.test('the curl lines, as printed, subscribe on one node and publish on the other', async (t) => {
+  const lines = demo.lines.filter((line) => line.startsWith('curl ')).map((line) => ({
+    url: new URL(/http:\/\/\S+/.exec(line)![0]),
+    token: /Bearer ([^"]+)"/.exec(line)![1]!,
+    body: /-d '([^']+)'/.exec(line)?.[1]
+  }))
+  const listeners = lines.filter(({ body }) => body === undefined)
+  const publisher = lines.find(({ body }) => body !== undefined)!
+  t.equal(new Set(listeners.map(({ url }) => url.host)).size, 2, 'they listen on two nodes')
+  const clients = listeners.map(({ url, token }) => connect(t, { url: url.origin, path: url.pathname, token }))
+  await Promise.all(clients.map((client) => client.live()))
+  const answer = await fetch(publisher.url, {
+    method: 'POST', body: publisher.body!, headers: { authorization: `Bearer ${publisher.token}`, 'content-type': 'application/json' }
+  })
+  t.equal(answer.status, 202)
+  for (const client of clients) t.same((await client.next()).json, JSON.parse(publisher.body!).data)
+})
+
+t.test('SIGTERM, with streams open, ends the demo with 0', async (t) => {
+  const { page } = await openDemo()
+  t.teardown(() => page.close())
+  t.same(await demo.stop(), { code: 0, signal: null })
+})

@@ -1,0 +1,179 @@
+// Who is let in: tokens good and bad, the three algorithms, header and cookie, claims, scopes, and whose stream it is.
+import { createHmac } from 'node:crypto'
+import t from 'tap'
+import { badTokens, createIssuer, MANAGE, PUBLISH, type Algorithm } from '../fixtures/tokens.ts'
+import { assertError, startService } from './service.ts'
+
+const SUBSCRIBE = '/api/notifications/subscribe'
+const now = () => Math.floor(Date.now() / 1000)
+const codeOf: Record<string, 'TIDINGS_TOKEN_EXPIRED' | 'TIDINGS_TOKEN_MISSING'> = { expired: 'TIDINGS_TOKEN_EXPIRED', empty: 'TIDINGS_TOKEN_MISSING' }
+
+for (const algorithm of ['HS256', 'RS256', 'ES256'] satisfies Algorithm[]) {
+  t.test(`token, ${algorithm} with issuer and audience: good ones are let in, every bad one is refused`, async (t) => {
+    const issuer = createIssuer(algorithm, { issuer: 'https://login.example', audience: 'tidings' })
+    const service = await startService(t, { issuer })
+    for (const via of ['header', 'cookie'] as const) {
+      const client = service.client(t, { sub: 'good' }, { via })
+      t.equal((await client.live()).json.resume, 'fresh', `a good one in the ${via}`)
+    }
+    for (const { name, token } of badTokens(issuer, { scope: PUBLISH })) {
+      const code = codeOf[name] ?? 'TIDINGS_TOKEN_INVALID'
+      const inHeader = await service.call('GET', SUBSCRIBE, { token })
+      assertError(t, inHeader, code, `${name}, in the header`)
+      if (token !== '') t.notOk(inHeader.text.includes(token), `${name}: the answer does not repeat it`)
+      assertError(t, await service.call('GET', SUBSCRIBE, { token: null, headers: { cookie: `tidings_token=${token}` } }), code, `${name}, in the cookie`)
+      assertError(t, await service.call('POST', '/api/notifications', { token, body: { to: 'all', data: 1 } }), code, `${name}, publishing`)
+    }
+    t.equal(await service.metric('tidings_published_total'), 0, 'nothing was published')
+  })
+}
+
+t.test('token, HMAC over the public key in every way it may be written (RFC 8725, 2.1): refused', async (t) => {
+  for (const algorithm of ['RS256', 'ES256'] satisfies Algorithm[]) {
+    const issuer = createIssuer(algorithm)
+    const service = await startService(t, { issuer })
+    const pem = issuer.env.JWT_PUBLIC_KEY!
+    const payload = issuer.token({ sub: 'admin' }).split('.')[1]
+    for (const [name, key] of Object.entries({ 'as it is': pem, trimmed: pem.trim(), 'on one line': pem.trim().replaceAll('\n', '\\n'), CRLF: pem.replaceAll('\n', '\r\n') })) {
+      for (const [alg, hash] of [['HS256', 'sha256'], ['HS384', 'sha384'], ['HS512', 'sha512']] as const) {
+        const text = `${Buffer.from(JSON.stringify({ alg, typ: 'JWT' })).toString('base64url')}.${payload}`
+        const token = `${text}.${createHmac(hash, key).update(text).digest('base64url')}`
+        assertError(t, await service.call('GET', SUBSCRIBE, { token }), 'TIDINGS_TOKEN_INVALID', `${alg}, ${algorithm} key ${name}`)
+      }
+    }
+  }
+})
+
+t.test('token, public key given on one line with \\n: works as the PEM does', async (t) => {
+  const issuer = createIssuer('ES256')
+  issuer.env.JWT_PUBLIC_KEY = issuer.env.JWT_PUBLIC_KEY!.trim().replaceAll('\n', '\\n')
+  const service = await startService(t, { issuer })
+  t.ok(await service.client(t).live())
+})
+
+t.test('token, none: 401 that says what to send', async (t) => {
+  const service = await startService(t)
+  const ways: Record<string, [path: string, headers: Record<string, string>]> = {
+    nothing: [SUBSCRIBE, {}],
+    'another scheme': [SUBSCRIBE, { authorization: 'Basic NDI6c2VjcmV0' }],
+    'a cookie of another name': [SUBSCRIBE, { cookie: `token=${service.token()}` }],
+    'a token in the URL': [`${SUBSCRIBE}?token=${service.token()}&access_token=${service.token()}&authorization=Bearer%20${service.token()}`, {}]
+  }
+  for (const [name, [path, headers]] of Object.entries(ways)) {
+    assertError(t, await service.call('GET', path, { token: null, headers }), 'TIDINGS_TOKEN_MISSING', name)
+  }
+  const routes = [
+    'GET /api/notifications/subscribe', 'GET /api/notifications/subscribe/42', 'POST /api/notifications', 'GET /api/users/42/groups',
+    'PUT /api/users/42/groups', 'PUT /api/users/42/groups/g', 'DELETE /api/users/42/groups/g', 'GET /api/users/42/presence'
+  ]
+  for (const route of routes) {
+    const [method = '', path = ''] = route.split(' ')
+    assertError(t, await service.call(method, path, { token: null }), 'TIDINGS_TOKEN_MISSING', route)
+  }
+})
+
+t.test('token, cookie: of the name that TOKEN_COOKIE says; the header goes before it', async (t) => {
+  const service = await startService(t, { env: { TOKEN_COOKIE: 'session.id' } })
+  t.ok(await service.client(t, {}, { via: 'cookie', cookieName: 'session.id' }).live())
+  const cookie = `other=1; session.id=${service.token({ sub: 'cookie' })}; last=2`
+  const own = (sub: string, headers: Record<string, string>) => service.client(t, { sub: 'header' }, { path: `${SUBSCRIBE}/${sub}`, headers, reconnect: false }).opened()
+  t.equal((await own('header', { Cookie: cookie })).status, 200, 'the user of the header')
+  t.equal((await own('cookie', { Cookie: cookie })).status, 403, 'is not the user of the cookie')
+  assertError(t, await service.call('GET', SUBSCRIBE, { token: 'bad', headers: { cookie } }), 'TIDINGS_TOKEN_INVALID', 'a bad header is not made good by a cookie')
+})
+
+t.test('token, claims that are not what they should be: 401', async (t) => {
+  const service = await startService(t)
+  const names = (count: number) => Array.from({ length: count }, (_, i) => i.toString(36))
+  const bad: Record<string, object> = {
+    'sub a number': { sub: 42 },
+    'sub null': { sub: null },
+    'sub an array': { sub: ['42'] },
+    'sub with a newline': { sub: 'a\nb' },
+    'sub with NUL': { sub: 'a\0' },
+    'sub with a C1 control character': { sub: 'a\u0085' },
+    'sub of 129 characters': { sub: 'é'.repeat(129) },
+    'sub of 129 emoji': { sub: '😀'.repeat(129) },
+    'sub with half an emoji': { sub: 'a\ud83d' },
+    'groups a string': { groups: 'Complaints' },
+    'groups an object': { groups: { 0: 'Complaints' } },
+    'groups null': { groups: null },
+    'groups with a number': { groups: ['a', 1] },
+    'groups with an empty name': { groups: [''] },
+    'groups with a name of 129 characters': { groups: ['g'.repeat(129)] },
+    'groups with a control character': { groups: ['a\tb'] },
+    '1,001 groups': { groups: names(1001) },
+    'scope an array': { scope: [PUBLISH] },
+    'scope an object': { scope: {} },
+    'exp a string': { exp: String(now() + 60) },
+    'exp null': { exp: null },
+    'exp true': { exp: true },
+    'exp an object': { exp: {} },
+    'nbf a string': { nbf: 'later' }
+  }
+  for (const [name, claims] of Object.entries(bad)) {
+    assertError(t, await service.call('GET', SUBSCRIBE, { token: service.token(claims) }), 'TIDINGS_TOKEN_INVALID', name)
+  }
+  for (const exp of [0, -1, 1, now()]) assertError(t, await service.call('GET', SUBSCRIBE, { token: service.token({ exp }) }), 'TIDINGS_TOKEN_EXPIRED', `exp ${exp}`)
+  const good: Record<string, object> = {
+    'sub of 128 emoji': { sub: '😀'.repeat(128) },
+    'sub of 128 characters': { sub: 'u'.repeat(128) },
+    'sub with a colon, a slash and a space': { sub: 'a:b/c d' },
+    '1,000 groups': { sub: 'many', groups: names(1000) },
+    'a group of 128 emoji': { groups: ['😀'.repeat(128)] },
+    'no iat, no groups, no scope': { iat: undefined },
+    'exp in the year 5138': { exp: 99_999_999_999 },
+    'exp with a fraction': { exp: now() + 60.5 }
+  }
+  for (const [name, claims] of Object.entries(good)) {
+    const client = service.client(t, claims, { reconnect: false })
+    t.equal((await client.live()).json.resume, 'fresh', name)
+    client.close()
+  }
+})
+
+t.test('token, iat that is no time: does no harm', async (t) => {
+  const service = await startService(t)
+  for (const iat of ['yesterday', null, -5, 1e300, {}, true]) {
+    const client = service.client(t, { iat, groups: ['g'] }, { reconnect: false })
+    const { status } = await client.opened()
+    t.ok(status === 401 || (await client.live()).json.groups.includes('g'), `iat ${JSON.stringify(iat)}: refused, or taken with its groups`)
+  }
+})
+
+t.test('scope: exactly the one that the route needs', async (t) => {
+  const service = await startService(t)
+  const publish = async (scope: unknown) => await service.call('POST', '/api/notifications', { token: service.token({ scope }), body: { to: 'all', data: 1 } })
+  const manage = async (scope: unknown) => await service.call('GET', '/api/users/42/groups', { token: service.token({ scope }) })
+  for (const scope of [undefined, '', 'notifications', `${PUBLISH}er`, `x${PUBLISH}`, PUBLISH.toUpperCase(), PUBLISH.replace(':', '.'), `${PUBLISH},${MANAGE}`, '*']) {
+    assertError(t, await publish(scope), 'TIDINGS_SCOPE_MISSING', `publish with ${scope}`)
+    assertError(t, await manage(scope), 'TIDINGS_SCOPE_MISSING', `manage with ${scope}`)
+  }
+  assertError(t, await publish(MANAGE), 'TIDINGS_SCOPE_MISSING', 'who manages may not publish')
+  assertError(t, await manage(PUBLISH), 'TIDINGS_SCOPE_MISSING', 'who publishes may not manage')
+  for (const route of ['PUT /api/users/42/groups', 'PUT /api/users/42/groups/g', 'DELETE /api/users/42/groups/g', 'GET /api/users/42/presence']) {
+    const [method = '', path = ''] = route.split(' ')
+    assertError(t, await service.call(method, path, { token: service.token({ sub: '42', scope: PUBLISH }) }), 'TIDINGS_SCOPE_MISSING', route)
+  }
+  t.equal((await publish(PUBLISH)).status, 202)
+  t.equal((await publish(`${MANAGE} other ${PUBLISH}`)).status, 202, 'one of several')
+  t.equal((await manage(`a ${MANAGE}`)).status, 200)
+})
+
+t.test('scope, missing: said before the body is looked at', async (t) => {
+  const service = await startService(t)
+  assertError(t, await service.call('POST', '/api/notifications', { token: service.token(), body: '{' }), 'TIDINGS_SCOPE_MISSING')
+})
+
+t.test('subscribe/:userId: one\'s own only', async (t) => {
+  const service = await startService(t)
+  const open = (sub: string, path: string) => service.client(t, { sub }, { path: `${SUBSCRIBE}/${path}`, reconnect: false })
+  for (const sub of ['42', 'a/b c:d', '😀'.repeat(128), 'Ünï', '%41', '..a', 'constructor']) {
+    t.equal((await open(sub, encodeURIComponent(sub)).live()).json.resume, 'fresh', sub.slice(0, 20))
+  }
+  for (const [sub, path] of [['42', '43'], ['42', '4'], ['42', '420'], ['ann', 'Ann'], ['42', '42%00'], ['42', '%2042'], ['é', 'e%CC%81'], ['42', 'all']] as const) {
+    assertError(t, await service.call('GET', `${SUBSCRIBE}/${path}`, { token: service.token({ sub }) }), 'TIDINGS_NOT_YOUR_STREAM', `${sub} asks for ${path}`)
+  }
+  const operator = await service.call('GET', `${SUBSCRIBE}/42`)
+  assertError(t, operator, 'TIDINGS_NOT_YOUR_STREAM', 'no scope opens another\'s stream')
+})

@@ -1,0 +1,236 @@
+// Below HTTP's usual manners: HTTP/1.0, pipelining, HEAD, requests that are cut off or reset at every step, and that nothing stays behind.
+import net from 'node:net'
+import t from 'tap'
+import { Ledger } from '../fixtures/ledger.ts'
+import { Signal, type Scope } from '../fixtures/wait.ts'
+import { assertError, startService, type Service } from './service.ts'
+
+const SUBSCRIBE = '/api/notifications/subscribe'
+
+/** A socket that keeps what it got, on an address of its own, so that the node's side of it can be told from others. */
+function dial (t: Scope, service: Service, localAddress = '127.0.0.1') {
+  const socket = net.connect({ host: '127.0.0.1', port: Number(new URL(service.url).port), localAddress, allowHalfOpen: true })
+  const changed = new Signal()
+  const line = { socket, text: '', closed: false, has: (part: string | RegExp) => changed.until(() => line.text.match(part) ?? undefined, { what: String(part), describe: () => line.text }),
+    over: () => changed.until(() => line.closed || undefined, { what: 'the end', describe: () => line.text }) }
+  socket.on('data', (data) => {
+    line.text += data.toString()
+    changed.notify()
+  })
+  socket.on('end', () => socket.end())
+  socket.on('error', () => {})
+  socket.on('close', () => {
+    line.closed = true
+    changed.notify()
+  })
+  t.teardown(() => socket.destroy())
+  return line
+}
+
+const get = (path: string, token: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: tidings\r\nAuthorization: Bearer ${token}\r\n${more}\r\n`
+
+t.test('HTTP/1.0, stream: no chunked coding, bare frames, and the line is closed at the end', async (t) => {
+  const service = await startService(t)
+  const ledger = new Ledger(t)
+  for (const headers of [{}, { Connection: 'keep-alive' }, { Connection: 'close' }] satisfies Record<string, string>[]) {
+    const old = service.client(t, {}, { httpVersion: '1.0', headers, reconnect: false })
+    await old.live()
+    t.equal(old.connection.headers['transfer-encoding'], undefined)
+    t.notMatch(old.connection.headers.connection, 'keep-alive', 'nobody is told to wait for more after a body without a length')
+    const young = service.client(t)
+    await young.live()
+    for (const client of [old, young]) ledger.open(client, ['user:42'])
+    await service.send(ledger, 'user:42', '\u2028 ü 😀')
+    await ledger.settled()
+    t.equal(old.events.map(({ raw }) => raw).slice(-1)[0], young.events.map(({ raw }) => raw).slice(-1)[0], 'the same text for both')
+    t.equal(old.connection.body.match(/^[0-9a-f]+\r$/m), null, 'no chunk header in the body')
+    young.close()
+    old.close()
+    await service.logged(({ msg }) => msg === 'stream end')
+    for (const client of [old, young]) ledger.leave([client], 'user:42')
+  }
+  ledger.assertExact(t)
+  const last = service.client(t, { sub: 'last' }, { httpVersion: '1.0', reconnect: false })
+  await last.live()
+  await service.app.hub.drain(0)
+  t.match(await last.closed(), { ending: 'end', retries: [Number, Number] })
+})
+
+t.test('pipelining, short requests on one connection: answered in order', async (t) => {
+  const service = await startService(t)
+  const line = dial(t, service)
+  const groups = get('/api/users/42/groups', service.operator)
+  line.socket.write(get('/livez', 'x') + groups + get('/nowhere', 'x') + get('/readyz', 'x', 'Connection: close\r\n'))
+  await line.over()
+  t.same(line.text.match(/^HTTP\/1\.1 \d+/gm), ['HTTP/1.1 200', 'HTTP/1.1 200', 'HTTP/1.1 404', 'HTTP/1.1 200'])
+  t.match(line.text, /"status":"ok"[^]*"groups":\[\][^]*TIDINGS_NOT_FOUND[^]*"status":"ready"/)
+})
+
+t.test('pipelining, a publish behind a stream: taken, and the stream stays well-formed', async (t) => {
+  const service = await startService(t)
+  const line = dial(t, service)
+  const body = JSON.stringify({ to: 'user:42', data: 'from the same line' })
+  line.socket.write(get(SUBSCRIBE, service.token()) +
+    `POST /api/notifications HTTP/1.1\r\nHost: tidings\r\nAuthorization: Bearer ${service.operator}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+  await service.logged(({ msg, method }) => msg === 'request' && method === 'POST').catch(() => {})
+  await line.has('event: sync')
+  await service.publish('user:42', 'the last')
+  await line.has('"the last"')
+  t.equal(line.text.match(/HTTP\/1\.1/g)?.length, 1, 'one answer as long as the stream lasts')
+  await service.app.hub.drain(0)
+  await line.has('HTTP/1.1 202')
+  const [head, stream = '', answer] = line.text.split(/\r\n\r\n(?=[0-9a-f]+\r\nretry)|0\r\n\r\n(?=HTTP)/)
+  t.match(head, /^HTTP\/1\.1 200/)
+  t.match(stream, /retry: \d+\n\n\r\n$/)
+  t.match(answer, /^HTTP\/1\.1 202/)
+})
+
+t.test('pipelining, two subscribes on one line: nothing is mixed, and nothing stays behind', async (t) => {
+  const service = await startService(t)
+  const line = dial(t, service, '127.0.0.5')
+  line.socket.write(get(SUBSCRIBE, service.token({ sub: '1' })) + get(SUBSCRIBE, service.token({ sub: '2' })))
+  await line.has('event: sync')
+  await service.publish('user:2', 'for the second')
+  await service.publish('user:1', 'for the first')
+  await line.has('for the first')
+  t.notMatch(line.text, 'for the second')
+  line.socket.resetAndDestroy()
+  await service.gone('127.0.0.5', 1)
+  t.same([service.app.hub.streams, service.app.hub.users], [0, 0])
+})
+
+t.test('pipelining, a subscribe behind a short request: a stream, or a line that ends; never one that hangs', async (t) => {
+  const service = await startService(t)
+  const line = dial(t, service, '127.0.0.6')
+  line.socket.write(get('/livez', 'x') + get(SUBSCRIBE, service.token()))
+  await line.has('"status":"ok"')
+  await Promise.race([line.has('event: sync'), line.over()])
+  line.socket.destroy()
+  await service.gone('127.0.0.6', 1)
+  t.equal(service.app.hub.streams, 0)
+})
+
+t.test('HEAD: a head and no body, on the stream no stream', async (t) => {
+  const service = await startService(t)
+  for (const path of ['/livez', '/readyz', '/metrics', '/docs']) {
+    const { status, text } = await service.call('HEAD', path, { token: null })
+    t.same([status, text], [200, ''], path)
+  }
+  const line = dial(t, service)
+  line.socket.write(get(SUBSCRIBE, service.token(), 'Connection: close\r\n').replace('GET', 'HEAD'))
+  await line.over()
+  t.match(line.text, /^HTTP\/1\.1 \d{3} [^]*\r\n\r\n$/, 'answered, without a body')
+  t.equal(service.app.hub.streams, 0)
+  t.equal(await service.metric('tidings_streams_opened_total'), 0)
+})
+
+t.test('reset, at every step of a connect: tables clean, no error in the log, others served', async (t) => {
+  const service = await startService(t)
+  const ledger = new Ledger(t)
+  const witness = service.client(t, { groups: ['g'] })
+  await witness.live()
+  ledger.open(witness, ['user:42', 'group:g'])
+  const request = get(SUBSCRIBE, service.token({ groups: ['g', 'only-theirs'] }), 'Last-Event-ID: 1\r\n')
+  const steps: Array<[name: string, sent: string, until?: RegExp]> = [
+    ['nothing sent', ''],
+    ['in the request line', request.slice(0, 10)],
+    ['in the token', request.slice(0, 120)],
+    ['before the empty line', request.slice(0, -2)],
+    ['as soon as it is sent', request],
+    ['at the head', request, /^HTTP\/1\.1 200/],
+    ['at the hint', request, /retry: \d+/],
+    ['at the sync', request, /event: sync/]
+  ]
+  for (const [step, sent, until] of steps) {
+    for (const way of ['resetAndDestroy', 'destroy', 'end'] as const) {
+      const line = dial(t, service, '127.0.0.7')
+      await new Promise((resolve) => { line.socket.once('connect', resolve) })
+      if (sent !== '') await new Promise((resolve) => { line.socket.write(sent, resolve) })
+      if (until !== undefined) await line.has(until)
+      line.socket[way]()
+      await service.send(ledger, 'group:g', `${step}: ${way}`)
+    }
+  }
+  await service.gone('127.0.0.7', steps.length * 3)
+  await service.send(ledger, 'group:g')
+  await ledger.settled()
+  ledger.assertExact(t)
+  t.same([service.app.hub.streams, service.app.hub.users], [1, 1])
+  t.equal(await service.metric('tidings_streams_opened_total') - await service.metric('tidings_streams_ended_total', 'reason="client"'), 1)
+  t.same(service.lines.filter((line) => /"level":[456]0/.test(line)), [], 'nothing worth a warning')
+})
+
+t.test('reset, while the broker is asked: whatever it answers then, tables clean', async (t) => {
+  for (const step of ['subscribe', 'enter', 'history'] as const) {
+    for (const outcome of ['answer', 'fail'] as const) {
+      const asked = Promise.withResolvers<void>()
+      const answered = Promise.withResolvers<void>()
+      const service = await startService(t, {
+        alter: (broker) => {
+          const real = broker[step].bind(broker) as (...args: any[]) => Promise<any>
+          broker[step] = async (...args: any[]) => {
+            asked.resolve()
+            await answered.promise
+            if (outcome === 'fail') throw new Error('broken for the test')
+            return await real(...args)
+          }
+        }
+      })
+      const line = dial(t, service, '127.0.0.8')
+      line.socket.write(get(SUBSCRIBE, service.token({ groups: ['g'] })))
+      await asked.promise
+      line.socket.resetAndDestroy()
+      await service.gone('127.0.0.8', 1)
+      answered.resolve()
+      t.same([service.app.hub.streams, service.app.hub.users], [0, 0], `${step}, then ${outcome}`)
+      await service.publish(['user:42', 'group:g', 'all'], 'nobody is there')
+      t.equal(await service.metric('tidings_delivered_total'), 0)
+    }
+  }
+})
+
+t.test('body, cut off half-way: nothing is published, and the next request is served', async (t) => {
+  const service = await startService(t)
+  const body = JSON.stringify({ to: 'user:42', data: 'whole' })
+  const head = (length: number, more = '') => `POST /api/notifications HTTP/1.1\r\nHost: tidings\r\nAuthorization: Bearer ${service.operator}\r\n` +
+    `Content-Type: application/json\r\nContent-Length: ${length}\r\n${more}\r\n`
+  const chunked = head(0).replace('Content-Length: 0', 'Transfer-Encoding: chunked')
+  const cuts = [head(body.length), head(body.length) + body.slice(0, 20), head(body.length + 1) + body, chunked, `${chunked}14\r\n${body.slice(0, 20)}\r\n`, `${chunked}${body.length.toString(16)}\r\n${body}`]
+  for (const sent of cuts) {
+    for (const way of ['resetAndDestroy', 'destroy', 'end'] as const) {
+      const line = dial(t, service, '127.0.0.9')
+      await new Promise((resolve) => { line.socket.once('connect', resolve) })
+      await new Promise((resolve) => { line.socket.write(sent, resolve) })
+      line.socket[way]()
+      await line.over()
+      t.notMatch(line.text, 'HTTP/1.1 202')
+    }
+  }
+  await service.gone('127.0.0.9', cuts.length * 3)
+  t.equal(await service.metric('tidings_published_total'), 0)
+  t.equal((await service.publish('user:42', 'whole')).status, 202)
+})
+
+t.test('not HTTP, or not as it should be: an error in the shape of all errors', async (t) => {
+  const service = await startService(t)
+  const secret = service.token()
+  const bad: Record<string, [sent: string, code: Parameters<typeof assertError>[2]]> = {
+    'not HTTP': ['hello\r\n\r\n', 'TIDINGS_BAD_REQUEST'],
+    'a header without a name': [`GET /livez HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${secret}\r\n: x\r\n\r\n`, 'TIDINGS_BAD_REQUEST'],
+    'a URL that is not encoded well': [get('/api/users/%zz/groups', secret, 'Connection: close\r\n'), 'TIDINGS_BAD_REQUEST'],
+    'headers past 16 KB': [get('/livez', secret, `X-Long: ${'x'.repeat(17_000)}\r\n`), 'TIDINGS_HEADERS_TOO_LARGE'],
+    'two lengths': [`POST /api/notifications HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}`, 'TIDINGS_BAD_REQUEST'],
+    'a length and chunks (RFC 9112, 6.1)': [`POST /api/notifications HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 'TIDINGS_BAD_REQUEST']
+  }
+  for (const [name, [sent, code]] of Object.entries(bad)) {
+    const line = dial(t, service)
+    line.socket.write(sent)
+    await line.over()
+    const [head = '', text = ''] = line.text.split('\r\n\r\n')
+    const headers = new Headers(head.split('\r\n').slice(1).map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1).trim()]))
+    let body: unknown
+    try { body = JSON.parse(text) } catch {}
+    assertError(t, { status: Number(head.split(' ')[1]), headers, text, body }, code, name)
+  }
+  t.equal((await service.call('GET', '/livez')).status, 200)
+})
