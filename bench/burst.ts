@@ -16,7 +16,7 @@ export async function burst (row: Row, { streams, seconds, rate, client, profile
   try {
     const running = await row.start(scope, { streams, profileFolder })
     const crowd = new Crowd(scope, { requests: Array.from({ length: streams }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
-    await crowd.open()
+    await crowd.open(running.openAtOnce)
     const send = async (count: number): Promise<void> => {
       const startedMs = performance.now()
       for (let sent = 0; sent < count;) {

@@ -13,7 +13,7 @@ export async function fanout (row: Row, { streams, seconds, client, profileFolde
   try {
     const running = await row.start(scope, { streams, profileFolder })
     const crowd = new Crowd(scope, { requests: Array.from({ length: streams }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
-    await crowd.open()
+    await crowd.open(running.openAtOnce)
     const tell = async (n: number): Promise<boolean> => {
       running.publish(payload(n))
       const reached = await crowd.reach(n, 20_000)

@@ -34,7 +34,7 @@ export interface IdleResult {
 async function settle (running: Running): Promise<void> {
   for (let i = 0; running.settle !== undefined && i < 2; i++) {
     running.settle()
-    await pause(1000)
+    await pause(700)
   }
 }
 
@@ -47,7 +47,7 @@ export async function idle (row: Row, { streams, standSeconds, client }: IdleOpt
     const base = rssBytes(running.servers())
     const crowd = new Crowd(scope, { requests: Array.from({ length: streams }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
     const opening = new Meter(running)
-    const openMs = await crowd.open()
+    const openMs = await crowd.open(running.openAtOnce)
     const { serverSeconds: openCpu } = opening.read()
     const standing = new Meter(running)
     await pause(standSeconds * 1000)
@@ -76,8 +76,8 @@ export async function idle (row: Row, { streams, standSeconds, client }: IdleOpt
 /** A few streams come and go first, so that code and pools that serve all streams are not charged to the first ones. */
 async function warmUp (running: Running, client: Client): Promise<void> {
   const scope = new Scope()
-  const crowd = new Crowd(scope, { requests: Array.from({ length: 300 }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
-  await crowd.churn(1000, 50)
+  const crowd = new Crowd(scope, { requests: Array.from({ length: 50 }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
+  await crowd.churn(50, 10)
   await scope.end()
   await pause(500)
 }

@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import jwt from '@fastify/jwt'
 import Fastify from 'fastify'
+import { isName } from '../src/notification.ts'
 
 const usage = `Usage: JWT_SECRET=… npm run token -- --sub <userId> [options]
 
@@ -37,25 +38,26 @@ function parse () {
 }
 
 const given = options()
-const secret = process.env.JWT_SECRET ?? ''
-const fault = given === undefined
-  ? usage
-  : given.sub === undefined
-    ? `--sub is missing.\n\n${usage}`
-    : Buffer.byteLength(secret) < 32
-      ? `JWT_SECRET must be set, with at least 32 bytes: the same that the nodes have.\n\n${usage}`
-      : !/^[1-9][0-9]{0,9}$/.test(given.expires)
-          ? `--expires must be a whole number of seconds.\n\n${usage}`
-          : undefined
+const secret = (process.env.JWT_SECRET ?? '').trim() // as the nodes read it
+const groups = (given?.groups ?? '').split(',').map((group) => group.trim()).filter((group) => group !== '')
+
+function findFault (): string | undefined {
+  if (given?.sub === undefined) return '--sub is missing.'
+  if (!isName(given.sub) || !groups.every(isName)) return '--sub and --groups take names of 1 to 128 characters without control characters.'
+  if (!/^[1-9][0-9]{0,9}$/.test(given.expires)) return '--expires must be a whole number of seconds.'
+  if (Buffer.byteLength(secret) < 32) return 'JWT_SECRET must be set, with at least 32 bytes: the same that the nodes have.'
+  return undefined
+}
+
+const fault = given === undefined ? '' : findFault()
 
 if (given?.help === true) console.log(usage)
 else if (fault !== undefined || given === undefined) {
-  console.error(fault)
+  console.error(`${fault}\n\n${usage}`.trimStart())
   process.exitCode = 1
 } else {
   const app = Fastify()
   await app.register(jwt, { secret })
-  const groups = given.groups.split(',').map((group) => group.trim()).filter((group) => group !== '')
   const claims = { sub: given.sub!, ...(groups.length > 0 && { groups }), ...(given.scope !== undefined && { scope: given.scope }) }
   console.log(app.jwt.sign(claims, {
     expiresIn: Number(given.expires),

@@ -7,7 +7,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Broker } from './broker/broker.ts'
 import type { Config } from './config.ts'
-import { handleErrors } from './http/errors.ts'
+import { handleClientError, handleErrors, handleFrameworkError } from './http/errors.ts'
 import { auth } from './http/auth.ts'
 import { limits } from './http/limits.ts'
 import { ops } from './http/ops.ts'
@@ -41,6 +41,8 @@ export async function buildApp ({ config, broker, logger }: AppOptions): Promise
     // A browser that connects while we close must not be answered 503: EventSource would never come back.
     return503OnClosing: false,
     routerOptions: { maxParamLength: 2048 },
+    frameworkErrors: handleFrameworkError,
+    clientErrorHandler: handleClientError,
     // JSON is passed on, never merged into an object of ours.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
@@ -57,6 +59,8 @@ export async function buildApp ({ config, broker, logger }: AppOptions): Promise
     coalesceMs: config.COALESCE_MS,
     log: app.log
   })
+  // We speak JSON; Fastify would take plain text too.
+  app.removeContentTypeParser('text/plain')
   app.decorate('hub', hub)
   app.decorateRequest('principal', null)
   handleErrors(app)

@@ -20,7 +20,8 @@ function readConfig (): Config {
 }
 
 const config = readConfig()
-const logger = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } })
+// Asynchronous: under load many lines are one write, and a slow log does not hold the streams up.
+const logger = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } }, pino.destination({ dest: 1, sync: false }))
 const limits = { historyLength: config.HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES }
 
 function chooseBroker (): Broker {

@@ -1,5 +1,5 @@
 // A process under measurement, or one that measures: started, spoken to line by line, stopped.
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { openSync, readFileSync } from 'node:fs'
 import net from 'node:net'
 import { createInterface } from 'node:readline'
@@ -53,7 +53,8 @@ export function startChild (scope: Scope, command: string, args: readonly string
     const end = (how: string): void => {
       running = false
       if (pid > 0) tellGuard(`gone ${pid}`)
-      const tail = logFile === undefined ? said : readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-12)
+      const lines = logFile === undefined ? said : readFileSync(logFile, 'utf8').split('\n')
+      const tail = lines.filter((line) => line.trim() !== '' && !/^\s+at /.test(line)).slice(-6).map((line) => line.slice(0, 300))
       resolve(`${name} ended (${how})${tail.length > 0 ? `; its last lines:\n${tail.map((line) => `    ${line}`).join('\n')}` : ''}`)
     }
     child.once('error', (error) => { end(error.message) })
@@ -62,12 +63,10 @@ export function startChild (scope: Scope, command: string, args: readonly string
   const stop = async (): Promise<void> => {
     if (!running) return
     child.kill('SIGTERM')
-    const patience = setTimeout(() => { process.kill(-pid, 'SIGKILL') }, 5000)
+    const patience = setTimeout(() => { child.kill('SIGKILL') }, 5000)
     await exited
     clearTimeout(patience)
-    try {
-      process.kill(-pid, 'SIGKILL') // what it left behind
-    } catch {}
+    spawnSync('pkill', ['-KILL', '-s', String(pid)]) // what it left behind in its session
   }
   scope.onEnd(stop)
   return {

@@ -27,17 +27,24 @@ export class Meter {
     const machine = machineTime()
     const servers = cpuSeconds(this.#running.servers())
     const others = Object.fromEntries(Object.entries(this.#running.others).map(([name, pids]) => [name, cpuSeconds(pids())]))
-    const all = cpuSeconds(tree(process.pid))
-    return { machine, servers, others, all }
+    const ours = new Map(tree(process.pid).flatMap((pid) => {
+      try {
+        return [[pid, cpuSeconds([pid])] as const]
+      } catch {
+        return [] // has just ended
+      }
+    }))
+    return { machine, servers, others, ours }
   }
 
   /** Since it was made. */
   read (): Cost {
-    const { machine, servers, others, all } = this.#before
+    const { machine, servers, others, ours: before } = this.#before
     const now = this.#read()
     const serverSeconds = now.servers - servers
     const beside = Object.fromEntries(Object.entries(now.others).map(([name, seconds]) => [name, seconds - others[name]!]))
-    const ours = now.all - all
+    let ours = 0
+    for (const [pid, seconds] of now.ours) ours += seconds - (before.get(pid) ?? 0)
     return {
       wallSeconds: (now.machine.atMs - machine.atMs) / 1000,
       serverSeconds,

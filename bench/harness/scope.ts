@@ -18,7 +18,7 @@ export class Scope {
 }
 
 // A bench that is killed undoes nothing. This shell then sees the end of its stdin and kills what is left; every child leads a
-// process group of its own, so its children's children go with it.
+// session of its own, so its children's children go with it, even those that lead a group of their own (Pushpin's).
 const GUARD = `
 while read -r what value; do
   case $what in
@@ -27,7 +27,7 @@ while read -r what value; do
     folder) set -- "$@" "$value" ;;
   esac
 done
-for pid in $pids; do kill -s KILL -- "-$pid"; done 2>/dev/null
+for pid in $pids; do pkill -KILL -s "$pid"; kill -s KILL -- "-$pid"; done 2>/dev/null
 [ $# -eq 0 ] || rm -rf -- "$@"
 `
 let guard: ChildProcess | undefined

@@ -17,6 +17,7 @@ export class Line {
   readonly #isHttp: boolean
   #rest = ''
   #waiting: Array<() => void> = []
+  #target: { answered: number, resolve: () => void } | undefined
   answered = 0
   fault: string | undefined
 
@@ -28,6 +29,7 @@ export class Line {
     socket.on('close', () => {
       this.fault ??= 'the connection closed'
       for (const wake of this.#waiting.splice(0)) wake()
+      this.#target?.resolve()
     })
   }
 
@@ -50,12 +52,24 @@ export class Line {
       this.answered++
       this.#waiting.shift()?.()
     }
+    if (this.#target !== undefined && (this.answered >= this.#target.answered || this.fault !== undefined)) {
+      this.#target.resolve()
+      this.#target = undefined
+    }
     this.#rest = all.slice(Math.max(used, all.length - 512))
   }
 
   /** Does not wait for the answer. */
   send (bytes: string): void {
     this.#socket.write(bytes)
+  }
+
+  /** Sends many at once; resolves when so many have been answered in all. */
+  async callUntil (bytes: string, answered: number): Promise<void> {
+    const done = new Promise<void>((resolve) => { this.#target = { answered, resolve } })
+    this.#socket.write(bytes)
+    await done
+    this.check()
   }
 
   /** Resolves with its answer. */

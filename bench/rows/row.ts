@@ -30,6 +30,8 @@ export interface Running {
   readonly servers: () => number[]
   /** Others that take part, shown by themselves: redis, nginx. */
   readonly others: Readonly<Record<string, () => number[]>>
+  /** Connections under way at a time while the streams are opened, where 200 are too many. */
+  readonly openAtOnce?: number
   /** Asks the server to collect its garbage, where that is known. */
   readonly settle?: () => void
 }

@@ -77,4 +77,26 @@ export function onRedis (count: number, { nginx = false } = {}): Row {
   }
 }
 
+/** Published over HTTP at one node, received on another. */
+export const acrossNodes: Row = {
+  name: 'tidings-across',
+  title: 'Tidings, HTTP on one node, stream on another',
+  kind: 'tidings',
+  absent: redisAbsent,
+  start: async (scope, { profileFolder }) => {
+    const redis = await startRedis(scope)
+    const [here, there] = [await startNode(scope, redis, { profileFolder }), await startNode(scope, redis, { profileFolder })]
+    const line = await Line.open(scope, here.port, 'http')
+    return {
+      request: (i) => subscribe(i, [there.port]),
+      liveOn: 'sync',
+      publish: (json) => { line.send(publishRequest(`group:${GROUP}`, json)) },
+      check: () => { line.check() },
+      servers: () => [here.child.pid, there.child.pid],
+      others: { redis: () => [redis.child.pid] },
+      settle: settle([here, there])
+    }
+  }
+}
+
 export const tidings: readonly Row[] = [embedded, onRedis(1), onRedis(3), onRedis(3, { nginx: true })]

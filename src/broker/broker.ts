@@ -24,7 +24,7 @@ export interface Broker {
 
   /**
    * The groups of a user, each with the id at which it was joined. `claim` is what a token says: its groups are
-   * joined, except those left at or after it was issued. Throws Revoked if the user has logged out since.
+   * joined, except those left at or after it was issued and those beyond MAX_GROUPS. Throws Revoked if the user has logged out since.
    */
   enter: (userId: string, claim?: GroupClaim) => Promise<Membership>
   join: (userId: string, group: string) => Promise<void>

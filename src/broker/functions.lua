@@ -11,6 +11,7 @@
 --   <prefix>:idem:<key>     the answer to an idempotent publish, for 24 hours
 --   <prefix>:revoked:<user> the id of the last logout: tokens issued up to then are refused
 --   <prefix>:session:<user> "<fence> <tag>" of the one stream that a user may have (SESSION_POLICY=single)
+--   <prefix>:gap:<user>     "<from> <to>": who resumes between these was told `incomplete`, or would have been a moment later
 --   <prefix>:kept:<key>     something kept for a while (tickets)
 --   <prefix>:hits:<key>     a counter of a rate limit
 --   <prefix>:<address>      the Pub/Sub channel of an address
@@ -184,6 +185,7 @@ local function too_many()
 end
 
 -- ARGV: user, the token's iat in seconds or '' (no token: only look), claimed group…   Reply: [group, id at which it was joined, …]
+-- Of the claim as many as MAX_GROUPS allows: an error here would lock the user out; `sync` tells which groups they are in.
 local function enter(keys, args)
   local prefix, user = keys[1], args[1]
   if args[2] ~= '' and is_revoked(prefix, user, args[2]) then return revoked() end
@@ -191,8 +193,7 @@ local function enter(keys, args)
   local groups, joined = read_groups(prefix, user)
   for i = 3, #args do
     local group, was = args[i], groups[args[i]]
-    if not was or (was:sub(1, 1) == '-' and tonumber(was:sub(2)) < issued) then
-      if joined >= MAX_GROUPS then return too_many() end
+    if joined < MAX_GROUPS and (not was or (was:sub(1, 1) == '-' and tonumber(was:sub(2)) < issued)) then
       joined = joined + 1
       groups[group] = '+' .. int(mark(prefix, user, group, true))
     end
@@ -305,8 +306,11 @@ local function hit(keys, args)
   return { count, math.max(0, redis.call('PTTL', key)) }
 end
 
--- How many entries of a log stand after an id, counted up to a limit.
+-- How many entries of a log stand after an id, counted up to a limit. Who has read nothing, or joined before the log begins, costs no read.
 local function count_after(log, after, limit)
+  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+  if not first then return 0 end
+  if tonumber(first[1]:match('^%d+')) > after then return math.min(limit, redis.call('XLEN', log)) end
   return #redis.call('XRANGE', log, '(' .. int(after) .. '-0', '+', 'COUNT', limit)
 end
 
@@ -347,6 +351,14 @@ local function history(keys, args)
     if #found == limit then more = true end
     for _, entry in ipairs(found) do entries[#entries + 1] = { tonumber(entry[1]:match('^%d+')), entry[2] } end
     gap = gap or (#found > 0 and is_trimmed(log[1], after))
+  end
+  -- A client that is cut off while it gets the rest of a history with a gap resumes from behind the gap: it must hear of it then.
+  local gap_key = prefix .. ':gap:' .. user
+  local from, to = (redis.call('GET', gap_key) or ''):match('^(%d+) (%d+)$')
+  from, to = tonumber(from), tonumber(to)
+  if from and cursor > from and cursor < to then gap = true end
+  if gap then
+    redis.call('SET', gap_key, int(math.min(from or cursor, cursor)) .. ' ' .. int(math.max(to or 0, position)), 'EX', seconds)
   end
   table.sort(entries, function(a, b) return a[1] < b[1] end)
 

@@ -18,6 +18,12 @@ interface Log {
 /** Group → +id joined or -id left. */
 type Groups = Map<string, number>
 
+function joined (groups: Groups): number {
+  let count = 0
+  for (const at of groups.values()) if (at > 0) count++
+  return count
+}
+
 /** A node's place on the bus: what it is subscribed to, and who listens. */
 export interface Seat {
   readonly addresses: Set<Address>
@@ -47,6 +53,8 @@ export class MemoryBus {
   readonly #logs = new Map<Address, Log>()
   readonly #groups = new Map<string, Groups>()
   readonly #answers: ExpiringMap<PublishAnswer>
+  /** Who resumes between these was told `incomplete`, or would have been a moment later. */
+  readonly #gaps: ExpiringMap<{ from: number, to: number }>
   readonly #hits: ExpiringMap<{ count: number, endsAtMs: number }>
   /** What `keep` keeps. */
   readonly kept: ExpiringMap<string>
@@ -63,6 +71,7 @@ export class MemoryBus {
     this.#born = this.#nextId()
     this.#answers = new ExpiringMap(nowMs)
     this.#hits = new ExpiringMap(nowMs)
+    this.#gaps = new ExpiringMap(nowMs)
     this.kept = new ExpiringMap(nowMs)
     this.sessions = new MemorySessions({
       nextId: () => this.#nextId(),
@@ -147,7 +156,7 @@ export class MemoryBus {
   sweep (): void {
     const nowMs = this.#nowMs()
     for (const [address, log] of this.#logs) if (log.expiresAtMs <= nowMs) this.#logs.delete(address)
-    for (const map of [this.#answers, this.#hits, this.kept]) map.sweep()
+    for (const map of [this.#answers, this.#hits, this.#gaps, this.kept]) map.sweep()
     this.sessions.sweep()
   }
 
@@ -158,8 +167,8 @@ export class MemoryBus {
   }
 
   #mark (userId: string, groups: Groups, group: string, control: 'join' | 'leave'): void {
+    if (control === 'join' && joined(groups) >= MAX_GROUPS) throw new TooManyGroups()
     const id = this.#nextId()
-    if (control === 'join' && [...groups.values()].filter((at) => at > 0).length >= MAX_GROUPS) throw new TooManyGroups()
     groups.set(group, control === 'join' ? id : -id)
     this.#tell(userId, { control, id, group })
   }
@@ -169,7 +178,8 @@ export class MemoryBus {
     const groups = this.#groupsOf(userId)
     for (const group of claim?.groups ?? []) {
       const at = groups.get(group)
-      if (at === undefined || (at < 0 && -at < claim!.issuedAtSeconds * 1_000_000)) this.#mark(userId, groups, group, 'join')
+      const joins = at === undefined || (at < 0 && -at < claim!.issuedAtSeconds * 1_000_000)
+      if (joins && joined(groups) < MAX_GROUPS) this.#mark(userId, groups, group, 'join')
     }
     return new Map([...groups].filter(([, at]) => at > 0))
   }
@@ -210,6 +220,13 @@ export class MemoryBus {
       const start = indexAfter(log.entries, after)
       gap ||= log.trimmed && start === 0 && log.entries.length > 0
       for (let i = start; i < log.entries.length; i++) found.push(log.entries[i]!)
+    }
+    // A client that is cut off while it gets the rest of a history with a gap resumes from behind the gap: it must hear of it then.
+    const known = this.#gaps.get(userId)
+    gap ||= known !== undefined && cursor > known.from && cursor < known.to
+    if (gap) {
+      const from = Math.min(known?.from ?? cursor, cursor)
+      this.#gaps.set(userId, { from, to: Math.max(known?.to ?? 0, position) }, this.#limits.historySeconds * 1000)
     }
     found.sort((a, b) => a.id - b.id)
     let bytes = 0

@@ -67,8 +67,14 @@ export class RedisBroker implements Broker {
     if (this.#unreadyTicks % CONNECT_TICKS === CONNECT_TICKS - 1) this.#redis.disconnect(true)
   }
 
+  // A flushed Redis has lost our settings too; without a reconnect nobody would tell it again.
+  async #checkConfig (): Promise<void> {
+    if (await this.#redis.exists(`${this.#options.prefix}:config`) === 0) await this.#setup()
+  }
+
   #sing (): void {
     if (!this.#ready) return
+    this.#checkConfig().catch(() => {}) // no answer: the canary's business
     this.#redis.publish(this.#subscriber.canaryChannel, '').catch((error: Error) => {
       if (!isUnanswered(error)) return
       this.#down('no answer')
@@ -107,15 +113,16 @@ export class RedisBroker implements Broker {
 
   async #call (name: string, ...args: Array<string | number>): Promise<Array<string | number>> {
     if (!this.#ready) throw new Unavailable(this.#fault)
+    const call = async (): Promise<unknown> => await this.#redis.fcall(name, 1, this.#options.prefix, ...args)
     try {
-      return await this.#redis.fcall(name, 1, this.#options.prefix, ...args) as Array<string | number>
-    } catch (error) {
-      const { message } = error as Error
-      if (message.includes('Function not found')) {
+      return await call().catch(async (error: Error) => {
+        if (!error.message.includes('Function not found')) throw error
         // Somebody flushed the functions of a running Redis. Nothing has run, so the call can be made again.
         await this.#setup()
-        if (this.#ready) return await this.#redis.fcall(name, 1, this.#options.prefix, ...args) as Array<string | number>
-      }
+        if (!this.#ready) throw error
+        return await call()
+      }) as Array<string | number>
+    } catch (error) {
       throw this.#translate(error as Error)
     }
   }

@@ -55,7 +55,8 @@ function readPlain (event: unknown, data: unknown, payload: string, maxDataBytes
   if (typeof event !== 'string' || data === undefined) return { dropped: 'malformed' }
   const fault = eventFault(event)
   if (fault !== undefined) return { dropped: fault }
-  if (isTooDeep(payload)) return { dropped: 'malformed' }
+  // Without its own opening brace: the data may be as deep as with FCALL.
+  if (isTooDeep(payload.slice(payload.indexOf('{') + 1))) return { dropped: 'malformed' }
   const json = JSON.stringify(data)
   return Buffer.byteLength(json) > maxDataBytes ? { dropped: 'oversized' } : { notification: { id: 0, event, json } }
 }

@@ -1,7 +1,6 @@
 // Who is asking: the token of a request, verified, as a principal.
 import cookie from '@fastify/cookie'
 import jwt, { type FastifyJWTOptions } from '@fastify/jwt'
-import type { FastifyRequest } from 'fastify'
 import plugin from 'fastify-plugin'
 import { type GroupClaim, MAX_GROUPS } from '../broker/broker.ts'
 import { type Config, keyAlgorithm, publicKeyPem } from '../config.ts'

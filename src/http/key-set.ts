@@ -3,8 +3,8 @@ import { KeyObject } from 'node:crypto'
 import { createRemoteJWKSet, errors, type CryptoKey } from 'jose'
 import { fail } from '../errors.ts'
 
-/** An unknown `kid` asks the key server again, but not more often than this. */
-const COOLDOWN_MS = 30_000
+/** An unknown `kid` asks the key server again, but not more often than this. Until then it may be a new one that will be known. */
+const COOLDOWN_MS = 10_000
 const TIMEOUT_MS = 5000
 /** After a failed fetch. */
 const RETRY_MS = 2000
@@ -12,8 +12,8 @@ const RETRY_MS = 2000
 const REFRESH_MS = 300_000
 
 /**
- * Finds the key of a token's header as PEM. Throws TIDINGS_TOKEN_INVALID for an unknown key, TIDINGS_KEYS_UNAVAILABLE if the key server
- * cannot be reached and the key is not known. While it is away, known keys go on working.
+ * Finds the key of a token's header as PEM. Throws TIDINGS_TOKEN_INVALID for a key that the key server does not have,
+ * TIDINGS_KEYS_UNAVAILABLE for one that it cannot be asked for just now. While it is away, known keys go on working.
  */
 export function keySet (url: URL, log: { warn: (data: object, text: string) => void }): (header: { alg?: string, kid?: string }) => Promise<string> {
   const keys = createRemoteJWKSet(url, { cooldownDuration: COOLDOWN_MS, timeoutDuration: TIMEOUT_MS, cacheMaxAge: Infinity })
@@ -33,10 +33,13 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     // The library waits between two fetches that worked; a server that is away must not be asked at every request either.
     const isKnown = keys.jwks()?.keys.some((key) => key.kid === kid) === true
     if (!isKnown && Date.now() - failedAtMs < RETRY_MS) throw fail('TIDINGS_KEYS_UNAVAILABLE')
+    const mayAsk = !keys.coolingDown
     let key: CryptoKey
     try {
       key = await keys({ alg, kid })
     } catch (error) {
+      // A 401 would end an EventSource for good, and right after a rotation the kid is one that will be known.
+      if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw fail('TIDINGS_KEYS_UNAVAILABLE')
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw fail('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set')
       failedAtMs = Date.now()
       log.warn({ err: error }, 'JWKS_URL cannot be fetched')

@@ -10,7 +10,6 @@ import { DEFAULT_EVENT, eventFault, isAddress, isTooDeep, MAX_ADDRESSES } from '
 import { mayPublish, PUBLISH_SCOPE, publishesNothing } from './scopes.ts'
 import { bearer, errorResponses } from './schemas.ts'
 
-
 const Address = Type.String({ description: 'user:<userId>, group:<name> or all' })
 
 const schema = {

@@ -17,8 +17,9 @@ export function mayPublish (scopes: readonly string[], addresses: readonly Addre
     const [kind, ...rest] = address.split(':')
     const name = rest.join(':')
     const byKind = `${PUBLISH_SCOPE}:${kind}`
-    // A scope ends at a space, so a name with one is percent-encoded.
+    // A scope ends at a space, so a name with one is percent-encoded. Plain it may stand where that says nothing else.
     const byName = name === '' ? byKind : `${byKind}:${encodeURIComponent(name)}`
-    if (!allowed.has(byKind) && !allowed.has(byName) && !allowed.has(`${byKind}:${name}`)) throw fail('TIDINGS_SCOPE_MISSING', byName)
+    const byPlainName = name.includes('%') ? byName : `${byKind}:${name}`
+    if (!allowed.has(byKind) && !allowed.has(byName) && !allowed.has(byPlainName)) throw fail('TIDINGS_SCOPE_MISSING', byName)
   }
 }

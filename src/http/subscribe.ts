@@ -11,6 +11,7 @@ import type { Hub } from '../hub/hub.ts'
 import type { ResumeFrom } from '../hub/refill.ts'
 import { type EndReason, Stream } from '../hub/stream.ts'
 import { parseCursor, TERMINAL_MARK } from '../notification.ts'
+import { letGo } from './let-go.ts'
 import type { Principal } from './auth.ts'
 import { errorResponses } from './schemas.ts'
 import { redeem } from './tickets.ts'
@@ -21,6 +22,11 @@ export interface SubscribeOptions {
   readonly broker: Broker
 }
 
+const FAILOVER_HEADER = 'tidings-failover'
+
+// A stream is opened too often, and in too many at once, for a dozen headers that mean nothing to it.
+const options = { exposeHeadRoute: false, helmet: false } as const
+
 /** A request that has been let in. */
 interface Visit {
   readonly principal: Principal
@@ -28,7 +34,10 @@ interface Visit {
 }
 
 const querystring = Type.Object({
-  lastEventId: Type.Optional(Type.String({ description: 'Where to resume from, for clients that cannot send Last-Event-ID.' })),
+  // Any number of them: a position that is not ours is no error.
+  lastEventId: Type.Optional(Type.Unsafe<string | string[]>({
+    type: ['string', 'array'], items: { type: 'string' }, description: 'Where to resume from, for clients that cannot send Last-Event-ID.'
+  })),
   ticket: Type.Optional(Type.String({ description: 'From POST /api/notifications/tickets.' }))
 })
 
@@ -39,7 +48,7 @@ const schema = {
   response: {
     200: Type.String({ description: 'text/event-stream: retry, history, sync, then live notifications and pings.' }),
     204: Type.Null({ description: 'This stream was ended for good; EventSource stops.' }),
-    ...errorResponses(400, 401, 403)
+    ...errorResponses(400, 401, 403, 503)
   }
 }
 
@@ -48,7 +57,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   await app.register(FastifySSEPlugin, { retryDelay: config.RETRY_MS })
 
   app.get('/api/notifications/subscribe', {
-    exposeHeadRoute: false,
+    ...options,
     schema: { ...schema, summary: 'The stream of the token\'s user' }
   }, async (request, reply) => {
     await open(request, reply, request.query)
@@ -56,7 +65,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   })
 
   app.get('/api/notifications/subscribe/:userId', {
-    exposeHeadRoute: false,
+    ...options,
     schema: { ...schema, summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: Type.String() }) }
   }, async (request, reply) => {
     await open(request, reply, request.query, request.params.userId)
@@ -64,6 +73,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   })
 
   async function open (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<void> {
+    reply.header('x-content-type-options', 'nosniff') // on refusals too, which are JSON
     try {
       const visit = await admit(request, reply, query, pathUserId)
       if (visit !== undefined) start(request, reply, visit)
@@ -76,11 +86,16 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
   /** Who may have a stream, and from where. Undefined: the request has been answered otherwise. */
   async function admit (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<Visit | undefined> {
-    if (hub.isDraining || !broker.state().up || isFull()) return comeBack(reply, hub.retryMs())
-    const principal = query.ticket === undefined ? await app.authenticate(request) : await redeem(query.ticket, request, reply, broker)
+    if (hub.isDraining || !broker.state().up || isFull()) {
+      // A proxy that asks another node at 503, and never shows it to the browser, says so (nginx.conf). Without it, an emptying
+      // node would draw the reconnects: a balancer by least connections likes it best.
+      if (request.headers[FAILOVER_HEADER] === '503') throw fail('TIDINGS_BUSY')
+      return comeBack(reply, hub.retryMs())
+    }
+    const principal = query.ticket === undefined ? await app.authenticate(request) : await redeem(query.ticket, request, reply, { broker, allowedOrigins: config.CORS_ORIGINS })
     const { userId, claim } = principal
     if (pathUserId !== undefined && pathUserId !== userId) throw fail('TIDINGS_NOT_YOUR_STREAM')
-    const position = request.headers['last-event-id']?.toString() ?? query.lastEventId
+    const position = request.headers['last-event-id']?.toString() ?? query.lastEventId?.toString()
     if (position?.startsWith(TERMINAL_MARK)) return stop(reply)
     const waitMs = await app.connectWaitMs(request, userId)
     if (waitMs > 0) return comeBack(reply, waitMs)
@@ -97,11 +112,20 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
   function start (request: FastifyRequest, reply: FastifyReply, { principal, from }: Visit): void {
     const { userId, claim, expiresAtMs } = principal
+    if (reply.raw.destroyed) {
+      reply.hijack() // the client is gone already
+      return
+    }
+    // It waits behind another answer on the same connection (HTTP pipelining), where a stream can write nothing.
+    if (reply.raw.socket === null) {
+      comeBack(reply, hub.retryMs())
+      return
+    }
+    const { ip } = request // read from headers that are let go of with the rest
     const response = openEventStream(reply)
-    if (response === undefined) return
     const stream = new Stream(response, { userId, claim, expiresAtMs }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
     hub.stats.opened++
-    app.log.info({ userId, ip: request.ip, resumes: from !== undefined }, 'stream open')
+    app.log.info({ userId, ip, resumes: from !== undefined }, 'stream open')
     // Not awaited: the request is answered, what follows belongs to the stream.
     void hub.attach(stream, from)
   }
@@ -140,16 +164,9 @@ function comeBack (reply: FastifyReply, retryMs: number): undefined {
 /**
  * Sends status, headers and `retry:` at once by fastify-sse-v2 (which hijacks, and carries CORS and other reply headers over), then
  * takes its pipe off again: that costs 9 KB a connection and looks at no backpressure; the stream writes its shared bytes itself.
- * Undefined if the client is gone already.
  */
-function openEventStream (reply: FastifyReply): ServerResponse | undefined {
+function openEventStream (reply: FastifyReply): ServerResponse {
   const { raw } = reply
-  // No socket of its own: it waits behind another response on the same connection (HTTP pipelining), or is gone.
-  if (raw.socket === null || raw.destroyed) {
-    reply.hijack()
-    raw.destroy()
-    return undefined
-  }
   reply.header('x-accel-buffering', 'no')
   raw.once('pipe', (source) => {
     source.unpipe(raw)
@@ -160,10 +177,13 @@ function openEventStream (reply: FastifyReply): ServerResponse | undefined {
     // The plugin sets what a cache may not do more weakly than we want it, after all reply headers.
     raw.setHeader('cache-control', 'no-store, no-transform')
     raw.removeHeader('x-no-compression')
+    // It says keep-alive also to HTTP/1.0 and to `Connection: close`; Node knows better.
+    raw.removeHeader('connection')
     raw.writeHead = writeHead
     return writeHead.apply(raw, args)
   } as typeof writeHead
   reply.sse({})
   Object.assign(reply, { sseContext: undefined })
+  letGo(raw)
   return raw
 }

@@ -7,9 +7,12 @@ import type { Broker } from '../broker/broker.ts'
 import { fail } from '../errors.ts'
 import type { Principal } from './auth.ts'
 import { admitted } from './admission.ts'
+import { refuseCrossSite } from './cross-site.ts'
 import { bearer, errorResponses } from './schemas.ts'
 
 const TICKET_SECONDS = 30
+/** A pass lives as long as its token, but not longer than browsers keep a cookie. */
+const MAX_PASS_SECONDS = 400 * 86_400
 /** Where the pass of a spent ticket is sent, and nowhere else. */
 const STREAM_PATH = '/api/notifications/subscribe'
 
@@ -43,20 +46,24 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker }> = async (app
  * The principal of a ticket. Its first use spends it and sets a cookie, the pass; EventSource reconnects to the same URL with the spent
  * ticket, and is let in if it brings the pass of the same user. So a URL that leaked is worth nothing without the cookie, which no
  * script can read, and the cookie nothing without a ticket of that user. Neither outlives the token.
- * Throws TIDINGS_BAD_TICKET (401).
+ * Throws TIDINGS_BAD_TICKET (401), TIDINGS_CROSS_SITE (403).
  */
-export async function redeem (ticket: string, request: FastifyRequest, reply: FastifyReply, broker: Broker): Promise<Principal> {
+export async function redeem (
+  ticket: string, request: FastifyRequest, reply: FastifyReply, { broker, allowedOrigins }: { broker: Broker, allowedOrigins: readonly string[] }
+): Promise<Principal> {
   const id = hash(ticket)
   const fresh = await broker.take(`ticket:${id}`)
   const kept = fresh ?? await broker.read(`spent:${id}`)
   if (kept === undefined) throw fail('TIDINGS_BAD_TICKET')
   const principal = JSON.parse(kept) as Principal
-  const seconds = Math.ceil((principal.expiresAtMs - Date.now()) / 1000)
+  const seconds = Math.min(Math.ceil((principal.expiresAtMs - Date.now()) / 1000), MAX_PASS_SECONDS)
   if (seconds <= 0) throw fail('TIDINGS_TOKEN_EXPIRED')
 
   // Named after the user: two users in one browser, as in two tabs, do not push each other out.
   const name = `tidings_pass_${hash(principal.userId).slice(0, 16)}`
   if (fresh === undefined) {
+    // From here on it is the cookie that speaks.
+    refuseCrossSite(request, allowedOrigins)
     const pass = request.cookies[name]
     if (pass === undefined || await broker.read(`pass:${hash(pass)}`) !== principal.userId) throw fail('TIDINGS_BAD_TICKET')
     return principal

@@ -24,9 +24,9 @@ export class Batch {
   }
 
   bytes (chunked: boolean): Buffer {
-    return chunked
-      ? this.#chunked ??= this.#join((frame) => frame.chunked)
-      : this.#bare ??= this.#join((frame) => frame.bare)
+    if (chunked) this.#chunked ??= this.#join((frame) => frame.chunked)
+    else this.#bare ??= this.#join((frame) => frame.bare)
+    return (chunked ? this.#chunked : this.#bare)!
   }
 
   #join (encoding: (frame: Frame) => Buffer): Buffer {

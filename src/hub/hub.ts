@@ -75,7 +75,7 @@ export class Hub implements BrokerListener {
   }
 
   #heartbeat (streams: ReadonlySet<Stream>): void {
-    for (const stream of streams) if (stream.isLive) stream.ping()
+    for (const stream of streams) stream.ping()
     if (this.#options.isSingleSession) void this.#sessions.verify(streams)
   }
 
@@ -101,7 +101,9 @@ export class Hub implements BrokerListener {
     else streams.add(stream)
     this.#clockwork.add(stream)
     this.#planEnd(stream)
-    await this.#refill(stream, from)
+    // Let in while a drain began, too late to be among those that it ends.
+    if (this.#isDraining) this.end(stream, 'drain')
+    else await this.#refill(stream, from)
   }
 
   #planEnd (stream: Stream): void {
@@ -191,7 +193,7 @@ export class Hub implements BrokerListener {
     if (this.#isScheduled) return
     this.#isScheduled = true
     const waitMs = this.#flushedAtMs + this.#options.coalesceMs - performance.now()
-    if (waitMs <= 0) process.nextTick(() => { this.#flush() })
+    if (waitMs <= 0) queueMicrotask(() => { this.#flush() })
     else this.#flushTimer = setTimeout(() => { this.#flush() }, waitMs)
   }
 
@@ -207,20 +209,20 @@ export class Hub implements BrokerListener {
     this.#flushedAtMs = performance.now()
   }
 
+  // Hints, each looked up in the broker: whoever may PUBLISH on a user's channel can imitate them. Also where a refill is under way, and
+  // for a group that the stream is in: the answer that is waited for may be older, and bring a group back or take it away.
   control (userId: string, control: Control): void {
     for (const stream of [...this.#users.get(userId) ?? []]) {
       switch (control.control) {
-        case 'leave': this.#topics.remove(stream, groupAddress(control.group)); break
-        case 'join': this.#join(stream, groupAddress(control.group)); break
-        case 'logout': this.#endForGood(stream, 'closed', { reason: 'logout' }); break
+        case 'leave':
+          this.#topics.remove(stream, groupAddress(control.group))
+          void this.#refill(stream, stream.cursor)
+          break
+        case 'join': // what reached the group since is in its log
+        case 'logout': void this.#refill(stream, stream.cursor); break
         case 'takeover': this.#sessions.heard(stream, control.id, control.tag)
       }
     }
-  }
-
-  // What reaches the group between the join and our subscription is in its log: filled from where the stream stands.
-  #join (stream: Stream, address: Address): void {
-    if (!stream.topics.some((topic) => topic.address === address)) void this.#refill(stream, stream.cursor)
   }
 
   dropped (address: Address, reason: DropReason): void {
@@ -234,6 +236,7 @@ export class Hub implements BrokerListener {
   // — when the broker's line breaks —
 
   interrupted (): void {
+    this.#topics.interrupted()
     for (const streams of this.#users.values()) {
       for (const stream of streams) {
         stream.hold()
@@ -244,6 +247,7 @@ export class Hub implements BrokerListener {
   }
 
   restored (): void {
+    this.#topics.restored()
     this.#refillAll()
   }
 

@@ -30,7 +30,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
   const { userId, claim } = stream.owner
   const isForeign = Number.isNaN(from)
   let cursor = isForeign ? undefined : from
-  let gap = isForeign
+  if (isForeign) stream.gap = true
   let replayed = 0
   for (;;) {
     stream.again = false
@@ -46,11 +46,17 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     const page = await broker.history({ userId, cursor, membership, maxBytes: PAGE_BYTES })
     if (stream.hasEnded) return
 
-    for (const entry of page.entries) stream.write(notificationFrame(entry))
+    for (const entry of page.entries) {
+      const frame = notificationFrame(entry)
+      // A client is not slow because we write ahead of it.
+      if (!stream.hasRoomFor(frame)) await stream.drained()
+      if (stream.hasEnded) return
+      stream.write(frame)
+    }
     replayed += page.entries.length
     stats.replayed += page.entries.length
     stream.delivered += page.entries.length
-    gap ||= page.gap
+    stream.gap ||= page.gap
     // Also without entries: all up to the position has been written, and the next round goes on from there.
     cursor = page.position
     if (page.more || stream.again) {
@@ -58,9 +64,12 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
       if (stream.hasEnded) return
       continue
     }
-    if (!stream.isLive || gap) {
-      const resume = gap ? 'incomplete' : from === undefined ? 'fresh' : 'complete'
+    if (!stream.isLive || stream.gap) {
+      // The clock of a Redis that took over may be behind: what it gives out from here on is new, whatever the stream has seen.
+      if (stream.gap) stream.cursor = page.position
+      const resume = stream.gap ? 'incomplete' : from === undefined ? 'fresh' : 'complete'
       stream.write(syncFrame(page.position, { resume, replayed, unread: page.unread, groups: [...membership.keys()].sort() }))
+      stream.gap = false
     } else stream.cursor = Math.max(stream.cursor, page.position)
     stream.release()
     return

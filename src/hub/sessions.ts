@@ -18,17 +18,19 @@ export class Sessions {
     if (stream.session !== undefined) return await this.#check([stream])
     const session = await this.#broker.claimSession(stream.owner.userId, randomUUID(), cursor)
     stream.session = session
+    if (session === undefined) {
+      this.#replace(stream)
+      return false
+    }
     // The message of a later claim may have overtaken the answer to ours; so may that of our own.
-    const isMine = session !== undefined && session.claimId >= stream.takeoverId
-    if (!isMine) this.#replace(stream)
-    return isMine
+    return session.claimId >= stream.takeoverId || await this.#check([stream])
   }
 
-  /** Another stream of the user has claimed the session. */
+  /** Another stream of the user says that it has claimed the session. No more than a hint: whoever may PUBLISH can say so. */
   heard (stream: Stream, claimId: number, tag: string): void {
     if (tag === stream.session?.tag) return
     if (stream.session === undefined) stream.takeoverId = Math.max(stream.takeoverId, claimId)
-    else if (claimId > stream.session.claimId) this.#replace(stream)
+    else if (claimId > stream.session.claimId) void this.verify([stream])
   }
 
   /** The repair of a lost takeover message: asks the broker, for many streams at once, who holds what. */

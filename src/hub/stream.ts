@@ -17,6 +17,8 @@ export type EndReason =
   | 'closed' // logout; for good
   | 'unavailable' // Redis could not be reached while the stream opened
 
+const nothing = Buffer.alloc(0)
+
 export interface StreamOwner {
   readonly userId: string
   /** What the token claims; needed again when the stream is refilled. */
@@ -46,6 +48,8 @@ export class Stream {
   session: Session | undefined
   /** The newest claim of another stream that it has heard of. */
   takeoverId = 0
+  /** Something may be missing, and no `sync` has said so yet. */
+  gap = false
   /** Has had its first `sync`. */
   isLive = false
   delivered = 0
@@ -127,24 +131,21 @@ export class Stream {
   }
 
   #send (bytes: Buffer): void {
-    if (this.hasEnded) return
-    this.#socket.write(bytes)
+    // Not hasEnded, and no look at the socket where it took everything: this runs once a delivery. A destroyed socket takes a write and drops it.
+    if (this.#endReason !== undefined || this.#socket.write(bytes)) return
     if (this.#socket.writableLength > this.#limits.bufferBytes) this.cut('slow')
+  }
+
+  /** Whether a frame can be written now without going over the limit of unsent bytes. */
+  hasRoomFor (frame: Frame): boolean {
+    return this.#socket.writableLength + frame.chunked.length <= this.#limits.bufferBytes
   }
 
   /** Resolves when the socket has taken what was written so far, or is gone. */
   async drained (): Promise<void> {
-    const socket = this.#socket
-    if (!socket.writableNeedDrain || this.hasEnded) return
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        socket.off('drain', done)
-        socket.off('close', done)
-        resolve()
-      }
-      socket.once('drain', done)
-      socket.once('close', done)
-    })
+    if (this.#socket.writableLength === 0 || this.hasEnded) return
+    // Not 'drain': that is told only of what goes over the socket's own mark.
+    await new Promise<void>((resolve) => { this.#socket.write(nothing, () => { resolve() }) })
   }
 
   /** Ends in good order, with last words (a `retry:`, a terminal event). */

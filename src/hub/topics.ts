@@ -26,6 +26,8 @@ export class Topics {
   // All that is asked for in one turn of the event loop goes out as one SUBSCRIBE.
   #asked: Topic[] = []
   #answer: Promise<void> | undefined
+  /** Settles when the broker's line, broken now, is heard again. */
+  #restoration: PromiseWithResolvers<void> | undefined
 
   constructor (broker: Broker) {
     this.#broker = broker
@@ -69,9 +71,20 @@ export class Topics {
     this.#idle.add(topic)
   }
 
-  /** Resolves once every channel of the stream is subscribed; throws Unavailable. */
+  /** Resolves once every channel of the stream is subscribed and heard; throws Unavailable. */
   async subscribed (stream: Stream): Promise<void> {
-    for (const topic of stream.topics) if (topic.subscribing !== undefined) await topic.subscribing
+    for (const topic of [...stream.topics]) if (topic.subscribing !== undefined) await topic.subscribing
+    while (this.#restoration !== undefined) await this.#restoration.promise
+  }
+
+  /** The broker's line broke: what was subscribed is not heard, until `restored`. */
+  interrupted (): void {
+    this.#restoration ??= Promise.withResolvers()
+  }
+
+  restored (): void {
+    this.#restoration?.resolve()
+    this.#restoration = undefined
   }
 
   #subscribe (topic: Topic): void {

@@ -222,7 +222,7 @@ function publishing (t: Test, make: MakeBackend): void {
     const a = await (await make(t))()
     const names = ['*', '?', '[a]', 'a b', 'a:b', 'ü', '日本', '😀'.repeat(128), '\\', '"', 'constructor', '__proto__', '-1', '0']
     await a.broker.subscribe(names.map(userAddress))
-    const sent = []
+    const sent: Array<{ to: Address, id: number }> = []
     for (const name of names) sent.push({ to: userAddress(name), id: await send(a, userAddress(name)) })
     await a.ear.id(sent.at(-1)!.id)
     t.same(a.ear.notifications.map(({ to, id }) => ({ to, id })), sent)

@@ -28,6 +28,8 @@ export class Ear implements BrokerListener {
   get notifications (): Array<{ readonly to: Address } & Notification> { return this.heard.filter((one) => 'to' in one) }
   get controls (): Array<{ readonly userId: string } & Control> { return this.heard.filter((one) => 'control' in one) }
   get drops (): Array<{ readonly dropped: Address, readonly reason: DropReason }> { return this.heard.filter((one) => 'dropped' in one) }
+  /** What the controls were, and of which group. */
+  get memberships (): string[] { return this.controls.map((one) => 'group' in one ? `${one.control} ${one.group}` : one.control) }
   get lines (): string[] { return this.heard.filter((one) => 'line' in one).map(({ line }) => line) }
 
   /** The first value of `check` that is not undefined, asked again whenever something is heard. */

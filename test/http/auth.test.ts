@@ -1,8 +1,8 @@
 // Who is let in: tokens good and bad, the three algorithms, header and cookie, claims, scopes, and whose stream it is.
 import { createHmac } from 'node:crypto'
 import t from 'tap'
-import { badTokens, createIssuer, MANAGE, PUBLISH, type Algorithm } from '../fixtures/tokens.ts'
-import { assertError, startService } from './service.ts'
+import { badTokens, createIssuer, MANAGE, PUBLISH, type Algorithm, type Claims } from '../fixtures/tokens.ts'
+import { assertError, show, startService } from './service.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
 const now = () => Math.floor(Date.now() / 1000)
@@ -85,7 +85,7 @@ t.test('token, cookie: of the name that TOKEN_COOKIE says; the header goes befor
 t.test('token, claims that are not what they should be: 401', async (t) => {
   const service = await startService(t)
   const names = (count: number) => Array.from({ length: count }, (_, i) => i.toString(36))
-  const bad: Record<string, object> = {
+  const bad: Record<string, Claims> = {
     'sub a number': { sub: 42 },
     'sub null': { sub: null },
     'sub an array': { sub: ['42'] },
@@ -115,7 +115,7 @@ t.test('token, claims that are not what they should be: 401', async (t) => {
     assertError(t, await service.call('GET', SUBSCRIBE, { token: service.token(claims) }), 'TIDINGS_TOKEN_INVALID', name)
   }
   for (const exp of [0, -1, 1, now()]) assertError(t, await service.call('GET', SUBSCRIBE, { token: service.token({ exp }) }), 'TIDINGS_TOKEN_EXPIRED', `exp ${exp}`)
-  const good: Record<string, object> = {
+  const good: Record<string, Claims> = {
     'sub of 128 emoji': { sub: '😀'.repeat(128) },
     'sub of 128 characters': { sub: 'u'.repeat(128) },
     'sub with a colon, a slash and a space': { sub: 'a:b/c d' },
@@ -169,7 +169,7 @@ t.test('subscribe/:userId: one\'s own only', async (t) => {
   const service = await startService(t)
   const open = (sub: string, path: string) => service.client(t, { sub }, { path: `${SUBSCRIBE}/${path}`, reconnect: false })
   for (const sub of ['42', 'a/b c:d', '😀'.repeat(128), 'Ünï', '%41', '..a', 'constructor']) {
-    t.equal((await open(sub, encodeURIComponent(sub)).live()).json.resume, 'fresh', sub.slice(0, 20))
+    t.equal((await open(sub, encodeURIComponent(sub)).live()).json.resume, 'fresh', show(sub))
   }
   for (const [sub, path] of [['42', '43'], ['42', '4'], ['42', '420'], ['ann', 'Ann'], ['42', '42%00'], ['42', '%2042'], ['é', 'e%CC%81'], ['42', 'all']] as const) {
     assertError(t, await service.call('GET', `${SUBSCRIBE}/${path}`, { token: service.token({ sub }) }), 'TIDINGS_NOT_YOUR_STREAM', `${sub} asks for ${path}`)

@@ -85,7 +85,7 @@ t.test('resume, position that is not ours: incomplete, never an error', async (t
     '10 KB of garbage': 'x'.repeat(10_240),
     quotes: '"\'`;--',
     'a Redis range': '(1-0',
-    '$': '$',
+    $: '$',
     NaN: 'NaN',
     Infinity: 'Infinity'
   }

@@ -75,11 +75,13 @@ export async function startService (t: Scope, { env = {}, issuer = createIssuer(
   const lines: string[] = []
   const entries: Record<string, any>[] = []
   const written = new Signal()
-  const logger = pino({ level: 'trace' }, { write: (line: string) => {
-    lines.push(line)
-    entries.push(JSON.parse(line))
-    written.notify()
-  } })
+  const logger = pino({ level: 'trace' }, {
+    write: (line: string) => {
+      lines.push(line)
+      entries.push(JSON.parse(line))
+      written.notify()
+    }
+  })
   const app = await buildApp({ config, broker, logger })
   const arrivals = watchArrivals(app)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
@@ -177,6 +179,11 @@ function parse (text: string): unknown {
   }
 }
 
+/** A value as the name of an assertion: short, and printable whatever is in it. */
+export function show (value: unknown): string {
+  return JSON.stringify(value).slice(0, 60).replace(/[^ -~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
 /** One assertion: status, code, sentence and shape of an error, and the headers that go with its status. */
 export function assertError (t: { match: (found: unknown, pattern: any, message: string) => unknown }, answer: Answer, code: ErrorCode, message: string = code): void {
   const { status, headers, body } = answer
@@ -196,6 +203,6 @@ export function assertError (t: { match: (found: unknown, pattern: any, message:
     body: { statusCode: wanted, code, error: STATUS_CODES[wanted], message: new RegExp(`^${pattern}$`) },
     type: /^application\/json(;|$)/,
     challenge: wanted === 401 ? /^Bearer/ : '', // RFC 9110, 15.5.2
-    retryAfter: wanted === 503 ? /^[1-9]\d*$/ : ''
+    retryAfter: wanted === 503 || wanted === 429 ? /^[1-9]\d*$/ : ''
   }, message === code ? `${wanted} ${code}` : `${message}: ${wanted} ${code}`)
 }

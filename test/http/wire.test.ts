@@ -11,8 +11,15 @@ const SUBSCRIBE = '/api/notifications/subscribe'
 function dial (t: Scope, service: Service, localAddress = '127.0.0.1') {
   const socket = net.connect({ host: '127.0.0.1', port: Number(new URL(service.url).port), localAddress, allowHalfOpen: true })
   const changed = new Signal()
-  const line = { socket, text: '', closed: false, has: (part: string | RegExp) => changed.until(() => line.text.match(part) ?? undefined, { what: String(part), describe: () => line.text }),
-    over: () => changed.until(() => line.closed || undefined, { what: 'the end', describe: () => line.text }) }
+  const until = (come: () => boolean, what: string) => changed.until(() => come() || undefined, { what, describe: () => line.text })
+  const line = {
+    socket,
+    text: '',
+    closed: false,
+    has: (part: string | RegExp) => until(() => line.text.match(part) !== null, String(part)),
+    over: () => until(() => line.closed, 'the end'),
+    hasOrEnds: (part: string) => until(() => line.closed || line.text.includes(part), `${part}, or the end`)
+  }
   socket.on('data', (data) => {
     line.text += data.toString()
     changed.notify()
@@ -62,7 +69,7 @@ t.test('pipelining, short requests on one connection: answered in order', async 
   const groups = get('/api/users/42/groups', service.operator)
   line.socket.write(get('/livez', 'x') + groups + get('/nowhere', 'x') + get('/readyz', 'x', 'Connection: close\r\n'))
   await line.over()
-  t.same(line.text.match(/^HTTP\/1\.1 \d+/gm), ['HTTP/1.1 200', 'HTTP/1.1 200', 'HTTP/1.1 404', 'HTTP/1.1 200'])
+  t.same(line.text.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200', 'HTTP/1.1 200', 'HTTP/1.1 404', 'HTTP/1.1 200'])
   t.match(line.text, /"status":"ok"[^]*"groups":\[\][^]*TIDINGS_NOT_FOUND[^]*"status":"ready"/)
 })
 
@@ -70,10 +77,11 @@ t.test('pipelining, a publish behind a stream: taken, and the stream stays well-
   const service = await startService(t)
   const line = dial(t, service)
   const body = JSON.stringify({ to: 'user:42', data: 'from the same line' })
-  line.socket.write(get(SUBSCRIBE, service.token()) +
-    `POST /api/notifications HTTP/1.1\r\nHost: tidings\r\nAuthorization: Bearer ${service.operator}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
-  await service.logged(({ msg, method }) => msg === 'request' && method === 'POST').catch(() => {})
+  const post = `POST /api/notifications HTTP/1.1\r\nHost: tidings\r\nAuthorization: Bearer ${service.operator}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  line.socket.write(get(SUBSCRIBE, service.token()))
   await line.has('event: sync')
+  line.socket.write(post)
+  await line.has('"from the same line"')
   await service.publish('user:42', 'the last')
   await line.has('"the last"')
   t.equal(line.text.match(/HTTP\/1\.1/g)?.length, 1, 'one answer as long as the stream lasts')
@@ -99,15 +107,28 @@ t.test('pipelining, two subscribes on one line: nothing is mixed, and nothing st
   t.same([service.app.hub.streams, service.app.hub.users], [0, 0])
 })
 
-t.test('pipelining, a subscribe behind a short request: a stream, or a line that ends; never one that hangs', async (t) => {
+t.test('pipelining, a subscribe behind another request: a stream, or a hint to come back; never a line that hangs', async (t) => {
   const service = await startService(t)
-  const line = dial(t, service, '127.0.0.6')
-  line.socket.write(get('/livez', 'x') + get(SUBSCRIBE, service.token()))
-  await line.has('"status":"ok"')
-  await Promise.race([line.has('event: sync'), line.over()])
-  line.socket.destroy()
-  await service.gone('127.0.0.6', 1)
+  for (const path of ['/livez', '/api/users/42/groups', '/nowhere']) {
+    const line = dial(t, service, '127.0.0.6')
+    line.socket.write(get(path, service.operator) + get(SUBSCRIBE, service.token()))
+    await line.hasOrEnds('retry: ')
+    t.equal(line.text.match(/HTTP\/1\.1 \d+/g)?.[1], 'HTTP/1.1 200', `behind ${path}`)
+    line.socket.destroy()
+  }
+  await service.gone('127.0.0.6', 3)
   t.equal(service.app.hub.streams, 0)
+})
+
+t.test('pipelining, close() with a subscribe behind a stream: resolves', async (t) => {
+  const service = await startService(t)
+  const line = dial(t, service)
+  line.socket.write(get(SUBSCRIBE, service.token()) + get(SUBSCRIBE, service.token({ sub: '43' })))
+  await line.has('event: sync')
+  await service.app.hub.drain(0)
+  await service.app.close()
+  await line.over()
+  t.match(line.text, /retry: \d+\n\n\r\n0\r\n\r\n/)
 })
 
 t.test('HEAD: a head and no body, on the stream no stream', async (t) => {
@@ -219,8 +240,8 @@ t.test('not HTTP, or not as it should be: an error in the shape of all errors', 
     'a header without a name': [`GET /livez HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${secret}\r\n: x\r\n\r\n`, 'TIDINGS_BAD_REQUEST'],
     'a URL that is not encoded well': [get('/api/users/%zz/groups', secret, 'Connection: close\r\n'), 'TIDINGS_BAD_REQUEST'],
     'headers past 16 KB': [get('/livez', secret, `X-Long: ${'x'.repeat(17_000)}\r\n`), 'TIDINGS_HEADERS_TOO_LARGE'],
-    'two lengths': [`POST /api/notifications HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}`, 'TIDINGS_BAD_REQUEST'],
-    'a length and chunks (RFC 9112, 6.1)': [`POST /api/notifications HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 'TIDINGS_BAD_REQUEST']
+    'two lengths': ['POST /api/notifications HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}', 'TIDINGS_BAD_REQUEST'],
+    'a length and chunks (RFC 9112, 6.1)': ['POST /api/notifications HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', 'TIDINGS_BAD_REQUEST']
   }
   for (const [name, [sent, code]] of Object.entries(bad)) {
     const line = dial(t, service)

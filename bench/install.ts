@@ -1,0 +1,37 @@
+// What the bench needs beyond the service: its own npm packages always, Debian's packages only when asked.
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { compileLoad } from './harness/crowd.ts'
+import { nginxAbsent, redisAbsent } from './harness/parts.ts'
+import { nchan } from './rows/nchan.ts'
+import { pushpin } from './rows/pushpin.ts'
+
+const folder = import.meta.dirname
+
+/** npm ci of bench/package.json, where that was not done yet. */
+export function installPackages (): void {
+  if (existsSync(`${folder}/node_modules`)) return
+  console.log('bench/node_modules is not there: npm ci --prefix bench')
+  const { status } = spawnSync('npm', ['ci', '--prefix', folder, '--no-audit', '--no-fund', '--loglevel', 'error'], { stdio: 'inherit' })
+  if (status !== 0) throw new Error('npm ci --prefix bench failed; without it only --peers none can be measured')
+}
+
+/** What apt-get install would bring that is missing. */
+export function missingParts (): string[] {
+  return [
+    ...redisAbsent() === undefined ? [] : ['redis-server'],
+    ...nginxAbsent() === undefined ? [] : ['nginx'],
+    ...nchan.absent() === undefined ? [] : ['libnginx-mod-nchan'],
+    ...pushpin.absent() === undefined ? [] : ['pushpin'],
+    ...compileLoad() === undefined ? ['gcc', 'libc6-dev'] : []
+  ]
+}
+
+export function installParts (missing: readonly string[]): void {
+  if (missing.length === 0) return
+  const line = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
+  console.log(line)
+  if (spawnSync('/bin/sh', ['-c', `apt-get update -qq && ${line} >/dev/null`], { stdio: 'inherit' }).status !== 0) {
+    throw new Error(`could not install: ${missing.join(', ')} (are you root, on Debian?)`)
+  }
+}

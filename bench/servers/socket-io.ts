@@ -1,0 +1,19 @@
+// A peer: Socket.IO over WebSocket with its Redis adapter (REDIS_PORT), set as its performance page recommends.
+import { createServer } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { load, sayListening } from './packages.ts'
+
+const { Server } = await load('socket.io')
+const { createAdapter } = await load('@socket.io/redis-adapter')
+const { Redis } = await load('ioredis')
+const port = Number(process.env['REDIS_PORT'])
+
+const server = createServer(async (request, response) => {
+  if (request.method !== 'POST') return
+  io.emit('message', JSON.parse(await text(request)))
+  response.writeHead(202).end()
+})
+const io = new Server(server, { transports: ['websocket'], serveClient: false, adapter: createAdapter(new Redis(port), new Redis(port)) })
+// "Discard the initial HTTP request", for memory.
+io.engine.on('connection', (socket: { request: unknown }) => { socket.request = null })
+server.listen({ host: '127.0.0.1', port: 0, backlog: 4096 }, () => { sayListening(server) })

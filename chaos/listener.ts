@@ -1,0 +1,122 @@
+// A browser's EventSource and nothing more, which remembers what it was told: 300 of them fit into one process.
+import type { Socket } from 'node:net'
+import { readFrames } from '../test/fixtures/frames.ts'
+import { exchange } from '../test/fixtures/wire.ts'
+import type { Sync, Told } from './ledger.ts'
+
+export interface ListenerOptions {
+  readonly name: string
+  readonly userId: string
+  /** Groups of its token. */
+  readonly groups: readonly string[]
+  readonly url: string
+  readonly token: string
+  /** Milliseconds that it rests after each read; 0: none. */
+  readonly restMs: number
+  readonly onChange: () => void
+}
+
+export class Listener {
+  readonly options: ListenerOptions
+  readonly told: Told[] = []
+  readonly syncs: Sync[] = []
+  /** Connections that ended before the one that stands now. */
+  ends = 0
+  /** What ended it for good, if anything did: a status other than 200, or bytes that are no HTTP. */
+  closedBy: string | undefined
+  /** The greatest id that it has seen. */
+  position = 0
+  isLive = false
+  connection = 0
+  #lastEventId = ''
+  #retryMs = 3000
+  #socket: Socket | undefined
+  #timer: NodeJS.Timeout | undefined
+  #isStalled = false
+  #isOver = false
+
+  constructor (options: ListenerOptions) {
+    this.options = options
+    this.#connect()
+  }
+
+  // WHATWG HTML 9.2: the end of a stream reconnects after `retry:`, any answer but an event stream with 200 closes it for good.
+  #connect (): void {
+    const { url, token, onChange } = this.options
+    this.connection++
+    let closedBy: string | undefined
+    const frames = readFrames({
+      onRetry: (ms) => { this.#retryMs = ms },
+      onEvent: ({ id, event, data }) => {
+        if (id !== undefined) this.#lastEventId = id
+        this.#hear(event, id, data)
+        onChange()
+      }
+    })
+    this.#socket = exchange({
+      url: new URL('/api/notifications/subscribe', url),
+      headers: { Accept: 'text/event-stream', Cookie: `tidings_token=${token}`, ...(this.#lastEventId !== '' && { 'Last-Event-ID': this.#lastEventId }) },
+      onHead: ({ status, headers }) => {
+        if (status !== 200 || !headers['content-type']?.startsWith('text/event-stream')) closedBy = `status ${status}`
+      },
+      onBody: (piece) => {
+        if (closedBy === undefined) frames(piece)
+        this.#rest()
+      },
+      onEnding: (ending, error) => {
+        frames(undefined)
+        this.isLive = false
+        this.ends++
+        if (this.#isOver) return
+        if (ending === 'fault') closedBy ??= `no HTTP: ${error?.message}`
+        this.closedBy = closedBy
+        if (closedBy === undefined) this.#timer = setTimeout(() => { this.#connect() }, this.#retryMs)
+        onChange()
+      }
+    })
+    if (this.#isStalled) this.#socket.pause()
+  }
+
+  #hear (event: string, idText: string | undefined, data: string): void {
+    if (event === 'ping') return
+    const id = Number(idText ?? 0)
+    if (event === 'sync') {
+      const { resume, replayed } = JSON.parse(data) as { resume: Sync['resume'], replayed: number }
+      // The history before it is not counted as heard by whoever was told that it is incomplete.
+      this.syncs.push({ id, resume, replayed, connection: this.connection, toldBefore: this.told.length, afterMs: Date.now() })
+      this.isLive = true
+    } else this.told.push({ id, mark: markOf(data), connection: this.connection, event })
+    if (id > this.position) this.position = id
+  }
+
+  #rest (): void {
+    if (this.options.restMs === 0 || this.#isStalled) return
+    const socket = this.#socket
+    socket?.pause()
+    setTimeout(() => { if (!this.#isStalled) socket?.resume() }, this.options.restMs)
+  }
+
+  /** Stops reading; the line stays open. */
+  stall (): void {
+    this.#isStalled = true
+    this.#socket?.pause()
+  }
+
+  resume (): void {
+    this.#isStalled = false
+    this.#socket?.resume()
+  }
+
+  get isStalled (): boolean { return this.#isStalled }
+
+  close (): void {
+    this.#isOver = true
+    clearTimeout(this.#timer)
+    this.#socket?.destroy()
+  }
+}
+
+/** Every publisher writes `{"mark":<number>,…}`. */
+function markOf (data: string): number {
+  return Number(/^\{"mark":(\d+)[,}]/.exec(data)?.[1] ?? -1)
+}

@@ -1,0 +1,37 @@
+// npm run chaos: the service under faults, and an account of every notification. Exit 0: nothing lost in silence; 1: something; 2: no run.
+import { writeFileSync } from 'node:fs'
+import { readOptions, usage, UsageError } from './options.ts'
+import { failures, json, table } from './report.ts'
+import { run } from './run.ts'
+
+const undo: Array<() => unknown> = []
+const scope = { teardown: (step: () => unknown): void => { undo.push(step) } }
+
+async function end (code: number): Promise<never> {
+  for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
+  process.exit(code)
+}
+
+async function main (): Promise<number> {
+  const options = readOptions(process.argv.slice(2))
+  if (options === undefined) {
+    console.log(usage)
+    return 0
+  }
+  const outcome = await run(scope, options, (line) => { console.log(line) })
+  console.log(`\n${table(outcome)}\n`)
+  if (options.json !== undefined) writeFileSync(options.json, json(outcome))
+  const failed = failures(outcome)
+  console.log(failed.length === 0 ? 'Nothing was lost in silence.' : `FAILED: ${failed.join('; ')}`)
+  return failed.length === 0 ? 0 : 1
+}
+
+// What it started goes with it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { void end(130) })
+
+try {
+  await end(await main())
+} catch (error) {
+  console.error(error instanceof UsageError ? `${error.message}\n\n${usage}` : error)
+  await end(2)
+}

@@ -1,0 +1,71 @@
+// What `npm run chaos` can be told on its command line.
+import { parseArgs } from 'node:util'
+import { faults } from './faults.ts'
+
+export const sabotages = ['no-replay', 'no-refill', 'drop-one'] as const
+export type Sabotage = typeof sabotages[number]
+
+export interface Options {
+  readonly seed: number
+  readonly seconds: number
+  readonly clients: number
+  /** Names of faults; every one of them at first comes once, in a random order. */
+  readonly faults: readonly string[]
+  readonly json: string | undefined
+  readonly sabotage: Sabotage | undefined
+}
+
+export class UsageError extends Error {}
+
+export const usage = `npm run chaos -- [options]
+
+Three nodes, Redis and nginx under faults, and an account of every durable notification. Exit 0: nothing was lost in silence.
+
+  --seed <number>      the same seed makes the same schedule; default: a new one, printed
+  --seconds <number>   for how long faults are made (default 120); starting, healing and the account come on top
+  --clients <number>   EventSource clients (default 300)
+  --faults <a,b,…>     only these (default: all)
+  --json <file>        writes the account as JSON too
+  --sabotage <what>    checks the check: the service is broken on purpose, so exit 1 is what must come
+                         no-replay  nginx takes Last-Event-ID off every request
+                         no-refill  nodes do not hear that their line to Redis broke
+                         drop-one   one notification is taken out of one node's line
+  --help
+
+Faults:
+${faults.map(({ name, what }) => `  ${name.padEnd(22)} ${what}`).join('\n')}
+`
+
+/** Undefined: help is wanted. Throws UsageError. */
+export function readOptions (args: readonly string[]): Options | undefined {
+  const text = { type: 'string' } as const
+  let values
+  try {
+    values = parseArgs({
+      args: [...args],
+      options: { seed: text, seconds: text, clients: text, faults: text, json: text, sabotage: text, help: { type: 'boolean', short: 'h' } }
+    }).values
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+  if (values.help === true) return undefined
+  const names = values.faults?.split(',').map((name) => name.trim()).filter((name) => name !== '') ?? faults.map(({ name }) => name)
+  const unknown = names.find((name) => !faults.some((fault) => fault.name === name))
+  if (unknown !== undefined || names.length === 0) throw new UsageError(`--faults: there is no fault "${unknown ?? ''}"; --help lists them`)
+  const sabotage = sabotages.find((one) => one === values.sabotage)
+  if (values.sabotage !== undefined && sabotage === undefined) throw new UsageError(`--sabotage: one of ${sabotages.join(', ')}`)
+  return {
+    seed: whole('seed', values.seed ?? String(Math.floor(Math.random() * 1_000_000)), 0, 4_294_967_295),
+    seconds: whole('seconds', values.seconds ?? '120', 1, 86_400),
+    clients: whole('clients', values.clients ?? '300', 3, 5000),
+    faults: names,
+    json: values.json,
+    sabotage
+  }
+}
+
+function whole (name: string, text: string, least: number, most: number): number {
+  const number = Number(text)
+  if (!/^\d+$/.test(text) || number < least || number > most) throw new UsageError(`--${name}: a whole number from ${least} to ${most}, not "${text}"`)
+  return number
+}

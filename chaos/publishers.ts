@@ -1,0 +1,181 @@
+// Those who publish while everything breaks: over HTTP with retries, by FCALL and by PUBLISH, and those who join and leave groups.
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Sent, Stay } from './ledger.ts'
+import type { Random } from './random.ts'
+import { DYNAMIC_GROUPS, type World } from './world.ts'
+
+const HTTP_LOOPS = 5
+const FCALL_LOOPS = 2
+/** What Redis itself refuses has not been done. */
+const REFUSAL = /^[A-Z][A-Z_]+ /
+
+export class Publishers {
+  readonly #world: World
+  readonly #random: Random
+  readonly #loops: Array<Promise<void>> = []
+  /** `<user>\n<group>` → the stay under way. */
+  readonly #stays = new Map<string, Stay>()
+  #isOver = false
+  #moverLock: Promise<void> = Promise.resolve()
+  /** Answers that a publisher should never see, by what they were. */
+  readonly oddAnswers = new Map<string, number>()
+  acknowledged = 0
+  retries = 0
+
+  constructor (world: World, random: Random) {
+    this.#world = world
+    this.#random = random
+  }
+
+  start (): void {
+    const loops = [
+      ...Array.from({ length: HTTP_LOOPS }, () => this.#loop(20, 90, (random) => this.#http(random))),
+      ...Array.from({ length: FCALL_LOOPS }, () => this.#loop(20, 90, (random) => this.fcall([this.#address(random)]))),
+      this.#loop(30, 150, (random) => this.#plain(random)),
+      this.#loop(200, 600, (random) => this.#locked(() => this.#move(random)))
+    ]
+    this.#loops.push(...loops)
+  }
+
+  /** Resolves when the last of them has its answer. */
+  async stop (): Promise<void> {
+    this.#isOver = true
+    await Promise.all(this.#loops)
+  }
+
+  async #loop (lowMs: number, highMs: number, step: (random: Random) => Promise<unknown>): Promise<void> {
+    const random = this.#random.fork()
+    while (!this.#isOver) {
+      await step(random)
+      await pause(random.between(lowMs, highMs))
+    }
+  }
+
+  #address (random: Random): string {
+    const dice = random.next()
+    if (dice < 0.05) return 'all'
+    if (dice < 0.65) return `user:${random.pick(this.#world.users)}`
+    return `group:${random.pick(dice < 0.85 ? this.#world.fixedGroups : DYNAMIC_GROUPS)}`
+  }
+
+  // — one publish —
+
+  /** The same key until it is answered: what a publisher is told to do. */
+  async #http (random: Random): Promise<void> {
+    const { ledger } = this.#world
+    const to = [...new Set(Array.from({ length: random.next() < 0.1 ? 5 : 1 }, () => this.#address(random)))]
+    const sent = ledger.publishes(to)
+    const key = `chaos-${sent.mark}`
+    for (let attempt = 0; ; attempt++) {
+      if (attempt > 0) this.retries++
+      let waitMs = 200
+      try {
+        const { status, retryAfter, body } = await this.#world.call('POST', '/api/notifications', { to, data: { mark: sent.mark } }, { 'idempotency-key': key })
+        if (status === 202) {
+          this.#acknowledge(sent, body.notifications.map(({ to, id }: { to: string, id: string }) => ({ to, id: Number(id) })))
+          return
+        }
+        if (status !== 503 || retryAfter === null) this.#odd(`${status}${retryAfter === null ? ' without Retry-After' : ''}: ${String(body).slice(0, 120)}`)
+        waitMs = 1000 * Number(retryAfter ?? 1)
+      } catch {} // the line broke: nobody knows whether it was published
+      await pause(waitMs * random.between(0.5, 1))
+    }
+  }
+
+  /** Resolves with the id, or undefined if nobody knows whether it was published. */
+  async fcall (to: readonly [string], more: object = {}): Promise<number | undefined> {
+    const sent = this.#world.ledger.publishes(to)
+    for (;;) {
+      try {
+        const id = await this.#world.fcall(to[0], { mark: sent.mark, ...more })
+        this.#acknowledge(sent, [{ to: to[0], id }])
+        return id
+      } catch (error) {
+        const { message } = error as Error
+        if (!REFUSAL.test(message)) return undefined
+        if (message.startsWith('TIDINGS_')) {
+          this.#odd(`FCALL: ${message}`)
+          return undefined
+        }
+      }
+      await pause(100)
+    }
+  }
+
+  async #plain (random: Random): Promise<void> {
+    const { ledger, store, prefix } = this.#world
+    const to = random.next() < 0.1 ? 'all' : `user:${random.pick(this.#world.users)}`
+    const { mark } = ledger.publishes([to], 'plain')
+    await store.send('PUBLISH', `${prefix}:${to}`, JSON.stringify({ data: { mark } })).catch(() => {})
+  }
+
+  #acknowledge (sent: Sent, answers: Array<{ to: string, id: number }>): void {
+    this.#world.ledger.acknowledged(sent, answers)
+    this.acknowledged += answers.length
+  }
+
+  #odd (what: string): void {
+    this.oddAnswers.set(what, (this.oddAnswers.get(what) ?? 0) + 1)
+  }
+
+  // — groups —
+
+  async #move (random: Random): Promise<void> {
+    const userId = random.pick(this.#world.users)
+    const group = random.pick(DYNAMIC_GROUPS)
+    const stay = this.#stays.get(`${userId}\n${group}`)
+    if (stay === undefined) await this.#join(userId, group)
+    else await this.#leave(userId, group, stay)
+  }
+
+  async #join (userId: string, group: string): Promise<void> {
+    const { ledger } = this.#world
+    const stay = ledger.asksToJoin(userId, group)
+    this.#stays.set(`${userId}\n${group}`, stay)
+    await this.#manage('PUT', userId, group)
+    stay.sinceMs = Date.now()
+  }
+
+  async #leave (userId: string, group: string, stay: Stay): Promise<void> {
+    const { ledger } = this.#world
+    ledger.asksToLeave(stay, this.#world.listenersOf(userId))
+    await this.#manage('DELETE', userId, group)
+    stay.goneMs = Date.now()
+    this.#stays.delete(`${userId}\n${group}`)
+  }
+
+  async #manage (method: string, userId: string, group: string): Promise<void> {
+    for (;;) {
+      const status = await this.#world.call(method, `/api/users/${userId}/groups/${encodeURIComponent(group)}`).then(({ status }) => status, () => 0)
+      if (status === 200) return
+      if (status !== 0 && status !== 503) this.#odd(`${method} of a group: ${status}`)
+      await pause(300)
+    }
+  }
+
+  #locked (step: () => Promise<void>): Promise<void> {
+    this.#moverLock = this.#moverLock.then(step)
+    return this.#moverLock
+  }
+
+  /** Does what makes Redis lose everything, while nobody joins or leaves; then lets all join again, as a login handler would. */
+  async whileDataIsLost (lose: () => Promise<void>): Promise<void> {
+    const { ledger } = this.#world
+    await this.#locked(async () => {
+      // From here on nobody can say which of the two a publish met.
+      ledger.losses++
+      for (const [key, stay] of this.#stays) ledger.asksToLeave(stay, this.#world.listenersOf(key.split('\n', 1)[0]!))
+      await lose()
+      ledger.losses++
+    })
+    void this.#locked(async () => {
+      const lost = [...this.#stays]
+      this.#stays.clear()
+      for (const [key, stay] of lost) {
+        const [userId, group] = key.split('\n') as [string, string]
+        await this.#join(userId, group)
+        stay.goneMs = Date.now()
+      }
+    })
+  }
+}

@@ -1,0 +1,167 @@
+// One run: start everything, make faults one after the other, wait for healing after each, then settle the account.
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Scope } from '../test/fixtures/wait.ts'
+import { type Fault, faults, type Stage } from './faults.ts'
+import type { Options } from './options.ts'
+import { Publishers } from './publishers.ts'
+import { Random } from './random.ts'
+import { judge, type Verdict } from './verdict.ts'
+import { DYNAMIC_GROUPS, World } from './world.ts'
+import { Watch } from './watch.ts'
+
+/** How long the service has to be whole again after the cure of a fault. */
+const HEAL_MS = 60_000
+/** One fault in so many comes with a mild one on top. */
+const COMPANY = 0.25
+
+export interface Incident {
+  readonly fault: string
+  /** A mild one that came on top. */
+  readonly with?: string
+  readonly atSeconds: number
+  /** From its beginning; undefined: nothing showed. */
+  readonly detectedMs: number | undefined
+  readonly lastedMs: number
+  /** From its cure until every node was ready and every client had what was published after the cure; undefined: never. */
+  readonly healedMs: number | undefined
+}
+
+export interface Outcome {
+  readonly options: Options
+  readonly incidents: readonly Incident[]
+  readonly verdict: Verdict
+  /** Must be 0 besides those of the verdict. */
+  readonly notHealed: number
+  readonly notAlive: number
+  readonly oddAnswers: Readonly<Record<string, number>>
+  readonly uncleanExits: number
+  readonly acknowledged: number
+  readonly retries: number
+  readonly reconnects: number
+  readonly seconds: number
+}
+
+export async function run (scope: Scope, options: Options, say: (line: string) => void): Promise<Outcome> {
+  const startedAt = performance.now()
+  const random = new Random(options.seed)
+  const world = new World(scope, options)
+  say(`seed ${options.seed}: starting Redis, 3 nodes, nginx and ${options.clients} clients`)
+  await world.start()
+  const watch = new Watch(world)
+  scope.teardown(() => { watch.stop() })
+  const publishers = new Publishers(world, random.fork())
+  await watch.becomesWhole(0, HEAL_MS)
+  say(`all live after ${seconds(performance.now() - startedAt)} s; faults for ${options.seconds} s`)
+  publishers.start()
+
+  const incidents: Incident[] = []
+  const faultsAt = performance.now()
+  const elapsed = (): number => (performance.now() - faultsAt) / 1000
+  const progress = setInterval(() => { say(`  ${elapsed().toFixed(0).padStart(4)} s  ${standing(world, publishers)}`) }, 5000)
+  scope.teardown(() => { clearInterval(progress) })
+  const deck = new Deck(faults.filter(({ name }) => options.faults.includes(name)), random.fork())
+  for (;;) {
+    await pause(random.between(200, 1200))
+    const left = options.seconds - elapsed()
+    const fault = left > 0 ? deck.draw(left) : undefined
+    if (fault === undefined) break
+    const mild = !fault.isMild && random.next() < COMPANY ? deck.mild() : undefined
+    incidents.push(await undergo({ fault, mild, world, publishers, random: random.fork(), watch, atSeconds: elapsed() }))
+    say(`  ${elapsed().toFixed(0).padStart(4)} s  ${tell(incidents.at(-1)!)}`)
+  }
+  clearInterval(progress)
+
+  say('no more faults: waiting for what is under way')
+  await publishers.stop()
+  const fence = await publishers.fcall(['all']) ?? await publishers.fcall(['all']) ?? 0
+  const isWhole = await watch.becomesWhole(fence, HEAL_MS)
+  const last = isWhole ? 0 : 1
+  watch.stop()
+  for (const listener of world.listeners) listener.close()
+  const verdict = judge(world.ledger, world.listeners, DYNAMIC_GROUPS)
+  return {
+    options,
+    incidents,
+    verdict,
+    notHealed: incidents.filter(({ healedMs }) => healedMs === undefined).length + last,
+    notAlive: watch.notAlive,
+    oddAnswers: Object.fromEntries(publishers.oddAnswers),
+    uncleanExits: world.uncleanExits,
+    acknowledged: publishers.acknowledged,
+    retries: publishers.retries,
+    reconnects: world.listeners.reduce((sum, { connection }) => sum + connection - 1, 0),
+    seconds: (performance.now() - startedAt) / 1000
+  }
+}
+
+interface Undergone {
+  readonly fault: Fault
+  readonly mild: Fault | undefined
+  readonly world: World
+  readonly publishers: Publishers
+  readonly random: Random
+  readonly watch: Watch
+  readonly atSeconds: number
+}
+
+async function undergo ({ fault, mild, world, publishers, random, watch, atSeconds }: Undergone): Promise<Incident> {
+  let noticedAt: number | undefined
+  const noticed = (): void => { noticedAt ??= performance.now() }
+  const stage: Stage = { world, publishers, random, metric: (name, label) => watch.metric(name, label), noticed }
+  watch.expect(fault.shows, noticed)
+  const begunAt = performance.now()
+  await Promise.all([fault.make(stage), mild?.make({ ...stage, random: random.fork(), noticed: () => {} })])
+  const curedAt = performance.now()
+  // Published after the cure: whoever has it has all that was before it, or was told otherwise.
+  let probe: number | undefined
+  while (probe === undefined && performance.now() - curedAt < HEAL_MS) probe = await publishers.fcall(['all'])
+  const isWhole = probe !== undefined && await watch.becomesWhole(probe, HEAL_MS)
+  watch.expect('nothing', () => {})
+  return {
+    fault: fault.name,
+    ...(mild !== undefined && { with: mild.name }),
+    atSeconds,
+    detectedMs: noticedAt === undefined ? undefined : noticedAt - begunAt,
+    lastedMs: curedAt - begunAt,
+    healedMs: isWhole ? performance.now() - curedAt : undefined
+  }
+}
+
+/** Every fault once, in random order, then all again. */
+class Deck {
+  readonly #all: readonly Fault[]
+  readonly #random: Random
+  #rest: Fault[] = []
+
+  constructor (all: readonly Fault[], random: Random) {
+    this.#all = all
+    this.#random = random
+  }
+
+  /** The next one that still fits into the time left. */
+  draw (leftSeconds: number): Fault | undefined {
+    const fits = ({ seconds = 0 }: Fault): boolean => seconds <= leftSeconds
+    if (!this.#rest.some(fits)) this.#rest = this.#random.shuffled(this.#all)
+    const at = this.#rest.findIndex(fits)
+    return at === -1 ? undefined : this.#rest.splice(at, 1)[0]
+  }
+
+  mild (): Fault | undefined {
+    const mild = this.#all.filter(({ isMild }) => isMild)
+    return mild.length === 0 ? undefined : this.#random.pick(mild)
+  }
+}
+
+const seconds = (ms: number): string => (ms / 1000).toFixed(2)
+
+function standing ({ listeners }: World, { acknowledged }: Publishers): string {
+  const live = listeners.filter(({ isLive }) => isLive).length
+  const told = listeners.reduce((sum, { told }) => sum + told.length, 0)
+  return `${live} of ${listeners.length} live, ${acknowledged} durable acknowledged, ${told} received`
+}
+
+function tell ({ fault, with: mild, detectedMs, healedMs, lastedMs }: Incident): string {
+  const name = mild === undefined ? fault : `${fault} and ${mild}`
+  return `${name}: lasted ${seconds(lastedMs)} s, ${detectedMs === undefined ? 'not noticed' : `noticed after ${seconds(detectedMs)} s`}, ` +
+    (healedMs === undefined ? 'NOT HEALED' : `healed ${seconds(healedMs)} s after the cure`)
+}

@@ -1,0 +1,196 @@
+// What each client was owed against what it got. Pure: nothing here knows how the run went.
+import type { Ledger, Sent, Stay, Sync, Told } from './ledger.ts'
+
+/** Ids are the Redis clock in microseconds; a stay is timed by ours, on the same machine. */
+const CLOCK_MARGIN_MICROS = 5000
+
+export interface Judged {
+  readonly options: { readonly name: string, readonly userId: string, readonly groups: readonly string[] }
+  readonly told: readonly Told[]
+  readonly syncs: readonly Sync[]
+  readonly closedBy: string | undefined
+}
+
+export interface Verdict {
+  clients: number
+  owed: number
+  received: number
+  /** Owed, not got, and covered by an `incomplete`. */
+  covered: number
+  /** Owed, on its way to a client whose user left the group just then. */
+  leftBehind: number
+  lost: number
+  duplicates: number
+  outOfOrder: number
+  foreign: number
+  publishedTwice: number
+  toldIncomplete: number
+  closedForGood: number
+  /** All that clients were told, plain ones too. */
+  told: number
+  plain: number
+  /** For a person: the first cases of each kind. */
+  readonly cases: string[]
+}
+
+/** What must be 0. */
+export const mustBeZero = ['lost', 'duplicates', 'outOfOrder', 'foreign', 'publishedTwice', 'closedForGood'] as const
+
+export function judge (ledger: Ledger, clients: readonly Judged[], dynamicGroups: readonly string[]): Verdict {
+  const verdict: Verdict = {
+    clients: clients.length, owed: 0, received: 0, covered: 0, leftBehind: 0, lost: 0, duplicates: 0, outOfOrder: 0, foreign: 0, publishedTwice: 0,
+    toldIncomplete: 0, closedForGood: 0, told: 0, plain: 0, cases: []
+  }
+  const byAddress = ledger.owedByAddress()
+  const seenIds = new Map<number, Set<number>>()
+  for (const client of clients) {
+    const got = readTold(ledger, client, verdict, seenIds)
+    readOwed(ledger, client, got, { byAddress, dynamicGroups, verdict })
+    verdict.toldIncomplete += client.syncs.filter(({ resume }) => resume === 'incomplete').length
+    if (client.closedBy !== undefined) {
+      verdict.closedForGood++
+      note(verdict, `${client.options.name}: CLOSED for good by ${client.closedBy}`)
+    }
+  }
+  findTwice(ledger, seenIds, verdict)
+  return verdict
+}
+
+function note (verdict: Verdict, text: string): void {
+  if (verdict.cases.length < 40) verdict.cases.push(text)
+}
+
+/** Order, duplicates and strangers; the ids that the client got. */
+function readTold (ledger: Ledger, client: Judged, verdict: Verdict, seenIds: Map<number, Set<number>>): Set<number> {
+  const { options: { name }, told, syncs } = client
+  const got = new Set<number>()
+  const plain = new Set<string>()
+  let last = 0
+  let sync = 0
+  const readSyncs = (before: number): void => {
+    for (; sync < syncs.length && syncs[sync]!.toldBefore <= before; sync++) {
+      const { id, connection } = syncs[sync]!
+      if (id < last) {
+        verdict.outOfOrder++
+        note(verdict, `${name}: sync ${id} after ${last} on connection ${connection}`)
+      }
+      last = Math.max(last, id)
+    }
+  }
+  told.forEach(({ id, mark, connection }, index) => {
+    readSyncs(index)
+    const sent = ledger.sent[mark]
+    verdict.told++
+    if (sent === undefined || !mayHave(ledger, client, sent, id)) {
+      verdict.foreign++
+      note(verdict, `${name}: ${id} (mark ${mark}) was for ${sent?.to.join(', ') ?? 'nobody: it was never sent'}`)
+    }
+    if (id === 0) {
+      verdict.plain++
+      const key = `${connection} ${mark}`
+      if (plain.has(key)) {
+        verdict.duplicates++
+        note(verdict, `${name}: the plain one with mark ${mark} twice on connection ${connection}`)
+      }
+      plain.add(key)
+      return
+    }
+    const ids = seenIds.get(mark)
+    if (ids === undefined) seenIds.set(mark, new Set([id]))
+    else ids.add(id)
+    if (got.has(id)) {
+      verdict.duplicates++
+      note(verdict, `${name}: ${id} again, on connection ${connection}`)
+    } else if (id <= last) {
+      verdict.outOfOrder++
+      note(verdict, `${name}: ${id} after ${last} on connection ${connection}`)
+    }
+    got.add(id)
+    last = Math.max(last, id)
+  })
+  readSyncs(told.length)
+  return got
+}
+
+function mayHave (ledger: Ledger, { options: { userId, groups } }: Judged, sent: Sent, id: number): boolean {
+  const known = sent.ids.get(id)
+  return (known === undefined ? sent.to : [known]).some((address) => {
+    if (address === 'all' || address === `user:${userId}`) return true
+    if (!address.startsWith('group:')) return false
+    const group = address.slice(6)
+    return groups.includes(group) || ledger.stays(userId, group).some((stay) => isWithin(id, stay.askedMs, stay.goneMs, CLOCK_MARGIN_MICROS))
+  })
+}
+
+/** From one time to the other, with a margin that widens (or, negative, narrows) it. */
+function isWithin (id: number, fromMs: number, toMs: number, marginMicros: number): boolean {
+  return id >= fromMs * 1000 - marginMicros && id <= toMs * 1000 + marginMicros
+}
+
+interface OwedParts {
+  readonly byAddress: ReadonlyMap<string, ReadonlyArray<{ id: number, sent: Sent }>>
+  readonly dynamicGroups: readonly string[]
+  readonly verdict: Verdict
+}
+
+function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { byAddress, dynamicGroups, verdict }: OwedParts): void {
+  const { options: { name, userId, groups }, syncs } = client
+  const first = syncs[0]?.id ?? Infinity
+  const gaps = gapsOf(client)
+  const account = (address: string, id: number, stay?: Stay): void => {
+    if (id <= first) return
+    verdict.owed++
+    if (got.has(id)) verdict.received++
+    else if (gaps.some(({ after, upTo }) => id > after && id <= upTo)) verdict.covered++
+    else if (stay !== undefined && id > (stay.positions.get(name) ?? Infinity)) verdict.leftBehind++
+    else {
+      verdict.lost++
+      note(verdict, `${name}: lost ${id} to ${address}; ${neighbours(client, id)}`)
+    }
+  }
+  for (const address of ['all', `user:${userId}`, ...groups.map((group) => `group:${group}`)]) {
+    for (const { id } of byAddress.get(address) ?? []) account(address, id)
+  }
+  for (const group of dynamicGroups) {
+    const stays = ledger.stays(userId, group)
+    for (const { id } of byAddress.get(`group:${group}`) ?? []) {
+      const stay = stays.find(({ sinceMs, untilMs }) => isWithin(id, sinceMs, untilMs, -CLOCK_MARGIN_MICROS))
+      if (stay !== undefined) account(`group:${group}`, id, stay)
+    }
+  }
+}
+
+/** What an `incomplete` covers: from where the client stood before the history that came with it, up to its own position. */
+function gapsOf ({ told, syncs }: Judged): Array<{ after: number, upTo: number }> {
+  return syncs.flatMap((sync, index) => {
+    if (sync.resume !== 'incomplete') return []
+    let at = sync.toldBefore
+    for (let left = sync.replayed; left > 0 && at > 0 && told[at - 1]!.connection === sync.connection; at--) if (told[at - 1]!.id !== 0) left--
+    let after = 0
+    for (let i = at - 1; i >= 0 && after === 0; i--) after = told[i]!.id
+    for (const { id, toldBefore } of syncs.slice(0, index)) if (toldBefore <= at) after = Math.max(after, id)
+    return [{ after, upTo: sync.id }]
+  })
+}
+
+/** Where in the client's life a missing id should have been. */
+function neighbours ({ told, syncs }: Judged, id: number): string {
+  const next = told.find((one) => one.id > id)
+  const before = told.findLast((one) => one.id !== 0 && one.id < id)
+  const sync = syncs.findLast((one) => one.id < id)
+  const after = syncs.find((one) => one.id > id)
+  return `got ${before?.id ?? 'nothing'} (connection ${before?.connection ?? '-'}) before and ${next?.id ?? 'nothing'} (${next?.connection ?? '-'}) after; ` +
+    `sync ${sync?.id} ${sync?.resume} (${sync?.connection}) before and ${after?.id} ${after?.resume} (${after?.connection}) after`
+}
+
+/** One publish, one id for each address, however often it was tried. A data loss in between takes the memory of it along. */
+function findTwice (ledger: Ledger, seenIds: ReadonlyMap<number, ReadonlySet<number>>, verdict: Verdict): void {
+  for (const [mark, ids] of seenIds) {
+    const sent = ledger.sent[mark]
+    if (sent === undefined || sent.ids.size === 0 || sent.lossesBefore !== sent.lossesAfter) continue
+    const strange = [...ids].filter((id) => !sent.ids.has(id))
+    if (strange.length === 0) continue
+    verdict.publishedTwice++
+    note(verdict, `mark ${mark} to ${sent.to.join(', ')} was acknowledged as ${[...sent.ids.keys()].join(', ')} and came as ${strange.join(', ')} too`)
+  }
+}

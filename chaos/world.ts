@@ -1,0 +1,171 @@
+// All that a run consists of: Redis, the lines to it, three nodes, nginx, and the clients.
+import { startNginx, type Nginx } from '../test/fixtures/nginx.ts'
+import { startNode, type TestNode } from '../test/fixtures/node.ts'
+import { freePort } from '../test/fixtures/process.ts'
+import { createIssuer, MANAGE, PUBLISH } from '../test/fixtures/tokens.ts'
+import type { Scope } from '../test/fixtures/wait.ts'
+import { Ledger } from './ledger.ts'
+import { Line } from './line.ts'
+import { Listener } from './listener.ts'
+import type { Options } from './options.ts'
+import { Random } from './random.ts'
+import { Store } from './store.ts'
+
+export const NODES = 3
+const PREFIX = 'chaos'
+/** Groups of the tokens; every user is in two. */
+const FIXED_GROUPS = Array.from({ length: 10 }, (_, index) => `team ${index}`)
+/** Groups that are joined and left on the way. */
+export const DYNAMIC_GROUPS = Array.from({ length: 5 }, (_, index) => `room ${index}`)
+/** Streams a user has. */
+const STREAMS = 3
+/** One client in so many reads slowly. */
+const SLOW_EVERY = 20
+const SLOW_REST_MS = 50
+
+/** Small buffers, so that a few MB overflow them; no limits on how often one may come, since all come again and again. */
+const settings = {
+  RETRY_MS: '1000',
+  HEARTBEAT_SECONDS: '5',
+  DRAIN_SECONDS: '3',
+  MAX_DATA_BYTES: '16384',
+  STREAM_BUFFER_BYTES: '131072',
+  CONNECTS_PER_MINUTE: '0',
+  PUBLISH_PER_MINUTE: '0'
+}
+
+export class World {
+  readonly ledger = new Ledger()
+  readonly prefix = PREFIX
+  readonly listeners: Listener[] = []
+  readonly nodes: TestNode[] = []
+  readonly lines: Line[] = []
+  /** Nodes that are down or stopped on purpose. */
+  readonly excused = new Set<number>()
+  /** Told of each end of a client's connection. */
+  onStreamEnd: () => void = () => {}
+  /** Nodes that did not end with code 0 when asked to. */
+  uncleanExits = 0
+  operator = ''
+  store!: Store
+  nginx!: Nginx
+  readonly #scope: Scope
+  readonly #options: Options
+  readonly #issuer = createIssuer()
+  #ports: number[] = []
+
+  constructor (scope: Scope, options: Options) {
+    this.#scope = scope
+    this.#options = options
+  }
+
+  get users (): string[] {
+    return Array.from({ length: Math.ceil(this.#options.clients / STREAMS) }, (_, index) => `user-${index}`)
+  }
+
+  get fixedGroups (): readonly string[] { return FIXED_GROUPS }
+
+  async start (): Promise<void> {
+    const { sabotage, clients, seed } = this.#options
+    this.store = await Store.start(this.#scope)
+    for (let index = 0; index < NODES; index++) {
+      const line = new Line(this.store.port, { dropsFrom: sabotage === 'drop-one' && index === 0 ? 20 : undefined })
+      await line.listen()
+      this.#scope.teardown(() => { line.close() })
+      this.lines.push(line)
+    }
+    this.#ports = await Promise.all(Array.from({ length: NODES }, freePort))
+    await Promise.all(this.#ports.map((_, index) => this.startNode(index)))
+    await this.startNginx()
+    this.operator = this.#issuer.token({ sub: 'operator', exp: Math.floor(Date.now() / 1000) + 90_000, scope: `${PUBLISH} ${MANAGE}` })
+    const random = new Random(seed)
+    const tokens = this.users.map((sub) => {
+      const groups = random.shuffled(FIXED_GROUPS).slice(0, 2)
+      return { sub, groups, token: this.#issuer.token({ sub, groups, exp: Math.floor(Date.now() / 1000) + 90_000 }) }
+    })
+    for (let index = 0; index < clients; index++) this.#listen(index, tokens[index % tokens.length]!)
+  }
+
+  #listen (index: number, { sub, groups, token }: { sub: string, groups: readonly string[], token: string }): void {
+    let ends = 0
+    const listener = new Listener({
+      name: `${sub} #${Math.floor(index / this.users.length)}`,
+      userId: sub,
+      groups,
+      url: this.nginx.url,
+      token,
+      restMs: index % SLOW_EVERY === SLOW_EVERY - 1 ? SLOW_REST_MS : 0,
+      onChange: () => {
+        if (listener.ends === ends) return
+        ends = listener.ends
+        this.onStreamEnd()
+      }
+    })
+    this.listeners.push(listener)
+    this.#scope.teardown(() => { listener.close() })
+  }
+
+  listenersOf (userId: string): Listener[] {
+    return this.listeners.filter((listener) => listener.options.userId === userId)
+  }
+
+  async startNode (index: number): Promise<void> {
+    // As nodes are really started, but for what sabotage loads before them.
+    const preload = new URL('sabotage/no-refill.ts', import.meta.url).href
+    const options = this.#options.sabotage === 'no-refill' ? { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import ${preload}`.trim() } : {}
+    this.nodes[index] = await startNode(this.#scope, {
+      name: `node-${index}`,
+      port: this.#ports[index]!,
+      env: { ...settings, ...options, ...this.#issuer.env, REDIS_URL: `redis://127.0.0.1:${this.lines[index]!.port}`, REDIS_PREFIX: PREFIX }
+    })
+    this.excused.delete(index)
+  }
+
+  async killNode (index: number): Promise<void> {
+    this.excused.add(index)
+    await this.nodes[index]!.kill()
+  }
+
+  async stopNode (index: number): Promise<void> {
+    this.excused.add(index)
+    const { code } = await this.nodes[index]!.stop()
+    if (code !== 0) this.uncleanExits++
+  }
+
+  async startNginx (): Promise<void> {
+    const edit = (conf: string): string => this.#options.sabotage === 'no-replay'
+      ? conf.replace('proxy_set_header Connection "";', 'proxy_set_header Connection "";\n    proxy_set_header Last-Event-ID "";')
+      : conf
+    const port = this.nginx as Nginx | undefined === undefined ? {} : { port: this.nginx.port }
+    this.nginx = await startNginx(this.#scope, { nodes: this.#ports, edit, ...port })
+  }
+
+  /** Another server, empty, takes the place of Redis; the one so far is killed. */
+  async failOver (): Promise<void> {
+    const next = await Store.start(this.#scope)
+    const last = this.store
+    await last.kill()
+    this.store = next
+    for (const line of this.lines) {
+      line.retarget(next.port)
+      line.cut()
+    }
+  }
+
+  /** What another service publishes. Throws Redis's error, or that of the line. */
+  async fcall (to: string, data: object): Promise<number> {
+    const [id] = await this.store.send('FCALL', 'tidings_publish', 1, PREFIX, to, 'message', JSON.stringify(data)) as [string, number]
+    return Number(id)
+  }
+
+  async call (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<{ status: number, retryAfter: string | null, body: any }> {
+    const answer = await fetch(new URL(path, this.nginx.url), {
+      method,
+      headers: { authorization: `Bearer ${this.operator}`, ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(10_000)
+    })
+    const text = await answer.text()
+    return { status: answer.status, retryAfter: answer.headers.get('retry-after'), body: answer.status === 202 ? JSON.parse(text) : text }
+  }
+}

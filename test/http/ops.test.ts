@@ -1,0 +1,164 @@
+// For whoever runs a node: /livez, /readyz, /metrics whose numbers move, /docs that tell the truth, and answers to what is not there.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { errorTable } from '../../src/errors.ts'
+import { assertError, startService } from './service.ts'
+
+const root = join(import.meta.dirname, '../..')
+
+t.test('livez and readyz, a node that works: 200, without a token', async (t) => {
+  const service = await startService(t)
+  t.match(await service.call('GET', '/livez', { token: null }), { status: 200, body: { status: 'ok' } })
+  t.match(await service.call('GET', '/readyz', { token: null }), { status: 200, body: { status: 'ready', broker: 'memory', detail: String } })
+})
+
+t.test('metrics: every number moves when its thing happens', async (t) => {
+  const service = await startService(t)
+  const names = [
+    'tidings_streams', 'tidings_users', 'tidings_channels', 'tidings_broker_up', 'tidings_published_total', 'tidings_received_total', 'tidings_delivered_total',
+    'tidings_replayed_total', 'tidings_streams_opened_total', 'tidings_publish_to_write_seconds_count'
+  ] as const
+  const read = async () => Object.fromEntries(await Promise.all(names.map(async (name) => [name, await service.metric(name)] as const)))
+  t.same(await read(), Object.fromEntries(names.map((name) => [name, name === 'tidings_broker_up' ? 1 : 0])), 'a node that has just begun')
+
+  const first = service.client(t, { groups: ['g'] }, { reconnect: false })
+  const { id } = await first.live()
+  const second = service.client(t)
+  await second.live()
+  await service.publish(['user:42', 'group:g', 'user:nobody'], 1)
+  await first.next()
+  await first.next()
+  await second.next()
+  const now = await read()
+  t.match(now, {
+    tidings_streams: 2, tidings_users: 1, tidings_channels: 3, tidings_published_total: 3, tidings_received_total: 2, tidings_streams_opened_total: 2, tidings_publish_to_write_seconds_count: 2
+  })
+  t.equal(now.tidings_delivered_total, 4, 'two notifications, each to both streams of the user, who is in the group')
+  first.close()
+  await service.logged(({ msg }) => msg === 'stream end')
+  await service.client(t, {}, { lastEventId: id! }).live()
+  t.match(await read(), { tidings_replayed_total: 2, tidings_streams: 2, tidings_streams_opened_total: 3 })
+  t.equal(await service.metric('tidings_streams_ended_total', 'reason="client"'), 1)
+  for (const reason of ['malformed', 'oversized', 'reserved'] as const) {
+    t.equal(await service.metric('tidings_dropped_total', `reason="${reason}"`), 0)
+    service.app.hub.dropped('user:42', reason)
+    t.equal(await service.metric('tidings_dropped_total', `reason="${reason}"`), 1, reason)
+  }
+  for (const reason of ['client', 'slow', 'age', 'expired', 'drain', 'unavailable']) {
+    t.notOk(Number.isNaN(await service.metric('tidings_streams_ended_total', `reason="${reason}"`)), `${reason} is there before it happens`)
+  }
+})
+
+t.test('metrics: in Prometheus\' format, with the node\'s name on each, and no user in any', async (t) => {
+  const service = await startService(t)
+  await service.client(t, { sub: 'a-user-of-ours', groups: ['a-group-of-ours'] }).live()
+  const { status, headers, text } = await service.call('GET', '/metrics', { token: null })
+  t.equal(status, 200)
+  t.match(headers.get('content-type'), /^text\/plain; version=0\.0\.4/)
+  t.notMatch(text, /of-ours/)
+  for (const line of text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))) {
+    t.match(line, /^[a-z_][a-z0-9_]*\{.*node="node-under-test".*\} \S+$/i)
+  }
+  const described = [...text.matchAll(/^# HELP (tidings_\S+)/gm)].map(([, name]) => name)
+  t.same(described, [...text.matchAll(/^# TYPE (tidings_\S+)/gm)].map(([, name]) => name), 'each has a help and a type')
+})
+
+t.test('Tidings-Node: on every answer, errors and the stream included', async (t) => {
+  const service = await startService(t, { env: { NODE_NAME: 'node/7' } })
+  for (const path of ['/livez', '/readyz', '/metrics', '/docs', '/docs/json', '/nowhere', '/api/users/42/groups', '/api/users/%0A/groups']) {
+    t.equal((await service.call('GET', path)).headers.get('tidings-node'), 'node/7', path)
+  }
+  t.equal((await service.client(t).opened()).headers['tidings-node'], 'node/7')
+})
+
+t.test('what is not there: 404 in the shape of all errors, without repeating what may be secret', async (t) => {
+  const service = await startService(t)
+  for (const [method, path] of [['GET', '/nowhere'], ['GET', '/api'], ['POST', '/api/notifications/subscribe'], ['GET', '/api/notifications/'], ['GET', '/api/users/'], ['DELETE', '/api/users/42'], ['GET', '/__proto__'], ['GET', '/%2e%2e/etc/passwd'], ['PATCH', '/api/notifications'], ['GET', '/docs/static/../../../package.json']]) {
+    const answer = await service.call(method!, path!)
+    assertError(t, answer, answer.status === 405 ? 'TIDINGS_METHOD_NOT_ALLOWED' : 'TIDINGS_NOT_FOUND', `${method} ${path}`)
+  }
+  const secret = await service.call('GET', '/nowhere?ticket=SECRET&token=SECRET')
+  t.notMatch(secret.text, 'SECRET')
+})
+
+// — the documents that a node serves of itself —
+
+interface Operation {
+  summary?: string
+  tags?: string[]
+  parameters?: Array<{ name: string, in: string, required?: boolean, schema?: object }>
+  requestBody?: { content: object }
+  responses: Record<string, { description?: string, content?: object }>
+  security?: Array<Record<string, unknown>>
+}
+
+/** `METHOD /path/{parameter}` of every route, from Fastify's own tree. */
+function routesOf (tree: string): string[] {
+  const parents: string[] = []
+  const routes: string[] = []
+  for (const line of tree.split('\n')) {
+    const [, indent = '', part = '', methods] = /^((?:[│ ] {3})*)[├└]── (\S+?)(?: \((.*)\))?$/u.exec(line) ?? []
+    if (part === '') continue
+    const depth = indent.length / 4
+    parents.length = depth
+    parents.push(part)
+    const path = parents.join('').replace(/:(\w+)/g, '{$1}')
+    for (const method of methods?.split(', ') ?? []) if (method !== 'HEAD' && method !== 'OPTIONS' && !path.startsWith('/docs')) routes.push(`${method} ${path}`)
+  }
+  return routes.sort()
+}
+
+t.test('OpenAPI: lists every route there is, and nothing else', async (t) => {
+  const service = await startService(t)
+  const { body } = await service.call('GET', '/docs/json', { token: null })
+  const listed = Object.entries<Record<string, Operation>>(body.paths).flatMap(([path, operations]) => Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`)).filter((route) => !route.startsWith('HEAD'))
+  t.same(listed.sort(), routesOf(service.app.printRoutes({ commonPrefix: false })))
+  for (const route of ['GET /api/notifications/subscribe', 'GET /api/notifications/subscribe/{userId}', 'POST /api/notifications', 'GET /api/users/{userId}/groups', 'PUT /api/users/{userId}/groups',
+    'PUT /api/users/{userId}/groups/{group}', 'DELETE /api/users/{userId}/groups/{group}', 'GET /api/users/{userId}/presence', 'GET /livez', 'GET /readyz', 'GET /metrics']) t.ok(listed.includes(route), route)
+})
+
+t.test('OpenAPI: a valid 3.1 document, of this version, every operation described to the end', async (t) => {
+  const service = await startService(t)
+  const { status, body } = await service.call('GET', '/docs/json', { token: null })
+  t.equal(status, 200)
+  t.match(body, { openapi: /^3\.1\.\d$/, info: { title: 'Tidings', version: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version, description: String } })
+  const schemes = Object.keys(body.components.securitySchemes)
+  for (const [path, operations] of Object.entries<Record<string, Operation>>(body.paths)) {
+    for (const [method, { summary, tags, parameters = [], requestBody, responses, security = [] }] of Object.entries(operations)) {
+      const name = `${method} ${path}`
+      t.ok(summary, `${name}: has a summary`)
+      t.ok((tags?.length ?? 0) > 0, `${name}: has a tag`)
+      const inPath = parameters.filter((parameter) => parameter.in === 'path')
+      t.same(inPath.map(({ name }) => name).sort(), [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort(), `${name}: names its path's parameters`)
+      t.ok(inPath.every(({ required }) => required === true), `${name}: which are required`)
+      for (const parameter of parameters) t.ok(['path', 'query', 'header', 'cookie'].includes(parameter.in) && typeof parameter.schema === 'object', `${name}: ${parameter.name}`)
+      if (requestBody) t.same(Object.keys(requestBody.content), ['application/json'], `${name}: takes JSON`)
+      t.ok(Object.keys(responses).length > 0)
+      for (const [status, { description }] of Object.entries(responses)) {
+        t.match(status, /^[1-5]\d\d$/)
+        t.ok(description, `${name}: ${status} is described`)
+        if (Number(status) >= 400 && path.startsWith('/api/')) {
+          for (const code of description!.split(', ')) t.equal(errorTable[code as keyof typeof errorTable]?.[0], Number(status), `${name}: ${code}`)
+        }
+      }
+      for (const requirement of security) for (const scheme of Object.keys(requirement)) t.ok(schemes.includes(scheme), `${name}: ${scheme} is defined`)
+    }
+  }
+  const refs = [...JSON.stringify(body).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, ref]) => ref!)
+  for (const ref of refs) t.ok(ref.split('/').reduce((at: any, key) => at?.[key.replaceAll('~1', '/').replaceAll('~0', '~')], body), ref)
+})
+
+t.test('docs: a page that loads all it needs from this node', async (t) => {
+  const service = await startService(t)
+  const { status, headers, text } = await service.call('GET', '/docs', { token: null })
+  t.equal(status, 200)
+  t.match(headers.get('content-type'), /^text\/html/)
+  const files = [...text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path!)
+  t.ok(files.length > 2)
+  for (const file of files) {
+    t.notMatch(file, /^(https?:)?\/\//)
+    t.equal((await service.call('GET', new URL(file, `${service.url}/docs`).pathname, { token: null })).status, 200, file)
+  }
+  t.match((await service.call('GET', '/docs/yaml', { token: null })).text, /^openapi: /)
+})

@@ -1,0 +1,193 @@
+// How streams leave the hub: whatever the client does and whenever, no table keeps anything of it.
+import t from 'tap'
+import { door, hasId, idsOf, isEmpty, startHub, type Step, stopTime, turn } from './rig.ts'
+
+for (const reset of [false, true]) {
+  const how = reset ? 'by RST' : 'by FIN'
+  for (const step of ['subscribe', 'enter', 'history'] as Step[]) {
+    for (const when of ['before', 'after'] as const) {
+      t.test(`client, gone ${how} ${when} ${step} of its opening, leaves nothing behind`, async (t) => {
+        const clock = stopTime(t)
+        const { hub, broker, ends, open, ended } = await startHub(t)
+        const gate = door()
+        broker[when][step] = gate.pass
+        const { client, opened } = open({ groups: ['x', 'y'] })
+        const { stream, attached } = await opened
+        await gate.reached
+        t.equal(hub.streams, 1)
+        client.close({ reset })
+        await ended(1)
+        t.ok(isEmpty(hub))
+        gate.open()
+        await attached
+        t.same(ends, ['client'])
+        t.ok(isEmpty(hub), 'also when the broker has answered')
+        t.same(stream.topics, [])
+        clock.seconds(7)
+        t.equal(hub.channels, 0)
+        t.equal(broker.state().channels, 0)
+        t.equal(hub.stats.ended.client, 1)
+      })
+    }
+  }
+
+  t.test(`client, live and gone ${how}, leaves its channels to others, and nothing when it was the last`, async (t) => {
+    const clock = stopTime(t)
+    const { hub, broker, live, ended, publish } = await startHub(t)
+    const [a, b] = await Promise.all([live({ groups: ['x'] }), live({ groups: ['x'] })])
+    a.client.close({ reset })
+    await ended(1)
+    t.equal(hub.streams, 1)
+    t.equal(hub.streamsOf('1'), 1)
+    clock.seconds(7)
+    t.equal(hub.channels, 3)
+    const [id] = await publish('group:x')
+    await hasId(b.client, id!)
+    b.client.close({ reset })
+    await ended(2)
+    t.ok(isEmpty(hub))
+    t.equal(hub.streamsOf('1'), 0)
+    clock.seconds(7)
+    t.equal(hub.channels, 0)
+    t.equal(broker.state().channels, 0)
+    await publish('user:1', 'to nobody')
+    clock.seconds(20)
+  })
+}
+
+t.test('reload, within seconds, keeps the channels, and they go some seconds after the last stream', async (t) => {
+  const clock = stopTime(t)
+  const { hub, broker, live, ended, publish } = await startHub(t)
+  for (let i = 1; i <= 3; i++) {
+    const { client } = await live({ groups: ['x'] })
+    client.close()
+    await ended(i)
+    clock.seconds(4)
+  }
+  t.equal(broker.subscribed.flat().length, 3, 'each was subscribed once')
+  t.same(broker.unsubscribed, [])
+  clock.seconds(3)
+  t.same(broker.unsubscribed.flat().sort(), ['all', 'group:x', 'user:1'])
+  t.equal(hub.channels, 0)
+  const { client } = await live({ groups: ['x'] })
+  const [id] = await publish('group:x')
+  await hasId(client, id!)
+})
+
+t.test('stream, of age, ends with a hint between 80 and 100 % of the limit', async (t) => {
+  const clock = stopTime(t)
+  const { ends, live, ended } = await startHub(t, { maxStreamSeconds: 100, heartbeatSeconds: 1000 })
+  const lines = await Promise.all(Array.from({ length: 20 }, () => live()))
+  clock.seconds(79)
+  await turn()
+  t.same(ends, [])
+  clock.seconds(10)
+  await turn()
+  await turn()
+  t.ok(ends.length > 0 && ends.length < 20, `${ends.length} of 20 after 89 seconds`)
+  clock.seconds(12)
+  await ended(20)
+  t.same(new Set(ends), new Set(['age']))
+  for (const { client } of lines) {
+    const { retries, ending } = await client.ended()
+    t.match({ retries, ending }, { retries: [Number], ending: 'end' })
+    t.ok(retries[0]! >= 50 && retries[0]! <= 150, 'jittered')
+  }
+})
+
+t.test('stream, whose token ends, says so before and ends within a second after', async (t) => {
+  const clock = stopTime(t)
+  const { hub, ends, live, ended } = await startHub(t, { expiringSeconds: 20, heartbeatSeconds: 1000 })
+  const expiresAtMs = Date.now() + 100_000
+  const { client } = await live({ expiresAtMs })
+  clock.seconds(79)
+  await turn()
+  t.equal(client.events.length, 1)
+  clock.seconds(20)
+  await client.until(() => client.events.find(({ event }) => event === 'expiring'), 'the notice')
+  t.match(client.events.at(-1), { id: undefined, event: 'expiring', json: { at: new Date(expiresAtMs).toISOString() } })
+  t.same(ends, [])
+  clock.seconds(2)
+  await ended(1)
+  t.same(ends, ['expired'])
+  t.match((await client.ended()).ending, 'end')
+  t.ok(isEmpty(hub))
+})
+
+t.test('stream, whose token has ended when it opens, ends at once', async (t) => {
+  const clock = stopTime(t)
+  const { ends, live, ended } = await startHub(t)
+  await live({ expiresAtMs: Date.now() - 1000 })
+  clock.seconds(2)
+  await ended(1)
+  t.same(ends, ['expired'])
+})
+
+t.test('heartbeat, of many streams, pings each once a round, without an id', async (t) => {
+  const clock = stopTime(t)
+  const { live } = await startHub(t, { heartbeatSeconds: 5 })
+  const lines = []
+  for (let i = 0; i < 10; i++) {
+    lines.push(await live())
+    clock.seconds(1)
+  }
+  clock.seconds(5 * 3)
+  for (const [i, { client }] of lines.entries()) {
+    const owed = Math.floor((25 - i) / 5)
+    await client.until(() => client.pings.length >= owed ? true : undefined, `${owed} pings`)
+    t.equal(client.pings.length, owed)
+    t.match(client.pings[0], { id: undefined, data: '{}' })
+  }
+})
+
+t.test('drain, over a time, ends the streams evenly, each with its own hint, and waits for the last', async (t) => {
+  const { hub, ends, live, publish } = await startHub(t, { retryMs: 1000 })
+  const lines = await Promise.all(Array.from({ length: 20 }, (_, i) => live({ userId: String(i) })))
+  const [id] = await publish('all', 'to everyone still')
+  const startedAt = performance.now()
+  const drained = hub.drain(400)
+  t.ok(hub.isDraining)
+  await drained
+  const took = performance.now() - startedAt
+  t.ok(took >= 300, `${Math.round(took)} ms`)
+  t.ok(isEmpty(hub))
+  t.same(ends, Array(20).fill('drain'))
+  const retries = new Set<number>()
+  const times: number[] = []
+  for (const { client } of lines) {
+    const connection = await client.ended()
+    t.match(connection, { ending: 'end', retries: { length: 1 } })
+    t.same(idsOf(client), [id])
+    retries.add(connection.retries[0]!)
+    times.push(connection.endedAt!)
+  }
+  t.ok(retries.size > 10, 'spread')
+  t.ok(Math.max(...times) - Math.min(...times) >= 200)
+})
+
+t.test('drain, of a hub without streams, is done at once, also twice', async (t) => {
+  const { hub } = await startHub(t)
+  await Promise.all([hub.drain(60_000), hub.drain(0)])
+  t.ok(hub.isDraining)
+})
+
+t.test('drain, hurried by a second one, is done when both are', async (t) => {
+  const { hub, ends, live } = await startHub(t)
+  await Promise.all([live(), live()])
+  await Promise.all([hub.drain(200), hub.drain(0)])
+  t.equal(ends.length, 2)
+})
+
+t.test('drain, while a stream opens, ends it too', async (t) => {
+  const { hub, broker, open, ends } = await startHub(t)
+  const gate = door()
+  broker.before.history = gate.pass
+  const { client, opened } = open()
+  await gate.reached
+  await hub.drain(0)
+  gate.open()
+  await (await opened).attached
+  t.same(ends, ['drain'])
+  t.match(await client.ended(), { ending: 'end', retries: { length: 1 } })
+  t.ok(isEmpty(hub))
+})

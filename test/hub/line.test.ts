@@ -1,0 +1,108 @@
+// The broker's line breaks and comes back: live streams stay open, and get everything that they missed before anything newer.
+import t from 'tap'
+import { Unavailable } from '../../src/broker/broker.ts'
+import { door, has, hasId, idsOf, startHub } from './rig.ts'
+
+t.test('line, broken and restored, loses nothing and brings nothing twice', async (t) => {
+  const { broker, live, publish } = await startHub(t)
+  const [a, b] = await Promise.all([live({ groups: ['x'] }), live({ userId: '2' })])
+  const ids = [...await publish('all')]
+  await Promise.all([has(a.client, 1), has(b.client, 1)])
+  broker.interrupt()
+  ids.push(...await publish('all', 'while deaf'))
+  broker.hear()
+  ids.push(...await publish('all', 'heard before the refill'))
+  broker.restore()
+  ids.push(...await publish('all', 'after'))
+  for (const { client } of [a, b]) {
+    await hasId(client, ids.at(-1)!)
+    t.same(idsOf(client), ids)
+    t.equal(client.syncs.length, 1, 'and since nothing is missing, no word about it')
+  }
+})
+
+t.test('line, broken for so long that the logs were trimmed, says so to live streams', async (t) => {
+  const { broker, live, publish } = await startHub(t, { bus: { historyLength: 5 } })
+  const { client } = await live()
+  broker.interrupt()
+  const ids: number[] = []
+  for (let i = 0; i < 120; i++) ids.push(...await publish('user:1'))
+  broker.restore()
+  ids.push(...await publish('user:1'))
+  await hasId(client, ids.at(-1)!)
+  t.match(client.syncs, [{ json: { resume: 'fresh' } }, { json: { resume: 'incomplete' } }])
+  t.same(idsOf(client), ids.slice(-client.notifications.length))
+})
+
+t.test('line, broken while a stream opens and heard again before all is restored, loses nothing', async (t) => {
+  const { broker, open, publish, live } = await startHub(t)
+  await live() // so that the channels are subscribed already
+  const gate = door()
+  broker.after.history = gate.pass
+  const { client, opened } = open()
+  await gate.reached
+  broker.interrupt()
+  gate.open()
+  const { attached } = await opened
+  // Whether the stream waits for the line or goes on without, it must get what was said meanwhile.
+  await Promise.race([attached, new Promise((resolve) => { setImmediate(() => setImmediate(resolve)) })])
+  const ids = [...await publish('user:1', 'while deaf')]
+  broker.hear()
+  ids.push(...await publish('user:1', 'heard before the refill'))
+  broker.restore()
+  ids.push(...await publish('user:1', 'after'))
+  await hasId(client, ids.at(-1)!)
+  t.same(idsOf(client), ids)
+})
+
+t.test('line, broken while a refill after a break is under way, loses nothing', async (t) => {
+  const { broker, live, publish } = await startHub(t)
+  const { client } = await live()
+  broker.interrupt()
+  const ids = [...await publish('user:1', 'first break')]
+  const gate = door()
+  broker.after.history = gate.pass
+  broker.restore()
+  await gate.reached
+  broker.interrupt()
+  gate.open()
+  ids.push(...await publish('user:1', 'second break'))
+  await new Promise((resolve) => { setImmediate(() => setImmediate(resolve)) })
+  ids.push(...await publish('user:1', 'second break, later'))
+  broker.hear()
+  ids.push(...await publish('user:1', 'heard before the refill'))
+  broker.restore()
+  await hasId(client, ids.at(-1)!)
+  t.same(idsOf(client), ids)
+})
+
+t.test('gap, found on a page before one that could not be read, is still told when the stream is filled', async (t) => {
+  const { broker, live, publish } = await startHub(t, { bus: { historyLength: 20 } })
+  const { client } = await live()
+  broker.interrupt()
+  const ids: number[] = []
+  for (let i = 0; i < 130; i++) ids.push(...await publish('user:1', 'x'.repeat(20_000)))
+  let pages = 0
+  broker.before.history = async () => { if (++pages === 2) throw new Unavailable('away again') }
+  broker.restore()
+  await client.until(() => pages >= 3 && client.notifications.at(-1)?.id === String(ids.at(-1)) ? true : undefined, 'the refill')
+  const fence = await publish('user:1')
+  await hasId(client, fence[0]!)
+  t.match(client.syncs.at(-1), { json: { resume: 'incomplete' } })
+})
+
+t.test('gap, found by a stream that was cut off before its sync, is still told when it resumes', async (t) => {
+  const { broker, open, publish, live } = await startHub(t, { bus: { historyLength: 20 } })
+  const [cursor] = await publish('user:1')
+  for (let i = 0; i < 130; i++) await publish('user:1', 'x'.repeat(20_000))
+  let pages = 0
+  const gate = door()
+  broker.before.history = async () => { if (++pages === 2) await gate.pass() }
+  const { client } = open({ lastEventId: String(cursor) })
+  await gate.reached
+  await has(client, 6)
+  client.close({ reset: true })
+  gate.open()
+  const { client: back } = await live({ lastEventId: client.lastEventId })
+  t.match(back.syncs, [{ json: { resume: 'incomplete' } }])
+})

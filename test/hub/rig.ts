@@ -1,0 +1,237 @@
+// A hub on an embedded broker whose answers a test can hold back, served to real clients over real sockets.
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { mock } from 'node:test'
+import type { Test } from 'tap'
+import type { BrokerListener, BrokerState, GroupClaim, HistoryPage, HistoryQuery, Membership } from '../../src/broker/broker.ts'
+import { MemoryBroker } from '../../src/broker/memory.ts'
+import { MemoryBus, type MemoryBusOptions } from '../../src/broker/memory-bus.ts'
+import { Hub, type HubOptions } from '../../src/hub/hub.ts'
+import { type EndReason, Stream } from '../../src/hub/stream.ts'
+import { type Address, parseCursor } from '../../src/notification.ts'
+import { type Client, type ClientOptions, connect } from '../fixtures/client.ts'
+import { Signal } from '../fixtures/wait.ts'
+
+export type Step = 'subscribe' | 'enter' | 'history'
+
+/** An embedded broker that can be held up at each step of a stream's opening, and whose line can break. */
+export class ScriptedBroker extends MemoryBroker {
+  listener!: BrokerListener
+  /** Awaited before the broker does its work, and after, before it answers. A test sets them; they may throw. */
+  readonly before: Partial<Record<Step, () => Promise<unknown>>> = {}
+  readonly after: Partial<Record<Step, () => Promise<unknown>>> = {}
+  readonly subscribed: Address[][] = []
+  readonly unsubscribed: Address[][] = []
+  readonly queries: HistoryQuery[] = []
+  /** Nothing is heard while it is. */
+  isDeaf = false
+  isUp = true
+
+  override start (listener: BrokerListener): void {
+    this.listener = listener
+    super.start({
+      notification: (address, notification) => { if (!this.isDeaf) listener.notification(address, notification) },
+      control: (userId, control) => { if (!this.isDeaf) listener.control(userId, control) },
+      dropped: (address, reason) => { listener.dropped(address, reason) },
+      interrupted: () => { listener.interrupted() },
+      restored: () => { listener.restored() }
+    })
+  }
+
+  /** The line breaks, and the hub is told. */
+  interrupt (): void {
+    this.isDeaf = true
+    this.isUp = false
+    this.listener.interrupted()
+  }
+
+  /** The channels are heard again; `restore` tells the hub. */
+  hear (): void {
+    this.isDeaf = false
+  }
+
+  restore (): void {
+    this.hear()
+    this.isUp = true
+    this.listener.restored()
+  }
+
+  override state (): BrokerState {
+    return { ...super.state(), up: this.isUp }
+  }
+
+  override async subscribe (addresses: readonly Address[]): Promise<void> {
+    this.subscribed.push([...addresses])
+    await this.before.subscribe?.()
+    await super.subscribe(addresses)
+    await this.after.subscribe?.()
+  }
+
+  override unsubscribe (addresses: readonly Address[]): void {
+    this.unsubscribed.push([...addresses])
+    super.unsubscribe(addresses)
+  }
+
+  override async enter (userId: string, claim?: GroupClaim): Promise<Membership> {
+    await this.before.enter?.()
+    const membership = await super.enter(userId, claim)
+    await this.after.enter?.()
+    return membership
+  }
+
+  override async history (query: HistoryQuery): Promise<HistoryPage> {
+    this.queries.push(query)
+    await this.before.history?.()
+    const page = await super.history(query)
+    await this.after.history?.()
+    return page
+  }
+}
+
+/** A door that a step waits at: `reached` resolves when it stands there, `open()` lets it and all that follow through. */
+export function door (): { reached: Promise<void>, open: () => void, pass: () => Promise<void> } {
+  const reached = Promise.withResolvers<void>()
+  const opened = Promise.withResolvers<void>()
+  return {
+    reached: reached.promise,
+    open: opened.resolve,
+    pass: () => {
+      reached.resolve()
+      return opened.promise
+    }
+  }
+}
+
+export interface OpenOptions extends Partial<ClientOptions> {
+  readonly userId?: string
+  readonly groups?: readonly string[]
+  /** When the token expires, in milliseconds since 1970. Default: never. */
+  readonly expiresAtMs?: number
+}
+
+/** A client, and what the server has for it. */
+export interface Line {
+  readonly client: Client
+  /** The server's side, as soon as the request is there. */
+  readonly opened: Promise<{ stream: Stream, response: ServerResponse, attached: Promise<void> }>
+}
+
+export interface Rig {
+  readonly hub: Hub
+  readonly broker: ScriptedBroker
+  /** Another node on the same bus, to publish from. */
+  readonly other: MemoryBroker
+  /** How streams ended, in order. */
+  readonly ends: EndReason[]
+  readonly warnings: string[]
+  /** Resolves when so many warnings were logged. */
+  warned: (count: number) => Promise<unknown>
+  /** Resolves when so many streams have ended. */
+  ended: (count: number) => Promise<unknown>
+  open: (options?: OpenOptions) => Line
+  /** Opens and waits until it is live. */
+  live: (options?: OpenOptions) => Promise<{ client: Client, stream: Stream, response: ServerResponse }>
+  publish: (to: Address | readonly Address[], data?: unknown) => Promise<number[]>
+}
+
+export interface RigOptions extends Partial<Omit<HubOptions, 'broker' | 'log'>> {
+  readonly bufferBytes?: number
+  readonly bus?: Partial<MemoryBusOptions>
+}
+
+export async function startHub (t: Test, { bufferBytes = 1_048_576, bus: busOptions = {}, ...options }: RigOptions = {}): Promise<Rig> {
+  const bus = new MemoryBus({ historyLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536, ...busOptions })
+  const broker = new ScriptedBroker(bus)
+  const other = new MemoryBroker(bus)
+  const warnings: string[] = []
+  const ends: EndReason[] = []
+  const changed = new Signal()
+  const hub = new Hub({
+    broker,
+    heartbeatSeconds: 15,
+    maxStreamSeconds: 3600,
+    retryMs: 100,
+    expiringSeconds: 60,
+    isSingleSession: false,
+    coalesceMs: 5,
+    ...options,
+    log: {
+      warn: (_data, text) => {
+        warnings.push(text)
+        changed.notify()
+      }
+    }
+  })
+  const plans = new Map<string, { options: OpenOptions, resolve: (side: Awaited<Line['opened']>) => void }>()
+  const server = createServer((request, response) => {
+    const { options, resolve } = plans.get(request.url!)!
+    response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
+    response.flushHeaders()
+    const claim = { groups: options.groups ?? [], issuedAtSeconds: Math.floor(Date.now() / 1000) }
+    const stream = new Stream(response, { userId: options.userId ?? '1', claim, expiresAtMs: options.expiresAtMs ?? Infinity }, { bufferBytes }, (stream, reason) => {
+      hub.detach(stream, reason)
+      ends.push(reason)
+      changed.notify()
+    })
+    resolve({ stream, response, attached: hub.attach(stream, parseCursor(request.headers['last-event-id']?.toString())) })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  hub.start()
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  t.teardown(async () => {
+    server.closeAllConnections()
+    server.close()
+    await hub.close()
+    await other.close()
+  })
+
+  const open = (options: OpenOptions = {}): Line => {
+    const { promise, resolve } = Promise.withResolvers<Awaited<Line['opened']>>()
+    const path = `/${plans.size}`
+    plans.set(path, { options, resolve })
+    return { client: connect(t, { reconnect: false, ...options, url, path }), opened: promise }
+  }
+  return {
+    hub,
+    broker,
+    other,
+    ends,
+    warnings,
+    open,
+    warned: (count) => changed.until(() => warnings.length >= count ? true : undefined, { what: `${count} warnings`, describe: () => warnings.join('\n') }),
+    ended: (count) => changed.until(() => ends.length >= count ? true : undefined, { what: `${count} ends`, describe: () => ends.join() }),
+    live: async (options) => {
+      const { client, opened } = open(options)
+      await client.live()
+      return { client, ...await opened }
+    },
+    publish: async (to, data = 'x') =>
+      (await other.publish({ to: typeof to === 'string' ? [to] : to, event: 'message', json: JSON.stringify(data) })).notifications.map(({ id }) => id)
+  }
+}
+
+/** The ids that a client has received with notifications, in order. */
+export const idsOf = (client: Client): number[] => client.notifications.map(({ id }) => Number(id))
+
+/** Resolves when a client has so many notifications. */
+export const has = (client: Client, count: number): Promise<unknown> =>
+  client.until(() => client.notifications.length >= count ? true : undefined, `${count} notifications`)
+
+/** Resolves when a client has the notification with this id. */
+export const hasId = (client: Client, id: number): Promise<unknown> =>
+  client.until(() => client.notifications.some((one) => one.id === String(id)) ? true : undefined, `the notification ${id}`)
+
+/** All streams and what belongs to them are gone from the hub's tables. */
+export const isEmpty = (hub: Hub): boolean => hub.streams === 0 && hub.users === 0
+
+/** Date and setInterval stand still until `tick`; to be called before the hub is made. */
+export function stopTime (t: Test): { seconds: (count: number) => void } {
+  mock.timers.enable({ apis: ['Date', 'setInterval'], now: Date.now() })
+  t.teardown(() => { mock.timers.reset() })
+  return { seconds: (count) => { for (let i = 0; i < count; i++) mock.timers.tick(1000) } }
+}
+
+/** A turn of the event loop in which sockets are served. */
+export const turn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve) })

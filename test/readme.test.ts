@@ -1,0 +1,43 @@
+// README against the code: settings, routes and commands, both ways. (Errors: errors.test.ts.)
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { buildApp } from '../src/app.ts'
+import { MemoryBroker } from '../src/broker/memory.ts'
+import { MemoryBus } from '../src/broker/memory-bus.ts'
+import { configSchema, parseConfig } from '../src/config.ts'
+
+const root = join(import.meta.dirname, '..')
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+
+t.test('README, table of settings: the schema, with its defaults and meanings', async (t) => {
+  const section = readme.slice(readme.indexOf('## Settings'), readme.indexOf('## Errors'))
+  const rows = [...section.matchAll(/^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$/gm)].map(([, name, fallback, meaning]) => ({ name, fallback, meaning }))
+  const settings = Object.entries(configSchema.properties as Record<string, { default?: unknown, description?: string }>)
+  t.same(rows, settings.map(([name, { default: value, description }]) => ({
+    name, fallback: value === undefined || value === '' ? 'unset' : `\`${String(value)}\``, meaning: description
+  })))
+})
+
+t.test('README, table of routes: what OpenAPI lists', async (t) => {
+  const limits = { historyLength: 10, historySeconds: 10, maxDataBytes: 10 }
+  const app = await buildApp({ config: parseConfig({ JWT_SECRET: 'x'.repeat(32) }, 'readme'), broker: new MemoryBroker(new MemoryBus(limits)) })
+  t.teardown(() => app.close())
+  await app.ready()
+  const listed = Object.entries(app.swagger().paths ?? {}).flatMap(([path, methods]) =>
+    Object.keys(methods as object).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`))
+  const rows = [...readme.matchAll(/^\| `((?:GET|PUT|POST|DELETE) [^`]+)` \|/gm)].map(([, route]) => route)
+  t.same(rows.toSorted(), listed.toSorted())
+})
+
+t.test('README and CONTRIBUTING, commands: every npm script that they name exists', async (t) => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
+  const pages = readme + readFileSync(join(root, '.github/CONTRIBUTING.md'), 'utf8')
+  const named = new Set([...pages.matchAll(/npm (?:run (?:-s )?([a-z:]+)|(test|start)\b)/g)].map(([, run, bare]) => run ?? bare!))
+  t.ok(named.has('demo') && named.has('test'))
+  for (const name of named) t.ok(scripts[name], `npm run ${name}`)
+})
+
+t.test('README, links: every file that it points to exists', async (t) => {
+  for (const [, path] of readme.matchAll(/\]\(([^)#:]+)\)/g)) t.ok(readFileSync(join(root, path!)).length > 0, path!)
+})

@@ -1,0 +1,91 @@
+// Who may PUBLISH on a channel can imitate what functions.lua sends there: what that does, and what it does not.
+import t from 'tap'
+import { startRedis } from '../fixtures/redis.ts'
+import { startNodes } from './nodes.ts'
+
+const redis = await startRedis(t)
+
+async function start (t: any, env: Record<string, string> = {}) {
+  const all = await startNodes(t, 'redis', redis, { env })
+  const forge = async (address: string, payload: unknown) => await redis.cli('PUBLISH', `${all.prefix}:${address}`, typeof payload === 'string' ? payload : JSON.stringify(payload))
+  const id = () => Date.now() * 1000 + 1_000_000
+  /** What is published after it has come: the forged message was dealt with before. */
+  const fence = async (client: ReturnType<typeof all.client>) => {
+    const mark = Math.random()
+    await all.call('POST', '/api/notifications', { body: { to: 'user:ann', data: mark } })
+    await client.next(({ json }) => json === mark)
+  }
+  return { ...all, forge, fence, id }
+}
+
+t.test('control message, forged: a logout ends nothing, since no logout stands in Redis', async (t) => {
+  const all = await start(t)
+  const client = all.client(t, { sub: 'ann' })
+  await client.live()
+  for (const id of [all.id(), String(all.id()), 1]) await all.forge('user:ann', { control: 'logout', id })
+  await all.fence(client)
+  t.same([client.state, client.connections.length, client.syncs.length], ['open', 1, 1])
+})
+
+t.test('control message, forged: a takeover replaces nobody, since the session in Redis is another\'s', async (t) => {
+  const all = await start(t, { SESSION_POLICY: 'single' })
+  const client = all.client(t, { sub: 'ann' })
+  await client.live()
+  for (const subject of ['', 'mine', crypto.randomUUID()]) await all.forge('user:ann', { control: 'takeover', id: all.id(), subject })
+  await all.fence(client)
+  t.same([client.state, client.connections.length], ['open', 1])
+})
+
+t.test('control message, forged: a join gives no group, a leave takes none', async (t) => {
+  const all = await start(t)
+  const client = all.client(t, { sub: 'ann', groups: ['Complaints'] })
+  await client.live()
+  await all.forge('user:ann', { control: 'join', id: all.id(), subject: 'Secret' })
+  await all.forge('user:ann', { control: 'leave', id: all.id(), subject: 'Complaints' })
+  await all.call('POST', '/api/notifications', { body: { to: ['group:Secret', 'group:Complaints'], data: 'news' } })
+  await client.next(({ json }) => json === 'news')
+  await all.fence(client)
+  t.equal(client.notifications.length, 2, 'once, by the group that it is in, and the fence')
+})
+
+t.test('control message, on a channel that is no user\'s, or malformed: nothing happens', async (t) => {
+  const all = await start(t)
+  const client = all.client(t, { sub: 'ann', groups: ['Complaints'] })
+  await client.live()
+  for (const address of ['all', 'group:Complaints']) await all.forge(address, { control: 'logout', id: all.id() })
+  for (const payload of [
+    { control: 'logout' }, { control: 'logout', id: 'x' }, { control: 'logout', id: -1 }, { control: 'logout', id: 1e300 }, { control: 'takeover', id: all.id(), subject: {} },
+    { control: 'toString', id: all.id(), subject: 'x' }, { control: '__proto__', id: all.id(), subject: 'x' }, { control: null, data: 1 }, { control: ['logout'], id: all.id() }
+  ]) await all.forge('user:ann', payload)
+  await all.fence(client)
+  t.same([client.state, client.connections.length, client.notifications.length], ['open', 1, 1])
+})
+
+t.test('notification, forged with fields, newlines or a reserved name: cannot speak for the stream', async (t) => {
+  const all = await start(t)
+  const client = all.client(t, { sub: 'ann' })
+  await client.live()
+  const data = 'x\n\nid: !closed\nevent: closed\ndata: {}\n\n\r\rretry: 1\u2028'
+  await all.forge('user:ann', { event: 'message', data })
+  t.equal((await client.next()).json, data, 'line ends in data stay data')
+  for (const event of ['closed', 'replaced', 'sync', 'expiring', 'ping', 'a\nid: !closed', 'a\r', '']) await all.forge('user:ann', { event, data: 1 })
+  await all.forge('user:ann', { id: '!closed', data: 1 })
+  t.equal((await client.next()).id, undefined, 'an id of its own is ignored')
+  for (const payload of [
+    '{"tidings":1,"id":"!closed","event":"closed","data":1}', `{"tidings":1,"id":${all.id()},"event":"closed","data":1}`, `{"tidings":1,"id":${all.id()},"event":"a\\nid: 1","data":1}`,
+    '{"tidings":1,"id":9007199254740991,"event":"message","data":1}', '{"tidings":1,"id":-5,"event":"message","data":1}', '{"tidings":1,"id":0,"event":"message","data":1}'
+  ]) await all.forge('user:ann', payload)
+  await all.fence(client)
+  t.same([client.state, client.notifications.length], ['open', 3])
+  t.notOk(client.retryMs === 1)
+})
+
+t.test('notification, forged with an id ahead of the clock: the next real one still arrives', { todo: 'whoever may PUBLISH on a channel can make its live streams skip what comes until that id, up to a day' }, async (t) => {
+  const all = await start(t)
+  const client = all.client(t, { sub: 'ann' })
+  await client.live()
+  await all.forge('user:ann', `{"tidings":1,"id":${(Date.now() + 3_600_000) * 1000},"event":"message","data":"forged"}`)
+  await client.next()
+  await all.call('POST', '/api/notifications', { body: { to: 'user:ann', data: 'real' } })
+  t.equal((await client.next(({ json }) => json === 'real', 500).catch(() => undefined))?.json, 'real')
+})

@@ -1,0 +1,204 @@
+// Keys from a key set: found by kid, rotated while streams are open, not stormed, and never chosen by the token.
+import { createHmac } from 'node:crypto'
+import t from 'tap'
+import { startRedis } from '../fixtures/redis.ts'
+import { PUBLISH } from '../fixtures/tokens.ts'
+import { createSigner, startKeyServer, type KeyServer } from './key-server.ts'
+import { startNodes } from './nodes.ts'
+
+const SUBSCRIBE = '/api/notifications/subscribe'
+const redis = await startRedis(t, { started: false })
+const INVALID = { status: 401, body: { code: 'TIDINGS_TOKEN_INVALID' } }
+const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url')
+
+/** The clock of this process, turned forward. */
+const clock = { aheadMs: 0 }
+const { now } = Date
+Date.now = () => now() + clock.aheadMs
+t.teardown(() => { Date.now = now })
+t.beforeEach(() => { clock.aheadMs = 0 })
+
+async function start (t: any, keys: KeyServer) {
+  const all = await startNodes(t, 'memory', redis, { count: 1, issuer: { ...createSigner('RS256', 'none').issuer, env: keys.env } })
+  return {
+    ...all,
+    stream: async (token: string) => {
+      const client = all.bare(t, { token, reconnect: false })
+      const { status, headers } = await client.opened()
+      // A stream goes on; a hint to come back is all there is and ends.
+      if (status !== 200) return { status, body: JSON.parse((await client.ended()).body), client }
+      if (headers['content-length'] !== undefined) return { status: 'later', body: (await client.ended()).body, client }
+      return { status: 'live', body: await client.live(), client }
+    },
+    publish: async (token: string) => await all.call('POST', '/api/notifications', { token, body: { to: 'all', data: 1 } })
+  }
+}
+/** What a passing condition looks like: to an EventSource, and to everyone else. */
+const LATER = { status: 'later', body: /^retry: \d+\n\n$/ }
+const UNAVAILABLE = { status: 503, body: { code: 'TIDINGS_KEYS_UNAVAILABLE' } }
+
+t.test('key set, with an RSA and a P-256 key, is fetched once and serves both', async (t) => {
+  const [rsa, ec] = [createSigner('RS256', 'rsa'), createSigner('ES256', 'ec')]
+  const keys = await startKeyServer(t, [rsa.jwk, ec.jwk])
+  const all = await start(t, keys)
+  t.equal(keys.requests, 0, 'not before a token comes')
+  for (const { token } of [rsa, ec, rsa, ec]) t.match(await all.stream(token()), { status: 'live' })
+  t.equal((await all.publish(ec.token({ scope: PUBLISH }))).status, 202)
+  t.equal(keys.requests, 1)
+})
+
+t.test('rotation, while streams are open: they stay, new keys are taken soon, withdrawn ones are dropped', async (t) => {
+  const [first, second] = [createSigner('RS256', 'first'), createSigner('ES256', 'second')]
+  const keys = await startKeyServer(t, [first.jwk])
+  const all = await start(t, keys)
+  const { client } = await all.stream(first.token())
+  keys.keys = [first.jwk, second.jwk]
+  t.match(await all.stream(second.token()), LATER, 'within 10 seconds of the last fetch: come back, not 401, which would end it for good')
+  t.match(await all.publish(second.token({ scope: PUBLISH })), UNAVAILABLE)
+  t.equal(keys.requests, 1)
+  clock.aheadMs += 10_500
+  t.match(await all.stream(second.token()), { status: 'live' })
+  t.match(await all.stream(first.token()), { status: 'live' })
+  t.equal(keys.requests, 2)
+
+  keys.keys = [second.jwk]
+  clock.aheadMs += 300_000
+  t.match(await all.stream(first.token()), { status: 'live' }, 'still known; this made it ask again')
+  for (let tries = 0; keys.requests < 3 && tries < 200; tries++) await new Promise((resolve) => { setTimeout(resolve, 10) })
+  t.equal(keys.requests, 3)
+  clock.aheadMs += 10_500
+  t.match(await all.stream(first.token()), INVALID, 'withdrawn: refused, whatever was remembered of the token')
+  t.match(await all.stream(second.token()), { status: 'live' })
+  t.equal(client.state, 'open', 'the stream that was open is open')
+  await all.publish(second.token({ scope: PUBLISH }))
+  t.match(await client.next(), { json: 1 })
+})
+
+t.test('key server, away: known keys go on; an unknown one is a passing condition until it is back', async (t) => {
+  const [known, fresh] = [createSigner('RS256', 'known'), createSigner('ES256', 'fresh')]
+  const keys = await startKeyServer(t, [known.jwk])
+  const all = await start(t, keys)
+  await all.stream(known.token())
+  await keys.stop()
+  clock.aheadMs += 400_000
+  for (const sub of ['1', '2', '3']) t.match(await all.stream(known.token({ sub })), { status: 'live' }, 'a token never seen, by a known key')
+  t.match(await all.stream(fresh.token()), LATER)
+  const refused = await all.publish(fresh.token({ scope: PUBLISH }))
+  t.match(refused, UNAVAILABLE)
+  t.match(refused.headers.get('retry-after'), /^\d+$/)
+  keys.keys = [known.jwk, fresh.jwk]
+  await keys.start()
+  clock.aheadMs += 10_500
+  t.match(await all.stream(fresh.token()), { status: 'live' })
+  t.match(await all.publish(fresh.token({ scope: PUBLISH })), { status: 202 })
+})
+
+t.test('key server, away when the node starts, or talking nonsense: passing, then good', async (t) => {
+  const signer = createSigner('ES256', 'a')
+  const keys = await startKeyServer(t, [signer.jwk])
+  const all = await start(t, keys)
+  await keys.stop()
+  t.match(await all.stream(signer.token()), LATER, 'away')
+  await keys.start()
+  const elsewhere = await startKeyServer(t, [signer.jwk])
+  const nonsense: Record<string, (response: any) => void> = {
+    'no JSON': (response) => response.end('<html>'),
+    'JSON that is no key set': (response) => response.end('{"keys":"all"}'),
+    null: (response) => response.end('null'),
+    500: (response) => response.writeHead(500).end(JSON.stringify({ keys: [signer.jwk] })),
+    'a redirect': (response) => response.writeHead(302, { location: elsewhere.env.JWKS_URL }).end(),
+    'a line that breaks': (response) => response.destroy()
+  }
+  for (const [what, say] of Object.entries(nonsense)) {
+    clock.aheadMs += 10_500
+    keys.answer = (_request, response) => { say(response) }
+    t.match(await all.stream(signer.token()), LATER, what)
+  }
+  t.equal(elsewhere.requests, 0, 'a redirect is not followed')
+  keys.answer = undefined
+  clock.aheadMs += 10_500
+  t.match(await all.stream(signer.token()), { status: 'live' })
+})
+
+t.test('unknown kid, in a storm of them, asks the key server once', async (t) => {
+  const signer = createSigner('ES256', 'known')
+  const keys = await startKeyServer(t, [signer.jwk])
+  const all = await start(t, keys)
+  await all.stream(signer.token())
+  clock.aheadMs += 10_500
+  const storm = async (round: string) => await Promise.all(Array.from({ length: 150 }, async (_, i) =>
+    await all.call('POST', '/api/notifications', { token: signer.token({}, { kid: `${round}-${i}` }), body: {} })))
+  const first = (await storm('first')).map(({ status }) => status)
+  t.ok(first.includes(401) && first.every((status) => status === 401 || status === 503), 'who waited for the one answer knows that it is not there')
+  t.equal(keys.requests, 2, 'one to begin with, one for the storm')
+  t.ok((await storm('second')).every(({ status }) => status === 503), 'within the ten seconds: not asked, so not known')
+  t.equal(keys.requests, 2)
+  await keys.stop()
+  clock.aheadMs += 10_500
+  let knocks = 0
+  keys.answer = (request) => {
+    knocks++
+    request.socket.destroy()
+  }
+  await keys.start()
+  t.ok((await storm('third')).every(({ status }) => status === 503))
+  t.ok((await storm('fourth')).every(({ status }) => status === 503))
+  t.ok(knocks <= 2, `a server that fails is not stormed either: ${knocks} requests`)
+  t.match(await all.stream(signer.token()), { status: 'live' }, 'the known key is good all the time')
+})
+
+t.test('algorithm and key, as the token would have them, are not followed', async (t) => {
+  const [rsa, ec] = [createSigner('RS256', 'rsa'), createSigner('ES256', 'ec')]
+  const keys = await startKeyServer(t, [rsa.jwk, ec.jwk, { kty: 'oct', kid: 'oct', alg: 'HS256', k: Buffer.from('k'.repeat(32)).toString('base64url') }])
+  const all = await start(t, keys)
+  await all.stream(rsa.token())
+  const evil = createSigner('RS256', 'rsa')
+  const theirs = await startKeyServer(t, [evil.jwk])
+  const payload = rsa.token().split('.')[1]!
+  const hmac = (key: string | Buffer, kid: string, alg = 'HS256') => {
+    const text = `${encode({ alg, typ: 'JWT', kid })}.${payload}`
+    return `${text}.${createHmac('sha256', key).update(text).digest('base64url')}`
+  }
+  const pem = rsa.issuer.env.JWT_PUBLIC_KEY!
+  const bad = {
+    'HS256 over the public key (RFC 8725, 2.1)': hmac(pem, 'rsa'),
+    'HS256 over the public key, trimmed': hmac(pem.trim(), 'rsa'),
+    'HS256 over the JWK': hmac(JSON.stringify(rsa.jwk), 'rsa'),
+    'HS256 with a secret of the key set': hmac('k'.repeat(32), 'oct'),
+    'HS256 over nothing': hmac('', ''),
+    'RS256 said, HMAC made': hmac(pem, 'rsa', 'RS256'),
+    'alg none': `${encode({ alg: 'none', kid: 'rsa' })}.${payload}.`,
+    'alg NONE, with a signature': `${encode({ alg: 'NONE', kid: 'rsa' })}.${payload}.${rsa.token().split('.')[2]}`,
+    'RS256 with the kid of the P-256 key': rsa.token({}, { kid: 'ec' }),
+    'ES256 said with the kid of the RSA key': rsa.token({}, { alg: 'ES256' }),
+    'RS512': rsa.token({}, { alg: 'RS512' }),
+    'PS256': rsa.token({}, { alg: 'PS256' }),
+    'alg an array': rsa.token({}, { alg: ['RS256'] }),
+    'someone else\'s key under a known kid': evil.token(),
+    'a key of their own (jwk)': evil.token({}, { jwk: evil.jwk }),
+    'a key set of their own (jku)': evil.token({}, { jku: theirs.env.JWKS_URL }),
+    'a certificate of their own (x5u)': evil.token({}, { x5u: theirs.env.JWKS_URL, x5c: ['AA=='] }),
+    'a critical extension that we do not know (RFC 7515, 4.1.11)': rsa.token({}, { crit: ['exp2'], exp2: 1 })
+  }
+  for (const [what, token] of Object.entries(bad)) t.match(await all.stream(token), INVALID, what)
+  t.equal(theirs.requests, 0, 'nobody went where the token pointed')
+})
+
+t.test('kid, of every odd kind, finds no key', async (t) => {
+  const signer = createSigner('ES256', 'known')
+  const keys = await startKeyServer(t, [signer.jwk])
+  const all = await start(t, keys)
+  await all.stream(signer.token())
+  const odd = [undefined, null, '', 0, 1, true, {}, [], ['known'], { toString: 'known' }, '__proto__', 'constructor', 'Known', 'known ', 'known\0', '../../../dev/null', '/dev/null',
+    'http://127.0.0.1:1/', "' OR '1'='1", '*', 'k'.repeat(4000)]
+  for (const kid of odd) {
+    clock.aheadMs += 10_500
+    t.match(await all.stream(signer.token({}, { kid })), INVALID, `kid ${JSON.stringify(kid)?.slice(0, 40)}`)
+  }
+})
+
+t.test('key set, with two keys of one kid, takes neither', async (t) => {
+  const [a, b] = [createSigner('ES256', 'same'), createSigner('ES256', 'same')]
+  const all = await start(t, await startKeyServer(t, [a.jwk, b.jwk]))
+  for (const { token } of [a, b]) t.match(await all.stream(token()), INVALID)
+})

@@ -1,0 +1,161 @@
+// Logout, and leaving a group: live streams follow within a second on every node, and older tokens do not bring it back.
+import t from 'tap'
+import type { Broker } from '../../src/broker/broker.ts'
+import { startRedis } from '../fixtures/redis.ts'
+import { MANAGE, PUBLISH } from '../fixtures/tokens.ts'
+import { cookiesOf, onBoth, startNodes, type Nodes } from './nodes.ts'
+
+const SUBSCRIBE = '/api/notifications/subscribe'
+const redis = await startRedis(t)
+const now = (): number => Math.floor(Date.now() / 1000)
+/** Tokens say when they were issued in whole seconds; one of the very second of the logout counts as older. */
+const nextSecond = async (): Promise<void> => { await new Promise((resolve) => { setTimeout(resolve, 1010 - Date.now() % 1000) }) }
+const logout = async (all: Nodes, sub: string, node = 0): Promise<void> => {
+  const { status } = await all.call('DELETE', `/api/users/${encodeURIComponent(sub)}/streams`, { node })
+  if (status !== 204) throw new Error(`logout: ${status}`)
+}
+
+onBoth(t, 'logout, of a user with streams on every node, ends them within a second and for good', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { count: 3 })
+  const ann = [0, 1, 2, 0].map((node) => all.client(t, { sub: 'ann' }, { node }))
+  const bob = all.client(t, { sub: 'bob' })
+  await Promise.all([...ann, bob].map((client) => client.live()))
+  const begin = performance.now()
+  await logout(all, 'ann', 1)
+  for (const client of ann) {
+    const last = await client.closed()
+    t.match(client.events.at(-1), { event: 'closed', id: '!closed', json: { reason: 'logout' } })
+    t.match(last, { status: 204, sentLastEventId: '!closed', number: 2 })
+    t.ok(client.events.at(-1)!.at - begin < 1000, `after ${Math.round(client.events.at(-1)!.at - begin)} ms`)
+  }
+  t.equal(bob.state, 'open', 'another user stays')
+})
+
+onBoth(t, 'logout, then every older token of the user, is refused everywhere; a newer one is taken', async (t, kind) => {
+  const all = await startNodes(t, kind, redis)
+  const scope = `${PUBLISH} ${MANAGE}`
+  const old = all.token({ sub: 'ann', scope })
+  const undated = all.token({ sub: 'ann', scope, iat: undefined })
+  const unused = await all.ticket({ sub: 'ann' })
+  const spent = await all.ticket({ sub: 'ann' })
+  const stream = all.bare(t, { query: { ticket: spent }, reconnect: false })
+  await stream.live()
+  const [[name, { value }]] = [...cookiesOf(stream.connection.headers)] as [[string, { value: string }]]
+  for (const token of [old, undated]) t.equal((await all.call('GET', '/api/users/ann/groups', { token })).status, 200, 'before it, both are good')
+  await logout(all, 'ann')
+
+  const published = async (token: string) => await all.call('POST', '/api/notifications', { token, node: 1, body: { to: 'user:bob', data: 1 } })
+  const TOKEN_REVOKED = { status: 401, body: { code: 'TIDINGS_TOKEN_REVOKED' } }
+  for (const [what, token] of [['older', old], ['without iat', undated]] as const) {
+    t.match(await published(token), TOKEN_REVOKED, `${what}: publish`)
+    t.match(await all.call('GET', SUBSCRIBE, { token, node: 1 }), TOKEN_REVOKED, `${what}: stream`)
+    t.match(await all.call('GET', `${SUBSCRIBE}/ann`, { token: null, headers: { cookie: `tidings_token=${token}` } }), TOKEN_REVOKED, `${what}: stream, by cookie`)
+    t.match(await all.call('POST', '/api/notifications/tickets', { token }), TOKEN_REVOKED, `${what}: ticket`)
+    for (const route of ['GET /api/users/bob/groups', 'PUT /api/users/bob/groups/g', 'DELETE /api/users/bob/streams', 'GET /api/users/bob/presence']) {
+      const [method = '', path = ''] = route.split(' ')
+      t.match(await all.call(method, path, { token }), TOKEN_REVOKED, `${what}: ${route}`)
+    }
+  }
+  t.match(await all.call('GET', `${SUBSCRIBE}?ticket=${unused}`, { token: null }), TOKEN_REVOKED, 'a ticket of before')
+  t.match(await all.call('GET', `${SUBSCRIBE}?ticket=${spent}`, { token: null, headers: { cookie: `${name}=${value}` } }), TOKEN_REVOKED, 'a pass of before')
+  t.match(await all.call('GET', SUBSCRIBE, { token: old, headers: { 'last-event-id': '1' } }), TOKEN_REVOKED, 'with a position')
+
+  await nextSecond()
+  t.equal((await published(all.token({ sub: 'ann', scope }))).status, 202, 'newer: publish')
+  await all.client(t, { sub: 'ann' }, { node: 1 }).live()
+  await all.bare(t, { query: { ticket: await all.ticket({ sub: 'ann' }) } }).live()
+  t.equal((await published(old)).status, 401, 'the older stays refused')
+  t.equal((await published(all.token({ sub: 'bob', scope, iat: now() - 3600 }))).status, 202, 'another user\'s old token is good')
+})
+
+onBoth(t, 'logout, twice and for one who is not there, is 204; by one who may not manage, 403', async (t, kind) => {
+  const all = await startNodes(t, kind, redis)
+  const client = all.client(t, { sub: 'ann' })
+  await client.live()
+  t.equal((await all.call('DELETE', '/api/users/ann/streams', { token: all.token({ sub: 'ann', scope: PUBLISH }) })).status, 403)
+  t.equal((await all.call('DELETE', '/api/users/ann/streams', { token: null })).status, 401)
+  t.equal((await all.call('GET', '/api/users/ann/presence')).body.online, true)
+  for (const sub of ['nobody', 'nobody', 'an', 'ann2', 'Ann', 'a:ann']) await logout(all, sub)
+  t.equal(client.state, 'open')
+  t.equal((await all.call('DELETE', '/api/users/%00/streams')).status, 400)
+})
+
+/** The first answer to a stream's `enter` reaches its node late: what is decided after it is heard before it. */
+function lateAnswer (): { alter: (broker: Broker) => void, asked: Promise<void>, arrive: () => void } {
+  const [asked, arrived] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  let isFirst = true
+  return {
+    asked: asked.promise,
+    arrive: arrived.resolve,
+    alter: (broker) => {
+      const { enter } = broker
+      broker.enter = async (...args) => {
+        const membership = await enter.apply(broker, args)
+        if (args[1] === undefined || !isFirst) return membership
+        isFirst = false
+        asked.resolve()
+        await arrived.promise
+        return membership
+      }
+    }
+  }
+}
+/** Resolves when this node has heard everything that was decided before. */
+const heard = async (): Promise<void> => { await new Promise((resolve) => { setTimeout(resolve, 100) }) }
+
+onBoth(t, 'logout, while a stream is being opened, ends it', async (t, kind) => {
+  const late = lateAnswer()
+  const all = await startNodes(t, kind, redis, { alter: late.alter })
+  const client = all.client(t, { sub: 'ann' })
+  await late.asked
+  await logout(all, 'ann', 1)
+  await heard()
+  late.arrive()
+  t.equal((await client.closed()).status, 204)
+  t.same(client.syncs, [])
+})
+
+onBoth(t, 'leaving a group, with live streams, acts within a second on every node, also against a token that claims it', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { count: 3 })
+  const token = all.token({ sub: 'ann', groups: ['Complaints', 'Sales'] })
+  const clients = [0, 1, 2].map((node) => all.bare(t, { node, token }))
+  await Promise.all(clients.map((client) => client.live()))
+  const begin = performance.now()
+  t.equal((await all.call('DELETE', '/api/users/ann/groups/Complaints')).status, 200)
+  await all.call('POST', '/api/notifications', { node: 1, body: { to: ['group:Complaints', 'group:Sales'], data: 1 } })
+  for (const client of clients) t.match(await client.next(), { json: 1 })
+  t.ok(performance.now() - begin < 1000)
+  await all.call('POST', '/api/notifications', { node: 2, body: { to: 'user:ann', data: 'last' } })
+  for (const client of clients) {
+    await client.next(({ json }) => json === 'last')
+    t.equal(client.notifications.length, 2, 'nothing of the group that was left')
+    client.drop()
+    t.same((await client.live(2)).json.groups, ['Sales'], 'a reconnect with the same token does not bring it back')
+  }
+  t.same((await all.bare(t, { node: 1, token }).live()).json.groups, ['Sales'], 'nor a fresh stream')
+  t.same((await all.bare(t, { query: { ticket: (await all.call('POST', '/api/notifications/tickets', { token })).body.ticket } }).live()).json.groups, ['Sales'], 'nor a ticket')
+  await nextSecond()
+  t.same((await all.client(t, { sub: 'ann', groups: ['Complaints', 'Sales'] }).live()).json.groups, ['Complaints', 'Sales'], 'a newer token does')
+})
+
+onBoth(t, 'leaving a group never joined, before a token that claims it is first used, counts', async (t, kind) => {
+  const all = await startNodes(t, kind, redis)
+  const token = all.token({ sub: 'ann', groups: ['Complaints'] })
+  await all.call('DELETE', '/api/users/ann/groups/Complaints', { node: 1 })
+  t.same((await all.bare(t, { token }).live()).json.groups, [])
+})
+
+onBoth(t, 'leaving a group, while a stream is being filled, is not overlooked', async (t, kind) => {
+  const late = lateAnswer()
+  const all = await startNodes(t, kind, redis, { alter: late.alter })
+  await all.call('PUT', '/api/users/ann/groups/Complaints')
+  const client = all.client(t, { sub: 'ann' })
+  await late.asked
+  await all.call('DELETE', '/api/users/ann/groups/Complaints', { node: 1 })
+  await heard()
+  late.arrive()
+  t.same((await client.live()).json.groups, [], 'its sync knows')
+  await all.call('POST', '/api/notifications', { node: 1, body: { to: 'group:Complaints', data: 'not for ann' } })
+  await all.call('POST', '/api/notifications', { node: 1, body: { to: 'user:ann', data: 'last' } })
+  t.equal((await client.next()).json, 'last', 'it gets nothing of the group')
+})
