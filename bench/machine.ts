@@ -47,7 +47,7 @@ export function readHead (args: readonly string[]): Head {
     redis: said(findProgram('redis-server', 'valkey-server'), ['--version'], /v=([\d.]+)/),
     nginx: said(findProgram('nginx'), ['-v'], /nginx\/([\d.]+)/),
     cc: said(findProgram('cc'), ['--version'], /([\d.]+)\n/),
-    nchan: said(findProgram('dpkg-query'), ['-W', '-f', '${Version}\n', 'libnginx-mod-nchan'], /^(?:\d+:)?([\d.]+)/),
+    nchan: said(findProgram('dpkg-query'), ['-s', 'libnginx-mod-nchan'], /^Version: (?:\d+:)?([\d.]+)/m),
     pushpin: said(findProgram('pushpin'), ['--version'], /([\d.]+)/),
     centrifugo: said(findProgram('centrifugo'), ['version'], /v?(\d+\.[\d.]+)/),
     mercure: said(findProgram('mercure'), ['version'], /v?(\d+\.[\d.]+)/),

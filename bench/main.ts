@@ -64,7 +64,7 @@ async function run (options: Options, args: readonly string[]): Promise<number> 
   if (options.profile !== undefined) mkdirSync(options.profile, { recursive: true })
   const asked = { ...options, ...(options.profile !== undefined && { profile: resolve(options.profile) }) }
   if (options.client === 'c' && compileLoad() === undefined) {
-    console.log('No C compiler: the load client in Node counts, which reads about 250,000 messages a second on one core (see bench/load.ts)')
+    console.log('No C compiler, so the load client in Node counts; what it can take is said in bench/load/load.ts')
   }
   const head = readHead(args)
   console.log(headText(head))

@@ -39,8 +39,7 @@ export interface Plan<R> {
   readonly faults: (result: R) => string[]
 }
 
-/** Plans of different results in one list. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- each plan's own functions read its own results
+/** Plans of different results in one list; each plan's own functions read its own. */
 export type AnyPlan = Plan<any>
 
 const counted = (what: Record<string, number>): string[] => Object.entries(what).filter(([, count]) => count !== 0).map(([name, count]) => `${count} ${name}`)
@@ -72,7 +71,7 @@ export function plans (options: Options): AnyPlan[] {
   const time = (usual: number, small: number): number => options.seconds ?? (smoke ? small : usual)
   const rounds = (usual: number): number => options.rounds ?? (smoke ? 1 : usual)
   const isAsked = ({ name }: { name: string }): boolean => options.rows?.includes(name) ?? true
-  const rows = [...ownRows, ...peers.filter(({ name }) => options.peers.includes(name))].filter(isAsked)
+  const rows = [...ownRows.filter(isAsked), ...peers.filter(({ name }) => options.peers.includes(name))]
   const entries = <R>(of: readonly Row[], run: (row: Row) => Promise<R>): Array<Entry<R>> =>
     of.map((row) => ({ name: row.name, title: row.title, absent: row.absent, run: () => run(row) }))
   const single = <R>(name: string, title: string, row: Row, run: () => Promise<R>): Array<Entry<R>> => [{ name, title, absent: row.absent, run }]

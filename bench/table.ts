@@ -10,7 +10,7 @@ export interface Measured {
   readonly absent?: string
   /** What went wrong in a round that has no result. */
   readonly failures: string[]
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- of whatever section it is
+  /** Of whatever section it is. */
   readonly rounds: any[]
 }
 

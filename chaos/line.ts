@@ -7,6 +7,8 @@ interface Pair {
   readonly far: net.Socket
   /** Half-open: what either side sends is gone, and neither is told. */
   isDead: boolean
+  /** Only what the server says is gone. */
+  isMute: boolean
 }
 
 export class Line {
@@ -35,7 +37,7 @@ export class Line {
 
   #join (near: net.Socket): void {
     const far = net.connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
-    const pair: Pair = { near, far, isDead: false }
+    const pair: Pair = { near, far, isDead: false, isMute: false }
     this.#pairs.add(pair)
     this.#pass(pair, near, far)
     this.#pass(pair, far, near, this.#filter)
@@ -44,7 +46,7 @@ export class Line {
 
   #pass (pair: Pair, from: net.Socket, to: net.Socket, filter?: PushFilter): void {
     from.on('data', (piece) => {
-      if (pair.isDead) return
+      if (pair.isDead || (pair.isMute && from === pair.far)) return
       // Backpressure is passed on, or what Redis keeps for a slow node would stand here instead.
       if (!to.write(filter === undefined ? piece : filter.pass(piece))) from.pause()
     })
@@ -80,6 +82,11 @@ export class Line {
   /** Half-open: the connections that there are carry nothing any more, and nobody is told. New ones work. */
   loseAll (): void {
     for (const pair of this.#pairs) pair.isDead = true
+  }
+
+  /** What is asked arrives, and the answer is gone: on the connections that there are. */
+  loseAnswers (): void {
+    for (const pair of this.#pairs) pair.isMute = true
   }
 
   /** Nothing moves, on new connections neither, and nothing is lost: Redis has to keep what it sends. */

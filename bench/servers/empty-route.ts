@@ -27,9 +27,9 @@ app.post('/api/notifications', {
       }
     }
   },
-  onRequest: async (request, reply) => {
+  onRequest: async (request) => {
     const { scope } = await request.jwtVerify<{ scope: string }>()
-    if (!scope.split(' ').includes('notifications:publish')) reply.code(403).send()
+    if (!scope.split(' ').includes('notifications:publish')) throw new Error('the scope is missing')
   }
 }, async (_request, reply) => {
   reply.code(202)

@@ -1,6 +1,5 @@
 // Packages of the bench's own package.json, which is installed only when it is needed: unknown to a type check without them.
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- see above
 export async function load (name: string): Promise<any> {
   return await import(name)
 }

@@ -8,10 +8,12 @@ const { createAdapter } = await load('@socket.io/redis-adapter')
 const { Redis } = await load('ioredis')
 const port = Number(process.env['REDIS_PORT'])
 
-const server = createServer(async (request, response) => {
+const server = createServer((request, response) => {
   if (request.method !== 'POST') return
-  io.emit('message', JSON.parse(await text(request)))
-  response.writeHead(202).end()
+  void text(request).then((json) => {
+    io.emit('message', JSON.parse(json))
+    response.writeHead(202).end()
+  })
 })
 const io = new Server(server, { transports: ['websocket'], serveClient: false, adapter: createAdapter(new Redis(port), new Redis(port)) })
 // "Discard the initial HTTP request", for memory.

@@ -135,7 +135,10 @@ export interface HistoryQuery {
 export interface HistoryPage {
   /** The position of this page: all that is addressed to the user with an id up to here is in the page or before it. */
   readonly position: number
-  /** Something after the cursor may be missing: trimmed, expired, or lost. */
+  /**
+   * Something after the cursor may be missing: trimmed, expired, or lost. Also if `gap:<userId>` is kept with a smaller position:
+   * then a stream was cut off before it could be told.
+   */
   readonly gap: boolean
   /** The page is full; read on from its last entry. */
   readonly more: boolean

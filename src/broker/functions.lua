@@ -11,8 +11,7 @@
 --   <prefix>:idem:<key>     the answer to an idempotent publish, for 24 hours
 --   <prefix>:revoked:<user> the id of the last logout: tokens issued up to then are refused
 --   <prefix>:session:<user> "<fence> <tag>" of the one stream that a user may have (SESSION_POLICY=single)
---   <prefix>:gap:<user>     "<from> <to>": who resumes between these was told `incomplete`, or would have been a moment later
---   <prefix>:kept:<key>     something kept for a while (tickets)
+--   <prefix>:kept:<key>     something kept for a while: tickets; gap:<user>, see history
 --   <prefix>:hits:<key>     a counter of a rate limit
 --   <prefix>:<address>      the Pub/Sub channel of an address
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
@@ -352,14 +351,9 @@ local function history(keys, args)
     for _, entry in ipairs(found) do entries[#entries + 1] = { tonumber(entry[1]:match('^%d+')), entry[2] } end
     gap = gap or (#found > 0 and is_trimmed(log[1], after))
   end
-  -- A client that is cut off while it gets the rest of a history with a gap resumes from behind the gap: it must hear of it then.
-  local gap_key = prefix .. ':gap:' .. user
-  local from, to = (redis.call('GET', gap_key) or ''):match('^(%d+) (%d+)$')
-  from, to = tonumber(from), tonumber(to)
-  if from and cursor > from and cursor < to then gap = true end
-  if gap then
-    redis.call('SET', gap_key, int(math.min(from or cursor, cursor)) .. ' ' .. int(math.max(to or 0, position)), 'EX', seconds)
-  end
+  -- A stream was cut off before it was told of a gap that begins here: whoever resumes from behind it must hear of it now.
+  local untold = redis.call('GET', prefix .. ':kept:gap:' .. user)
+  if untold and cursor > tonumber(untold) then gap = true end
   table.sort(entries, function(a, b) return a[1] < b[1] end)
 
   local reply, bytes = { '', gap and 1 or 0, 0, unread }, 0

@@ -53,8 +53,6 @@ export class MemoryBus {
   readonly #logs = new Map<Address, Log>()
   readonly #groups = new Map<string, Groups>()
   readonly #answers: ExpiringMap<PublishAnswer>
-  /** Who resumes between these was told `incomplete`, or would have been a moment later. */
-  readonly #gaps: ExpiringMap<{ from: number, to: number }>
   readonly #hits: ExpiringMap<{ count: number, endsAtMs: number }>
   /** What `keep` keeps. */
   readonly kept: ExpiringMap<string>
@@ -71,7 +69,6 @@ export class MemoryBus {
     this.#born = this.#nextId()
     this.#answers = new ExpiringMap(nowMs)
     this.#hits = new ExpiringMap(nowMs)
-    this.#gaps = new ExpiringMap(nowMs)
     this.kept = new ExpiringMap(nowMs)
     this.sessions = new MemorySessions({
       nextId: () => this.#nextId(),
@@ -156,7 +153,7 @@ export class MemoryBus {
   sweep (): void {
     const nowMs = this.#nowMs()
     for (const [address, log] of this.#logs) if (log.expiresAtMs <= nowMs) this.#logs.delete(address)
-    for (const map of [this.#answers, this.#hits, this.#gaps, this.kept]) map.sweep()
+    for (const map of [this.#answers, this.#hits, this.kept]) map.sweep()
     this.sessions.sweep()
   }
 
@@ -221,13 +218,7 @@ export class MemoryBus {
       gap ||= log.trimmed && start === 0 && log.entries.length > 0
       for (let i = start; i < log.entries.length; i++) found.push(log.entries[i]!)
     }
-    // A client that is cut off while it gets the rest of a history with a gap resumes from behind the gap: it must hear of it then.
-    const known = this.#gaps.get(userId)
-    gap ||= known !== undefined && cursor > known.from && cursor < known.to
-    if (gap) {
-      const from = Math.min(known?.from ?? cursor, cursor)
-      this.#gaps.set(userId, { from, to: Math.max(known?.to ?? 0, position) }, this.#limits.historySeconds * 1000)
-    }
+    gap ||= cursor > Number(this.kept.get(`gap:${userId}`) ?? NaN)
     found.sort((a, b) => a.id - b.id)
     let bytes = 0
     const end = found.findIndex(({ json }, i) => (bytes += json.length) > maxBytes && i > 0)

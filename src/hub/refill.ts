@@ -8,6 +8,8 @@ import type { Topics } from './topics.ts'
 
 /** Data in one page of history; the next one is read when the socket has taken it. */
 const PAGE_BYTES = 131_072
+/** How long a gap is remembered that a client may not have been told of. */
+const GAP_SECONDS = 86_400
 
 export interface RefillParts {
   /** Brings the stream its session, where a user may have only one. False: it has none, and was ended. */
@@ -32,6 +34,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
   let cursor = isForeign ? undefined : from
   if (isForeign) stream.gap = true
   let replayed = 0
+  let isNoted = false
   for (;;) {
     stream.again = false
     // The user's own channel first: a join or leave from here on is heard, one before it is in the membership.
@@ -46,6 +49,11 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     const page = await broker.history({ userId, cursor, membership, maxBytes: PAGE_BYTES })
     if (stream.hasEnded) return
 
+    // The ids of what is left lead past the gap. Who is cut off before the `sync` comes back from there, and must be told then.
+    if (page.gap && page.entries.length > 0 && !isNoted) {
+      await broker.keep(`gap:${userId}`, String(cursor), GAP_SECONDS)
+      isNoted = true
+    }
     for (const entry of page.entries) {
       const frame = notificationFrame(entry)
       // A client is not slow because we write ahead of it.
@@ -72,8 +80,15 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
       stream.gap = false
     } else stream.cursor = Math.max(stream.cursor, page.position)
     stream.release()
+    if (isNoted) void forgetGap(stream, broker)
     return
   }
+}
+
+/** The client has been told, as far as we can know: its socket has taken the `sync`. */
+async function forgetGap (stream: Stream, broker: Broker): Promise<void> {
+  await stream.drained()
+  if (!stream.hasEnded) await broker.take(`gap:${stream.owner.userId}`).catch(() => {}) // then the next resume is told once more
 }
 
 /** Makes the stream's groups those of the membership. */
