@@ -31,9 +31,9 @@ export const usage = `Usage: npm run bench -- [options]
   --only <a,b>       ${SECTIONS.join(', ')} (all)
   --peers <a,b>      all, none, or of: ${peers.map(({ name }) => name).join(', ')} (all; none with --smoke)
   --rows <a,b>       of our own rows only these: ${ownRows.map(({ name }) => name).join(', ')}
-  --streams <n>      open streams (fanout 5000, burst 2000, idle 15000, storm 10000, scaling 3000)
-  --seconds <n>      measured time of each row (fanout 5, burst 5, latency 10, publish 5)
-  --rounds <n>       how often each row is measured, in turn with the others (3; idle and storm 2, churn 1)
+  --streams <n>      open streams (fanout 5000, burst 2000, idle 15000, storm 10000, scaling 5000)
+  --seconds <n>      measured time of each row (fanout 5, burst 5, latency 5, publish 5, scaling 5)
+  --rounds <n>       how often each row is measured, in turn with the others (3; latency and storm 2, idle and churn 1)
   --rate <n>         messages a second of burst (1000)
   --churn <n>        connects and disconnects of churn (100000; a long run: 1000000)
   --client <c|node>  which load client (c where a compiler is there, else node)

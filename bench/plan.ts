@@ -108,7 +108,7 @@ export function plans (options: Options): AnyPlan[] {
       return [{
         section: 'idle',
         title: `Idle: ${streams} open streams, after ${standSeconds} s`,
-        rounds: rounds(2),
+        rounds: rounds(1),
         entries: entries(of, (row) => idle(row, { streams, standSeconds, client })),
         columns: [
           { head: 'RSS KB/stream', value: (result) => result.rssKB, digits: 1 },
@@ -143,12 +143,12 @@ export function plans (options: Options): AnyPlan[] {
       }]
     },
     latency: () => {
-      const seconds = time(10, 0.5)
+      const seconds = time(5, 0.5)
       const of = [...brief(rows, 'c-floor', 'node-floor', 'tidings-redis-1', 'tidings-redis-3', 'tidings-redis-3-nginx'), ...[acrossNodes].filter(() => options.rows === undefined)]
       return [{
         section: 'latency',
         title: `Latency when idle: publish to client, 50 a second, 10 streams, ${seconds} s`,
-        rounds: rounds(3),
+        rounds: rounds(2),
         entries: entries(of, (row) => latency(row, { seconds, client })),
         columns: [
           { head: 'p50 ms', value: (result) => result.p50Ms, digits: 2 },
@@ -208,7 +208,7 @@ export function plans (options: Options): AnyPlan[] {
       }]
     },
     scaling: () => {
-      const [streams, seconds] = [size(3000, 150), time(5, 0.3)]
+      const [streams, seconds] = [size(5000, 150), time(5, 0.3)]
       const of = [onRedis(1), onRedis(2), onRedis(3)]
       return [{
         section: 'scaling',

@@ -43,11 +43,12 @@ function bars ({ title, axis, field, logarithmic = false, goal }: Picture, { row
   })
   if (values.length === 0) return undefined
   const x = (what: string): object => ({ field: what, type: 'quantitative', title: axis, scale: { type: logarithmic ? 'log' : 'linear' } })
-  const y = { field: 'row', type: 'nominal', sort: null, title: null, axis: { labelLimit: 320 } }
+  const y = { field: 'row', type: 'nominal', sort: null, title: null }
   return {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     title: { text: title, subtitle, anchor: 'start' },
     background: 'white',
+    config: { axis: { labelLimit: 360 } },
     width: 460,
     height: { step: 24 },
     data: { values },

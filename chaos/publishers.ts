@@ -41,6 +41,7 @@ export class Publishers {
   async stop (): Promise<void> {
     this.#isOver = true
     await Promise.all(this.#loops)
+    await this.#moverLock
   }
 
   async #loop (lowMs: number, highMs: number, step: (random: Random) => Promise<unknown>): Promise<void> {
@@ -158,24 +159,25 @@ export class Publishers {
     return this.#moverLock
   }
 
-  /** Does what makes Redis lose everything, while nobody joins or leaves; then lets all join again, as a login handler would. */
+  /**
+   * Does what makes Redis lose everything, while nobody joins or leaves; resolves when it is done. Then, before anybody else may, all
+   * join again, as a login handler would have them do.
+   */
   async whileDataIsLost (lose: () => Promise<void>): Promise<void> {
     const { ledger } = this.#world
-    await this.#locked(async () => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    void this.#locked(async () => {
       // From here on nobody can say which of the two a publish met.
       ledger.losses++
       for (const [key, stay] of this.#stays) ledger.asksToLeave(stay, this.#world.listenersOf(key.split('\n', 1)[0]!))
-      await lose()
+      await lose().then(resolve, reject)
       ledger.losses++
-    })
-    void this.#locked(async () => {
-      const lost = [...this.#stays]
-      this.#stays.clear()
-      for (const [key, stay] of lost) {
+      for (const [key, stay] of [...this.#stays]) {
         const [userId, group] = key.split('\n') as [string, string]
         await this.#join(userId, group)
         stay.goneMs = Date.now()
       }
     })
+    await promise
   }
 }

@@ -9,9 +9,9 @@ let id = Date.now() * 1000
 await app.register(await load('@fastify/sse'), { heartbeatInterval: 15_000, serializer: (data: string) => data })
 app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request: unknown, body: string, done: (error: null, body: string) => void) => { done(null, body) })
 
-app.get('/events', { sse: 'only' }, async (_request: unknown, reply: { sse: { keepAlive: () => void, sendHeaders: () => void, onClose: (done: () => void) => void, send: (message: object) => Promise<void> } }) => {
+app.get('/events', { sse: 'only' }, async (_request: unknown, reply: { sse: { keepAlive: () => void, onClose: (done: () => void) => void, send: (message: object) => Promise<void> } }) => {
   reply.sse.keepAlive()
-  reply.sse.sendHeaders()
+  await reply.sse.send({ data: '"connected"' }) // the head leaves with the first message
   replies.add(reply)
   reply.sse.onClose(() => { replies.delete(reply) })
 })

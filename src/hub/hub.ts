@@ -1,10 +1,11 @@
 // A node's live streams: who is connected, what arrives for them, and how they leave.
+import pLimit from 'p-limit'
 import { type Broker, type BrokerListener, type Control, type DropReason, Revoked } from '../broker/broker.ts'
 import { type Address, groupAddress, type Notification } from '../notification.ts'
 import { Batch } from './batch.ts'
 import { Clockwork, type Due } from './clockwork.ts'
 import { expiringFrame, type Frame, notificationFrame, retryFrame, terminalFrame } from './frame.ts'
-import { refill, type RefillParts, type ResumeFrom } from './refill.ts'
+import { READS_AT_ONCE, refill, type RefillParts, type ResumeFrom } from './refill.ts'
 import { Sessions } from './sessions.ts'
 import { Stats } from './stats.ts'
 import type { EndReason, Stream } from './stream.ts'
@@ -60,6 +61,7 @@ export class Hub implements BrokerListener {
       broker: options.broker,
       topics: this.#topics,
       stats: this.stats,
+      read: pLimit(READS_AT_ONCE),
       holdSession: async (stream, cursor) => !options.isSingleSession || await this.#sessions.hold(stream, cursor)
     }
     this.#clockwork = new Clockwork(options.heartbeatSeconds, {

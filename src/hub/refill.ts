@@ -11,12 +11,20 @@ const PAGE_BYTES = 131_072
 /** How long a gap is remembered that a client may not have been told of. */
 const GAP_SECONDS = 86_400
 
+/**
+ * Reads under way at once. A node that lost its line refills thousands of streams: all at once, the last would wait longer than a
+ * command may take, and publishers with them.
+ */
+export const READS_AT_ONCE = 256
+
 export interface RefillParts {
   /** Brings the stream its session, where a user may have only one. False: it has none, and was ended. */
   readonly holdSession: (stream: Stream, cursor: number | undefined) => Promise<boolean>
   readonly broker: Broker
   readonly topics: Topics
   readonly stats: Stats
+  /** Runs READS_AT_ONCE of the broker's reads at a time. */
+  readonly read: <T>(ask: () => Promise<T>) => Promise<T>
 }
 
 /**
@@ -28,7 +36,7 @@ export type ResumeFrom = number | undefined
  * Writes what the stream is owed since `from`, oldest first, then lets it be live. A first `sync` is always written; a later one
  * only to say that something may be missing. Throws what the broker throws; the stream is then still held and can be tried again.
  */
-export async function refill (stream: Stream, from: ResumeFrom, { broker, topics, stats, holdSession }: RefillParts): Promise<void> {
+export async function refill (stream: Stream, from: ResumeFrom, { broker, topics, stats, read, holdSession }: RefillParts): Promise<void> {
   const { userId, claim } = stream.owner
   const isForeign = Number.isNaN(from)
   let cursor = isForeign ? undefined : from
@@ -42,11 +50,12 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     topics.add(stream, ALL)
     await topics.subscribed(stream)
     if (!await holdSession(stream, cursor)) return
-    const membership = await broker.enter(userId, claim)
+    const membership = await read(() => broker.enter(userId, claim))
     if (stream.hasEnded) return
     follow(stream, topics, [...membership.keys()])
     await topics.subscribed(stream)
-    const page = await broker.history({ userId, cursor, membership, maxBytes: PAGE_BYTES })
+    const after = cursor
+    const page = await read(() => broker.history({ userId, cursor: after, membership, maxBytes: PAGE_BYTES }))
     if (stream.hasEnded) return
 
     // The ids of what is left lead past the gap. Who is cut off before the `sync` comes back from there, and must be told then.
