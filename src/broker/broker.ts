@@ -52,7 +52,7 @@ export interface Broker {
   read: (key: string) => Promise<string | undefined>
   take: (key: string) => Promise<string | undefined>
   /** Counts in a window that begins with its first hit. */
-  hit: (key: string, windowMs: number) => Promise<{ count: number, restMs: number }>
+  hit: (key: string, windowMs: number, hits?: number) => Promise<{ count: number, restMs: number }>
 
   /** How many nodes are subscribed to the user's channel. */
   presence: (userId: string) => Promise<number>

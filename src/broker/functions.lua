@@ -297,11 +297,11 @@ local function verify(keys, args)
   return lost
 end
 
--- ARGV: key, window in ms.   Reply: [hits in the window, ms that it still lasts]
+-- ARGV: key, window in ms, hits.   Reply: [hits in the window, ms that it still lasts]
 local function hit(keys, args)
   local key = keys[1] .. ':hits:' .. args[1]
-  local count = redis.call('INCR', key)
-  if count == 1 then redis.call('PEXPIRE', key, args[2]) end
+  local count = redis.call('INCRBY', key, args[3])
+  if count == tonumber(args[3]) then redis.call('PEXPIRE', key, args[2]) end
   return { count, math.max(0, redis.call('PTTL', key)) }
 end
 

@@ -107,11 +107,12 @@ export class MemoryBus {
     this.#post(this.#seatsOf(userAddress(userId)), (listener) => { listener.control(userId, control) })
   }
 
-  hit (key: string, windowMs: number): { count: number, restMs: number } {
+  hit (key: string, windowMs: number, more: number): { count: number, restMs: number } {
     const nowMs = this.#nowMs()
     let hits = this.#hits.get(key)
     if (hits === undefined) this.#hits.set(key, hits = { count: 0, endsAtMs: nowMs + windowMs }, windowMs)
-    return { count: ++hits.count, restMs: hits.endsAtMs - nowMs }
+    hits.count += more
+    return { count: hits.count, restMs: hits.endsAtMs - nowMs }
   }
 
   publish ({ to, event, json, idempotencyKey, publisher }: PublishRequest): PublishAnswer {

@@ -86,8 +86,8 @@ export class MemoryBroker implements Broker {
     return text
   }
 
-  async hit (key: string, windowMs: number): Promise<{ count: number, restMs: number }> {
-    return this.#bus.hit(key, windowMs)
+  async hit (key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
+    return this.#bus.hit(key, windowMs, hits)
   }
 
   async presence (userId: string): Promise<number> {

@@ -213,8 +213,8 @@ export class RedisBroker implements Broker {
     return await this.#ask((redis) => redis.getdel(this.#kept(key))) ?? undefined
   }
 
-  async hit (key: string, windowMs: number): Promise<{ count: number, restMs: number }> {
-    const [count, restMs] = await this.#call('tidings_hit', key, windowMs)
+  async hit (key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
+    const [count, restMs] = await this.#call('tidings_hit', key, windowMs, hits)
     return { count: Number(count), restMs: Number(restMs) }
   }
 

@@ -5,6 +5,7 @@ import plugin from 'fastify-plugin'
 import type { Broker } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
 import { fail } from '../errors.ts'
+import { Leases } from './leases.ts'
 
 const MINUTE_MS = 60_000
 /** The longest that a client who connects too often is told to wait. */
@@ -20,9 +21,10 @@ declare module 'fastify' {
 }
 
 export const limits = plugin<{ config: Config, broker: Broker }>(async (app, { config, broker }) => {
+  const leases = new Leases(broker)
   class Store implements FastifyRateLimitStore {
-    incr (key: string, callback: Parameters<FastifyRateLimitStore['incr']>[1], windowMs = MINUTE_MS): void {
-      broker.hit(key, windowMs).then(({ count, restMs }) => { callback(null, { current: count, ttl: restMs }) }, (error: Error) => { callback(error) })
+    incr (key: string, callback: Parameters<FastifyRateLimitStore['incr']>[1], windowMs = MINUTE_MS, max = Infinity): void {
+      leases.hit(key, max, windowMs).then(({ count, restMs }) => { callback(null, { current: count, ttl: restMs }) }, (error: Error) => { callback(error) })
     }
 
     child (): Store {

@@ -24,8 +24,7 @@ export interface SubscribeOptions {
 
 const FAILOVER_HEADER = 'tidings-failover'
 
-// A stream is opened too often, and in too many at once, for a dozen headers that mean nothing to it.
-const options = { exposeHeadRoute: false, helmet: false } as const
+const options = { exposeHeadRoute: false } as const
 
 /** A request that has been let in. */
 interface Visit {
@@ -73,7 +72,6 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   })
 
   async function open (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<void> {
-    reply.header('x-content-type-options', 'nosniff') // on refusals too, which are JSON
     try {
       const visit = await admit(request, reply, query, pathUserId)
       if (visit !== undefined) start(request, reply, visit)
