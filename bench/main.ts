@@ -39,7 +39,7 @@ async function measure (plan: AnyPlan): Promise<SectionResult> {
         const faults = plan.faults(result)
         console.log(`  ${round + 1}/${plan.rounds}  ${entry.title.padEnd(40)}  ${said}${faults.length > 0 ? `  (${faults.join(', ')})` : ''}  ${((performance.now() - startedMs) / 1000).toFixed(0)} s`)
       } catch (error) {
-        row.failures.push((error as Error).message.split(';\n')[0]!.split('\n')[0]!)
+        row.failures.push((error as Error).message.split('\n')[0]!)
         console.log(`  ${round + 1}/${plan.rounds}  ${entry.title.padEnd(40)}  failed: ${(error as Error).message}`)
       }
     }

@@ -65,7 +65,7 @@ export async function run (scope: Scope, options: Options, say: (line: string) =
     const left = options.seconds - elapsed()
     const fault = left > 0 ? deck.draw(left) : undefined
     if (fault === undefined) break
-    const mild = !fault.isMild && random.next() < COMPANY ? deck.mild() : undefined
+    const mild = !fault.isMild && random.next() < COMPANY ? deck.mild(fault) : undefined
     incidents.push(await undergo({ fault, mild, world, publishers, random: random.fork(), watch, atSeconds: elapsed() }))
     say(`  ${elapsed().toFixed(0).padStart(4)} s  ${tell(incidents.at(-1)!)}`)
   }
@@ -146,8 +146,9 @@ class Deck {
     return at === -1 ? undefined : this.#rest.splice(at, 1)[0]
   }
 
-  mild (): Fault | undefined {
-    const mild = this.#all.filter(({ isMild }) => isMild)
+  /** One that goes together with another: nginx cannot be reloaded while it is dead. */
+  mild ({ name }: Fault): Fault | undefined {
+    const mild = this.#all.filter((fault) => fault.isMild && !(name.startsWith('nginx') && fault.name.startsWith('nginx')))
     return mild.length === 0 ? undefined : this.#random.pick(mild)
   }
 }

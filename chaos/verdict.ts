@@ -38,8 +38,21 @@ export const mustBeZero = ['lost', 'duplicates', 'outOfOrder', 'foreign', 'publi
 
 export function judge (ledger: Ledger, clients: readonly Judged[], dynamicGroups: readonly string[]): Verdict {
   const verdict: Verdict = {
-    clients: clients.length, owed: 0, received: 0, covered: 0, leftBehind: 0, lost: 0, duplicates: 0, outOfOrder: 0, foreign: 0, publishedTwice: 0,
-    toldIncomplete: 0, closedForGood: 0, told: 0, plain: 0, cases: []
+    clients: clients.length,
+    owed: 0,
+    received: 0,
+    covered: 0,
+    leftBehind: 0,
+    lost: 0,
+    duplicates: 0,
+    outOfOrder: 0,
+    foreign: 0,
+    publishedTwice: 0,
+    toldIncomplete: 0,
+    closedForGood: 0,
+    told: 0,
+    plain: 0,
+    cases: []
   }
   const byAddress = ledger.owedByAddress()
   const seenIds = new Map<number, Set<number>>()

@@ -55,7 +55,9 @@ export function startChild (scope: Scope, command: string, args: readonly string
       if (pid > 0) tellGuard(`gone ${pid}`)
       const lines = logFile === undefined ? said : readFileSync(logFile, 'utf8').split('\n')
       const tail = lines.filter((line) => line.trim() !== '' && !/^\s+at /.test(line)).slice(-6).map((line) => line.slice(0, 300))
-      resolve(`${name} ended (${how})${tail.length > 0 ? `; its last lines:\n${tail.map((line) => `    ${line}`).join('\n')}` : ''}`)
+      // One line for the table; the rest is for whoever looks at the progress.
+      const reason = tail.findLast((line) => /error|fail|cannot/i.test(line))?.trim() ?? ''
+      resolve(`${name} ended (${how}) ${reason}${tail.length > 1 ? `\n${tail.map((line) => `    ${line}`).join('\n')}` : ''}`)
     }
     child.once('error', (error) => { end(error.message) })
     child.once('close', (code, signal) => { end(signal ?? `exit ${code}`) })

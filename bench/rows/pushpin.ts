@@ -109,10 +109,10 @@ export const pushpin: Row = {
 async function untilHeld (url: string): Promise<void> {
   for (let attempt = 0; ; attempt++) {
     const aborter = new AbortController()
-    const { status } = await fetch(url, { signal: aborter.signal })
+    const status = await fetch(url, { signal: aborter.signal }).then((answer) => answer.status, (error: Error) => error.message)
     aborter.abort()
     if (status === 200) return
-    if (attempt > 100) throw new Error(`Pushpin answers ${status} at ${url}`)
+    if (attempt > 200) throw new Error(`Pushpin answers "${status}" at ${url}`)
     await pause(50)
   }
 }

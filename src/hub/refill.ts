@@ -10,6 +10,8 @@ import type { Topics } from './topics.ts'
 const PAGE_BYTES = 131_072
 /** How long a gap is remembered that a client may not have been told of. */
 const GAP_SECONDS = 86_400
+/** How long a reset may be on its way to us. */
+const RESET_MS = 250
 
 /**
  * Reads under way at once. A node that lost its line refills thousands of streams: all at once, the last would wait longer than a
@@ -63,10 +65,15 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
       await broker.keep(`gap:${userId}`, String(cursor), GAP_SECONDS)
       isNoted = true
     }
+    stream.cork()
     for (const entry of page.entries) {
       const frame = notificationFrame(entry)
       // A client is not slow because we write ahead of it.
-      if (!stream.hasRoomFor(frame)) await stream.drained()
+      if (!stream.hasRoomFor(frame)) {
+        stream.uncork()
+        await stream.drained()
+        stream.cork()
+      }
       if (stream.hasEnded) return
       stream.write(frame)
     }
@@ -77,6 +84,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     // Also without entries: all up to the position has been written, and the next round goes on from there.
     cursor = page.position
     if (page.more || stream.again) {
+      stream.uncork()
       await stream.drained()
       if (stream.hasEnded) return
       continue
@@ -89,15 +97,18 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
       stream.gap = false
     } else stream.cursor = Math.max(stream.cursor, page.position)
     stream.release()
+    stream.uncork()
     if (isNoted) void forgetGap(stream, broker)
     return
   }
 }
 
-/** The client has been told, as far as we can know: its socket has taken the `sync`. */
+// The client has been told, as far as we can know: the kernel has taken the `sync`, and nobody says that the line was broken then. (A
+// client that closes before it has read everything resets the connection; one that has, does not.)
 async function forgetGap (stream: Stream, broker: Broker): Promise<void> {
   await stream.drained()
-  if (!stream.hasEnded) await broker.take(`gap:${stream.owner.userId}`).catch(() => {}) // then the next resume is told once more
+  await stream.endsWithin(RESET_MS)
+  if (!stream.wasBroken) await broker.take(`gap:${stream.owner.userId}`).catch(() => {}) // then the next resume is told once more
 }
 
 /** Makes the stream's groups those of the membership. */

@@ -141,11 +141,37 @@ export class Stream {
     return this.#socket.writableLength + frame.chunked.length <= this.#limits.bufferBytes
   }
 
+  /** From here to `uncork` what is written goes out as one write: history and sync cost one system call. */
+  cork (): void {
+    this.#socket.cork()
+  }
+
+  uncork (): void {
+    this.#socket.uncork()
+  }
+
   /** Resolves when the socket has taken what was written so far, or is gone. */
   async drained (): Promise<void> {
     if (this.#socket.writableLength === 0 || this.hasEnded) return
     // Not 'drain': that is told only of what goes over the socket's own mark.
     await new Promise<void>((resolve) => { this.#socket.write(nothing, () => { resolve() }) })
+  }
+
+  /** Resolves when the connection is done with, or after a time. */
+  async endsWithin (ms: number): Promise<void> {
+    if (this.#response.closed) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      this.#response.once('close', () => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+
+  /** Whether the line broke, rather than being closed by the client or by us. */
+  get wasBroken (): boolean {
+    return this.#socket.errored !== null && this.#socket.errored !== undefined
   }
 
   /** Ends in good order, with last words (a `retry:`, a terminal event). */

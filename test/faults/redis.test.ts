@@ -1,5 +1,7 @@
 // Redis goes away and comes back, in every way that it can: streams stay open, readiness tells, and nobody misses anything in silence.
 import t, { type Test } from 'tap'
+import { once } from 'node:events'
+import net from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Line } from '../../chaos/line.ts'
 import type { Client } from '../fixtures/client.ts'
@@ -216,22 +218,24 @@ t.test('publish, whose answer is lost between the node and the publisher, is pub
   const front = new Line(node!.port)
   await front.listen()
   t.teardown(() => { front.close() })
-  const url = `http://127.0.0.1:${front.port}/api/notifications`
-  const headers = { authorization: `Bearer ${rig.operator}`, 'content-type': 'application/json', 'idempotency-key': 'lost-on-the-way' }
   const data = { mark: ledger.mark() }
-  // A connection that is there already, and loses every answer from here on.
-  const post = async (signal?: AbortSignal): Promise<Response> => await fetch(url, { method: 'POST', headers, body: JSON.stringify({ to: 'user:c', data }), ...(signal && { signal }) })
-  await (await fetch(url, { headers })).text()
+  const body = JSON.stringify({ to: 'user:c', data })
+  const socket = net.connect(front.port, '127.0.0.1')
+  let answered = false
+  socket.on('data', () => { answered = true })
+  // A request and its answer, so that the connection is known to stand; then every answer is lost.
+  socket.write('GET /livez HTTP/1.1\r\nHost: x\r\n\r\n')
+  await once(socket, 'data')
   front.loseAnswers()
-  const given = new AbortController()
-  const lost = post(given.signal).then(() => 'answered', () => 'given up')
+  answered = false
+  socket.write(`POST /api/notifications HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${rig.operator}\r\nIdempotency-Key: lost-on-the-way\r\n` +
+    `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
   await clients[2]!.until(() => clients[2]!.notifications.find(({ json }) => json.mark === data.mark), 'what was published')
-  given.abort()
-  t.equal(await lost, 'given up')
-  const answer = await post()
+  socket.destroy()
+  t.notOk(answered)
+  const answer = await rig.send('user:c', 'lost-on-the-way', data)
   t.match([answer.status, answer.headers.get('idempotency-replayed')], [202, 'true'])
-  const { notifications } = await answer.json() as { notifications: Array<{ id: string }> }
-  ledger.sent({ to: 'user:c', id: notifications[0]!.id, data })
+  ledger.sent({ to: 'user:c', id: answer.body.notifications[0].id, data })
   await rig.some(ledger)
   await ledger.settled()
   ledger.assertExact(t)

@@ -1,7 +1,8 @@
 // Three nodes as processes behind the project's nginx: sessions through blips, kill -9 and a rolling deploy; logout; and what the logs hold.
 import t from 'tap'
 import { startCluster } from '../fixtures/cluster.ts'
-import { cookiesOf } from './nodes.ts'
+import type { Claims } from '../fixtures/tokens.ts'
+import { passOf } from './nodes.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
 const cluster = await startCluster(t, { env: { SESSION_POLICY: 'single', LOG_LEVEL: 'trace', HEARTBEAT_SECONDS: '2', TRUST_PROXY: '127.0.0.1' } })
@@ -11,7 +12,7 @@ const everyNode = [...nodes]
 const restart = async (index: number): Promise<void> => { everyNode.push(await cluster.restart(index)) }
 /** Everything that must not be found in any log. */
 const secrets = new Set<string>([cluster.operator])
-const token = (claims: object): string => {
+const token = (claims: Claims): string => {
   const made = cluster.token(claims)
   secrets.add(made)
   return made
@@ -69,7 +70,7 @@ t.test('ticket, through nginx, its stream\'s node killed: the spent ticket and i
   secrets.add(body.ticket)
   const stream = cluster.client(t, {}, { token: '', headers: { Authorization: '' }, query: { ticket: body.ticket }, reconnect: false })
   await stream.live()
-  const [[name, { value }]] = [...cookiesOf(stream.connection.headers)] as [[string, { value: string }]]
+  const { name, value } = passOf(stream)
   secrets.add(value)
   const index = nodes.findIndex(({ name }) => name === stream.connection.headers['tidings-node'])
   await nodes[index]!.kill()

@@ -6,7 +6,6 @@ import { PUBLISH } from '../fixtures/tokens.ts'
 import { createSigner, startKeyServer, type KeyServer } from './key-server.ts'
 import { startNodes } from './nodes.ts'
 
-const SUBSCRIBE = '/api/notifications/subscribe'
 const redis = await startRedis(t, { started: false })
 const INVALID = { status: 401, body: { code: 'TIDINGS_TOKEN_INVALID' } }
 const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url')
@@ -171,8 +170,8 @@ t.test('algorithm and key, as the token would have them, are not followed', asyn
     'alg NONE, with a signature': `${encode({ alg: 'NONE', kid: 'rsa' })}.${payload}.${rsa.token().split('.')[2]}`,
     'RS256 with the kid of the P-256 key': rsa.token({}, { kid: 'ec' }),
     'ES256 said with the kid of the RSA key': rsa.token({}, { alg: 'ES256' }),
-    'RS512': rsa.token({}, { alg: 'RS512' }),
-    'PS256': rsa.token({}, { alg: 'PS256' }),
+    RS512: rsa.token({}, { alg: 'RS512' }),
+    PS256: rsa.token({}, { alg: 'PS256' }),
     'alg an array': rsa.token({}, { alg: ['RS256'] }),
     'someone else\'s key under a known kid': evil.token(),
     'a key of their own (jwk)': evil.token({}, { jwk: evil.jwk }),
@@ -189,7 +188,7 @@ t.test('kid, of every odd kind, finds no key', async (t) => {
   const keys = await startKeyServer(t, [signer.jwk])
   const all = await start(t, keys)
   await all.stream(signer.token())
-  const odd = [undefined, null, '', 0, 1, true, {}, [], ['known'], { toString: 'known' }, '__proto__', 'constructor', 'Known', 'known ', 'known\0', '../../../dev/null', '/dev/null',
+  const odd: unknown[] = [undefined, null, '', 0, 1, true, {}, [], ['known'], { toString: 'known' }, '__proto__', 'constructor', 'Known', 'known ', 'known\0', '../../../dev/null', '/dev/null',
     'http://127.0.0.1:1/', "' OR '1'='1", '*', 'k'.repeat(4000)]
   for (const kid of odd) {
     clock.aheadMs += 10_500

@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Broker } from '../../src/broker/broker.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { MANAGE, PUBLISH } from '../fixtures/tokens.ts'
-import { cookiesOf, onBoth, startNodes, type Nodes } from './nodes.ts'
+import { passOf, onBoth, startNodes, type Nodes } from './nodes.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
 const redis = await startRedis(t)
@@ -40,7 +40,7 @@ onBoth(t, 'logout, then every older token of the user, is refused everywhere; a 
   const spent = await all.ticket({ sub: 'ann' })
   const stream = all.bare(t, { query: { ticket: spent }, reconnect: false })
   await stream.live()
-  const [[name, { value }]] = [...cookiesOf(stream.connection.headers)] as [[string, { value: string }]]
+  const { name, value } = passOf(stream)
   for (const token of [old, undated]) t.equal((await all.call('GET', '/api/users/ann/groups', { token })).status, 200, 'before it, both are good')
   await logout(all, 'ann')
 

@@ -143,12 +143,10 @@ export function onBoth (test: { test: (name: string, run: (t: any) => Promise<vo
   for (const kind of KINDS) test.test(`${name} (${kind})`, async (t) => { await run(t, kind) })
 }
 
-/** The cookies that an answer set, name → value and attributes. */
-export function cookiesOf (headers: Record<string, string> | Headers): Map<string, { value: string, attributes: string[] }> {
-  const text = headers instanceof Headers ? headers.getSetCookie() : (headers['set-cookie'] ?? '').split(/, (?=tidings)/).filter(Boolean)
-  return new Map(text.map((line) => {
-    const [pair = '', ...attributes] = line.split('; ')
-    const at = pair.indexOf('=')
-    return [pair.slice(0, at), { value: pair.slice(at + 1), attributes }]
-  }))
+/** The one cookie that the first answer to a ticket set. */
+export function passOf ({ connection: { headers } }: Client): { name: string, value: string, attributes: string[] } {
+  const [pair = '', ...attributes] = (headers['set-cookie'] ?? '').split('; ')
+  const at = pair.indexOf('=')
+  if (at < 1) throw new Error(`no pass in ${JSON.stringify(headers)}`)
+  return { name: pair.slice(0, at), value: pair.slice(at + 1), attributes }
 }

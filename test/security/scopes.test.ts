@@ -46,7 +46,7 @@ const table: Record<string, string[]> = {
   'notifications:publisher': [],
   'notifications:PUBLISH': [],
   'notifications:manage': [],
-  'notifications': [],
+  notifications: [],
   '*': [],
   '': [],
   'notifications:publish,notifications:publish:all': []

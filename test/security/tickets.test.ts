@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Client } from '../fixtures/client.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { PUBLISH } from '../fixtures/tokens.ts'
-import { cookiesOf, onBoth, startNodes, type Nodes } from './nodes.ts'
+import { passOf, onBoth, startNodes, type Nodes } from './nodes.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
 const redis = await startRedis(t)
@@ -13,7 +13,7 @@ const now = (): number => Math.floor(Date.now() / 1000)
 async function open (all: Nodes, t: any, ticket: string, node = 0): Promise<{ client: Client, cookie: string, name: string, value: string, attributes: string[] }> {
   const client = all.bare(t, { node, query: { ticket }, reconnect: false })
   await client.live()
-  const [[name, { value, attributes }]] = [...cookiesOf(client.connection.headers)] as [[string, { value: string, attributes: string[] }]]
+  const { name, value, attributes } = passOf(client)
   return { client, cookie: `${name}=${value}`, name, value, attributes }
 }
 

@@ -1,0 +1,47 @@
+// The whole check in short, and the check of the check: a service that is broken on purpose must fail it.
+import t, { type Test } from 'tap'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { makeFolder, spawnChild } from '../fixtures/process.ts'
+
+const main = fileURLToPath(new URL('../../chaos/main.ts', import.meta.url))
+
+/** As `npm run chaos -- …` does; resolves with its exit code, its account, and what it printed. */
+async function chaos (t: Test, ...args: string[]): Promise<{ code: number | null, account: any, lines: string[] }> {
+  const file = join(makeFolder(t), 'account.json')
+  const child = spawnChild(t, process.execPath, [main, '--json', file, ...args], { name: 'chaos' })
+  const { code } = await child.exited
+  return { code, lines: child.lines, account: code === 2 ? undefined : JSON.parse(readFileSync(file, 'utf8')) }
+}
+
+const short = ['--seed', '4', '--seconds', '8', '--clients', '60', '--faults', 'redis-kill-pubsub,line-reset,nginx-kill']
+
+t.test('chaos, a short run with every kind of fault: nothing is lost in silence', async (t) => {
+  const { code, account, lines } = await chaos(t, '--seed', '11', '--seconds', '20', '--clients', '90', '--faults',
+    'redis-restart,redis-restart-empty,redis-failover-empty,redis-kill-pubsub,redis-kill-normal,redis-overflow,line-reset,node-kill,nginx-kill,nginx-reload,publish-burst')
+  t.equal(code, 0, lines.slice(-45).join('\n'))
+  t.same(account.failures, [])
+  t.ok(account.incidents.length >= 4, `${account.incidents.length} faults`)
+  t.ok(account.verdict.owed > 3000, `${account.verdict.owed} owed`)
+  t.equal(account.verdict.owed, account.verdict.received + account.verdict.covered + account.verdict.leftBehind)
+  t.match(lines.join('\n'), /lost in silence +0 +\(must be 0\)\n/)
+})
+
+for (const sabotage of ['no-replay', 'no-refill', 'drop-one']) {
+  t.test(`chaos, with ${sabotage}, fails`, async (t) => {
+    const { code, account, lines } = await chaos(t, ...short, '--sabotage', sabotage)
+    t.equal(code, 1, lines.slice(-45).join('\n'))
+    t.ok(account.verdict.lost > 0, `${account.verdict.lost} lost in silence`)
+    t.match(account.failures, [/^lost in silence: \d+$/], 'and nothing but that')
+    t.match(lines.at(-1), /^FAILED: lost in silence: \d+/)
+  })
+}
+
+t.test('chaos, asked for help or for what there is not', async (t) => {
+  const help = await chaos(t, '--help').catch(() => undefined)
+  t.equal(help, undefined, 'help writes no account')
+  const { code, lines } = await chaos(t, '--faults', 'meteor')
+  t.equal(code, 2)
+  t.match(lines[0], '--faults: there is no fault "meteor"')
+})
