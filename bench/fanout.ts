@@ -20,7 +20,11 @@ export async function fanout (row: Row, { streams, seconds, client, profileFolde
       running.check()
       return reached
     }
-    for (let n = 0; n < WARM_UP; n++) await tell(n)
+    for (let n = 0; n < WARM_UP; n++) {
+      if (await tell(n)) continue
+      const { losers, ended } = await crowd.report(0, n)
+      throw new Error(`message ${n + 1} did not reach ${losers} of ${streams} streams within 20 s; ${ended} streams were ended`)
+    }
     await crowd.reset()
     const meter = new Meter(running)
     let sent = 0

@@ -4,6 +4,9 @@ import { readFrames } from '../test/fixtures/frames.ts'
 import { exchange } from '../test/fixtures/wire.ts'
 import type { Sync, Told } from './ledger.ts'
 
+/** What a slow client reads at a stretch. */
+const REST_BYTES = 4096
+
 export interface ListenerOptions {
   readonly name: string
   readonly userId: string
@@ -11,7 +14,7 @@ export interface ListenerOptions {
   readonly groups: readonly string[]
   readonly url: string
   readonly token: string
-  /** Milliseconds that it rests after each read; 0: none. */
+  /** Milliseconds that it rests after each REST_BYTES; 0: none. */
   readonly restMs: number
   readonly onChange: () => void
 }
@@ -33,6 +36,7 @@ export class Listener {
   #socket: Socket | undefined
   #timer: NodeJS.Timeout | undefined
   #isStalled = false
+  #unrestedBytes = 0
   #isOver = false
 
   constructor (options: ListenerOptions) {
@@ -61,7 +65,7 @@ export class Listener {
       },
       onBody: (piece) => {
         if (closedBy === undefined) frames(piece)
-        this.#rest()
+        this.#rest(piece.length)
       },
       onEnding: (ending, error) => {
         frames(undefined)
@@ -89,8 +93,11 @@ export class Listener {
     if (id > this.position) this.position = id
   }
 
-  #rest (): void {
-    if (this.options.restMs === 0 || this.#isStalled) return
+  // Slower than a burst, faster than what comes between bursts.
+  #rest (bytes: number): void {
+    this.#unrestedBytes += bytes
+    if (this.options.restMs === 0 || this.#isStalled || this.#unrestedBytes < REST_BYTES) return
+    this.#unrestedBytes = 0
     const socket = this.#socket
     socket?.pause()
     setTimeout(() => { if (!this.#isStalled) socket?.resume() }, this.options.restMs)

@@ -101,7 +101,7 @@ export async function buildApp ({ config, broker, logger }: AppOptions): Promise
       origin: config.CORS_ORIGINS,
       credentials: true,
       methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
-      exposedHeaders: ['retry-after', 'tidings-node', 'idempotency-replayed'],
+      exposedHeaders: ['retry-after', 'tidings-node', 'idempotency-replayed', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset'],
       maxAge: 600
     })
   }

@@ -11,6 +11,8 @@ export function respCommand (...args: readonly string[]): string {
   return `*${args.length}\r\n${args.map((arg) => `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`).join('')}`
 }
 
+const SILENCE_MS = 60_000
+
 /** A connection that counts answers by their first line and remembers the first that is an error. */
 export class Line {
   readonly #socket: net.Socket
@@ -24,6 +26,8 @@ export class Line {
   private constructor (socket: net.Socket, protocol: 'http' | 'resp') {
     this.#socket = socket
     this.#isHttp = protocol === 'http'
+    // Nobody is to wait for ever for a server that hangs. (A connection that is not used for so long is of no use either.)
+    socket.setTimeout(SILENCE_MS, () => { if (this.#waiting.length > 0 || this.#target !== undefined) socket.destroy(new Error(`no answer for ${SILENCE_MS / 1000} s`)) })
     socket.setEncoding('latin1').on('data', (text: string) => { this.#read(text) })
     socket.on('error', (error) => { this.fault ??= error.message })
     socket.on('close', () => {

@@ -20,6 +20,8 @@ local VERSION = 2
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
 local IDEMPOTENT_SECONDS = 86400
+-- Renewed at every heartbeat of its stream.
+local SESSION_SECONDS = 86400
 local RESERVED = { sync = 1, ping = 1, replaced = 1, closed = 1, expiring = 1, read = 1, open = 1, error = 1 }
 
 local function int(n) return string.format('%.0f', n) end
@@ -278,8 +280,7 @@ local function claim(keys, args)
   local fence = read_session(prefix, user)
   if fence and cursor and cursor < fence then return { 0, int(id), int(fence) } end
   if not cursor then fence = id elseif not fence then fence = cursor end
-  local _, seconds = config(prefix)
-  redis.call('SET', prefix .. ':session:' .. user, int(fence) .. ' ' .. tag, 'EX', seconds)
+  redis.call('SET', prefix .. ':session:' .. user, int(fence) .. ' ' .. tag, 'EX', SESSION_SECONDS)
   tell(prefix, user, 'takeover', id, tag)
   return { 1, int(id), int(fence) }
 end
@@ -287,11 +288,10 @@ end
 -- ARGV: (user, tag, fence)…   Reply: the tags that hold their session no more. One whose session has expired, or was lost, has it again.
 local function verify(keys, args)
   local lost = {}
-  local _, seconds = config(keys[1])
   for i = 1, #args, 3 do
     local _, tag = read_session(keys[1], args[i])
     if tag and tag ~= args[i + 1] then lost[#lost + 1] = args[i + 1] else
-      redis.call('SET', keys[1] .. ':session:' .. args[i], args[i + 2] .. ' ' .. args[i + 1], 'EX', seconds)
+      redis.call('SET', keys[1] .. ':session:' .. args[i], args[i + 2] .. ' ' .. args[i + 1], 'EX', SESSION_SECONDS)
     end
   end
   return lost

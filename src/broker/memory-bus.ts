@@ -7,6 +7,8 @@ import {
 import { ExpiringMap, MemorySessions } from './memory-sessions.ts'
 
 const IDEMPOTENT_MS = 86_400_000
+/** Renewed at every heartbeat of its stream. */
+const SESSION_MS = 86_400_000
 
 interface Log {
   /** Oldest first, grown at the end. */
@@ -73,7 +75,7 @@ export class MemoryBus {
     this.sessions = new MemorySessions({
       nextId: () => this.#nextId(),
       sessions: new ExpiringMap(nowMs),
-      sessionMs: limits.historySeconds * 1000,
+      sessionMs: SESSION_MS,
       tell: (userId, control) => { this.#tell(userId, control) }
     })
   }

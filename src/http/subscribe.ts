@@ -30,6 +30,7 @@ const options = { exposeHeadRoute: false } as const
 interface Visit {
   readonly principal: Principal
   readonly from: ResumeFrom
+  readonly sessionCursor: number | undefined
 }
 
 const querystring = Type.Object({
@@ -93,22 +94,25 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     const principal = query.ticket === undefined ? await app.authenticate(request) : await redeem(query.ticket, request, reply, { broker, allowedOrigins: config.CORS_ORIGINS })
     const { userId, claim } = principal
     if (pathUserId !== undefined && pathUserId !== userId) throw fail('TIDINGS_NOT_YOUR_STREAM')
-    const position = request.headers['last-event-id']?.toString() ?? query.lastEventId?.toString()
+    const ownPosition = request.headers['last-event-id']?.toString()
+    const position = ownPosition ?? query.lastEventId?.toString()
     if (position?.startsWith(TERMINAL_MARK)) return stop(reply)
     const waitMs = await app.connectWaitMs(request, userId)
     if (waitMs > 0) return comeBack(reply, waitMs)
 
     const from = parseCursor(position)
-    const sessionCursor = isSingle && !Number.isNaN(from) ? from : undefined
+    // Only the browser's own reconnect sends the header. A page that opens a new stream, from wherever, means "use here".
+    const own = parseCursor(ownPosition)
+    const sessionCursor = isSingle && !Number.isNaN(own) ? own : undefined
     const admission = await broker.admit({ userId, issuedAtSeconds: claim.issuedAtSeconds, sessionCursor })
     if (admission === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
     // Taken over while it was away: its reconnect must not take the session back.
     if (admission === 'replaced') return stop(reply)
     if (!isSingle && hub.streamsOf(userId) >= config.MAX_STREAMS_PER_USER) throw fail('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
-    return { principal, from }
+    return { principal, from, sessionCursor }
   }
 
-  function start (request: FastifyRequest, reply: FastifyReply, { principal, from }: Visit): void {
+  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, sessionCursor }: Visit): void {
     const { userId, claim, expiresAtMs } = principal
     if (reply.raw.destroyed) {
       reply.hijack() // the client is gone already
@@ -121,7 +125,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     }
     const { ip } = request // read from headers that are let go of with the rest
     const response = openEventStream(reply)
-    const stream = new Stream(response, { userId, claim, expiresAtMs }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
+    const stream = new Stream(response, { userId, claim, expiresAtMs, sessionCursor }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
     hub.stats.opened++
     app.log.info({ userId, ip, resumes: from !== undefined }, 'stream open')
     // Not awaited: the request is answered, what follows belongs to the stream.

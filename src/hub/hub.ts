@@ -2,8 +2,8 @@
 import pLimit from 'p-limit'
 import { type Broker, type BrokerListener, type Control, type DropReason, Revoked } from '../broker/broker.ts'
 import { type Address, groupAddress, type Notification } from '../notification.ts'
-import { Batch } from './batch.ts'
 import { Clockwork, type Due } from './clockwork.ts'
+import { Coalescer } from './coalescer.ts'
 import { expiringFrame, type Frame, notificationFrame, retryFrame, terminalFrame } from './frame.ts'
 import { READS_AT_ONCE, refill, type RefillParts, type ResumeFrom } from './refill.ts'
 import { Sessions } from './sessions.ts'
@@ -11,8 +11,6 @@ import { Stats } from './stats.ts'
 import type { EndReason, Stream } from './stream.ts'
 import { Topics } from './topics.ts'
 
-/** A batch that has grown to this is written without waiting longer. */
-const MAX_BATCH_BYTES = 65_536
 /** How long a client has to take its last words. */
 const LAST_WORDS_MS = 2000
 
@@ -36,33 +34,29 @@ export class Hub implements BrokerListener {
   readonly #broker: Broker
   readonly #topics: Topics
   readonly #clockwork: Clockwork
+  readonly #coalescer: Coalescer
   readonly #sessions: Sessions
   readonly #refillParts: RefillParts
   readonly #users = new Map<string, Set<Stream>>()
   /** Held streams that wait for the broker. */
   readonly #unfilled = new Set<Stream>()
+  #unfilledErrors: unknown[] = []
   /** Channels whose dropped messages were logged in this minute. */
   readonly #dropsLogged = new Set<Address>()
   #isDraining = false
-
-  #root = new Batch()
-  #dirty: Stream[] = []
-  #batchBytes = 0
-  #flushTimer: NodeJS.Timeout | undefined
-  #isScheduled = false
-  #flushedAtMs = 0
 
   constructor (options: HubOptions) {
     this.#options = options
     this.#broker = options.broker
     this.#topics = new Topics(options.broker)
+    this.#coalescer = new Coalescer(options.coalesceMs, () => { this.stats.flushed() })
     this.#sessions = new Sessions(options.broker, (stream) => { this.#endForGood(stream, 'replaced', {}) })
     this.#refillParts = {
       broker: options.broker,
       topics: this.#topics,
       stats: this.stats,
       read: pLimit(READS_AT_ONCE),
-      holdSession: async (stream, cursor) => !options.isSingleSession || await this.#sessions.hold(stream, cursor)
+      holdSession: async (stream) => !options.isSingleSession || await this.#sessions.hold(stream)
     }
     this.#clockwork = new Clockwork(options.heartbeatSeconds, {
       onDue: (stream, due) => { this.#due(stream, due) },
@@ -82,6 +76,10 @@ export class Hub implements BrokerListener {
   }
 
   #second (nowMs: number): void {
+    // One line for all of them: when Redis is away, thousands fail alike.
+    const [err] = this.#unfilledErrors
+    if (err !== undefined) this.#options.log.warn({ err, streams: this.#unfilledErrors.length }, 'streams could not be filled from the logs; live ones are tried again, new ones come back')
+    this.#unfilledErrors = []
     this.#topics.sweep(nowMs)
     if (Math.floor(nowMs / 1000) % 60 === 0) this.#dropsLogged.clear()
     if (this.#unfilled.size > 0 && this.#broker.state().up) this.#refillAll()
@@ -142,7 +140,7 @@ export class Hub implements BrokerListener {
       if (error instanceof Revoked) this.#endForGood(stream, 'closed', { reason: 'logout' })
       else if (stream.isLive) this.#unfilled.add(stream) // the clockwork tries again
       else this.end(stream, 'unavailable')
-      if (!stream.hasEnded) this.#options.log.warn({ err: error }, 'a stream could not be filled from the logs yet')
+      this.#unfilledErrors.push(error)
     } finally {
       stream.refilling = false
       if (stream.hasEnded) {
@@ -165,8 +163,7 @@ export class Hub implements BrokerListener {
     this.stats.received++
     for (const stream of topic.streams) this.#offer(stream, frame)
     if (notification.id !== 0) this.stats.arrived(notification.id)
-    this.#batchBytes += frame.chunked.length
-    this.#schedule()
+    this.#coalescer.added(frame)
   }
 
   #offer (stream: Stream, frame: Frame): void {
@@ -180,35 +177,7 @@ export class Hub implements BrokerListener {
     }
     stream.delivered++
     this.stats.delivered++
-    if (stream.pending === undefined) {
-      this.#dirty.push(stream)
-      stream.pending = this.#root.then(frame)
-    } else stream.pending = stream.pending.then(frame)
-  }
-
-  // Idle: what one read from the broker's connection brought is written right after it. Under load: once in `coalesceMs`.
-  #schedule (): void {
-    if (this.#batchBytes > MAX_BATCH_BYTES) {
-      this.#flush()
-      return
-    }
-    if (this.#isScheduled) return
-    this.#isScheduled = true
-    const waitMs = this.#flushedAtMs + this.#options.coalesceMs - performance.now()
-    if (waitMs <= 0) queueMicrotask(() => { this.#flush() })
-    else this.#flushTimer = setTimeout(() => { this.#flush() }, waitMs)
-  }
-
-  #flush (): void {
-    clearTimeout(this.#flushTimer)
-    const dirty = this.#dirty
-    this.#dirty = []
-    this.#root = new Batch()
-    this.#batchBytes = 0
-    this.#isScheduled = false
-    for (const stream of dirty) stream.flush()
-    this.stats.flushed()
-    this.#flushedAtMs = performance.now()
+    this.#coalescer.add(stream, frame)
   }
 
   // Hints, each looked up in the broker: whoever may PUBLISH on a user's channel can imitate them. Also where a refill is under way, and
@@ -294,7 +263,7 @@ export class Hub implements BrokerListener {
   async close (): Promise<void> {
     await this.drain(0)
     this.#clockwork.stop()
-    clearTimeout(this.#flushTimer)
+    this.#coalescer.stop()
     await this.#broker.close()
   }
 }

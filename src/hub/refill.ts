@@ -21,7 +21,7 @@ export const READS_AT_ONCE = 256
 
 export interface RefillParts {
   /** Brings the stream its session, where a user may have only one. False: it has none, and was ended. */
-  readonly holdSession: (stream: Stream, cursor: number | undefined) => Promise<boolean>
+  readonly holdSession: (stream: Stream) => Promise<boolean>
   readonly broker: Broker
   readonly topics: Topics
   readonly stats: Stats
@@ -51,7 +51,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     topics.add(stream, userAddress(userId))
     topics.add(stream, ALL)
     await topics.subscribed(stream)
-    if (!await holdSession(stream, cursor)) return
+    if (!await holdSession(stream)) return
     const membership = await read(() => broker.enter(userId, claim))
     if (stream.hasEnded) return
     follow(stream, topics, [...membership.keys()])

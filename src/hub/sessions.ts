@@ -14,9 +14,9 @@ export class Sessions {
   }
 
   /** Claims the session for a stream that opens, or looks whether a live one still holds it. False: it was replaced. */
-  async hold (stream: Stream, cursor: number | undefined): Promise<boolean> {
+  async hold (stream: Stream): Promise<boolean> {
     if (stream.session !== undefined) return await this.#check([stream])
-    const session = await this.#broker.claimSession(stream.owner.userId, randomUUID(), cursor)
+    const session = await this.#broker.claimSession(stream.owner.userId, randomUUID(), stream.owner.sessionCursor)
     stream.session = session
     if (session === undefined) {
       this.#replace(stream)

@@ -25,6 +25,8 @@ export interface StreamOwner {
   readonly claim: GroupClaim
   /** When the token expires. */
   readonly expiresAtMs: number
+  /** Where its own reconnect resumes from; decides, with SESSION_POLICY=single, whether it still holds the session. */
+  readonly sessionCursor?: number | undefined
 }
 
 export interface StreamLimits {

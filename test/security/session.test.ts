@@ -123,6 +123,27 @@ onBoth(t, 'session, the holder back while its old line still seems alive, goes o
   t.equal((await again.live(2)).json.resume, 'complete', 'its next blip is its own too')
 })
 
+onBoth(t, 'session, the holder that loses its line again before its sync, is still the holder', async (t, kind) => {
+  const claimed = Promise.withResolvers<void>()
+  const all = await startNodes(t, kind, redis, {
+    env,
+    // The first node claims and then gets no further.
+    alter: (broker, node) => {
+      const { enter } = broker
+      if (node === 0) broker.enter = async (...args) => args[0] === 'ann' ? (claimed.resolve(), await new Promise(() => {})) : await enter.apply(broker, args)
+    }
+  })
+  const tab = all.client(t, { sub: 'ann' }, { node: 1, reconnect: false })
+  const { id } = await tab.live()
+  tab.close()
+  const unlucky = all.client(t, { sub: 'ann' }, { node: 0, lastEventId: id!, reconnect: false })
+  await claimed.promise
+  unlucky.close()
+  const again = all.client(t, { sub: 'ann' }, { node: 1, lastEventId: id! })
+  t.equal((await again.live()).json.resume, 'complete')
+  await reaches(all, again, 'ann')
+})
+
 onBoth(t, 'session, a tab that was replaced while it was away, is told 204 and disturbs nobody', async (t, kind) => {
   const all = await startNodes(t, kind, redis, { env })
   const away = all.client(t, { sub: 'ann' }, { reconnect: false })
