@@ -4,7 +4,7 @@ import neostandard, { plugins, resolveIgnoresFromGitignore } from 'neostandard'
 // server → app → http → hub → notification; adapters point at the port. Each part of that sentence, as import specifiers.
 // Only relative ones are meant: a package may be called what it likes.
 const the = {
-  tools: { regex: '^\\.\\..*/(test|bench|scripts)/', message: 'What runs in production does not import tests, benchmarks or scripts.' },
+  tools: { regex: '^\\.\\..*/(test|bench|chaos|scripts)/', message: 'What runs in production does not import tests, benchmarks or scripts.' },
   edge: { regex: '^\\..*/(server|demo)\\.ts$', message: 'server.ts and demo.ts start the process; nobody imports them.' },
   app: { regex: '^\\..*/app\\.ts$', message: 'app.ts puts the service together; only the edge (server.ts, demo.ts) imports it.' },
   http: { regex: '^\\..*/http/', message: 'http/ stands above: it calls the hub, the hub never calls it.' },

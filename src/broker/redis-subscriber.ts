@@ -136,7 +136,7 @@ export class RedisSubscriber {
 
   unsubscribe (addresses: readonly Address[]): void {
     for (const address of addresses) this.#wanted.delete(address)
-    if (!this.#up) return
+    // Also while the line is not proved yet: it may just be subscribing them again. Without a line the refusal means nothing.
     for (let i = 0; i < addresses.length; i += BATCH) {
       this.#redis.unsubscribe(...addresses.slice(i, i + BATCH).map((address) => this.#prefix + address)).catch(() => {})
     }

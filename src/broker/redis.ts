@@ -67,14 +67,15 @@ export class RedisBroker implements Broker {
     if (this.#unreadyTicks % CONNECT_TICKS === CONNECT_TICKS - 1) this.#redis.disconnect(true)
   }
 
-  // A flushed Redis has lost our settings too; without a reconnect nobody would tell it again.
-  async #checkConfig (): Promise<void> {
-    if (await this.#redis.exists(`${this.#options.prefix}:config`) === 0) await this.#setup()
+  // Once a second, since it also finds out what a connection that answers does not tell: that a flushed Redis has lost our settings or
+  // functions, or that a failover has made it a replica, which takes no writes.
+  async #confirm (): Promise<void> {
+    await this.#configure().catch(async (error: Error) => { if (!isUnanswered(error)) await this.#setup() })
   }
 
   #sing (): void {
     if (!this.#ready) return
-    this.#checkConfig().catch(() => {}) // no answer: the canary's business
+    void this.#confirm() // no answer: the canary's business
     this.#redis.publish(this.#subscriber.canaryChannel, '').catch((error: Error) => {
       if (!isUnanswered(error)) return
       this.#down('no answer')
@@ -94,8 +95,8 @@ export class RedisBroker implements Broker {
   async #setup (): Promise<void> {
     try {
       await this.#loadLibrary()
-      const { prefix, historyLength, historySeconds, maxDataBytes } = this.#options
-      await this.#redis.fcall('tidings_setup', 1, prefix, historyLength, historySeconds, maxDataBytes)
+      await this.#configure()
+      if (this.#ready) return
       this.#ready = true
       this.#fault = ''
       this.#sing()
@@ -104,6 +105,11 @@ export class RedisBroker implements Broker {
       this.#down(`cannot set up: ${(error as Error).message}`)
       setTimeout(() => { if (this.#redis.status === 'ready') void this.#setup() }, 1000).unref()
     }
+  }
+
+  async #configure (): Promise<void> {
+    const { prefix, historyLength, historySeconds, maxDataBytes } = this.#options
+    await this.#redis.fcall('tidings_setup', 1, prefix, historyLength, historySeconds, maxDataBytes)
   }
 
   async #loadLibrary (): Promise<void> {

@@ -128,11 +128,9 @@ t.test('rolling restart of all three nodes, under load: everybody ends up live a
   assertNobodyStopped(t, clients)
 })
 
-// Nothing but streams goes through this nginx: a node that it passed over counts as good again only when a request to it has ended,
-// which a stream does not, so until then each node is given one stream in `fail_timeout`.
-t.test('rolling restart of all three nodes, where only streams go through nginx: everybody ends up live and complete', {
-  todo: 'nginx.conf: the streams need an upstream with max_fails=0'
-}, async (t) => {
+// Nothing but streams goes through this nginx, and with `max_fails` a node that it passed over would count as good again only when a
+// request to it has ended, which a stream does not.
+t.test('rolling restart of all three nodes, where only streams go through nginx: everybody ends up live and complete', async (t) => {
   const nginx = await startNginx(t, { nodes: nodes.map(({ port }) => port) })
   const { ledger, clients } = await crowd(t, 'only', { url: nginx.url })
   const stop = load(ledger, 'only')

@@ -241,6 +241,22 @@ t.test('publish, whose answer is lost between the node and the publisher, is pub
   ledger.assertExact(t)
 })
 
+t.test('Redis, full and told not to evict: publish is answered 503 and stores nothing, streams stay, and all goes on when there is room', async (t) => {
+  const crowd = await rig.crowd(t)
+  await redis.cli('CONFIG', 'SET', 'maxmemory', 1)
+  const data = { mark: crowd.ledger.mark() }
+  const entries = await redis.cli('XLEN', `${redis.prefix}:log:group:crowd`)
+  const refused = await rig.send('group:crowd', 'full', data)
+  t.match([refused.status, refused.body.code, refused.headers.get('retry-after')], [503, 'TIDINGS_UNAVAILABLE', /^[1-9]\d*$/])
+  t.equal(await redis.cli('XLEN', `${redis.prefix}:log:group:crowd`), entries)
+  await redis.cli('CONFIG', 'SET', 'maxmemory', 0)
+  const taken = await rig.send('group:crowd', 'full', data)
+  t.match([taken.status, taken.headers.get('idempotency-replayed')], [202, null])
+  crowd.ledger.sent({ to: 'group:crowd', id: taken.body.notifications[0].id, data })
+  await crowd.ledger.settled()
+  assertUntouched(t, crowd)
+})
+
 t.test('failover to an empty server: live streams are told incomplete, stay open, and go on', async (t) => {
   const { ledger, clients } = await rig.crowd(t)
   await rig.some(ledger)
