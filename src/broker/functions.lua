@@ -4,7 +4,7 @@
 -- Every function takes one key, KEYS[1] = the prefix, and derives from it:
 --   <prefix>:clock          the last id given out (microseconds)
 --   <prefix>:born           the id at which the history begins
---   <prefix>:config         hash: history_length, history_seconds, max_data_bytes
+--   <prefix>:config         hash: history_length, history_seconds, max_data_bytes; run_id and run_clock, see setup
 --   <prefix>:log:<address>  stream, entries <id>-0 {e: event, d: data}
 --   <prefix>:groups:<user>  hash, group -> "+<id>" joined or "-<id>" left
 --   <prefix>:read:<user>    the id up to which the user has read
@@ -372,10 +372,23 @@ local function history(keys, args)
   return reply
 end
 
--- ARGV: history_length, history_seconds, max_data_bytes. Every node says at start what it is configured to.
+-- ARGV: history_length, history_seconds, max_data_bytes, the run id of this Redis process, the newest id that the node was answered by another
+-- one before. Every node says what it is configured to. A process that began with a clock behind such an id has lost what was acknowledged
+-- (a failover, a crash between two writes to disk). What, nobody knows: so the history begins anew, and every older position is told.
 local function setup(keys, args)
   redis.call('HSET', keys[1] .. ':config', 'history_length', args[1], 'history_seconds', args[2], 'max_data_bytes', args[3])
-  if not redis.call('GET', keys[1] .. ':clock') then next_id(keys[1]) end
+  local clock = redis.call('GET', keys[1] .. ':clock')
+  if not clock then clock = next_id(keys[1]) end
+  if not args[5] then return VERSION end
+  local run = redis.call('HMGET', keys[1] .. ':config', 'run_id', 'run_clock')
+  if run[1] ~= args[4] then
+    run[2] = clock
+    redis.call('HSET', keys[1] .. ':config', 'run_id', args[4], 'run_clock', int(clock))
+  end
+  if tonumber(run[2]) < tonumber(args[5]) then
+    redis.call('SET', keys[1] .. ':born', int(next_id(keys[1])))
+    redis.call('HSET', keys[1] .. ':config', 'run_clock', args[5]) -- said once; what is told to the other nodes is the same
+  end
   return VERSION
 end
 

@@ -32,6 +32,11 @@ export class RedisBroker implements Broker {
   readonly #subscriber: RedisSubscriber
   #ready = false
   #unreadyTicks = 0
+  /** From Redis's own answers only: what stands in a channel message, anybody may have put there. */
+  #newestId = 0
+  /** Names the Redis process; and the newest id of the one before it. */
+  #runId = ''
+  #newestBefore = 0
   #ticker: NodeJS.Timeout | undefined
   #fault = 'not connected yet'
 
@@ -95,6 +100,9 @@ export class RedisBroker implements Broker {
   async #setup (): Promise<void> {
     try {
       await this.#loadLibrary()
+      const [, runId = ''] = /^run_id:(\w+)/m.exec(await this.#redis.info('server')) ?? []
+      if (runId !== this.#runId) this.#newestBefore = this.#newestId
+      this.#runId = runId
       await this.#configure()
       if (this.#ready) return
       this.#ready = true
@@ -109,7 +117,7 @@ export class RedisBroker implements Broker {
 
   async #configure (): Promise<void> {
     const { prefix, historyLength, historySeconds, maxDataBytes } = this.#options
-    await this.#redis.fcall('tidings_setup', 1, prefix, historyLength, historySeconds, maxDataBytes)
+    await this.#redis.fcall('tidings_setup', 1, prefix, historyLength, historySeconds, maxDataBytes, this.#runId, this.#newestBefore)
   }
 
   async #loadLibrary (): Promise<void> {
@@ -147,6 +155,7 @@ export class RedisBroker implements Broker {
     for (let i = 0; i < flat.length; i += 3) {
       notifications.push({ to: flat[i] as Address, id: Number(flat[i + 1]), receivers: Number(flat[i + 2]) })
     }
+    if (replayed === 0) this.#newestId = Math.max(this.#newestId, notifications.at(-1)?.id ?? 0)
     return { replayed: replayed === 1, notifications }
   }
 
@@ -187,6 +196,7 @@ export class RedisBroker implements Broker {
       const json = JSON.stringify(JSON.parse(flat[i + 2] as string))
       entries.push({ id: Number(flat[i]), event: flat[i + 1] as string, json })
     }
+    this.#newestId = Math.max(this.#newestId, Number(position))
     return { position: Number(position), gap: gap === 1, more: more === 1, unread: Number(unread), entries }
   }
 

@@ -37,6 +37,31 @@ t.test('functions, of an older version, are replaced, and of a newer one kept', 
   await redis.cli('FUNCTION', 'LOAD', 'REPLACE', library)
 })
 
+t.test('data, of which a crash has lost the newest, is told to be missing to everyone from before, and to nobody after', async (t) => {
+  const crashing = await startRedis(t, { own: true, args: ['--dbfilename', 'kept.rdb'] })
+  const [node, other] = [startRedisNode(t, crashing, {}, crashing.prefix), startRedisNode(t, crashing, {}, crashing.prefix)]
+  await Promise.all([up(node), up(other)])
+  await send(node, 'user:1')
+  const cursor = await now(other)
+  await crashing.cli('SAVE')
+  const crash = async (): Promise<void> => {
+    await crashing.kill()
+    await becomes(() => !node.broker.state().up && !other.broker.state().up, 'both to notice')
+    await crashing.start()
+    await Promise.all([up(node), up(other)])
+  }
+  await crash()
+  t.notOk((await readPages(node, { cursor }))[0]!.gap, 'nothing was lost that time')
+  const lost = await send(node, 'user:1')
+  await crash()
+  t.ok((await readPages(other, { cursor }))[0]!.gap, 'also where the node that knew of it is another one')
+  t.ok((await readPages(node, { cursor }))[0]!.gap)
+  const after = await send(node, 'user:1')
+  t.ok(after > lost)
+  t.same(entriesOf(await readPages(node, { cursor: after - 1 })).length, 1)
+  t.notOk((await readPages(node, { cursor: after - 1 }))[0]!.gap)
+})
+
 t.test('functions, flushed while nodes run, are there again at the next call', async (t) => {
   const node = await start(t)
   const { broker } = node
