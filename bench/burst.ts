@@ -17,26 +17,29 @@ export async function burst (row: Row, { streams, seconds, rate, client, profile
     const running = await row.start(scope, { streams, profileFolder })
     const crowd = new Crowd(scope, { requests: Array.from({ length: streams }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
     await crowd.open(running.openAtOnce)
-    const send = async (count: number): Promise<void> => {
+    let sent = 0
+    const send = async (count: number): Promise<boolean> => {
+      const first = sent
       const startedMs = performance.now()
-      for (let sent = 0; sent < count;) {
-        const due = Math.min(count, Math.floor((performance.now() - startedMs) * rate / 1000) + 1)
+      while (sent < first + count) {
+        const due = first + Math.min(count, Math.floor((performance.now() - startedMs) * rate / 1000) + 1)
         while (sent < due) running.publish(payload(sent++))
         await pause(1)
       }
+      return await crowd.reach(sent - 1, DRAIN_MS)
     }
-    const warmUp = Math.ceil(Math.min(WARM_UP_SECONDS, seconds / 2) * rate)
-    await send(warmUp)
-    await crowd.reach(warmUp - 1, DRAIN_MS)
+    // In pieces, so that a server which cannot keep up begins the measured time with nothing left to do.
+    for (const endMs = performance.now() + Math.min(WARM_UP_SECONDS, seconds / 2) * 1000; performance.now() < endMs;) {
+      if (!await send(Math.ceil(rate / 20))) throw new Error(`not even ${rate / 20} messages were delivered within ${DRAIN_MS / 1000} s`)
+    }
     running.check()
     await crowd.reset()
+    const first = sent
     const meter = new Meter(running)
-    const count = Math.ceil(seconds * rate)
-    await send(count)
-    await crowd.reach(count - 1, DRAIN_MS)
+    await send(Math.ceil(seconds * rate))
     const cost = meter.read()
     running.check()
-    return deliveryResult(row, { streams, sent: count, cost, report: await crowd.report(0, count - 1) })
+    return deliveryResult(row, { streams, sent: sent - first, cost, report: await crowd.report(first, sent - 1) })
   } finally {
     await scope.end()
   }

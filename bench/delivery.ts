@@ -16,8 +16,10 @@ export interface DeliveryResult {
   readonly streams: number
   readonly sent: number
   readonly deliveries: number
-  /** Of what was sent in the measured time. */
+  /** Of what was sent in the measured time: passed over, though later ones came. */
   readonly lost: number
+  /** Not there when the time to drain was over: a server that cannot keep up, or streams that it ended. */
+  readonly behind: number
   readonly duplicates: number
   readonly late: number
   /** Streams that the server ended. */
@@ -37,7 +39,7 @@ export interface DeliveryResult {
 }
 
 export function deliveryResult (row: Row, { streams, sent, cost, report }: { streams: number, sent: number, cost: Cost, report: CrowdReport }): DeliveryResult {
-  const deliveries = streams * sent - report.lost
+  const deliveries = streams * sent - report.lost - report.behind
   const micros = (seconds: number): number => seconds * 1e6 / deliveries
   return {
     row: row.name,
@@ -46,6 +48,7 @@ export function deliveryResult (row: Row, { streams, sent, cost, report }: { str
     sent,
     deliveries,
     lost: report.lost,
+    behind: report.behind,
     duplicates: report.duplicates,
     late: report.late,
     ended: report.ended,

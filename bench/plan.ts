@@ -44,7 +44,7 @@ export type AnyPlan = Plan<any>
 
 const counted = (what: Record<string, number>): string[] => Object.entries(what).filter(([, count]) => count !== 0).map(([name, count]) => `${count} ${name}`)
 
-const deliveryFaults = ({ lost, duplicates, late, ended }: DeliveryResult): string[] => counted({ lost, duplicates, late, ended })
+const deliveryFaults = ({ lost, behind, duplicates, late, ended }: DeliveryResult): string[] => counted({ lost, 'not delivered in time': behind, duplicates, late, ended })
 
 const deliveryColumns: ReadonlyArray<Column<DeliveryResult>> = [
   { head: 'CPU µs/delivery', value: (result) => result.microsPerDelivery, digits: 2 },
@@ -52,6 +52,7 @@ const deliveryColumns: ReadonlyArray<Column<DeliveryResult>> = [
   { head: 'p50 ms', value: (result) => result.p50Ms, digits: 1 },
   { head: 'p99 ms', value: (result) => result.p99Ms, digits: 1 },
   { head: 'lost', value: (result) => result.lost, digits: 0 },
+  { head: 'behind', value: (result) => result.behind, digits: 0 },
   { head: 'dup', value: (result) => result.duplicates, digits: 0 },
   { head: 'late', value: (result) => result.late, digits: 0 },
   { head: 'ended', value: (result) => result.ended, digits: 0 },

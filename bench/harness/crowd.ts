@@ -1,6 +1,7 @@
 // Many clients: load processes that hold the streams and keep the ledger, spoken to as one.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
 import { type Child, startChild } from './child.ts'
@@ -18,9 +19,11 @@ export interface CrowdReport {
   readonly streams: number
   readonly live: number
   readonly messages: number
-  /** Deliveries of the asked numbers that did not happen, and how many streams lack one. */
+  /** Deliveries of the asked numbers that were passed over, and how many streams lack one. */
   readonly lost: number
   readonly losers: number
+  /** Deliveries of the asked numbers beyond the last that a stream received: late by now, or lost. */
+  readonly behind: number
   readonly duplicates: number
   /** Messages that came after one with a greater number. */
   readonly late: number
@@ -40,11 +43,12 @@ export type Client = 'c' | 'node'
 const folder = fileURLToPath(new URL('../load/', import.meta.url))
 const build = fileURLToPath(new URL('../.build/', import.meta.url))
 
-/** Compiles C sources if they are newer than the program; undefined where there is no compiler. */
+/** Compiles C sources, once for each state of them; undefined where there is no compiler. */
 export function compile (name: string, sources: readonly string[]): string | undefined {
-  const program = join(build, name)
-  const changed = Math.max(...sources.map((source) => statSync(source).mtimeMs))
-  if ((statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0) > changed) return program
+  const state = createHash('sha256')
+  for (const source of sources) state.update(readFileSync(source))
+  const program = join(build, `${name}-${state.digest('hex').slice(0, 12)}`)
+  if (existsSync(program)) return program
   mkdirSync(build, { recursive: true })
   const { status, error, stderr } = spawnSync('cc', ['-O2', '-o', program, ...sources.filter((source) => source.endsWith('.c'))], { encoding: 'utf8' })
   if (error !== undefined) return undefined
@@ -145,7 +149,7 @@ export class Crowd {
     const answers = await this.#ask(`report ${from} ${to}`, 'report', 60_000)
     const latency = new Histogram()
     for (const { histogram = [] } of answers) latency.merge(histogram)
-    const names = ['streams', 'live', 'messages', 'lost', 'losers', 'duplicates', 'late', 'bytes', 'pings', 'refused', 'ended', 'syncs', 'incomplete', 'cpuSeconds'] as const
+    const names = ['streams', 'live', 'messages', 'lost', 'losers', 'behind', 'duplicates', 'late', 'bytes', 'pings', 'refused', 'ended', 'syncs', 'incomplete', 'cpuSeconds'] as const
     return { ...Object.fromEntries(names.map((name) => [name, sum(answers, name)])) as Omit<CrowdReport, 'latency'>, latency }
   }
 

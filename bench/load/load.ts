@@ -250,15 +250,20 @@ function number (stream: Stream, bytes: Buffer, payload: number): void {
 }
 
 function report (from: number, to: number): void {
-  let [missing, losers] = [0, 0]
-  for (const { seen } of streams) {
+  let [missing, losers, behind] = [0, 0, 0]
+  for (const { seen, last } of streams) {
     let mine = 0
-    for (let n = from; n <= to; n++) if ((seen[n >> 3] ?? 0) >> (n & 7) === 0 || ((seen[n >> 3] ?? 0) & (1 << (n & 7))) === 0) mine++
+    const before = behind
+    for (let n = from; n <= to; n++) {
+      if (((seen[n >> 3] ?? 0) & (1 << (n & 7))) !== 0) continue
+      if (n > last) behind++
+      else mine++
+    }
     missing += mine
-    if (mine > 0) losers++
+    if (mine > 0 || behind > before) losers++
   }
   const { user, system } = process.cpuUsage()
-  say('report', { streams: streams.length, live, ...count, lost: missing, losers, cpuSeconds: (user + system) / 1e6, histogram: latency.pairs() })
+  say('report', { streams: streams.length, live, ...count, lost: missing, losers, behind, cpuSeconds: (user + system) / 1e6, histogram: latency.pairs() })
 }
 
 function command (line: string): void {

@@ -60,24 +60,26 @@ void forget(struct stream *streams, size_t count) {
 }
 
 void print_report(struct stream *streams, size_t count, int64_t from, int64_t to) {
-  uint64_t lost = 0, losers = 0;
+  uint64_t lost = 0, losers = 0, behind = 0; /* behind: after the last that came, so it may still be on its way */
   size_t live = 0;
   for (size_t i = 0; i < count; i++) {
-    uint64_t missing = 0;
+    uint64_t missing = 0, before = behind;
     live += streams[i].live;
     for (int64_t n = from; n <= to; n++) {
       uint32_t byte = (uint32_t)(n >> 3);
-      if (byte >= streams[i].seen_bytes || !(streams[i].seen[byte] & (1u << (n & 7)))) missing++;
+      if (byte < streams[i].seen_bytes && (streams[i].seen[byte] & (1u << (n & 7)))) continue;
+      if (n > streams[i].last) behind++;
+      else missing++;
     }
     lost += missing;
-    losers += missing > 0;
+    losers += missing > 0 || behind > before;
   }
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   double cpu = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-  printf("{\"is\":\"report\",\"streams\":%zu,\"live\":%zu,\"messages\":%lu,\"lost\":%lu,\"losers\":%lu,\"duplicates\":%lu,\"late\":%lu,"
+  printf("{\"is\":\"report\",\"streams\":%zu,\"live\":%zu,\"messages\":%lu,\"lost\":%lu,\"losers\":%lu,\"behind\":%lu,\"duplicates\":%lu,\"late\":%lu,"
          "\"bytes\":%lu,\"pings\":%lu,\"refused\":%lu,\"ended\":%lu,\"syncs\":%lu,\"incomplete\":%lu,\"cpuSeconds\":%.6f,\"histogram\":[",
-         count, live, messages, lost, losers, duplicates, late, bytes_read, pings, refused, ended, syncs, incomplete, cpu);
+         count, live, messages, lost, losers, behind, duplicates, late, bytes_read, pings, refused, ended, syncs, incomplete, cpu);
   const char *comma = "";
   for (unsigned i = 0; i < BUCKETS; i++) {
     if (histogram[i] == 0) continue;
