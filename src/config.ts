@@ -1,5 +1,6 @@
 // The settings: environment → Config. The schema below is the type, the defaults, and what the README's table is tested against.
 import { createPublicKey } from 'node:crypto'
+import { isIP } from 'node:net'
 import { envSchema, type EnvSchemaOpt } from 'env-schema'
 import Type, { type Static } from 'typebox'
 
@@ -14,7 +15,7 @@ const MAX_SECONDS = 2_000_000
 export const configSchema = Type.Object({
   HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on; the image sets `0.0.0.0`' }),
   PORT: whole(3000, 0, 65_535, 'port to listen on; `0` takes a free one'),
-  NODE_NAME: text('names the node in logs, metrics and the `Tidings-Node` response header', { pattern: '^[!-~]{1,128}$' }),
+  NODE_NAME: text('names the node in logs, metrics and the `Tidings-Node` response header; unset: host name and process id', { pattern: '^[!-~]{1,128}$' }),
   REDIS_URL: text('`redis://` or `rediss://`, with user and password; unset: embedded broker, one node', { pattern: '^rediss?://' }),
   REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-~]{1,64}$', description: 'first part of every key and channel' }),
   JWT_SECRET: text('HS256 secret, at least 32 bytes'),
@@ -81,8 +82,9 @@ export function parseConfig (env: Env, nodeName: string): Config {
     }
     if (faults.length === 0) throw error
   }
-  faults.push(...keyFaults(data), ...listFaults(data))
-  if (config !== undefined && config.STREAM_BUFFER_BYTES < config.MAX_DATA_BYTES + 4096) {
+  faults.push(...keyFaults(data), ...urlFaults(data), ...listFaults(data))
+  const { STREAM_BUFFER_BYTES, MAX_DATA_BYTES } = configSchema.properties as Record<string, { default?: number }>
+  if (Number(data.STREAM_BUFFER_BYTES ?? STREAM_BUFFER_BYTES?.default) < Number(data.MAX_DATA_BYTES ?? MAX_DATA_BYTES?.default) + 4096) {
     faults.push('STREAM_BUFFER_BYTES must exceed MAX_DATA_BYTES by at least 4096, or no large notification could ever be sent')
   }
   if (faults.length > 0 || config === undefined) throw new ConfigError(faults)
@@ -98,6 +100,7 @@ function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL }: Record<string, str
   }
   if (JWT_PUBLIC_KEY !== undefined) {
     try {
+      if (JWT_PUBLIC_KEY.includes('PRIVATE KEY')) throw new TypeError('a private key')
       keyAlgorithm(JWT_PUBLIC_KEY)
     } catch {
       faults.push('JWT_PUBLIC_KEY must be the PEM of an RSA or P-256 public key')
@@ -119,9 +122,25 @@ export function keyAlgorithm (pem: string): 'RS256' | 'ES256' {
   throw new TypeError('not an RSA or P-256 key')
 }
 
-function listFaults ({ CORS_ORIGINS }: Record<string, string>): string[] {
-  const origins = (CORS_ORIGINS ?? '').split(',').map((origin) => origin.trim()).filter((origin) => origin !== '')
-  return origins
+function urlFaults (data: Record<string, string>): string[] {
+  return ['REDIS_URL', 'JWKS_URL']
+    .filter((name) => data[name] !== undefined && (!URL.canParse(data[name]) || new URL(data[name]).hostname === ''))
+    .map((name) => `${name} must be a URL with a host`)
+}
+
+function isTrusted (address: string): boolean {
+  if (['loopback', 'linklocal', 'uniquelocal'].includes(address)) return true
+  const [ip = '', bits] = address.split('/')
+  return isIP(ip) !== 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(ip) === 4 ? 32 : 128)))
+}
+
+function listFaults ({ CORS_ORIGINS, TRUST_PROXY }: Record<string, string>): string[] {
+  const list = (text = ''): string[] => text.split(',').map((entry) => entry.trim()).filter((entry) => entry !== '')
+  const proxies = list(TRUST_PROXY)
+    .filter((address) => !isTrusted(address))
+    .map((address) => `TRUST_PROXY: "${address}" is not an address; write 10.0.0.7, 10.0.0.0/8, loopback, linklocal or uniquelocal`)
+  const origins = list(CORS_ORIGINS)
     .filter((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin)
     .map((origin) => `CORS_ORIGINS: "${origin}" is not an origin; write it as https://app.example, without a path, and never *`)
+  return [...proxies, ...origins]
 }

@@ -33,12 +33,18 @@ function chooseBroker (): Broker {
 
 const app = await buildApp({ config, broker: chooseBroker(), logger })
 
+/** How long a request that is under way may take when the node closes. */
+const LAST_REQUESTS_MS = 1000
+
 // The drain has its budget; what the sockets and Redis need after it is short.
 const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 5) * 1000, logger: false }, async ({ signal, err }) => {
   if (err !== undefined) logger.fatal({ err }, 'unexpected error, closing')
   else logger.info({ signal, streams: app.hub.streams }, 'closing')
   await app.hub.drain(err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
+  // Connections without a request, or with half of one, have nothing to wait for; close() would.
+  const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
   await app.close()
+  clearTimeout(impatience)
   logger.info('closed')
 })
 

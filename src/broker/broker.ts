@@ -136,15 +136,15 @@ export interface HistoryPage {
   /** The position of this page: all that is addressed to the user with an id up to here is in the page or before it. */
   readonly position: number
   /**
-   * Something after the cursor may be missing: trimmed, expired, or lost. Also if `gap:<userId>` is kept with a smaller position:
-   * then a stream was cut off before it could be told.
+   * Something after the cursor may be missing: trimmed, expired, or lost. Also if `gap:<userId>` is kept as "<from> <to>" and the
+   * cursor lies between: then a stream was cut off before it could be told.
    */
   readonly gap: boolean
   /** The page is full; read on from its last entry. */
   readonly more: boolean
   /** Oldest first. */
   readonly entries: readonly Notification[]
-  /** Notifications that the user has not read, counted up to MAX_UNREAD. */
+  /** Notifications that the user has not read, counted up to MAX_UNREAD. Of the last page; before it, it may be 0. */
   readonly unread: number
 }
 

@@ -4,7 +4,7 @@
 -- Every function takes one key, KEYS[1] = the prefix, and derives from it:
 --   <prefix>:clock          the last id given out (microseconds)
 --   <prefix>:born           the id at which the history begins
---   <prefix>:config         hash: history_length, history_seconds, max_data_bytes; run_id and run_clock, see setup
+--   <prefix>:config         hash: history_length, history_seconds, max_data_bytes; run_id, run_clock and kept_since, see setup
 --   <prefix>:log:<address>  stream, entries <id>-0 {e: event, d: data}
 --   <prefix>:groups:<user>  hash, group -> "+<id>" joined or "-<id>" left
 --   <prefix>:read:<user>    the id up to which the user has read
@@ -16,7 +16,7 @@
 --   <prefix>:<address>      the Pub/Sub channel of an address
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
-local VERSION = 2
+local VERSION = 3
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
 local IDEMPOTENT_SECONDS = 86400
@@ -323,43 +323,64 @@ local function is_trimmed(log, after)
   return fields['entries-added'] > fields['length']
 end
 
+-- What a log holds after an id, oldest first, until its data exceeds a budget. Reads in growing steps: large entries must not be read in
+-- hundreds to return a few, nor small ones one by one. Second result: whether there is more.
+local function read_log(log, after, budget)
+  local found, bytes, step = {}, 0, 1
+  while true do
+    local chunk = redis.call('XRANGE', log, '(' .. int(after) .. '-0', '+', 'COUNT', step)
+    for _, entry in ipairs(chunk) do
+      after = tonumber(entry[1]:match('^%d+'))
+      found[#found + 1] = { after, entry[2] }
+      bytes = bytes + #entry[2][4]
+    end
+    if #chunk < step then return found, false end
+    if bytes >= budget or #found >= 256 then return found, true end
+    step = step * 2
+  end
+end
+
 -- ARGV: user, cursor or '' (fresh), bytes that a page may have, (group, id at which it was joined)…
 -- Reply: [position, 1 if something may be missing, 1 if the page is full, unread, (id, event, data)… oldest first]
 local function history(keys, args)
   local prefix, user, cursor, page_bytes = keys[1], args[1], tonumber(args[2]), tonumber(args[3])
   local position = next_id(prefix)
-  local _, seconds = config(prefix)
-  local read = tonumber(redis.call('GET', prefix .. ':read:' .. user) or 0)
   local logs = { { prefix .. ':log:user:' .. user, 0 }, { prefix .. ':log:all', 0 } }
   for i = 4, #args, 2 do logs[#logs + 1] = { prefix .. ':log:group:' .. args[i], tonumber(args[i + 1]) } end
 
-  local unread = 0
-  for _, log in ipairs(logs) do
-    if unread < MAX_UNREAD then unread = unread + count_after(log[1], math.max(read, log[2]), MAX_UNREAD - unread) end
+  local function unread()
+    local read, count = tonumber(redis.call('GET', prefix .. ':read:' .. user) or 0), 0
+    for _, log in ipairs(logs) do
+      if count < MAX_UNREAD then count = count + count_after(log[1], math.max(read, log[2]), MAX_UNREAD - count) end
+    end
+    return count
   end
-  if not cursor then return { int(position), 0, 0, unread } end
-  if cursor > position then return { int(position), 1, 0, unread } end
+  if not cursor then return { int(position), 0, 0, unread() } end
+  if cursor > position then return { int(position), 1, 0, unread() } end
 
+  local _, seconds = config(prefix)
   local born = tonumber(redis.call('GET', prefix .. ':born') or position)
-  local gap = cursor < born or cursor < position - seconds * 1000000
-  -- Read so few at a time that a page of large entries is not read many times over; more is asked for with the next page.
-  local limit, entries, more = 200, {}, false
+  local kept_since = tonumber(redis.call('HGET', prefix .. ':config', 'kept_since') or 0)
+  local gap = cursor < born or cursor < kept_since or cursor < position - seconds * 1000000
+  -- A stream was cut off before it was told of a gap: whoever resumes from what it had got behind the gap must hear of it now.
+  local from, to = (redis.call('GET', prefix .. ':kept:gap:' .. user) or ''):match('^(%d+) (%d+)$')
+  if from and cursor > tonumber(from) and cursor <= tonumber(to) then gap = true end
+
+  -- Up to `cut` every log has been read; what was found beyond it comes with the next page.
+  local entries, cut = {}, nil
   for _, log in ipairs(logs) do
     local after = math.max(cursor, log[2])
-    local found = redis.call('XRANGE', log[1], '(' .. int(after) .. '-0', '+', 'COUNT', limit)
-    if #found == limit then more = true end
-    for _, entry in ipairs(found) do entries[#entries + 1] = { tonumber(entry[1]:match('^%d+')), entry[2] } end
+    local found, more = read_log(log[1], after, page_bytes / #logs)
+    for _, entry in ipairs(found) do entries[#entries + 1] = entry end
+    if more then cut = math.min(cut or math.huge, found[#found][1]) end
     gap = gap or (#found > 0 and is_trimmed(log[1], after))
   end
-  -- A stream was cut off before it was told of a gap that begins here: whoever resumes from behind it must hear of it now.
-  local untold = redis.call('GET', prefix .. ':kept:gap:' .. user)
-  if untold and cursor > tonumber(untold) then gap = true end
   table.sort(entries, function(a, b) return a[1] < b[1] end)
 
-  local reply, bytes = { '', gap and 1 or 0, 0, unread }, 0
+  local reply, bytes, more = { '', gap and 1 or 0, 0, 0 }, 0, cut ~= nil
   for i, entry in ipairs(entries) do
     bytes = bytes + #entry[2][4]
-    if i > 1 and (bytes > page_bytes or (more and i > limit)) then
+    if (cut and entry[1] > cut) or (i > 1 and bytes > page_bytes) then
       more = true
       break
     end
@@ -367,29 +388,36 @@ local function history(keys, args)
     reply[#reply + 1] = entry[2][2]
     reply[#reply + 1] = entry[2][4]
   end
-  if more then position = tonumber(reply[#reply - 2]) end
+  if more then position = tonumber(reply[#reply - 2]) else reply[4] = unread() end
   reply[1], reply[3] = int(position), more and 1 or 0
   return reply
 end
 
 -- ARGV: history_length, history_seconds, max_data_bytes, the run id of this Redis process, the newest id that the node was answered by another
--- one before. Every node says what it is configured to. A process that began with a clock behind such an id has lost what was acknowledged
--- (a failover, a crash between two writes to disk). What, nobody knows: so the history begins anew, and every older position is told.
+-- one before, 1 if the settings stand although there are some (0: only if they were lost).   Reply: [version, born]
+-- A process that began with a clock behind such an id has lost what was acknowledged (a failover, a crash between two writes to disk). What,
+-- nobody knows: so the history begins anew, and every older position is told.
 local function setup(keys, args)
-  redis.call('HSET', keys[1] .. ':config', 'history_length', args[1], 'history_seconds', args[2], 'max_data_bytes', args[3])
-  local clock = redis.call('GET', keys[1] .. ':clock')
-  if not clock then clock = next_id(keys[1]) end
-  if not args[5] then return VERSION end
-  local run = redis.call('HMGET', keys[1] .. ':config', 'run_id', 'run_clock')
-  if run[1] ~= args[4] then
-    run[2] = clock
-    redis.call('HSET', keys[1] .. ':config', 'run_id', args[4], 'run_clock', int(clock))
+  local config_key = keys[1] .. ':config'
+  local clock = redis.call('GET', keys[1] .. ':clock') or next_id(keys[1])
+  if args[6] ~= '0' or redis.call('EXISTS', config_key) == 0 then
+    -- Logs expired under the shorter time until now: a longer one does not bring them back.
+    local old = tonumber(redis.call('HGET', config_key, 'history_seconds') or args[2])
+    if tonumber(args[2]) > old then redis.call('HSET', config_key, 'kept_since', int(next_id(keys[1]) - old * 1000000)) end
+    redis.call('HSET', config_key, 'history_length', args[1], 'history_seconds', args[2], 'max_data_bytes', args[3])
   end
-  if tonumber(run[2]) < tonumber(args[5]) then
-    redis.call('SET', keys[1] .. ':born', int(next_id(keys[1])))
-    redis.call('HSET', keys[1] .. ':config', 'run_clock', args[5]) -- said once; what is told to the other nodes is the same
+  if args[5] then
+    local run = redis.call('HMGET', config_key, 'run_id', 'run_clock')
+    if run[1] ~= args[4] then
+      run[2] = clock
+      redis.call('HSET', config_key, 'run_id', args[4], 'run_clock', int(clock))
+    end
+    if tonumber(run[2]) < tonumber(args[5]) then
+      redis.call('SET', keys[1] .. ':born', int(next_id(keys[1])))
+      redis.call('HSET', config_key, 'run_clock', args[5]) -- said once; what is told to the other nodes is the same
+    end
   end
-  return VERSION
+  return { VERSION, redis.call('GET', keys[1] .. ':born') }
 end
 
 redis.register_function { function_name = 'tidings_version', callback = function() return VERSION end, flags = { 'no-writes' } }

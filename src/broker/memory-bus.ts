@@ -221,7 +221,8 @@ export class MemoryBus {
       gap ||= log.trimmed && start === 0 && log.entries.length > 0
       for (let i = start; i < log.entries.length; i++) found.push(log.entries[i]!)
     }
-    gap ||= cursor > Number(this.kept.get(`gap:${userId}`) ?? NaN)
+    const [from, to] = (this.kept.get(`gap:${userId}`) ?? 'NaN NaN').split(' ').map(Number) as [number, number]
+    gap ||= cursor > from && cursor <= to
     found.sort((a, b) => a.id - b.id)
     let bytes = 0
     const end = found.findIndex(({ json }, i) => (bytes += json.length) > maxBytes && i > 0)

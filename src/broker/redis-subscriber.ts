@@ -96,6 +96,13 @@ export class RedisSubscriber {
     this.#wasUp = true
   }
 
+  /** Has the live streams refilled although the line stood. */
+  startOver (): void {
+    if (!this.#up) return // they will be, when it is there again
+    this.#listener.interrupted()
+    this.#listener.restored()
+  }
+
   #interrupt (why: string): void {
     if (!this.#up) return
     this.#up = false

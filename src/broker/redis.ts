@@ -37,6 +37,8 @@ export class RedisBroker implements Broker {
   /** Names the Redis process; and the newest id of the one before it. */
   #runId = ''
   #newestBefore = 0
+  /** When the history began. */
+  #born = ''
   #ticker: NodeJS.Timeout | undefined
   #fault = 'not connected yet'
 
@@ -75,7 +77,7 @@ export class RedisBroker implements Broker {
   // Once a second, since it also finds out what a connection that answers does not tell: that a flushed Redis has lost our settings or
   // functions, or that a failover has made it a replica, which takes no writes.
   async #confirm (): Promise<void> {
-    await this.#configure().catch(async (error: Error) => { if (!isUnanswered(error)) await this.#setup() })
+    await this.#configure(false).catch(async (error: Error) => { if (!isUnanswered(error)) await this.#setup() })
   }
 
   #sing (): void {
@@ -103,7 +105,7 @@ export class RedisBroker implements Broker {
       const [, runId = ''] = /^run_id:(\w+)/m.exec(await this.#redis.info('server')) ?? []
       if (runId !== this.#runId) this.#newestBefore = this.#newestId
       this.#runId = runId
-      await this.#configure()
+      await this.#configure(true)
       if (this.#ready) return
       this.#ready = true
       this.#fault = ''
@@ -115,9 +117,14 @@ export class RedisBroker implements Broker {
     }
   }
 
-  async #configure (): Promise<void> {
+  async #configure (isStart: boolean): Promise<void> {
     const { prefix, historyLength, historySeconds, maxDataBytes } = this.#options
-    await this.#redis.fcall('tidings_setup', 1, prefix, historyLength, historySeconds, maxDataBytes, this.#runId, this.#newestBefore)
+    const [, born] = await this.#redis.fcall('tidings_setup', 1, prefix,
+      historyLength, historySeconds, maxDataBytes, this.#runId, this.#newestBefore, isStart ? 1 : 0) as [number, string]
+    const isEmptied = this.#born !== '' && born !== this.#born
+    this.#born = born
+    // Its data went while the line stood (FLUSHALL): groups too. The live streams must say who is in them again, and hear that something is missing.
+    if (isEmptied && !isStart) this.#subscriber.startOver()
   }
 
   async #loadLibrary (): Promise<void> {
@@ -145,7 +152,9 @@ export class RedisBroker implements Broker {
     const { message } = error
     if (message.startsWith('TIDINGS_TOO_MANY_GROUPS')) return new TooManyGroups(message)
     if (message.startsWith('TIDINGS_TOKEN_REVOKED')) return new Revoked(message)
-    return isUnanswered(error) ? new Uncertain(message) : new Unavailable(message)
+    if (isRefusal.test(message)) return new Unavailable(message)
+    if (!isUnanswered(error)) this.#options.log.warn(`Redis: ${message}`)
+    return new Uncertain(message)
   }
 
   async publish ({ to, event, json, idempotencyKey = '', publisher }: PublishRequest): Promise<PublishAnswer> {
@@ -262,6 +271,9 @@ export class RedisBroker implements Broker {
     return Promise.resolve()
   }
 }
+
+/** Redis's answers that it gives before it runs anything; and the library's, when there is no line to ask on. */
+const isRefusal = /^(OOM|READONLY|LOADING|MASTERDOWN|NOREPLICAS|MISCONF|BUSY|NOPERM|NOAUTH|WRONGPASS|CLUSTERDOWN|Stream isn't writeable)/
 
 /** Asked, but not answered: a time-out, or the connection broke underneath. Everything else was refused before it ran. */
 function isUnanswered ({ name, message }: Error): boolean {

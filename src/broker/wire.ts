@@ -7,7 +7,7 @@ const DURABLE = '{"tidings":1,'
 /** What a plain payload may have around its data. */
 const ENVELOPE_BYTES = 1024
 /** How far Redis's clock may be ahead of ours. */
-const MAX_AHEAD_MS = 86_400_000
+const MAX_AHEAD_MS = 3_600_000
 
 export type Incoming =
   | { readonly notification: Notification }

@@ -95,7 +95,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     const { userId, claim } = principal
     if (pathUserId !== undefined && pathUserId !== userId) throw fail('TIDINGS_NOT_YOUR_STREAM')
     const ownPosition = request.headers['last-event-id']?.toString()
-    const position = ownPosition ?? query.lastEventId?.toString()
+    const position = ownPosition || query.lastEventId?.toString()
     if (position?.startsWith(TERMINAL_MARK)) return stop(reply)
     const waitMs = await app.connectWaitMs(request, userId)
     if (waitMs > 0) return comeBack(reply, waitMs)

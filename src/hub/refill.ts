@@ -44,7 +44,8 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
   let cursor = isForeign ? undefined : from
   if (isForeign) stream.gap = true
   let replayed = 0
-  let isNoted = false
+  let isTold = false
+  let gapFrom: number | undefined
   for (;;) {
     stream.again = false
     // The user's own channel first: a join or leave from here on is heard, one before it is in the membership.
@@ -60,10 +61,12 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     const page = await read(() => broker.history({ userId, cursor: after, membership, maxBytes: PAGE_BYTES }))
     if (stream.hasEnded) return
 
+    stream.gap ||= page.gap
     // The ids of what is left lead past the gap. Who is cut off before the `sync` comes back from there, and must be told then.
-    if (page.gap && page.entries.length > 0 && !isNoted) {
-      await broker.keep(`gap:${userId}`, String(cursor), GAP_SECONDS)
-      isNoted = true
+    const last = page.entries.at(-1)
+    if (stream.gap && last !== undefined) {
+      gapFrom ??= cursor ?? 0
+      await broker.keep(`gap:${userId}`, `${gapFrom} ${last.id}`, GAP_SECONDS)
     }
     stream.cork()
     for (const entry of page.entries) {
@@ -80,7 +83,6 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     replayed += page.entries.length
     stats.replayed += page.entries.length
     stream.delivered += page.entries.length
-    stream.gap ||= page.gap
     // Also without entries: all up to the position has been written, and the next round goes on from there.
     cursor = page.position
     if (page.more || stream.again) {
@@ -94,11 +96,12 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
       if (stream.gap) stream.cursor = page.position
       const resume = stream.gap ? 'incomplete' : from === undefined ? 'fresh' : 'complete'
       stream.write(syncFrame(page.position, { resume, replayed, unread: page.unread, groups: [...membership.keys()].sort() }))
+      isTold = stream.gap
       stream.gap = false
     } else stream.cursor = Math.max(stream.cursor, page.position)
     stream.release()
     stream.uncork()
-    if (isNoted) void forgetGap(stream, broker)
+    if (isTold) void forgetGap(stream, broker)
     return
   }
 }

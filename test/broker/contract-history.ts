@@ -59,8 +59,11 @@ export function history (t: Test, make: MakeBackend): void {
       const pages = await readPages(a, { cursor, membership, maxBytes })
       t.same(entriesOf(pages).map(({ id }) => id), ids, `${maxBytes} bytes a page`)
       const full = pages.filter(({ more }) => more)
-      t.equal(full.length, Math.ceil(40 / perPage) - 1)
-      for (const page of full) t.match(page, { position: page.entries.at(-1)!.id, gap: false, unread: 40, entries: { length: perPage } })
+      // The last full one may turn out to have been the last: then an empty one follows.
+      const extra = full.length - Math.ceil(40 / perPage) + 1
+      t.ok(extra === 0 || (extra === 1 && pages.at(-1)!.entries.length === 0))
+      for (const page of full) t.match(page, { position: page.entries.at(-1)!.id, gap: false, entries: { length: perPage } })
+      t.equal(pages.at(-1)!.unread, 40)
       t.ok(isGrowing(pages.map(({ position }) => position)))
     }
   })
