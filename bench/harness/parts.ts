@@ -54,6 +54,7 @@ export async function startRedis (scope: Scope): Promise<RedisServer> {
 export interface Node {
   readonly port: number
   readonly child: Child
+  readonly logFile: string
 }
 
 export interface NodeOptions {
@@ -66,10 +67,11 @@ export async function startNode (scope: Scope, redis: RedisServer | undefined, {
   const folder = makeFolder(scope)
   const port = await freePort()
   const profile = profileFolder === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileFolder]
+  const logFile = join(folder, 'log')
   const child = startChild(scope, process.execPath, [...profile, '--import', settle, 'src/server.ts'], {
     name: 'node of Tidings',
     cwd: root,
-    logFile: join(folder, 'log'),
+    logFile,
     env: {
       PORT: String(port),
       JWT_SECRET: secret,
@@ -80,7 +82,7 @@ export async function startNode (scope: Scope, redis: RedisServer | undefined, {
     }
   })
   await answers(`http://127.0.0.1:${port}/readyz`, child)
-  return { port, child }
+  return { port, child, logFile }
 }
 
 export function nginxAbsent (): string | undefined {
@@ -88,7 +90,7 @@ export function nginxAbsent (): string | undefined {
 }
 
 /** The project's own nginx.conf; only addresses and the places of its files are replaced. */
-export async function startNginx (scope: Scope, nodes: readonly Node[]): Promise<Node> {
+export async function startNginx (scope: Scope, nodes: readonly Node[]): Promise<{ port: number, child: Child }> {
   const folder = makeFolder(scope)
   const port = await freePort()
   const text = readFileSync(join(root, 'nginx.conf'), 'utf8')

@@ -7,4 +7,6 @@ setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 process.on('SIGWINCH', () => {
   for (let i = 0; i < 4; i++) collect()
+  const { heapUsed, external } = process.memoryUsage()
+  process.stderr.write(`settled ${heapUsed + external}\n`)
 })
