@@ -1,0 +1,37 @@
+// What nobody announces: connections that say nothing when a node closes, and a Redis that is emptied while its line stands.
+import net from 'node:net'
+import t from 'tap'
+import { connect } from '../fixtures/client.ts'
+import { startNode } from '../fixtures/node.ts'
+import { startRedis } from '../fixtures/redis.ts'
+import { createIssuer, MANAGE, PUBLISH } from '../fixtures/tokens.ts'
+
+t.test('SIGTERM, with connections that never sent a whole request: exit 0 within the budget', async (t) => {
+  const issuer = createIssuer()
+  const node = await startNode(t, { env: { ...issuer.env, DRAIN_SECONDS: '1' } })
+  for (const begun of ['', 'GET /livez HTTP/1.1\r\nHost: x', 'POST /api/notifications HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{']) {
+    const socket = net.connect(node.port, '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    await new Promise((resolve) => { socket.once('connect', resolve) })
+    socket.on('error', () => {})
+    socket.write(begun)
+  }
+  const startedAt = performance.now()
+  const { code } = await node.stop()
+  t.equal(code, 0)
+  t.ok(performance.now() - startedAt < 5000, 'it does not wait for them')
+})
+
+t.test('Redis, emptied while its line stands: live streams are told, and their groups are known again', async (t) => {
+  const issuer = createIssuer()
+  const redis = await startRedis(t, { own: true })
+  const node = await startNode(t, { env: { ...issuer.env, ...redis.env } })
+  const operator = issuer.token({ sub: 'operator', scope: `${PUBLISH} ${MANAGE}` })
+  const client = connect(t, { url: node.url, token: issuer.token({ sub: '1', groups: ['a'] }) })
+  await client.live()
+  await redis.cli('FLUSHALL')
+  await client.until(() => client.syncs.find(({ json }) => json.resume === 'incomplete'), 'incomplete, without a reconnect')
+  t.equal(client.connections.length, 1)
+  const answer = await fetch(`${node.url}/api/users/1/groups`, { headers: { authorization: `Bearer ${operator}` } })
+  t.same(await answer.json(), { groups: ['a'] })
+})
