@@ -123,8 +123,8 @@ export class RedisBroker implements Broker {
       historyLength, historySeconds, maxDataBytes, this.#runId, this.#newestBefore, isStart ? 1 : 0) as [number, string]
     const isEmptied = this.#born !== '' && born !== this.#born
     this.#born = born
-    // Its data went while the line stood (FLUSHALL): groups too. The live streams must say who is in them again, and hear that something is missing.
-    if (isEmptied && !isStart) this.#subscriber.startOver()
+    // Its data went (FLUSHALL), groups too, and the line that hears may not have noticed: the live streams must be entered again, and told.
+    if (isEmptied) this.#subscriber.startOver()
   }
 
   async #loadLibrary (): Promise<void> {
@@ -275,7 +275,7 @@ export class RedisBroker implements Broker {
 /** Redis's answers that it gives before it runs anything; and the library's, when there is no line to ask on. */
 const isRefusal = /^(OOM|READONLY|LOADING|MASTERDOWN|NOREPLICAS|MISCONF|BUSY|NOPERM|NOAUTH|WRONGPASS|CLUSTERDOWN|Stream isn't writeable)/
 
-/** Asked, but not answered: a time-out, or the connection broke underneath. Everything else was refused before it ran. */
+/** Asked, but not answered: a time-out, or the connection broke underneath. */
 function isUnanswered ({ name, message }: Error): boolean {
   return message.includes('timed out') || name === 'MaxRetriesPerRequestError' || message === 'Connection is closed.'
 }

@@ -6,7 +6,7 @@ let outgoingHeaders: symbol | undefined
 
 /**
  * For a response whose headers are sent and that will only ever be written to by its socket, and then ended. Fastify's request and
- * reply, both sides' headers and the rope of strings that the head was put together from: about a third of an idle stream.
+ * reply, both sides' headers and the rope of strings that the head was put together from: about half of the heap of an idle stream.
  */
 export function letGo (response: ServerResponse): void {
   // Fastify waits for the end with a closure that holds its request and reply; it is told that all is done.

@@ -32,8 +32,10 @@ export class Coalescer {
     stream.pending = this.#root.then(frame)
   }
 
-  // Idle: what one read from the broker's connection brought is written right after it. Under load: once in a window.
-  /** A frame has been added to all its streams. */
+  /**
+   * A frame has been added to all its streams. Idle: what one read from the broker's connection brought is written right after it.
+   * Under load: once in a window.
+   */
   added (frame: Frame): void {
     this.#bytes += frame.chunked.length
     if (this.#bytes > MAX_BATCH_BYTES) {

@@ -41,8 +41,8 @@ export class Hub implements BrokerListener {
   /** Held streams that wait for the broker. */
   readonly #unfilled = new Set<Stream>()
   #unfilledErrors: unknown[] = []
-  /** Channels whose dropped messages were logged in this minute. */
-  readonly #dropsLogged = new Set<Address>()
+  /** When a dropped message was logged for a channel, in the last minute. */
+  readonly #dropsLogged = new Map<Address, number>()
   #isDraining = false
 
   constructor (options: HubOptions) {
@@ -81,7 +81,7 @@ export class Hub implements BrokerListener {
     if (err !== undefined) this.#options.log.warn({ err, streams: this.#unfilledErrors.length }, 'streams could not be filled from the logs; live ones are tried again, new ones come back')
     this.#unfilledErrors = []
     this.#topics.sweep(nowMs)
-    if (Math.floor(nowMs / 1000) % 60 === 0) this.#dropsLogged.clear()
+    for (const [address, atMs] of this.#dropsLogged) if (nowMs - atMs >= 60_000) this.#dropsLogged.delete(address)
     if (this.#unfilled.size > 0 && this.#broker.state().up) this.#refillAll()
   }
 
@@ -138,9 +138,7 @@ export class Hub implements BrokerListener {
       await refill(stream, from, this.#refillParts)
     } catch (error) {
       if (error instanceof Revoked) this.#endForGood(stream, 'closed', { reason: 'logout' })
-      else if (stream.isLive) this.#unfilled.add(stream) // the clockwork tries again
-      else this.end(stream, 'unavailable')
-      this.#unfilledErrors.push(error)
+      else this.#couldNotFill(stream, error)
     } finally {
       stream.refilling = false
       if (stream.hasEnded) {
@@ -148,6 +146,12 @@ export class Hub implements BrokerListener {
         this.#unfilled.delete(stream)
       }
     }
+  }
+
+  #couldNotFill (stream: Stream, error: unknown): void {
+    this.#unfilledErrors.push(error)
+    if (stream.isLive) this.#unfilled.add(stream) // the clockwork tries again
+    else this.end(stream, 'unavailable')
   }
 
   #refillAll (): void {
@@ -200,7 +204,7 @@ export class Hub implements BrokerListener {
     this.stats.dropped[reason]++
     // Once a minute for each channel: whoever publishes nonsense does so in a loop.
     if (this.#dropsLogged.has(address)) return
-    this.#dropsLogged.add(address)
+    this.#dropsLogged.set(address, Date.now())
     this.#options.log.warn({ address, reason }, 'a channel message was dropped; PUBLISH {"event":"<name>","data":<JSON>}')
   }
 

@@ -99,7 +99,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
       isTold = stream.gap
       stream.gap = false
     } else stream.cursor = Math.max(stream.cursor, page.position)
-    stream.release()
+    stats.delivered += stream.release()
     stream.uncork()
     if (isTold) void forgetGap(stream, broker)
     return

@@ -102,9 +102,10 @@ export class Stream {
     this.again = true
   }
 
-  /** Writes what was held and is newer than the cursor; the stream is live. */
-  release (): void {
+  /** Writes what was held and is newer than the cursor; the stream is live. Returns how many notifications that were. */
+  release (): number {
     const held = this.#held ?? []
+    const before = this.delivered
     this.#held = undefined
     this.#heldBytes = 0
     for (const frame of held) {
@@ -113,6 +114,7 @@ export class Stream {
       this.delivered++
     }
     this.isLive = true
+    return this.delivered - before
   }
 
   /** Writes one frame at once. Live notifications go through the hub's batch instead. */

@@ -22,16 +22,19 @@ t.test('SIGTERM, with connections that never sent a whole request: exit 0 within
   t.ok(performance.now() - startedAt < 5000, 'it does not wait for them')
 })
 
-t.test('Redis, emptied while its line stands: live streams are told, and their groups are known again', async (t) => {
-  const issuer = createIssuer()
-  const redis = await startRedis(t, { own: true })
-  const node = await startNode(t, { env: { ...issuer.env, ...redis.env } })
-  const operator = issuer.token({ sub: 'operator', scope: `${PUBLISH} ${MANAGE}` })
-  const client = connect(t, { url: node.url, token: issuer.token({ sub: '1', groups: ['a'] }) })
-  await client.live()
-  await redis.cli('FLUSHALL')
-  await client.until(() => client.syncs.find(({ json }) => json.resume === 'incomplete'), 'incomplete, without a reconnect')
-  t.equal(client.connections.length, 1)
-  const answer = await fetch(`${node.url}/api/users/1/groups`, { headers: { authorization: `Bearer ${operator}` } })
-  t.same(await answer.json(), { groups: ['a'] })
-})
+for (const [what, cut] of [['its line stands', []], ['only the line for commands breaks', ['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes']]] as const) {
+  t.test(`Redis, emptied while ${what}: live streams are told, and their groups are known again`, async (t) => {
+    const issuer = createIssuer()
+    const redis = await startRedis(t, { own: true })
+    const node = await startNode(t, { env: { ...issuer.env, ...redis.env } })
+    const operator = issuer.token({ sub: 'operator', scope: `${PUBLISH} ${MANAGE}` })
+    const client = connect(t, { url: node.url, token: issuer.token({ sub: '1', groups: ['a'] }) })
+    await client.live()
+    await redis.cli('FLUSHALL')
+    if (cut.length > 0) await redis.cli(...cut)
+    await client.until(() => client.syncs.find(({ json }) => json.resume === 'incomplete'), 'incomplete, without a reconnect')
+    t.equal(client.connections.length, 1)
+    const answer = await fetch(`${node.url}/api/users/1/groups`, { headers: { authorization: `Bearer ${operator}` } })
+    t.same(await answer.json(), { groups: ['a'] })
+  })
+}
