@@ -33,6 +33,12 @@ function chooseBroker (): Broker {
 
 const app = await buildApp({ config, broker: chooseBroker(), logger })
 
+/**
+ * Connections that may wait to be accepted; the system cuts it to what it allows (net.core.somaxconn). When a node dies, its clients come to
+ * the others in one moment: whoever finds the queue full is not told, and knocks again after 1, 3, 7, 15 seconds.
+ */
+const BACKLOG = 65_535
+
 /** How long a request that is under way may take when the node closes. */
 const LAST_REQUESTS_MS = 1000
 
@@ -49,7 +55,7 @@ const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 5) * 1000, logge
 })
 
 try {
-  await app.listen({ host: config.HOST, port: config.PORT })
+  await app.listen({ host: config.HOST, port: config.PORT, backlog: BACKLOG })
 } catch (error) {
   logger.fatal({ err: error }, `cannot listen on ${config.HOST}:${config.PORT}; is the port taken? Set PORT or HOST`)
   closing.uninstall()

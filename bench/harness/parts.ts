@@ -97,7 +97,7 @@ export async function startNginx (scope: Scope, nodes: readonly Node[]): Promise
     .replaceAll('/tmp/', `${folder}/`)
     .replace('/dev/stdout', join(folder, 'access.log'))
     .replace(/^( *)server node:3000\b(.*);$/gm, (_, indent: string, rest: string) => nodes.map((node) => `${indent}server 127.0.0.1:${node.port}${rest};`).join('\n'))
-    .replace(/^( *)listen 8080;$/m, `$1listen 127.0.0.1:${port};`)
+    .replace(/^( *)listen 8080 /m, `$1listen 127.0.0.1:${port} `)
     // A process of the bench's user has no more files than that user may open.
     .replace(/^worker_rlimit_nofile .*$/m, '')
     .replace(/worker_connections \d+/, 'worker_connections 19000')

@@ -22,20 +22,21 @@ export interface Broker {
   subscribe: (addresses: readonly Address[]) => Promise<void>
   unsubscribe: (addresses: readonly Address[]) => void
 
-  /**
-   * The groups of a user, each with the id at which it was joined. `claim` is what a token says: its groups are
-   * joined, except those left at or after it was issued and those beyond MAX_GROUPS. Throws Revoked if the user has logged out since.
-   */
-  enter: (userId: string, claim?: GroupClaim) => Promise<Membership>
+  /** The groups of a user. */
+  groups: (userId: string) => Promise<Membership>
   join: (userId: string, group: string) => Promise<void>
   leave: (userId: string, group: string) => Promise<void>
   replaceGroups: (userId: string, groups: readonly string[]) => Promise<void>
 
-  /** One page of what stands in the logs after a cursor, and the position at which it was read. Atomic. */
-  history: (query: HistoryQuery) => Promise<HistoryPage>
+  /**
+   * What a stream needs to go on from a cursor, as of one moment: the groups of its user, joined as the token claims (except those left at
+   * or after it was issued and those beyond MAX_GROUPS), and one page of what stands in their logs. Throws Revoked if the user has logged
+   * out since the token was issued.
+   */
+  resume: (query: ResumeQuery) => Promise<HistoryPage>
 
-  /** Before a stream opens: whether its token and, where only one stream is allowed, its cursor still count. */
-  admit: (visitor: Visitor) => Promise<'admitted' | 'revoked' | 'replaced'>
+  /** Before a stream opens: whether its token and, where only one stream is allowed, its cursor still count. Counts the visit. */
+  admit: (visitor: Visitor) => Promise<Admission>
   /** Ends every stream of the user, and refuses tokens issued up to now. */
   logout: (userId: string) => Promise<void>
   /**
@@ -98,7 +99,17 @@ export interface Visitor {
   readonly issuedAtSeconds: number
   /** Where a stream resumes from, if only one a user is allowed; undefined otherwise, or when it is fresh. */
   readonly sessionCursor?: number | undefined
+  /** Counted up by the visit, each in a window of VISIT_WINDOW_MS that begins with its first hit. */
+  readonly counters?: readonly string[]
 }
+
+export interface Admission {
+  readonly verdict: 'admitted' | 'revoked' | 'replaced'
+  /** What the counters say now, in their order. */
+  readonly counts: readonly number[]
+}
+
+export const VISIT_WINDOW_MS = 60_000
 
 export interface Session {
   readonly tag: string
@@ -123,11 +134,11 @@ export interface GroupClaim {
 /** Group name → id at which the user joined. */
 export type Membership = Map<string, number>
 
-export interface HistoryQuery {
+export interface ResumeQuery {
   readonly userId: string
+  readonly claim: GroupClaim
   /** Read after this position; `undefined` reads no entries, only the clock and the unread count. */
   readonly cursor: number | undefined
-  readonly membership: Membership
   /** The page ends before its data exceeds this. At least one entry is returned if there is one. */
   readonly maxBytes: number
 }
@@ -135,6 +146,7 @@ export interface HistoryQuery {
 export interface HistoryPage {
   /** The position of this page: all that is addressed to the user with an id up to here is in the page or before it. */
   readonly position: number
+  readonly membership: Membership
   /**
    * Something after the cursor may be missing: trimmed, expired, or lost. Also if `gap:<userId>` is kept as "<from> <to>" and the
    * cursor lies between: then a stream was cut off before it could be told.
@@ -142,7 +154,7 @@ export interface HistoryPage {
   readonly gap: boolean
   /** The page is full; read on from its last entry. */
   readonly more: boolean
-  /** Oldest first. */
+  /** Oldest first. What several streams are owed may be the same objects. */
   readonly entries: readonly Notification[]
   /** Notifications that the user has not read, counted up to MAX_UNREAD. Of the last page; before it, it may be 0. */
   readonly unread: number

@@ -11,12 +11,12 @@
 --   <prefix>:idem:<key>     the answer to an idempotent publish, for 24 hours
 --   <prefix>:revoked:<user> the id of the last logout: tokens issued up to then are refused
 --   <prefix>:session:<user> "<fence> <tag>" of the one stream that a user may have (SESSION_POLICY=single)
---   <prefix>:kept:<key>     something kept for a while: tickets; gap:<user>, see history
+--   <prefix>:kept:<key>     something kept for a while: tickets; gap:<user>, see resume
 --   <prefix>:hits:<key>     a counter of a rate limit
 --   <prefix>:<address>      the Pub/Sub channel of an address
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
-local VERSION = 3
+local VERSION = 4
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
 local IDEMPOTENT_SECONDS = 86400
@@ -133,15 +133,13 @@ local function is_revoked(prefix, user, issued_seconds)
   return logout and tonumber(issued_seconds) * 1000000 <= tonumber(logout)
 end
 
-local function revoked()
-  return redis.error_reply('TIDINGS_TOKEN_REVOKED The user has logged out since this token was issued')
-end
+local REVOKED = 'TIDINGS_TOKEN_REVOKED The user has logged out since this token was issued'
 
 -- For nodes, which have checked everything. ARGV: idempotency key or '', publisher, their token's iat, event, data, address…
 -- Reply: [1 if an earlier call with this key has published, else 0, (address, id, nodes)…]
 local function publish_many(keys, args)
   local prefix, key = keys[1], args[1]
-  if is_revoked(prefix, args[2], args[3]) then return revoked() end
+  if is_revoked(prefix, args[2], args[3]) then return redis.error_reply(REVOKED) end
   local answer_key = prefix .. ':idem:' .. key
   if key ~= '' then
     local answer = redis.call('GET', answer_key)
@@ -185,28 +183,32 @@ local function too_many()
   return redis.error_reply('TIDINGS_TOO_MANY_GROUPS A user may be in at most ' .. MAX_GROUPS .. ' groups')
 end
 
--- ARGV: user, the token's iat in seconds or '' (no token: only look), claimed group…   Reply: [group, id at which it was joined, …]
--- Of the claim as many as MAX_GROUPS allows: an error here would lock the user out; `sync` tells which groups they are in.
-local function enter(keys, args)
-  local prefix, user = keys[1], args[1]
-  if args[2] ~= '' and is_revoked(prefix, user, args[2]) then return revoked() end
-  local issued = tonumber(args[2] ~= '' and args[2] or 0) * 1000000
+-- Joins what a token claims, except what was left since. Of the claim as many as MAX_GROUPS allows: an error here would lock the user out;
+-- `sync` tells which groups they are in. Results: [group, id at which it was joined, …]; whether any was joined now.
+local function enter(prefix, user, issued_seconds, claimed, from, to)
   local groups, joined = read_groups(prefix, user)
-  for i = 3, #args do
-    local group, was = args[i], groups[args[i]]
-    if joined < MAX_GROUPS and (not was or (was:sub(1, 1) == '-' and tonumber(was:sub(2)) < issued)) then
+  local marked = false
+  for i = from, to do
+    local group, was = claimed[i], groups[claimed[i]]
+    if joined < MAX_GROUPS and (not was or (was:sub(1, 1) == '-' and tonumber(was:sub(2)) < issued_seconds * 1000000)) then
       joined = joined + 1
       groups[group] = '+' .. int(mark(prefix, user, group, true))
+      marked = true
     end
   end
-  local reply = {}
+  local membership = {}
   for group, was in pairs(groups) do
     if was:sub(1, 1) == '+' then
-      reply[#reply + 1] = group
-      reply[#reply + 1] = was:sub(2)
+      membership[#membership + 1] = group
+      membership[#membership + 1] = was:sub(2)
     end
   end
-  return reply
+  return membership, marked
+end
+
+-- ARGV: user.   Reply: [group, id at which it was joined, …]
+local function groups(keys, args)
+  return (enter(keys[1], args[1], 0, args, 1, 0))
 end
 
 -- ARGV: user, group
@@ -262,12 +264,42 @@ local function read_session(prefix, user)
   return tonumber(fence), tag
 end
 
--- ARGV: user, the token's iat, cursor or '', 1 if only one stream is allowed.   Reply: admitted, revoked or replaced
+-- Answers one of many who ask in the same call. What fails for one, a key that is stuck, fails for that one alone: ['error', why].
+local function alone(answer, ...)
+  local ok, result = pcall(answer, ...)
+  if ok then return result end
+  return { 'error', type(result) == 'table' and result.err or tostring(result) }
+end
+
+-- Counts in a window that begins with its first hit.
+local function count(key, window_ms, hits)
+  local counted = redis.call('INCRBY', key, hits)
+  if counted == tonumber(hits) then redis.call('PEXPIRE', key, window_ms) end
+  return counted
+end
+
+local function admit_one(prefix, window_ms, args, at)
+  local user, issued_seconds, cursor = args[at], args[at + 1], tonumber(args[at + 2])
+  local answer = { 'admitted' }
+  for i = at + 4, at + 3 + args[at + 3] do answer[#answer + 1] = count(prefix .. ':hits:' .. args[i], window_ms, 1) end
+  if is_revoked(prefix, user, issued_seconds) then
+    answer[1] = 'revoked'
+  elseif cursor then
+    local fence = read_session(prefix, user)
+    if fence and cursor < fence then answer[1] = 'replaced' end
+  end
+  return answer
+end
+
+-- ARGV: window in ms, then for each visitor: user, the token's iat, cursor or '' (many streams are allowed), how many counters, counter…
+-- Reply: for each ['admitted', 'revoked' or 'replaced', hits of each counter in its window…]
 local function admit(keys, args)
-  if is_revoked(keys[1], args[1], args[2]) then return 'revoked' end
-  if args[4] ~= '1' or args[3] == '' then return 'admitted' end
-  local fence = read_session(keys[1], args[1])
-  return fence and tonumber(args[3]) < fence and 'replaced' or 'admitted'
+  local reply, at = {}, 2
+  while args[at] do
+    reply[#reply + 1] = alone(admit_one, keys[1], args[1], args, at)
+    at = at + 4 + args[at + 3]
+  end
+  return reply
 end
 
 -- ARGV: user, the stream's tag, cursor or ''.   Reply: [1 if it holds the session now, else 0, the claim's id, the fence]
@@ -300,96 +332,151 @@ end
 -- ARGV: key, window in ms, hits.   Reply: [hits in the window, ms that it still lasts]
 local function hit(keys, args)
   local key = keys[1] .. ':hits:' .. args[1]
-  local count = redis.call('INCRBY', key, args[3])
-  if count == tonumber(args[3]) then redis.call('PEXPIRE', key, args[2]) end
-  return { count, math.max(0, redis.call('PTTL', key)) }
+  return { count(key, args[2], args[3]), math.max(0, redis.call('PTTL', key)) }
 end
 
--- How many entries of a log stand after an id, counted up to a limit. Who has read nothing, or joined before the log begins, costs no read.
+-- A log as one call sees it. Many who come back in the same moment are in the same groups: each piece is read once for all of them.
+local function open_log(call, address)
+  local log = call.logs[address]
+  if not log then
+    log = { key = call.prefix .. ':log:' .. address }
+    log.first = redis.call('XRANGE', log.key, '-', '+', 'COUNT', 1)[1]
+    log.first = log.first and tonumber(log.first[1]:match('^%d+'))
+    call.logs[address] = log
+  end
+  return log
+end
+
+-- How many of its entries stand after an id, counted up to a limit. Who has read nothing, or joined before the log begins, costs no read.
 local function count_after(log, after, limit)
-  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-  if not first then return 0 end
-  if tonumber(first[1]:match('^%d+')) > after then return math.min(limit, redis.call('XLEN', log)) end
-  return #redis.call('XRANGE', log, '(' .. int(after) .. '-0', '+', 'COUNT', limit)
+  if not log.first then return 0 end
+  if log.first <= after then return #redis.call('XRANGE', log.key, '(' .. int(after) .. '-0', '+', 'COUNT', limit) end
+  log.length = log.length or redis.call('XLEN', log.key)
+  return math.min(limit, log.length)
 end
 
--- Whether entries of a log after an id were trimmed away.
+-- Whether entries after an id were trimmed away.
 local function is_trimmed(log, after)
-  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-  if not first or tonumber(first[1]:match('^%d+')) <= after then return false end
-  local info = redis.call('XINFO', 'STREAM', log)
-  local fields = {}
-  for i = 1, #info, 2 do fields[info[i]] = info[i + 1] end
-  return fields['entries-added'] > fields['length']
+  if not log.first or log.first <= after then return false end
+  if log.trimmed == nil then
+    local info, fields = redis.call('XINFO', 'STREAM', log.key), {}
+    for i = 1, #info, 2 do fields[info[i]] = info[i + 1] end
+    log.trimmed = fields['entries-added'] > fields['length']
+  end
+  return log.trimmed
 end
 
--- What a log holds after an id, oldest first, until its data exceeds a budget. Reads in growing steps: large entries must not be read in
+local function newer(entries, after)
+  local found, i = {}, #entries
+  while i > 0 and entries[i].id > after do i = i - 1 end
+  if i == 0 then return entries end
+  for k = i + 1, #entries do found[#found + 1] = entries[k] end
+  return found
+end
+
+-- What it holds after an id, oldest first, until its data exceeds a budget. Reads in growing steps: large entries must not be read in
 -- hundreds to return a few, nor small ones one by one. Second result: whether there is more.
 local function read_log(log, after, budget)
-  local found, bytes, step = {}, 0, 1
-  while true do
-    local chunk = redis.call('XRANGE', log, '(' .. int(after) .. '-0', '+', 'COUNT', step)
+  if not log.first then return {}, false end
+  if log.after and log.after <= after then
+    local found = newer(log.entries, after)
+    if #found > 0 or not log.more then return found, log.more end
+  end
+  local found, bytes, step, more, last = {}, 0, 1, true, after
+  while more and bytes < budget and #found < 256 do
+    local chunk = redis.call('XRANGE', log.key, '(' .. int(last) .. '-0', '+', 'COUNT', step)
     for _, entry in ipairs(chunk) do
-      after = tonumber(entry[1]:match('^%d+'))
-      found[#found + 1] = { after, entry[2] }
+      last = tonumber(entry[1]:match('^%d+'))
+      found[#found + 1] = { id = last, event = entry[2][2], data = entry[2][4] }
       bytes = bytes + #entry[2][4]
     end
-    if #chunk < step then return found, false end
-    if bytes >= budget or #found >= 256 then return found, true end
+    more = #chunk == step
     step = step * 2
   end
+  log.after, log.entries, log.more = after, found, more
+  return found, more
 end
 
--- ARGV: user, cursor or '' (fresh), bytes that a page may have, (group, id at which it was joined)…
--- Reply: [position, 1 if something may be missing, 1 if the page is full, unread, (id, event, data)… oldest first]
-local function history(keys, args)
-  local prefix, user, cursor, page_bytes = keys[1], args[1], tonumber(args[2]), tonumber(args[3])
-  local position = next_id(prefix)
-  local logs = { { prefix .. ':log:user:' .. user, 0 }, { prefix .. ':log:all', 0 } }
-  for i = 4, #args, 2 do logs[#logs + 1] = { prefix .. ':log:group:' .. args[i], tonumber(args[i + 1]) } end
-
-  local function unread()
-    local read, count = tonumber(redis.call('GET', prefix .. ':read:' .. user) or 0), 0
-    for _, log in ipairs(logs) do
-      if count < MAX_UNREAD then count = count + count_after(log[1], math.max(read, log[2]), MAX_UNREAD - count) end
-    end
-    return count
+-- Where an entry stands in the reply, counted from 0: what many are owed stands there once.
+local function shared(call, entry)
+  if not entry.place then
+    entry.place = #call.shared / 3
+    call.bytes = call.bytes + #entry.data
+    for _, field in ipairs { int(entry.id), entry.event, entry.data } do call.shared[#call.shared + 1] = field end
   end
-  if not cursor then return { int(position), 0, 0, unread() } end
-  if cursor > position then return { int(position), 1, 0, unread() } end
+  return entry.place
+end
 
-  local _, seconds = config(prefix)
-  local born = tonumber(redis.call('GET', prefix .. ':born') or position)
-  local kept_since = tonumber(redis.call('HGET', prefix .. ':config', 'kept_since') or 0)
-  local gap = cursor < born or cursor < kept_since or cursor < position - seconds * 1000000
+local function resume_one(call, args, at)
+  local prefix, user, issued_seconds, cursor = call.prefix, args[at], tonumber(args[at + 1]), tonumber(args[at + 2])
+  if is_revoked(prefix, user, issued_seconds) then return { 'error', REVOKED } end
+  local membership, marked = enter(prefix, user, issued_seconds, args, at + 4, at + 3 + args[at + 3])
+  if marked or not call.position then call.position = next_id(prefix) end
+  local position = call.position
+
+  local logs = { { open_log(call, 'user:' .. user), 0 }, { open_log(call, 'all'), 0 } }
+  for i = 1, #membership, 2 do logs[#logs + 1] = { open_log(call, 'group:' .. membership[i]), tonumber(membership[i + 1]) } end
+  local function unread()
+    local read, total = tonumber(redis.call('GET', prefix .. ':read:' .. user) or 0), 0
+    for _, log in ipairs(logs) do
+      if total < MAX_UNREAD then total = total + count_after(log[1], math.max(read, log[2]), MAX_UNREAD - total) end
+    end
+    return total
+  end
+  if not cursor then return { int(position), 0, 0, unread(), membership, {} } end
+  if cursor > position then return { int(position), 1, 0, unread(), membership, {} } end
+
+  local gap = cursor < call.born or cursor < call.kept_since or cursor < position - call.seconds * 1000000
   -- A stream was cut off before it was told of a gap: whoever resumes from what it had got behind the gap must hear of it now.
   local from, to = (redis.call('GET', prefix .. ':kept:gap:' .. user) or ''):match('^(%d+) (%d+)$')
   if from and cursor > tonumber(from) and cursor <= tonumber(to) then gap = true end
 
   -- Up to `cut` every log has been read; what was found beyond it comes with the next page.
-  local entries, cut = {}, nil
+  local entries, sources, cut = {}, 0, nil
   for _, log in ipairs(logs) do
     local after = math.max(cursor, log[2])
-    local found, more = read_log(log[1], after, page_bytes / #logs)
+    local found, more = read_log(log[1], after, call.page_bytes / #logs)
+    if #found > 0 then sources = sources + 1 end
     for _, entry in ipairs(found) do entries[#entries + 1] = entry end
-    if more then cut = math.min(cut or math.huge, found[#found][1]) end
+    if more then cut = math.min(cut or math.huge, found[#found].id) end
     gap = gap or (#found > 0 and is_trimmed(log[1], after))
   end
-  table.sort(entries, function(a, b) return a[1] < b[1] end)
+  if sources > 1 then table.sort(entries, function(a, b) return a.id < b.id end) end
 
-  local reply, bytes, more = { '', gap and 1 or 0, 0, 0 }, 0, cut ~= nil
+  local places, bytes, more = {}, 0, cut ~= nil
   for i, entry in ipairs(entries) do
-    bytes = bytes + #entry[2][4]
-    if (cut and entry[1] > cut) or (i > 1 and bytes > page_bytes) then
+    bytes = bytes + #entry.data
+    if (cut and entry.id > cut) or (i > 1 and bytes > call.page_bytes) then
       more = true
       break
     end
-    reply[#reply + 1] = int(entry[1])
-    reply[#reply + 1] = entry[2][2]
-    reply[#reply + 1] = entry[2][4]
+    places[i] = shared(call, entry)
   end
-  if more then position = tonumber(reply[#reply - 2]) else reply[4] = unread() end
-  reply[1], reply[3] = int(position), more and 1 or 0
+  if more then position = entries[#places].id end
+  return { int(position), gap and 1 or 0, more and 1 or 0, more and 0 or unread(), membership, places }
+end
+
+-- ARGV: bytes of data that a page may have, and the whole reply; then for each who resumes: user, the token's iat, cursor or '' (fresh),
+-- how many groups the token claims, group…
+-- Reply: [[id, event, data, …], for each: [position, 1 if something may be missing, 1 if the page is full, unread, [group, id at which it was
+-- joined, …], [places of its entries in the list, oldest first]]. The reply is full: those who are left are to be asked for again.
+local function resume(keys, args)
+  local _, seconds = config(keys[1])
+  local born = redis.call('GET', keys[1] .. ':born')
+  local call = {
+    prefix = keys[1], seconds = seconds, page_bytes = tonumber(args[1]), logs = {}, shared = {}, bytes = 0,
+    kept_since = tonumber(redis.call('HGET', keys[1] .. ':config', 'kept_since') or 0)
+  }
+  if not born then
+    call.position = next_id(keys[1]) -- the data is gone, and history begins here
+    born = redis.call('GET', keys[1] .. ':born') or call.position
+  end
+  call.born = tonumber(born)
+  local reply, at = { call.shared }, 3
+  while args[at] and call.bytes < tonumber(args[2]) do
+    reply[#reply + 1] = alone(resume_one, call, args, at)
+    at = at + 4 + args[at + 3]
+  end
   return reply
 end
 
@@ -424,13 +511,13 @@ redis.register_function { function_name = 'tidings_version', callback = function
 redis.register_function('tidings_setup', setup)
 redis.register_function('tidings_publish', publish)
 redis.register_function('tidings_publish_many', publish_many)
-redis.register_function('tidings_enter', enter)
+redis.register_function { function_name = 'tidings_groups', callback = groups, flags = { 'no-writes' } }
 redis.register_function('tidings_join', join)
 redis.register_function('tidings_leave', leave)
 redis.register_function('tidings_replace_groups', replace_groups)
 redis.register_function('tidings_logout', logout)
-redis.register_function { function_name = 'tidings_admit', callback = admit, flags = { 'no-writes' } }
+redis.register_function('tidings_admit', admit)
 redis.register_function('tidings_claim', claim)
 redis.register_function('tidings_verify', verify)
 redis.register_function('tidings_hit', hit)
-redis.register_function('tidings_history', history)
+redis.register_function('tidings_resume', resume)

@@ -1,8 +1,8 @@
 // What the embedded broker keeps in one process: the clock, the logs, the groups. The counterpart of functions.lua.
 import { type Address, ALL, groupAddress, MAX_UNREAD, type Notification, userAddress } from '../notification.ts'
 import {
-  type BrokerListener, type Control, type GroupClaim, type HistoryLimits, type HistoryPage, type HistoryQuery,
-  MAX_GROUPS, type Membership, type PublishAnswer, type PublishRequest, TooManyGroups
+  type BrokerListener, type Control, type GroupClaim, type HistoryLimits, type HistoryPage, MAX_GROUPS,
+  type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, TooManyGroups
 } from './broker.ts'
 import { ExpiringMap, MemorySessions } from './memory-sessions.ts'
 
@@ -160,28 +160,32 @@ export class MemoryBus {
     this.sessions.sweep()
   }
 
+  /** To be read; one that is not known is kept when something is marked in it. */
   #groupsOf (userId: string): Groups {
-    let groups = this.#groups.get(userId)
-    if (groups === undefined) this.#groups.set(userId, groups = new Map())
-    return groups
+    return this.#groups.get(userId) ?? new Map()
   }
 
   #mark (userId: string, groups: Groups, group: string, control: 'join' | 'leave'): void {
     if (control === 'join' && joined(groups) >= MAX_GROUPS) throw new TooManyGroups()
     const id = this.#nextId()
     groups.set(group, control === 'join' ? id : -id)
+    this.#groups.set(userId, groups)
     this.#tell(userId, { control, id, group })
   }
 
-  enter (userId: string, claim?: GroupClaim): Membership {
-    if (claim !== undefined) this.sessions.check({ userId, ...claim })
+  groups (userId: string): Membership {
+    return new Map([...this.#groupsOf(userId)].filter(([, at]) => at > 0))
+  }
+
+  #enter (userId: string, claim: GroupClaim): Membership {
+    this.sessions.check({ userId, ...claim })
     const groups = this.#groupsOf(userId)
-    for (const group of claim?.groups ?? []) {
+    for (const group of claim.groups) {
       const at = groups.get(group)
-      const joins = at === undefined || (at < 0 && -at < claim!.issuedAtSeconds * 1_000_000)
+      const joins = at === undefined || (at < 0 && -at < claim.issuedAtSeconds * 1_000_000)
       if (joins && joined(groups) < MAX_GROUPS) this.#mark(userId, groups, group, 'join')
     }
-    return new Map([...groups].filter(([, at]) => at > 0))
+    return this.groups(userId)
   }
 
   join (userId: string, group: string): void {
@@ -201,7 +205,8 @@ export class MemoryBus {
     for (const group of keep) this.join(userId, group)
   }
 
-  history ({ userId, cursor, membership, maxBytes }: HistoryQuery): HistoryPage {
+  resume ({ userId, claim, cursor, maxBytes }: ResumeQuery): HistoryPage {
+    const membership = this.#enter(userId, claim)
     let position = this.#nextId()
     const sources: Array<[log: Log | undefined, floor: number]> = [[this.#log(userAddress(userId)), 0], [this.#log(ALL), 0]]
     for (const [group, joined] of membership) sources.push([this.#log(groupAddress(group)), joined])
@@ -209,8 +214,8 @@ export class MemoryBus {
     let unread = 0
     for (const [log, floor] of sources) if (log !== undefined) unread += log.entries.length - indexAfter(log.entries, floor)
     unread = Math.min(unread, MAX_UNREAD)
-    if (cursor === undefined) return { position, gap: false, more: false, entries: [], unread }
-    if (cursor > position) return { position, gap: true, more: false, entries: [], unread }
+    if (cursor === undefined) return { position, membership, gap: false, more: false, entries: [], unread }
+    if (cursor > position) return { position, membership, gap: true, more: false, entries: [], unread }
 
     let gap = cursor < this.#born || cursor < position - this.#limits.historySeconds * 1_000_000
     const found: Notification[] = []
@@ -229,6 +234,7 @@ export class MemoryBus {
     const more = end !== -1
     const entries = more ? found.slice(0, end) : found
     if (more) position = entries.at(-1)!.id
-    return { position, gap, more, entries, unread }
+    // Copies: a frame that is made of one lives as long as it does, and the log's live long.
+    return { position, membership, gap, more, entries: entries.map((entry) => ({ ...entry })), unread }
   }
 }

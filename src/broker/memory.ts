@@ -1,8 +1,8 @@
 // The embedded broker: no Redis, one process. Several nodes may share a bus (the demo does).
 import type { Address } from '../notification.ts'
-import type {
-  Broker, BrokerListener, BrokerState, GroupClaim, HistoryPage, HistoryQuery, Membership, PublishAnswer, PublishRequest, Session,
-  Visitor
+import {
+  type Admission, type Broker, type BrokerListener, type BrokerState, type HistoryPage, type Membership, type PublishAnswer,
+  type PublishRequest, type ResumeQuery, type Session, VISIT_WINDOW_MS, type Visitor
 } from './broker.ts'
 import type { MemoryBus, Seat } from './memory-bus.ts'
 
@@ -36,8 +36,8 @@ export class MemoryBroker implements Broker {
     for (const address of addresses) this.#seat?.addresses.delete(address)
   }
 
-  async enter (userId: string, claim?: GroupClaim): Promise<Membership> {
-    return this.#bus.enter(userId, claim)
+  async groups (userId: string): Promise<Membership> {
+    return this.#bus.groups(userId)
   }
 
   async join (userId: string, group: string): Promise<void> {
@@ -52,12 +52,13 @@ export class MemoryBroker implements Broker {
     this.#bus.replaceGroups(userId, groups)
   }
 
-  async history (query: HistoryQuery): Promise<HistoryPage> {
-    return this.#bus.history(query)
+  async resume (query: ResumeQuery): Promise<HistoryPage> {
+    return this.#bus.resume(query)
   }
 
-  async admit (visitor: Visitor): Promise<'admitted' | 'revoked' | 'replaced'> {
-    return this.#bus.sessions.admit(visitor)
+  async admit (visitor: Visitor): Promise<Admission> {
+    const counts = (visitor.counters ?? []).map((key) => this.#bus.hit(key, VISIT_WINDOW_MS, 1).count)
+    return { verdict: this.#bus.sessions.admit(visitor), counts }
   }
 
   async logout (userId: string): Promise<void> {

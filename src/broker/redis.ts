@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import { type Address, userAddress } from '../notification.ts'
 import {
-  type Broker, type BrokerListener, type BrokerState, type GroupClaim, type HistoryLimits, type HistoryPage,
-  type HistoryQuery, type Membership, type PublishAnswer, type PublishRequest, Revoked, type Session, TooManyGroups, Uncertain, Unavailable,
-  type Visitor
+  type Admission, type Broker, type BrokerListener, type BrokerState, type HistoryLimits, type HistoryPage, type Membership,
+  type PublishAnswer, type PublishRequest, type ResumeQuery, Revoked, type Session, TooManyGroups, Uncertain, Unavailable, type Visitor
 } from './broker.ts'
+import { readMembership, RedisArrivals } from './redis-arrivals.ts'
 import { RedisSubscriber } from './redis-subscriber.ts'
 
 const library = readFileSync(new URL('functions.lua', import.meta.url), 'utf8')
@@ -41,6 +41,11 @@ export class RedisBroker implements Broker {
   #born = ''
   #ticker: NodeJS.Timeout | undefined
   #fault = 'not connected yet'
+  readonly #arrivals = new RedisArrivals({
+    call: (name, ...args) => this.#call(name, ...args),
+    translate: (message) => this.#translate(new Error(message)),
+    onPosition: (position) => { this.#newestId = Math.max(this.#newestId, position) }
+  })
 
   constructor (options: RedisBrokerOptions) {
     this.#options = options
@@ -176,11 +181,8 @@ export class RedisBroker implements Broker {
     this.#subscriber.unsubscribe(addresses)
   }
 
-  async enter (userId: string, claim?: GroupClaim): Promise<Membership> {
-    const flat = await this.#call('tidings_enter', userId, claim?.issuedAtSeconds ?? '', ...claim?.groups ?? [])
-    const membership: Membership = new Map()
-    for (let i = 0; i < flat.length; i += 2) membership.set(String(flat[i]), Number(flat[i + 1]))
-    return membership
+  async groups (userId: string): Promise<Membership> {
+    return readMembership(await this.#call('tidings_groups', userId))
   }
 
   async join (userId: string, group: string): Promise<void> {
@@ -195,22 +197,12 @@ export class RedisBroker implements Broker {
     await this.#call('tidings_replace_groups', userId, ...groups)
   }
 
-  async history ({ userId, cursor, membership, maxBytes }: HistoryQuery): Promise<HistoryPage> {
-    const groups: Array<string | number> = []
-    for (const [group, joined] of membership) groups.push(group, joined)
-    const [position, gap, more, unread, ...flat] = await this.#call('tidings_history', userId, cursor ?? '', maxBytes, ...groups)
-    const entries = []
-    for (let i = 0; i < flat.length; i += 3) {
-      // Stored as the publisher wrote it; one line is what a frame needs.
-      const json = JSON.stringify(JSON.parse(flat[i + 2] as string))
-      entries.push({ id: Number(flat[i]), event: flat[i + 1] as string, json })
-    }
-    this.#newestId = Math.max(this.#newestId, Number(position))
-    return { position: Number(position), gap: gap === 1, more: more === 1, unread: Number(unread), entries }
+  resume (query: ResumeQuery): Promise<HistoryPage> {
+    return this.#arrivals.resume(query)
   }
 
-  async admit ({ userId, issuedAtSeconds, sessionCursor }: Visitor): Promise<'admitted' | 'revoked' | 'replaced'> {
-    return await this.#call('tidings_admit', userId, issuedAtSeconds, sessionCursor ?? '', sessionCursor === undefined ? 0 : 1) as unknown as 'admitted'
+  admit (visitor: Visitor): Promise<Admission> {
+    return this.#arrivals.admit(visitor)
   }
 
   async logout (userId: string): Promise<void> {

@@ -5,5 +5,6 @@ import type { Principal } from './auth.ts'
 
 /** Throws TIDINGS_TOKEN_REVOKED (401). */
 export async function admitted (broker: Broker, { userId, claim: { issuedAtSeconds } }: Principal): Promise<void> {
-  if (await broker.admit({ userId, issuedAtSeconds }) === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
+  const { verdict } = await broker.admit({ userId, issuedAtSeconds })
+  if (verdict === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
 }

@@ -15,9 +15,17 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** For routes that publish: 429 with Retry-After and the RateLimit headers past PUBLISH_PER_MINUTE. */
     publishLimit: { rateLimit: object } | Record<string, never>
-    /** How long a client that connects too often must wait, in milliseconds; 0: it does not. */
-    connectWaitMs: (request: FastifyRequest, userId: string) => Promise<number>
+    /** What limits how often a client connects: the broker counts it, over all nodes, as it admits the client. */
+    connectLimits: (request: FastifyRequest, userId: string) => readonly ConnectLimit[]
+    /** How long a client that connects too often must wait, in milliseconds; 0: it does not. `counts`: of its limits, in their order. */
+    connectWaitMs: (limits: readonly ConnectLimit[], counts: readonly number[]) => number
   }
+}
+
+export interface ConnectLimit {
+  /** Connects in VISIT_WINDOW_MS. */
+  readonly max: number
+  readonly counter: string
 }
 
 export const limits = plugin<{ config: Config, broker: Broker }>(async (app, { config, broker }) => {
@@ -51,12 +59,13 @@ export const limits = plugin<{ config: Config, broker: Broker }>(async (app, { c
         }
       })
 
-  app.decorate('connectWaitMs', async (request, userId) => {
-    const counts = await Promise.all([
-      [CONNECTS_PER_MINUTE, `connect:${userId}`] as const,
-      [CONNECTS_PER_MINUTE_PER_ADDRESS, `address:${request.ip}`] as const
-    ].map(async ([max, key]) => max === 0 ? 0 : Math.max(0, (await broker.hit(key, MINUTE_MS)).count / max - 1)))
-    const excess = Math.max(...counts)
+  app.decorate('connectLimits', (request, userId) => [
+    { max: CONNECTS_PER_MINUTE, counter: `connect:${userId}` },
+    { max: CONNECTS_PER_MINUTE_PER_ADDRESS, counter: `address:${request.ip}` }
+  ].filter(({ max }) => max > 0))
+
+  app.decorate('connectWaitMs', (limits, counts) => {
+    const excess = Math.max(0, ...limits.map(({ max }, i) => counts[i]! / max - 1))
     // Grows with every attempt too many, so that a loop slows itself down; jittered, so that many do not come back as one.
     return excess === 0 ? 0 : Math.min(MAX_WAIT_MS, config.RETRY_MS * (1 + 10 * excess)) * (0.75 + 0.5 * Math.random())
   })

@@ -97,17 +97,17 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     const ownPosition = request.headers['last-event-id']?.toString()
     const position = ownPosition || query.lastEventId?.toString()
     if (position?.startsWith(TERMINAL_MARK)) return stop(reply)
-    const waitMs = await app.connectWaitMs(request, userId)
-    if (waitMs > 0) return comeBack(reply, waitMs)
-
     const from = parseCursor(position)
     // Only the browser's own reconnect sends the header. A page that opens a new stream, from wherever, means "use here".
     const own = parseCursor(ownPosition)
     const sessionCursor = isSingle && !Number.isNaN(own) ? own : undefined
-    const admission = await broker.admit({ userId, issuedAtSeconds: claim.issuedAtSeconds, sessionCursor })
-    if (admission === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
+    const limits = app.connectLimits(request, userId)
+    const { verdict, counts } = await broker.admit({ userId, issuedAtSeconds: claim.issuedAtSeconds, sessionCursor, counters: limits.map(({ counter }) => counter) })
+    const waitMs = app.connectWaitMs(limits, counts)
+    if (waitMs > 0) return comeBack(reply, waitMs)
+    if (verdict === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
     // Taken over while it was away: its reconnect must not take the session back.
-    if (admission === 'replaced') return stop(reply)
+    if (verdict === 'replaced') return stop(reply)
     if (!isSingle && hub.streamsOf(userId) >= config.MAX_STREAMS_PER_USER) throw fail('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
     return { principal, from, sessionCursor }
   }

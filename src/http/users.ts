@@ -28,7 +28,7 @@ export const users: FastifyPluginAsyncTypebox<{ broker: Broker }> = async (app, 
     if (group !== undefined) checkName(group, 'group name')
   })
 
-  const groupsOf = async (userId: string): Promise<{ groups: string[] }> => ({ groups: [...(await broker.enter(userId)).keys()].sort() })
+  const groupsOf = async (userId: string): Promise<{ groups: string[] }> => ({ groups: [...(await broker.groups(userId)).keys()].sort() })
 
   app.get('/api/users/:userId/groups', {
     schema: { ...common, summary: 'The groups of a user', params: userParams, response: { 200: Groups, ...errors } }

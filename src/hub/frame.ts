@@ -25,6 +25,15 @@ export function notificationFrame ({ id, event, json }: Notification): Frame {
   return frame(`${idLine}${eventLine}data: ${json}\n\n`, id)
 }
 
+const replayed = new WeakMap<Notification, Frame>()
+
+/** The same, made once for each notification: many who come back in the same moment are owed the same. */
+export function replayedFrame (notification: Notification): Frame {
+  let frame = replayed.get(notification)
+  if (frame === undefined) replayed.set(notification, frame = notificationFrame(notification))
+  return frame
+}
+
 export interface SyncData {
   readonly resume: 'fresh' | 'complete' | 'incomplete'
   /** Notifications written from the logs before this. */

@@ -1,15 +1,14 @@
 // A node's live streams: who is connected, what arrives for them, and how they leave.
-import pLimit from 'p-limit'
 import { type Broker, type BrokerListener, type Control, type DropReason, Revoked } from '../broker/broker.ts'
 import { type Address, groupAddress, type Notification } from '../notification.ts'
 import { Clockwork, type Due } from './clockwork.ts'
 import { Coalescer } from './coalescer.ts'
 import { expiringFrame, type Frame, notificationFrame, retryFrame, terminalFrame } from './frame.ts'
-import { READS_AT_ONCE, refill, type RefillParts, type ResumeFrom } from './refill.ts'
+import { refill, type RefillParts, type ResumeFrom } from './refill.ts'
 import { Sessions } from './sessions.ts'
 import { Stats } from './stats.ts'
 import type { EndReason, Stream } from './stream.ts'
-import { Topics } from './topics.ts'
+import { type Topic, Topics } from './topics.ts'
 
 /** How long a client has to take its last words. */
 const LAST_WORDS_MS = 2000
@@ -55,7 +54,6 @@ export class Hub implements BrokerListener {
       broker: options.broker,
       topics: this.#topics,
       stats: this.stats,
-      read: pLimit(READS_AT_ONCE),
       holdSession: async (stream) => !options.isSingleSession || await this.#sessions.hold(stream)
     }
     this.#clockwork = new Clockwork(options.heartbeatSeconds, {
@@ -126,11 +124,12 @@ export class Hub implements BrokerListener {
     this.stats.ended[reason]++
   }
 
-  async #refill (stream: Stream, from: ResumeFrom): Promise<void> {
+  /** `since`: what has changed, at which id; an answer that is newer knows it. */
+  async #refill (stream: Stream, from: ResumeFrom, since = Infinity): Promise<void> {
     stream.hold()
     this.#unfilled.delete(stream)
     if (stream.refilling) {
-      stream.again = true
+      stream.staleUntil = Math.max(stream.staleUntil, since)
       return
     }
     stream.refilling = true
@@ -165,14 +164,14 @@ export class Hub implements BrokerListener {
     if (topic === undefined || topic.streams.size === 0) return
     const frame = notificationFrame(notification)
     this.stats.received++
-    for (const stream of topic.streams) this.#offer(stream, frame)
+    for (const stream of topic.streams) this.#offer(stream, frame, topic)
     if (notification.id !== 0) this.stats.arrived(notification.id)
     this.#coalescer.added(frame)
   }
 
-  #offer (stream: Stream, frame: Frame): void {
+  #offer (stream: Stream, frame: Frame, topic: Topic): void {
     if (stream.isHeld) {
-      stream.keep(frame)
+      stream.keep(frame, topic)
       return
     }
     if (frame.id !== 0) {
@@ -191,10 +190,12 @@ export class Hub implements BrokerListener {
       switch (control.control) {
         case 'leave':
           this.#topics.remove(stream, groupAddress(control.group))
-          void this.#refill(stream, stream.cursor)
+          void this.#refill(stream, stream.cursor, control.id)
           break
         case 'join': // what reached the group since is in its log
-        case 'logout': void this.#refill(stream, stream.cursor); break
+          if (control.id > stream.filledTo) void this.#refill(stream, stream.cursor, control.id)
+          break
+        case 'logout': void this.#refill(stream, stream.cursor, control.id); break
         case 'takeover': this.#sessions.heard(stream, control.id, control.tag)
       }
     }
@@ -215,7 +216,7 @@ export class Hub implements BrokerListener {
     for (const streams of this.#users.values()) {
       for (const stream of streams) {
         stream.hold()
-        stream.again = true
+        stream.staleUntil = Infinity
         this.#unfilled.add(stream)
       }
     }

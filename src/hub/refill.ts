@@ -1,7 +1,7 @@
 // Brings a stream from its cursor to live: subscribe, read the logs, write, sync, release. Used at connect, at a join, and after a gap.
 import type { Broker } from '../broker/broker.ts'
 import { ALL, groupAddress, userAddress } from '../notification.ts'
-import { notificationFrame, syncFrame } from './frame.ts'
+import { replayedFrame, syncFrame } from './frame.ts'
 import type { Stats } from './stats.ts'
 import type { Stream } from './stream.ts'
 import type { Topics } from './topics.ts'
@@ -13,20 +13,12 @@ const GAP_SECONDS = 86_400
 /** How long a reset may be on its way to us. */
 const RESET_MS = 250
 
-/**
- * Reads under way at once. A node that lost its line refills thousands of streams: all at once, the last would wait longer than a
- * command may take, and publishers with them.
- */
-export const READS_AT_ONCE = 256
-
 export interface RefillParts {
   /** Brings the stream its session, where a user may have only one. False: it has none, and was ended. */
   readonly holdSession: (stream: Stream) => Promise<boolean>
   readonly broker: Broker
   readonly topics: Topics
   readonly stats: Stats
-  /** Runs READS_AT_ONCE of the broker's reads at a time. */
-  readonly read: <T>(ask: () => Promise<T>) => Promise<T>
 }
 
 /**
@@ -38,7 +30,7 @@ export type ResumeFrom = number | undefined
  * Writes what the stream is owed since `from`, oldest first, then lets it be live. A first `sync` is always written; a later one
  * only to say that something may be missing. Throws what the broker throws; the stream is then still held and can be tried again.
  */
-export async function refill (stream: Stream, from: ResumeFrom, { broker, topics, stats, read, holdSession }: RefillParts): Promise<void> {
+export async function refill (stream: Stream, from: ResumeFrom, { broker, topics, stats, holdSession }: RefillParts): Promise<void> {
   const { userId, claim } = stream.owner
   const isForeign = Number.isNaN(from)
   let cursor = isForeign ? undefined : from
@@ -47,19 +39,18 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
   let isTold = false
   let gapFrom: number | undefined
   for (;;) {
-    stream.again = false
-    // The user's own channel first: a join or leave from here on is heard, one before it is in the membership.
+    stream.staleUntil = 0
+    // Channels first: what comes on them from here on is held. The user's own, on which a join or leave is heard; and those of the groups
+    // that the token claims, since most often these are all there are.
     topics.add(stream, userAddress(userId))
     topics.add(stream, ALL)
+    if (!stream.isLive) for (const group of claim.groups) topics.add(stream, groupAddress(group))
     await topics.subscribed(stream)
     if (!await holdSession(stream)) return
-    const membership = await read(() => broker.enter(userId, claim))
+    const page = await broker.resume({ userId, claim, cursor, maxBytes: PAGE_BYTES })
     if (stream.hasEnded) return
-    follow(stream, topics, [...membership.keys()])
-    await topics.subscribed(stream)
-    const after = cursor
-    const page = await read(() => broker.history({ userId, cursor: after, membership, maxBytes: PAGE_BYTES }))
-    if (stream.hasEnded) return
+    // What was published there since this page was read may have passed us by.
+    if (follow(stream, topics, [...page.membership.keys()])) stream.staleUntil = Infinity
 
     stream.gap ||= page.gap
     // The ids of what is left lead past the gap. Who is cut off before the `sync` comes back from there, and must be told then.
@@ -70,7 +61,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     }
     stream.cork()
     for (const entry of page.entries) {
-      const frame = notificationFrame(entry)
+      const frame = replayedFrame(entry)
       // A client is not slow because we write ahead of it.
       if (!stream.hasRoomFor(frame)) {
         stream.uncork()
@@ -85,7 +76,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     stream.delivered += page.entries.length
     // Also without entries: all up to the position has been written, and the next round goes on from there.
     cursor = page.position
-    if (page.more || stream.again) {
+    if (page.more || stream.staleUntil > page.position) {
       stream.uncork()
       await stream.drained()
       if (stream.hasEnded) return
@@ -95,10 +86,11 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
       // The clock of a Redis that took over may be behind: what it gives out from here on is new, whatever the stream has seen.
       if (stream.gap) stream.cursor = page.position
       const resume = stream.gap ? 'incomplete' : from === undefined ? 'fresh' : 'complete'
-      stream.write(syncFrame(page.position, { resume, replayed, unread: page.unread, groups: [...membership.keys()].sort() }))
+      stream.write(syncFrame(page.position, { resume, replayed, unread: page.unread, groups: [...page.membership.keys()].sort() }))
       isTold = stream.gap
       stream.gap = false
     } else stream.cursor = Math.max(stream.cursor, page.position)
+    stream.filledTo = page.position
     stats.delivered += stream.release()
     stream.uncork()
     if (isTold) void forgetGap(stream, broker)
@@ -114,11 +106,12 @@ async function forgetGap (stream: Stream, broker: Broker): Promise<void> {
   if (!stream.wasBroken) await broker.take(`gap:${stream.owner.userId}`).catch(() => {}) // then the next resume is told once more
 }
 
-/** Makes the stream's groups those of the membership. */
-function follow (stream: Stream, topics: Topics, groups: readonly string[]): void {
+/** Makes the stream's groups those of the membership. True if there are new ones. */
+function follow (stream: Stream, topics: Topics, groups: readonly string[]): boolean {
   const wanted = new Set(groups.map(groupAddress))
   for (const { address } of [...stream.topics]) {
-    if (address.startsWith('group:') && !wanted.has(address)) topics.remove(stream, address)
+    if (address.startsWith('group:') && !wanted.delete(address)) topics.remove(stream, address)
   }
   for (const address of wanted) topics.add(stream, address)
+  return wanted.size > 0
 }

@@ -29,6 +29,12 @@ export interface StreamOwner {
   readonly sessionCursor?: number | undefined
 }
 
+/** A notification that waits, and where it came from. */
+interface Held {
+  readonly frame: Frame
+  readonly topic: Topic
+}
+
 export interface StreamLimits {
   /** Unsent bytes before the stream is cut. */
   readonly bufferBytes: number
@@ -43,9 +49,11 @@ export class Stream {
   readonly topics: Topic[] = []
   /** What to write next, in the batch under way. Kept by the hub. */
   pending: Batch | undefined
-  /** Being refilled from the logs; `again` asks for one more round, since something changed meanwhile. */
+  /** Being refilled from the logs; an answer of the broker from before `staleUntil` asks for one more round: something changed meanwhile. */
   refilling = false
-  again = false
+  staleUntil = 0
+  /** The position of the last refill: what happened until then is known. */
+  filledTo = 0
   /** The user's one session, if it has claimed it (SESSION_POLICY=single). */
   session: Session | undefined
   /** The newest claim of another stream that it has heard of. */
@@ -60,7 +68,7 @@ export class Stream {
   readonly #socket: Socket
   readonly #chunked: boolean
   readonly #limits: StreamLimits
-  #held: Frame[] | undefined = []
+  #held: Held[] | undefined = []
   #heldBytes = 0
   #endReason: EndReason | undefined
 
@@ -91,15 +99,15 @@ export class Stream {
     this.#held ??= []
   }
 
-  /** Keeps a notification that came while the stream is held. */
-  keep (frame: Frame): void {
-    this.#held!.push(frame)
+  /** Keeps a notification that came, on a topic, while the stream is held. */
+  keep (frame: Frame, topic: Topic): void {
+    this.#held!.push({ frame, topic })
     this.#heldBytes += frame.chunked.length
     if (this.#heldBytes <= this.#limits.bufferBytes) return
     // Too much to keep. What has an id stands in the logs and is read from there; what has none was promised to nobody.
     this.#held = []
     this.#heldBytes = 0
-    this.again = true
+    this.staleUntil = Infinity
   }
 
   /** Writes what was held and is newer than the cursor; the stream is live. Returns how many notifications that were. */
@@ -108,8 +116,10 @@ export class Stream {
     const before = this.delivered
     this.#held = undefined
     this.#heldBytes = 0
-    for (const frame of held) {
+    for (const { frame, topic } of held) {
       if (frame.id !== 0 && frame.id <= this.cursor) continue
+      // Of a group that the user is not in (any more): the channels that a token claims are listened to before that is known.
+      if (!this.topics.includes(topic)) continue
       this.write(frame)
       this.delivered++
     }

@@ -1,16 +1,15 @@
 // The contract of a broker, continued: what is read after a cursor, page by page, and when it may be incomplete.
 import type { Test } from 'tap'
 import { ALL, groupAddress, MAX_UNREAD, userAddress } from '../../src/notification.ts'
-import { entriesOf, isGrowing, type MakeBackend, now, readPages, request, send } from './contract.ts'
+import { entriesOf, isGrowing, type MakeBackend, noClaim, now, readPages, request, send } from './contract.ts'
 
 const SECOND = 1_000_000
-const empty = new Map<string, number>()
 
 export function history (t: Test, make: MakeBackend): void {
   t.test('history, without a cursor, is the clock and the unread count alone', async (t) => {
     const a = await (await make(t))()
     const id = await send(a, 'user:1')
-    const page = await a.broker.history({ userId: '1', cursor: undefined, membership: empty, maxBytes: 1000 })
+    const page = await a.broker.resume({ userId: '1', claim: noClaim, cursor: undefined, maxBytes: 1000 })
     t.match(page, { gap: false, more: false, unread: 1 })
     t.same(page.entries, [])
     t.ok(page.position > id)
@@ -21,7 +20,6 @@ export function history (t: Test, make: MakeBackend): void {
     const node = await make(t)
     const [a, b] = [await node(), await node()]
     for (const group of ['a', 'b']) await a.broker.join('1', group)
-    const membership = await a.broker.enter('1')
     const addresses = [userAddress('1'), ALL, groupAddress('a'), groupAddress('b'), userAddress('2'), groupAddress('c')]
     const sent: Array<{ id: number, event: string, json: string }> = []
     for (let i = 0; i < 60; i++) {
@@ -29,14 +27,14 @@ export function history (t: Test, make: MakeBackend): void {
       if ((i * 7) % 6 < 4) sent.push({ id: one!.id, event: `e${i % 3}`, json: JSON.stringify({ i }) })
     }
     for (const from of [0, 1, 17, 38, 39]) {
-      const [page, ...more] = await readPages(b, { cursor: sent[from]!.id, membership })
+      const [page, ...more] = await readPages(b, { cursor: sent[from]!.id })
       t.same(page!.entries, sent.slice(from + 1), `after ${from}`)
       t.match(page, { gap: false, more: false, unread: 40 })
       t.ok(page!.position > sent.at(-1)!.id)
       t.equal(more.length, 0)
     }
     const halfway = Math.floor((sent[10]!.id + sent[11]!.id) / 2)
-    t.same(entriesOf(await readPages(a, { cursor: halfway, membership })), sent.slice(11), 'a cursor need not be anybody\'s id')
+    t.same(entriesOf(await readPages(a, { cursor: halfway })), sent.slice(11), 'a cursor need not be anybody\'s id')
   })
 
   t.test('history, of data with everything in it, comes back as one line of the same value', async (t) => {
@@ -51,12 +49,11 @@ export function history (t: Test, make: MakeBackend): void {
   t.test('history, of more than a page by bytes, is read in pages with nothing lost and nothing twice', async (t) => {
     const a = await (await make(t))()
     await a.broker.join('1', 'a')
-    const membership = await a.broker.enter('1')
     const cursor = await now(a)
     const ids: number[] = []
     for (let i = 0; i < 40; i++) ids.push(await send(a, ['user:1', 'group:a', 'all'][i % 3]!, 'x'.repeat(998)))
     for (const [maxBytes, perPage] of [[4500, 4], [1000, 1], [10, 1], [40_000, 40]] as const) {
-      const pages = await readPages(a, { cursor, membership, maxBytes })
+      const pages = await readPages(a, { cursor, maxBytes })
       t.same(entriesOf(pages).map(({ id }) => id), ids, `${maxBytes} bytes a page`)
       const full = pages.filter(({ more }) => more)
       // The last full one may turn out to have been the last: then an empty one follows.
@@ -72,7 +69,6 @@ export function history (t: Test, make: MakeBackend): void {
     const node = await make(t)
     const a = await node()
     for (const group of ['a', 'b', 'c']) await a.broker.join('1', group)
-    const membership = await a.broker.enter('1')
     const cursor = await now(a)
     const ids: number[] = []
     // A long log, then one that begins late, then an alternation; and one with but a single entry at the end.
@@ -83,13 +79,13 @@ export function history (t: Test, make: MakeBackend): void {
     }
     ids.sort((one, other) => one - other)
     for (const maxBytes of [131_072, 300]) {
-      const pages = await readPages(a, { cursor, membership, maxBytes })
+      const pages = await readPages(a, { cursor, maxBytes })
       t.same(entriesOf(pages).map(({ id }) => id), ids)
       t.ok(pages.every(({ gap }) => !gap), 'and nothing is said to be missing')
     }
     for (const count of [200, 199, 201, 400]) {
       const from = ids[ids.length - count - 1]!
-      t.same(entriesOf(await readPages(a, { cursor: from, membership })).map(({ id }) => id), ids.slice(-count), `exactly ${count}`)
+      t.same(entriesOf(await readPages(a, { cursor: from })).map(({ id }) => id), ids.slice(-count), `exactly ${count}`)
     }
   })
 
@@ -118,7 +114,7 @@ export function history (t: Test, make: MakeBackend): void {
   t.test('gap, none, when the cursor is after the birth and every log is whole', async (t) => {
     const a = await (await make(t))()
     const cursor = await now(a)
-    t.match(await a.broker.history({ userId: '1', cursor, membership: empty, maxBytes: 1000 }), { gap: false, entries: [] }, 'with nothing to read')
+    t.match(await a.broker.resume({ userId: '1', claim: noClaim, cursor, maxBytes: 1000 }), { gap: false, entries: [] }, 'with nothing to read')
     for (let i = 0; i < 20; i++) await send(a, 'user:1')
     t.match(await readPages(a, { cursor }), [{ gap: false }])
   })
@@ -147,7 +143,6 @@ export function history (t: Test, make: MakeBackend): void {
       const a = await (await make(t, { historyLength: 50, bornSecondsAgo: 1000 }))()
       await a.broker.join('1', 'a')
       await a.broker.join('2', 'b')
-      const membership = await a.broker.enter('1')
       const start = await now(a)
       const ids: number[] = []
       for (let i = 0; i < 400; i += 50) {
@@ -155,15 +150,15 @@ export function history (t: Test, make: MakeBackend): void {
         ids.push(...answers.map(({ notifications }) => notifications[0]!.id))
       }
       ids.sort((one, other) => one - other)
-      const pages = await readPages(a, { cursor: start, membership })
+      const pages = await readPages(a, { cursor: start })
       t.equal(pages[0]!.gap, true, 'before all of them')
       const kept = entriesOf(pages).map(({ id }) => id)
       t.ok(kept.length >= 50 && kept.length <= 250, `${kept.length} of them were kept, no fewer than the limit`)
       t.same(kept, ids.slice(-kept.length), 'the newest')
-      t.match(await readPages(a, { cursor: ids[200 - 1]!, membership }), [{ gap: true }], 'in the middle of what was trimmed')
-      t.match(await readPages(a, { cursor: kept[0]!, membership }), [{ gap: false, entries: { length: kept.length - 1 } }], 'at the first that was kept')
-      t.match(await readPages(a, { cursor: ids.at(-1)!, membership }), [{ gap: false, entries: { length: 0 } }], 'at the last')
-      t.match(await readPages(a, { userId: '2', cursor: start, membership: await a.broker.enter('2') }), [{ gap: to === 'all' }], 'for someone else only if it was for all')
+      t.match(await readPages(a, { cursor: ids[200 - 1]! }), [{ gap: true }], 'in the middle of what was trimmed')
+      t.match(await readPages(a, { cursor: kept[0]! }), [{ gap: false, entries: { length: kept.length - 1 } }], 'at the first that was kept')
+      t.match(await readPages(a, { cursor: ids.at(-1)! }), [{ gap: false, entries: { length: 0 } }], 'at the last')
+      t.match(await readPages(a, { userId: '2', cursor: start }), [{ gap: to === 'all' }], 'for someone else only if it was for all')
     })
   }
 
@@ -183,8 +178,7 @@ export function history (t: Test, make: MakeBackend): void {
     const a = await (await make(t))()
     await send(a, 'group:a', 'before the join')
     await a.broker.join('1', 'a')
-    const membership = await a.broker.enter('1')
-    const unread = async (): Promise<number> => (await a.broker.history({ userId: '1', cursor: undefined, membership, maxBytes: 1 })).unread
+    const unread = async (): Promise<number> => (await a.broker.resume({ userId: '1', claim: noClaim, cursor: undefined, maxBytes: 1 })).unread
     t.equal(await unread(), 0)
     for (const to of ['user:1', 'group:a', 'all', 'user:2', 'group:b']) await send(a, to)
     t.equal(await unread(), 3)

@@ -1,6 +1,6 @@
 // The contract of a broker: every promise of src/broker/broker.ts, to be run on each adapter.
 import t, { type Test } from 'tap'
-import type { Broker, HistoryLimits, HistoryPage, Membership, PublishRequest } from '../../src/broker/broker.ts'
+import type { Broker, GroupClaim, HistoryLimits, HistoryPage, Membership, PublishRequest } from '../../src/broker/broker.ts'
 import { type Address, groupAddress, type Notification, userAddress } from '../../src/notification.ts'
 import { type Ear } from './ear.ts'
 import { groups } from './contract-groups.ts'
@@ -32,7 +32,15 @@ export async function send ({ broker }: Node, to: Address, data: unknown = 'x'):
 
 /** A position: everything published before is at or before it, everything after is after it. */
 export async function now ({ broker }: Node, userId = 'nobody'): Promise<number> {
-  return (await broker.history({ userId, cursor: undefined, membership: new Map(), maxBytes: 1 })).position
+  return (await broker.resume({ userId, claim: noClaim, cursor: undefined, maxBytes: 1 })).position
+}
+
+/** What a token says that names no group, and is newer than any logout. */
+export const noClaim: GroupClaim = { groups: [], issuedAtSeconds: 1e10 }
+
+/** The groups of a user who comes with a claim. */
+export async function enter (broker: Broker, userId: string, claim: GroupClaim): Promise<Membership> {
+  return (await broker.resume({ userId, claim, cursor: undefined, maxBytes: 1 })).membership
 }
 
 /** What a call is refused with; undefined if it is not. */
@@ -41,15 +49,14 @@ export const refusal = (call: Promise<unknown>): Promise<unknown> => call.then((
 export interface ReadOptions {
   readonly userId?: string
   readonly cursor: number
-  readonly membership?: Membership
   readonly maxBytes?: number
 }
 
 /** Reads page by page to the end, as a stream does: each from the position of the one before. */
-export async function readPages ({ broker }: Node, { userId = '1', cursor, membership = new Map(), maxBytes = 131_072 }: ReadOptions): Promise<HistoryPage[]> {
+export async function readPages ({ broker }: Node, { userId = '1', cursor, maxBytes = 131_072 }: ReadOptions): Promise<HistoryPage[]> {
   const pages: HistoryPage[] = []
   for (let more = true; more;) {
-    const page = await broker.history({ userId, cursor: pages.at(-1)?.position ?? cursor, membership, maxBytes })
+    const page = await broker.resume({ userId, claim: noClaim, cursor: pages.at(-1)?.position ?? cursor, maxBytes })
     pages.push(page)
     more = page.more
   }

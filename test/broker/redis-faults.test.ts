@@ -70,7 +70,7 @@ t.test('functions, flushed while nodes run, are there again at the next call', a
   const first = await send(node, 'all')
   for (const call of [
     () => send(node, 'all'),
-    () => broker.enter('1'),
+    () => broker.groups('1'),
     () => now(node),
     () => Promise.all(Array.from({ length: 10 }, () => send(node, 'all')))
   ]) {
@@ -96,7 +96,7 @@ t.test('data, flushed while nodes run, is lost and said to be, and ids go on gro
   t.ok(isGrowing([...before, ...after]))
   for (const cursor of before) t.match(await readPages(node, { cursor }), [{ gap: true, entries: { length: 2 }, unread: 2 }])
   t.match(await readPages(node, { cursor: after[0]! }), [{ gap: false, entries: { length: 1 } }], 'what is new is whole')
-  t.same([...await node.broker.enter('1')], [], 'groups are lost with the rest')
+  t.same([...await node.broker.groups('1')], [], 'groups are lost with the rest')
   await node.ear.count(4)
   t.same(node.ear.lines, [])
   await t.resolves(becomes(() => fcall().then(() => false, () => true), 'the limits of the nodes', 5000), 'the limits of the nodes come back')
@@ -109,9 +109,9 @@ t.test('Redis, not there at the start, is waited for, said to be away, and used 
   await becomes(() => node.said.length > 0, 'a word about Redis')
   t.match(node.said, [/^Redis: .*; trying again until it answers$/])
   t.match(broker.state(), { up: false, detail: String })
-  for (const call of [broker.publish(request('all')), broker.subscribe(['all']), broker.enter('1'), broker.join('1', 'a'), now(node), broker.presence('1')]) {
-    t.type(await refusal(call), Unavailable)
-  }
+  const visitor = { userId: '1', issuedAtSeconds: 0 }
+  const calls = [broker.publish(request('all')), broker.subscribe(['all']), broker.groups('1'), broker.join('1', 'a'), now(node), broker.admit(visitor), broker.presence('1')]
+  for (const error of await Promise.all(calls.map(refusal))) t.type(error, Unavailable)
   broker.unsubscribe(['all'])
   await late.start()
   await up(node)

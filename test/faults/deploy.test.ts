@@ -1,4 +1,6 @@
 // Nodes that leave and nginx that breaks: every client is live again by itself, complete, and no browser is told to stop.
+import { once } from 'node:events'
+import { createConnection } from 'node:net'
 import t from 'tap'
 import { connect, type Client, type ClientOptions } from '../fixtures/client.ts'
 import { startCluster, type Cluster } from '../fixtures/cluster.ts'
@@ -176,4 +178,15 @@ t.test('nginx, reloaded and then killed with its workers, under load: streams ou
   await ledger.settled()
   ledger.assertExact(t)
   assertNobodyStopped(t, clients)
+})
+
+// Linux drops who comes to a full queue without a word; they knock again after 1, 3, 7, 15 seconds.
+t.test('node, too busy to accept: a thousand who come meanwhile are let into the queue', async (t) => {
+  const node = await startNode(t, { env: issuer.env })
+  node.signal('SIGSTOP')
+  const sockets = Array.from({ length: 1000 }, () => createConnection(node.port, '127.0.0.1'))
+  t.teardown(() => { for (const socket of sockets) socket.destroy() })
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+  node.signal('SIGCONT')
+  t.pass('nobody was turned away')
 })

@@ -10,7 +10,7 @@ t.test('join, heard while a refill waits for an older answer about the groups, i
   broker.interrupt()
   await other.leave('1', 'room')
   const gate = door()
-  broker.after.enter = gate.pass
+  broker.after.resume = gate.pass
   broker.restore()
   await gate.reached
   await other.join('1', 'room')

@@ -182,7 +182,7 @@ t.test('reset, at every step of a connect: tables clean, no error in the log, ot
 })
 
 t.test('reset, while the broker is asked: whatever it answers then, tables clean', async (t) => {
-  for (const step of ['subscribe', 'enter', 'history'] as const) {
+  for (const step of ['subscribe', 'resume'] as const) {
     for (const outcome of ['answer', 'fail'] as const) {
       const asked = Promise.withResolvers<void>()
       const answered = Promise.withResolvers<void>()

@@ -4,7 +4,7 @@ import { door, hasId, idsOf, isEmpty, startHub, type Step, stopTime, turn } from
 
 for (const reset of [false, true]) {
   const how = reset ? 'by RST' : 'by FIN'
-  for (const step of ['subscribe', 'enter', 'history'] as Step[]) {
+  for (const step of ['subscribe', 'resume'] as Step[]) {
     for (const when of ['before', 'after'] as const) {
       t.test(`client, gone ${how} ${when} ${step} of its opening, leaves nothing behind`, async (t) => {
         const clock = stopTime(t)
@@ -181,7 +181,7 @@ t.test('drain, hurried by a second one, is done when both are', async (t) => {
 t.test('drain, while a stream opens, ends it too', async (t) => {
   const { hub, broker, open, ends } = await startHub(t)
   const gate = door()
-  broker.before.history = gate.pass
+  broker.before.resume = gate.pass
   const { client, opened } = open()
   await gate.reached
   await hub.drain(0)

@@ -1,7 +1,7 @@
 // The hub with real clients: order, no duplicates, nothing lost while a stream is held, groups, and what a broken line does.
 import t from 'tap'
 import { Unavailable } from '../../src/broker/broker.ts'
-import { door, has, hasId, idsOf, startHub } from './rig.ts'
+import { door, has, hasId, idsOf, startHub, turn } from './rig.ts'
 
 t.test('hub, of notifications to user, groups and all, gives each stream its own in id order, once', async (t) => {
   const { hub, publish, live } = await startHub(t)
@@ -70,12 +70,12 @@ t.test('stream, opening while others publish, gets history, then its sync, then 
   const cursor = (await publish('all', 'seen'))[0]!
   const missed = [...await publish('user:1'), ...await publish('all')]
   const gate = door()
-  broker.before.history = gate.pass
+  broker.before.resume = gate.pass
   const { client, opened } = open({ lastEventId: String(cursor) })
   await gate.reached
   const both = await publish('user:1') // subscribed already, and not read yet: it comes both ways
   const later = door()
-  broker.after.history = later.pass
+  broker.after.resume = later.pass
   gate.open()
   await later.reached
   const held = [...await publish('user:1'), ...await publish('all')]
@@ -89,6 +89,35 @@ t.test('stream, opening while others publish, gets history, then its sync, then 
   t.match(client.syncs, [{ json: { resume: 'complete', replayed: 3, groups: [] } }])
   const sync = Number(client.syncs[0]!.id)
   t.ok(sync > both[0]! && sync < held[0]!, 'and the sync stands where it says')
+})
+
+t.test('group, that the token claims and the user has left: nothing of it comes, whenever it was sent', async (t) => {
+  const { broker, other, open, publish } = await startHub(t)
+  await other.leave('1', 'left')
+  broker.before.resume = async () => { await publish('group:left', 'before the answer') }
+  broker.after.resume = async () => { await publish('group:left', 'after it') }
+  const { client, opened } = open({ groups: ['left', 'kept'] })
+  const { attached, stream } = await opened
+  await attached
+  await publish('group:left', 'live')
+  const [id] = await publish('group:kept')
+  await hasId(client, id!)
+  t.same(idsOf(client), [id])
+  t.match(client.syncs, [{ json: { groups: ['kept'] } }])
+  t.same(stream.topics.map(({ address }) => address).sort(), ['all', 'group:kept', 'user:1'])
+})
+
+t.test('stream, that opens, asks the broker once if the token claims its groups; and once more for one that it does not claim', async (t) => {
+  const { broker, other, live, publish } = await startHub(t)
+  const { client } = await live({ groups: ['a', 'b'] }) // joined by this, which the user's own channel tells of
+  broker.listener.control('1', { control: 'join', group: 'a', id: Number(client.syncs[0]!.id) }) // which may be slower than the answer
+  await turn()
+  t.equal(broker.queries.length, 1)
+  await other.join('1', 'c')
+  await hasId(client, (await publish('group:c'))[0]!)
+  broker.queries.length = 0
+  await live({ groups: ['a', 'b'] })
+  t.equal(broker.queries.length, 2)
 })
 
 t.test('stream, that resumes from a position that is not ours or not yet, is told that it may have missed something', async (t) => {
@@ -108,7 +137,7 @@ t.test('stream, held while more arrives than it may keep, reads it from the log 
   const { broker, open, publish } = await startHub(t, { bufferBytes: 100_000 })
   const { client, opened } = open()
   const gate = door()
-  broker.after.history = gate.pass
+  broker.after.resume = gate.pass
   await gate.reached
   const ids: number[] = []
   for (let i = 0; i < 30; i++) ids.push(...await publish(['user:1', 'all'][i % 2]!, 'x'.repeat(10_000)))
@@ -126,7 +155,7 @@ t.test('stream, whose history is long, gets it page by page, and what comes mean
   const ids: number[] = []
   for (let i = 0; i < 100; i++) ids.push(...await publish('user:1', 'x'.repeat(10_000)))
   let pages = 0
-  broker.after.history = async () => { if (++pages <= 5) ids.push(...await publish('all', pages)) }
+  broker.after.resume = async () => { if (++pages <= 5) ids.push(...await publish('all', pages)) }
   const { client } = await live({ lastEventId: String(cursor) })
   t.ok(pages >= 8, `${pages} pages`)
   await has(client, ids.length)
@@ -169,7 +198,7 @@ t.test('leave, heard before the answer that still had the group, takes it away a
   await other.join('1', 'x')
   let rounds = 0
   // The broker has answered with the group in it; the user leaves; the channel is faster than the answer.
-  broker.after.enter = async () => { if (++rounds === 1) await other.leave('1', 'x') }
+  broker.after.resume = async () => { if (++rounds === 1) await other.leave('1', 'x') }
   const { client, opened } = open()
   await (await opened).attached
   await publish('group:x', 'not for one who left')
@@ -180,7 +209,7 @@ t.test('leave, heard before the answer that still had the group, takes it away a
 })
 
 t.test('stream, that cannot be filled when it opens, ends with a hint to come back', async (t) => {
-  for (const step of ['subscribe', 'enter', 'history'] as const) {
+  for (const step of ['subscribe', 'resume'] as const) {
     const { hub, broker, ends, open, ended } = await startHub(t)
     broker.before[step] = async () => { throw new Unavailable('away') }
     const { client } = open()
@@ -195,11 +224,11 @@ t.test('stream, that cannot be filled when it opens, ends with a hint to come ba
 t.test('live stream, that cannot be filled after a join, stays, and is filled when the broker answers again', async (t) => {
   const { broker, other, live, publish, warned } = await startHub(t)
   const { client } = await live()
-  broker.before.history = async () => { throw new Unavailable('away') }
+  broker.before.resume = async () => { throw new Unavailable('away') }
   await other.join('1', 'x')
   const ids = [...await publish('group:x'), ...await publish('user:1')]
   await warned(1)
-  delete broker.before.history
+  delete broker.before.resume
   ids.push(...await publish('group:x'))
   await has(client, 3)
   t.same(idsOf(client), ids)

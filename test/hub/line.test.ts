@@ -38,7 +38,7 @@ t.test('line, broken while a stream opens and heard again before all is restored
   const { broker, open, publish, live } = await startHub(t)
   await live() // so that the channels are subscribed already
   const gate = door()
-  broker.after.history = gate.pass
+  broker.after.resume = gate.pass
   const { client, opened } = open()
   await gate.reached
   broker.interrupt()
@@ -61,7 +61,7 @@ t.test('line, broken while a refill after a break is under way, loses nothing', 
   broker.interrupt()
   const ids = [...await publish('user:1', 'first break')]
   const gate = door()
-  broker.after.history = gate.pass
+  broker.after.resume = gate.pass
   broker.restore()
   await gate.reached
   broker.interrupt()
@@ -83,7 +83,7 @@ t.test('gap, found on a page before one that could not be read, is still told wh
   const ids: number[] = []
   for (let i = 0; i < 130; i++) ids.push(...await publish('user:1', 'x'.repeat(20_000)))
   let pages = 0
-  broker.before.history = async () => { if (++pages === 2) throw new Unavailable('away again') }
+  broker.before.resume = async () => { if (++pages === 2) throw new Unavailable('away again') }
   broker.restore()
   await client.until(() => pages >= 3 && client.notifications.at(-1)?.id === String(ids.at(-1)) ? true : undefined, 'the refill')
   const fence = await publish('user:1')
@@ -97,7 +97,7 @@ t.test('gap, found by a stream that was cut off before its sync, is still told w
   for (let i = 0; i < 130; i++) await publish('user:1', 'x'.repeat(20_000))
   let pages = 0
   const gate = door()
-  broker.before.history = async () => { if (++pages === 2) await gate.pass() }
+  broker.before.resume = async () => { if (++pages === 2) await gate.pass() }
   const { client } = open({ lastEventId: String(cursor) })
   await gate.reached
   await has(client, 6)

@@ -4,7 +4,7 @@ import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { mock } from 'node:test'
 import type { Test } from 'tap'
-import type { BrokerListener, BrokerState, GroupClaim, HistoryPage, HistoryQuery, Membership } from '../../src/broker/broker.ts'
+import type { BrokerListener, BrokerState, HistoryPage, ResumeQuery } from '../../src/broker/broker.ts'
 import { MemoryBroker } from '../../src/broker/memory.ts'
 import { MemoryBus, type MemoryBusOptions } from '../../src/broker/memory-bus.ts'
 import { Hub, type HubOptions } from '../../src/hub/hub.ts'
@@ -13,7 +13,7 @@ import { type Address, parseCursor } from '../../src/notification.ts'
 import { type Client, type ClientOptions, connect } from '../fixtures/client.ts'
 import { Signal } from '../fixtures/wait.ts'
 
-export type Step = 'subscribe' | 'enter' | 'history'
+export type Step = 'subscribe' | 'resume'
 
 /** An embedded broker that can be held up at each step of a stream's opening, and whose line can break. */
 export class ScriptedBroker extends MemoryBroker {
@@ -23,7 +23,7 @@ export class ScriptedBroker extends MemoryBroker {
   readonly after: Partial<Record<Step, () => Promise<unknown>>> = {}
   readonly subscribed: Address[][] = []
   readonly unsubscribed: Address[][] = []
-  readonly queries: HistoryQuery[] = []
+  readonly queries: ResumeQuery[] = []
   /** Nothing is heard while it is. */
   isDeaf = false
   isUp = true
@@ -73,18 +73,11 @@ export class ScriptedBroker extends MemoryBroker {
     super.unsubscribe(addresses)
   }
 
-  override async enter (userId: string, claim?: GroupClaim): Promise<Membership> {
-    await this.before.enter?.()
-    const membership = await super.enter(userId, claim)
-    await this.after.enter?.()
-    return membership
-  }
-
-  override async history (query: HistoryQuery): Promise<HistoryPage> {
+  override async resume (query: ResumeQuery): Promise<HistoryPage> {
     this.queries.push(query)
-    await this.before.history?.()
-    const page = await super.history(query)
-    await this.after.history?.()
+    await this.before.resume?.()
+    const page = await super.resume(query)
+    await this.after.resume?.()
     return page
   }
 }

@@ -6,11 +6,14 @@ import t, { type Test } from 'tap'
 import { Batch } from '../../src/hub/batch.ts'
 import { type Frame, notificationFrame, retryFrame, terminalFrame } from '../../src/hub/frame.ts'
 import { type EndReason, Stream } from '../../src/hub/stream.ts'
+import { Topic } from '../../src/hub/topics.ts'
 import { type Client, type ClientOptions, connect } from '../fixtures/client.ts'
 import { has } from './rig.ts'
 
 const frame = (id: number, data: unknown = id): Frame => notificationFrame({ id, event: 'message', json: JSON.stringify(data) })
 const datas = (client: Client): string[] => client.notifications.map(({ data }) => data)
+
+const topic = new Topic('user:1')
 
 interface Opened {
   readonly stream: Stream
@@ -44,14 +47,16 @@ async function open (t: Test, { bufferBytes = 1_048_576, ...options }: Partial<C
     server.closeAllConnections()
     server.close()
   })
-  return { ...await opened.promise, client, ends, ended: ended.promise }
+  const { stream, response } = await opened.promise
+  stream.topics.push(topic)
+  return { stream, response, client, ends, ended: ended.promise }
 }
 
 t.test('stream, new, is held, and released writes what it kept that is newer than its cursor, in order', async (t) => {
   const { stream, client } = await open(t)
   t.ok(stream.isHeld)
   t.notOk(stream.isLive)
-  for (const one of [frame(5), frame(7), frame(0, 'plain'), frame(8)]) stream.keep(one)
+  for (const one of [frame(5), frame(7), frame(0, 'plain'), frame(8)]) stream.keep(one, topic)
   stream.write(frame(6))
   t.equal(stream.cursor, 6)
   stream.release()
@@ -65,11 +70,11 @@ t.test('stream, new, is held, and released writes what it kept that is newer tha
 
 t.test('stream, holding more than its limit, forgets it and asks for another round', async (t) => {
   const { stream, client } = await open(t, { bufferBytes: 20_000 })
-  for (let id = 1; id <= 3; id++) stream.keep(frame(id, 'x'.repeat(6000)))
-  t.equal(stream.again, false)
-  stream.keep(frame(4, 'x'.repeat(6000)))
-  t.equal(stream.again, true)
-  stream.keep(frame(5))
+  for (let id = 1; id <= 3; id++) stream.keep(frame(id, 'x'.repeat(6000)), topic)
+  t.equal(stream.staleUntil, 0)
+  stream.keep(frame(4, 'x'.repeat(6000)), topic)
+  t.equal(stream.staleUntil, Infinity)
+  stream.keep(frame(5), topic)
   stream.release()
   await has(client, 1)
   t.same(datas(client), ['5'], 'and keeps what comes after')
@@ -80,7 +85,7 @@ t.test('stream, held again with a batch under way, writes that first', async (t)
   stream.release()
   stream.pending = new Batch().then(frame(1)).then(frame(2))
   stream.hold()
-  stream.keep(frame(3))
+  stream.keep(frame(3), topic)
   stream.release()
   await has(client, 3)
   t.same(datas(client), ['1', '2', '3'])

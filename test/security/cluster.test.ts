@@ -1,7 +1,9 @@
 // Three nodes as processes behind the project's nginx: sessions through blips, kill -9 and a rolling deploy; logout; and what the logs hold.
+import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { startCluster } from '../fixtures/cluster.ts'
 import type { Claims } from '../fixtures/tokens.ts'
+import { eventually } from '../fixtures/wait.ts'
 import { passOf } from './nodes.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
@@ -17,7 +19,12 @@ const token = (claims: Claims): string => {
   secrets.add(made)
   return made
 }
-const send = async (to: string, data: unknown) => await call('POST', `${nginx.url}/api/notifications`, { to, data })
+/** As publishers do it: a node that dies with the request leaves it uncertain, and the same key makes it exactly once. */
+const send = async (to: string, data: unknown): Promise<void> => {
+  const key = randomUUID()
+  const ask = () => call('POST', `${nginx.url}/api/notifications`, { to, data }, { 'idempotency-key': key })
+  await eventually(ask, ({ status }) => status === 202, { what: `a publish to ${to}` })
+}
 
 t.test('session, through nginx, when a second tab opens: the first stops, and "use here" takes it back', async (t) => {
   const first = cluster.client(t, { sub: 'ann' })

@@ -80,7 +80,7 @@ onBoth(t, 'logout, twice and for one who is not there, is 204; by one who may no
   t.equal((await all.call('DELETE', '/api/users/%00/streams')).status, 400)
 })
 
-/** The first answer to a stream's `enter` reaches its node late: what is decided after it is heard before it. */
+/** The first answer to a stream that opens reaches its node late: what is decided after it is heard before it. */
 function lateAnswer (): { alter: (broker: Broker) => void, asked: Promise<void>, arrive: () => void } {
   const [asked, arrived] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   let isFirst = true
@@ -88,14 +88,14 @@ function lateAnswer (): { alter: (broker: Broker) => void, asked: Promise<void>,
     asked: asked.promise,
     arrive: arrived.resolve,
     alter: (broker) => {
-      const { enter } = broker
-      broker.enter = async (...args) => {
-        const membership = await enter.apply(broker, args)
-        if (args[1] === undefined || !isFirst) return membership
+      const { resume } = broker
+      broker.resume = async (query) => {
+        const page = await resume.call(broker, query)
+        if (!isFirst) return page
         isFirst = false
         asked.resolve()
         await arrived.promise
-        return membership
+        return page
       }
     }
   }

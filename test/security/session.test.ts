@@ -129,8 +129,8 @@ onBoth(t, 'session, the holder that loses its line again before its sync, is sti
     env,
     // The first node claims and then gets no further.
     alter: (broker, node) => {
-      const { enter } = broker
-      if (node === 0) broker.enter = async (...args) => args[0] === 'ann' ? (claimed.resolve(), await new Promise(() => {})) : await enter.apply(broker, args)
+      const { resume } = broker
+      if (node === 0) broker.resume = async (query) => query.userId === 'ann' ? (claimed.resolve(), await new Promise(() => {})) : await resume.call(broker, query)
     }
   })
   const tab = all.client(t, { sub: 'ann' }, { node: 1, reconnect: false })

@@ -1,0 +1,64 @@
+// Many questions, one call: thousands of clients that come back in the same second must not cost a call each.
+
+/** The answer to one question; an Error rejects that one alone. */
+export type Answer<A> = A | Error
+
+/** How many questions one call carries, at most: it keeps everybody else from Redis while it runs. */
+const MAX_QUESTIONS = 64
+/**
+ * How many calls are under way at once: while one is answered, Redis has the next. All others wait here, where they grow into fewer and
+ * larger ones; at Redis, the last would wait longer than a command may take, and publishers with them.
+ */
+const MAX_CALLS = 2
+
+/**
+ * Gathers what is asked in one turn of the event loop, or while as many calls as may be are under way, and asks it with one call.
+ */
+export class Gathering<Question, A> {
+  readonly #call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>
+  #waiting: Array<{ readonly question: Question, readonly resolve: (answer: A) => void, readonly reject: (error: Error) => void }> = []
+  #calls = 0
+  #isScheduled = false
+
+  /**
+   * `call` answers the questions in their order, and at least the first: those that it leaves over are asked again with the next call. If it
+   * throws, all of them hear the error.
+   */
+  constructor (call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>) {
+    this.#call = call
+  }
+
+  ask (question: Question): Promise<A> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ question, resolve, reject })
+      this.#schedule()
+    })
+  }
+
+  #schedule (): void {
+    if (this.#isScheduled || this.#calls === MAX_CALLS || this.#waiting.length === 0) return
+    this.#isScheduled = true
+    setImmediate(() => {
+      this.#isScheduled = false
+      void this.#next()
+    })
+  }
+
+  async #next (): Promise<void> {
+    const asked = this.#waiting.splice(0, MAX_QUESTIONS)
+    this.#calls++
+    this.#schedule() // what is over goes with another call
+    try {
+      const answers = await this.#call(asked.map(({ question }) => question))
+      for (const [i, answer] of answers.entries()) {
+        if (answer instanceof Error) asked[i]!.reject(answer)
+        else asked[i]!.resolve(answer)
+      }
+      this.#waiting.unshift(...asked.slice(answers.length))
+    } catch (error) {
+      for (const { reject } of asked) reject(error as Error)
+    }
+    this.#calls--
+    this.#schedule()
+  }
+}

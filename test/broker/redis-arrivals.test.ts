@@ -1,0 +1,125 @@
+// Many streams that open in the same moment: few calls, each log read once for all of them, and nobody suffers for another.
+import t from 'tap'
+import { type HistoryPage, MAX_GROUPS, Revoked, Uncertain } from '../../src/broker/broker.ts'
+import type { Address } from '../../src/notification.ts'
+import { startRedis } from '../fixtures/redis.ts'
+import { enter, entriesOf, noClaim, now, readPages, refusal, request, send } from './contract.ts'
+import { type RedisNode, startRedisNode, up } from './nodes.ts'
+
+const redis = await startRedis(t, { own: true })
+let count = 0
+
+async function start (t: Parameters<typeof startRedisNode>[0]): Promise<RedisNode> {
+  const node = startRedisNode(t, redis, {}, `${redis.prefix}:${++count}`)
+  await up(node)
+  return node
+}
+
+const users = (count: number): string[] => Array.from({ length: count }, (_, i) => `u${i}`)
+const resume = ({ broker }: RedisNode, userId: string, cursor: number | undefined, groups: readonly string[] = []): Promise<HistoryPage> =>
+  broker.resume({ userId, cursor, claim: { ...noClaim, groups }, maxBytes: 131_072 })
+
+async function callsOf (command: string): Promise<number> {
+  return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(String(await redis.cli('INFO', 'commandstats')))?.[1] ?? 0)
+}
+
+t.test('resumes, of fifty users of a group in one moment, are one call that reads the group once', async (t) => {
+  const node = await start(t)
+  const names = users(50)
+  for (const name of names) await node.broker.join(name, 'room')
+  const cursor = await now(node)
+  const ids: number[] = []
+  for (let i = 0; i < 20; i++) ids.push(await send(node, ['group:room', 'all'][i % 2] as Address, { i }))
+  const own = await send(node, 'user:u7', 'mine')
+  const before = { fcalls: await callsOf('fcall'), xranges: await callsOf('xrange') }
+  const pages = await Promise.all(names.map((name) => resume(node, name, cursor)))
+  const after = { fcalls: await callsOf('fcall'), xranges: await callsOf('xrange') }
+  for (const [i, page] of pages.entries()) {
+    t.same(page.entries.map(({ id }) => id), i === 7 ? [...ids, own] : ids)
+    t.match(page, { gap: false, more: false, unread: page.entries.length })
+    t.same([...page.membership.keys()], ['room'])
+  }
+  t.ok(pages.every(({ entries }) => entries[3] === pages[0]!.entries[3]), 'the same objects, to be encoded once')
+  t.ok(after.fcalls - before.fcalls <= 3, `${after.fcalls - before.fcalls} calls, with those of the canary`)
+  // One for each user's own log, and a few for the two that they share.
+  t.ok(after.xranges - before.xranges < 50 + 20, `${after.xranges - before.xranges} reads`)
+})
+
+t.test('resumes, from different positions in the same logs, bring each what is theirs, also past the first page', async (t) => {
+  const node = await start(t)
+  const names = users(64)
+  const cursor = await now(node)
+  const ids: number[] = []
+  for (let i = 0; i < 300; i++) ids.push(await send(node, 'all', 'x'.repeat(i % 7 * 100)))
+  // Out of order: what was read for one may begin after the cursor of the next.
+  const cursors = names.map((_, i) => i % 5 === 0 ? cursor : ids[(i * 37) % 300]!)
+  const read = await Promise.all(names.map((userId, i) => readPages(node, { userId, cursor: cursors[i]!, maxBytes: 20_000 })))
+  for (const [i, pages] of read.entries()) t.same(entriesOf(pages).map(({ id }) => id), ids.filter((id) => id > cursors[i]!))
+})
+
+t.test('resumes, with far more to bring than a reply may hold, are all answered', async (t) => {
+  const node = await start(t)
+  const names = users(40)
+  const cursor = await now(node)
+  await Promise.all(names.flatMap((name) => [1, 2].map(() => send(node, `user:${name}`, 'x'.repeat(60_000)))))
+  const pages = await Promise.all(names.map((name) => resume(node, name, cursor)))
+  t.ok(pages.every(({ entries, more, unread }) => entries.length === 2 && !more && unread === 2))
+})
+
+t.test('resumes, of many who claim as many groups as they may, are all answered', async (t) => {
+  const node = await start(t)
+  const groups = Array.from({ length: MAX_GROUPS }, (_, i) => `g${i}`)
+  const pages = await Promise.all(users(25).map((name) => resume(node, name, undefined, groups)))
+  t.ok(pages.every(({ membership }) => membership.size === MAX_GROUPS))
+})
+
+t.test('resume, of one who has logged out or whose log is no log, fails for that one alone', async (t) => {
+  const node = await start(t)
+  const prefix = `${redis.prefix}:${count}`
+  const cursor = await now(node)
+  await send(node, 'all')
+  await node.broker.logout('u3')
+  await redis.cli('SET', `${prefix}:log:user:u5`, 'stuck')
+  const old = { groups: ['a'], issuedAtSeconds: 1 }
+  const answers = await Promise.all(users(10).map((userId) => node.broker.resume({ userId, cursor, claim: old, maxBytes: 1000 }).catch((error: unknown) => error)))
+  for (const [i, answer] of answers.entries()) {
+    if (i === 3) t.type(answer, Revoked)
+    else if (i === 5) t.type(answer, Uncertain)
+    else t.match(answer, { entries: { length: 1 }, gap: false })
+  }
+  t.same(node.said.filter((text) => text.includes('WRONGTYPE')).length, 1)
+})
+
+t.test('visits, of many in one moment, are one call, counted each, and one that fails is one', async (t) => {
+  const node = await start(t)
+  const prefix = `${redis.prefix}:${count}`
+  await node.broker.logout('u1')
+  await redis.cli('RPUSH', `${prefix}:hits:connect:u2`, 'stuck')
+  const before = await callsOf('fcall')
+  const visit = (userId: string) => node.broker.admit({ userId, issuedAtSeconds: 1, counters: [`connect:${userId}`, 'address:here'] }).catch((error: unknown) => error)
+  const answers = await Promise.all([...users(20), 'u0', 'u0'].map(visit))
+  t.ok(await callsOf('fcall') - before <= 3)
+  for (const [i, answer] of answers.entries()) {
+    if (i === 2) t.type(answer, Uncertain)
+    else t.match(answer, { verdict: i === 1 ? 'revoked' : 'admitted', counts: { length: 2 } })
+  }
+  t.match(answers.slice(-2), [{ counts: [2, 20] }, { counts: [3, 21] }])
+  t.equal(Number(await redis.cli('PTTL', `${prefix}:hits:address:here`)) > 0, true)
+})
+
+t.test('resume, while others publish to its group, has a position that divides what was read from what comes', async (t) => {
+  const node = await start(t)
+  const names = users(30)
+  await node.broker.subscribe(['group:room'])
+  for (const name of names) await enter(node.broker, name, { groups: ['room'], issuedAtSeconds: 1e10 })
+  const cursor = await now(node)
+  const publishing = Promise.all(Array.from({ length: 300 }, () => node.broker.publish(request('group:room'))))
+  const pages = await Promise.all(names.map((name) => resume(node, name, cursor)))
+  const ids = (await publishing).map(({ notifications }) => notifications[0]!.id).sort((one, other) => one - other)
+  await node.ear.count(300)
+  for (const page of pages) {
+    const later = node.ear.notifications.map(({ id }) => id).filter((id) => id > page.position)
+    t.same([...page.entries.map(({ id }) => id), ...later], ids)
+  }
+  t.equal(await refusal(node.broker.publish(request('all'))), undefined)
+})
