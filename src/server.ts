@@ -20,8 +20,10 @@ function readConfig (): Config {
 }
 
 const config = readConfig()
-// Asynchronous: under load many lines are one write, and a slow log does not hold the streams up.
-const logger = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } }, pino.destination({ dest: 1, sync: false }))
+/** Under load many lines are one write, and a slow log does not hold the streams up. A line waits no longer than this. */
+const LOG_FLUSH_MS = 100
+const logDestination = pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: LOG_FLUSH_MS })
+const logger = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } }, logDestination)
 const limits = { historyLength: config.HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES }
 
 function chooseBroker (): Broker {

@@ -5,14 +5,12 @@ export type Answer<A> = A | Error
 
 /** How many questions one call carries, at most: it keeps everybody else from Redis while it runs. */
 const MAX_QUESTIONS = 64
-/**
- * How many calls are under way at once: while one is answered, Redis has the next. All others wait here, where they grow into fewer and
- * larger ones; at Redis, the last would wait longer than a command may take, and publishers with them.
- */
-const MAX_CALLS = 2
+/** How many calls are under way at once: at Redis, the last of many would wait longer than a command may take, and publishers with them. */
+const MAX_CALLS = 4
 
 /**
- * Gathers what is asked in one turn of the event loop, or while as many calls as may be are under way, and asks it with one call.
+ * Gathers what is asked in one turn of the event loop, or while a call is under way, and asks it with one call. Those that fill a call need
+ * not wait for another.
  */
 export class Gathering<Question, A> {
   readonly #call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>
@@ -36,7 +34,8 @@ export class Gathering<Question, A> {
   }
 
   #schedule (): void {
-    if (this.#isScheduled || this.#calls === MAX_CALLS || this.#waiting.length === 0) return
+    const mayAsk = this.#calls === 0 ? this.#waiting.length > 0 : this.#calls < MAX_CALLS && this.#waiting.length >= MAX_QUESTIONS
+    if (this.#isScheduled || !mayAsk) return
     this.#isScheduled = true
     setImmediate(() => {
       this.#isScheduled = false

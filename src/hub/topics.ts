@@ -23,9 +23,10 @@ export class Topics {
   readonly #broker: Broker
   readonly #topics = new Map<Address, Topic>()
   #idle = new Set<Topic>()
-  // All that is asked for in one turn of the event loop goes out as one SUBSCRIBE.
   #asked: Topic[] = []
   #answer: Promise<void> | undefined
+  /** The call that is being answered. */
+  #underWay: Promise<void> | undefined
   /** Settles when the broker's line, broken now, is heard again. */
   #restoration: PromiseWithResolvers<void> | undefined
 
@@ -89,14 +90,20 @@ export class Topics {
 
   #subscribe (topic: Topic): void {
     this.#asked.push(topic)
-    this.#answer ??= new Promise<void>((resolve) => { setImmediate(resolve) }).then(() => {
-      const asked = this.#asked
-      this.#asked = []
-      this.#answer = undefined
-      return this.#ask(asked)
-    })
+    this.#answer ??= this.#askLater()
     this.#answer.catch(() => {}) // heard by the streams that wait, if any still do
     topic.subscribing = this.#answer
+  }
+
+  // All that is asked for in one turn of the event loop, or while a call is under way, is one call.
+  async #askLater (): Promise<void> {
+    await new Promise<void>((resolve) => { setImmediate(resolve) })
+    await this.#underWay?.catch(() => {})
+    const asked = this.#asked
+    this.#asked = []
+    this.#answer = undefined
+    this.#underWay = this.#ask(asked)
+    await this.#underWay
   }
 
   async #ask (asked: readonly Topic[]): Promise<void> {

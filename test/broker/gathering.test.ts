@@ -17,6 +17,7 @@ function gather (): { gathering: Gathering<number, string>, calls: Call[] } {
   return { gathering, calls }
 }
 
+const turns = async (): Promise<void> => { for (let i = 0; i < 8; i++) await turn() }
 const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i)
 const answersTo = ({ questions }: Call): string[] => questions.map((question) => `answer ${question}`)
 
@@ -30,47 +31,61 @@ t.test('questions of one turn are one call, each with its answer', async (t) => 
   t.same(await Promise.all(asked), range(0, 5).map((question) => `answer ${question}`))
 })
 
-t.test('questions, more than two calls carry, wait for the next, which takes all that it can', async (t) => {
+t.test('questions, while a call is under way, wait for it to be answered, and are one call then', async (t) => {
   const { gathering, calls } = gather()
-  const asked = range(0, 200).map((question) => gathering.ask(question))
-  for (let i = 0; i < 5; i++) await turn()
-  t.same(calls.map(({ questions }) => questions), [range(0, 64), range(64, 128)])
-  const late = gathering.ask(200)
-  calls[1]!.answer(answersTo(calls[1]!))
-  for (let i = 0; i < 5; i++) await turn()
-  t.same(calls[2]!.questions, range(128, 192))
+  const asked = [gathering.ask(0)]
+  await turns()
+  asked.push(gathering.ask(1))
+  await turns()
+  asked.push(gathering.ask(2))
+  await turns()
+  t.equal(calls.length, 1)
   calls[0]!.answer(answersTo(calls[0]!))
-  for (let i = 0; i < 5; i++) await turn()
-  t.same(calls[3]!.questions, range(192, 201))
-  for (const call of calls.slice(2)) call.answer(answersTo(call))
-  t.same(await Promise.all([...asked, late]), range(0, 201).map((question) => `answer ${question}`))
+  await turns()
+  t.same(calls[1]!.questions, [1, 2])
+  calls[1]!.answer(answersTo(calls[1]!))
+  t.same(await Promise.all(asked), range(0, 3).map((question) => `answer ${question}`))
+})
+
+t.test('questions, enough to fill calls, do not wait, but no more than four calls are under way', async (t) => {
+  const { gathering, calls } = gather()
+  const asked = range(0, 350).map((question) => gathering.ask(question))
+  await turns()
+  t.same(calls.map(({ questions }) => questions), [range(0, 64), range(64, 128), range(128, 192), range(192, 256)])
+  calls[2]!.answer(answersTo(calls[2]!))
+  await turns()
+  t.same(calls[4]!.questions, range(256, 320))
+  for (const call of calls) call.answer(answersTo(call))
+  await turns()
+  t.same(calls[5]!.questions, range(320, 350))
+  calls[5]!.answer(answersTo(calls[5]!))
+  t.same(await Promise.all(asked), range(0, 350).map((question) => `answer ${question}`))
 })
 
 t.test('questions, left over by a call, are asked first with the next', async (t) => {
   const { gathering, calls } = gather()
   const asked = range(0, 4).map((question) => gathering.ask(question))
-  await turn()
+  await turns()
   asked.push(gathering.ask(4))
   calls[0]!.answer(['answer 0'])
-  for (let i = 0; i < 5; i++) await turn()
-  t.same(calls.slice(1).flatMap(({ questions }) => questions).sort(), [1, 2, 3, 4])
-  for (const call of calls.slice(1)) call.answer(answersTo(call))
+  await turns()
+  t.same(calls[1]!.questions, [1, 2, 3, 4])
+  calls[1]!.answer(answersTo(calls[1]!))
   t.same(await Promise.all(asked), range(0, 5).map((question) => `answer ${question}`))
 })
 
 t.test('an error as an answer is heard by the one who asked; a call that fails, by all of them, and by nobody else', async (t) => {
   const { gathering, calls } = gather()
-  const first = [gathering.ask(0), gathering.ask(1)]
-  await turn()
-  const second = [gathering.ask(2), gathering.ask(3)]
-  await turn()
+  const asked = [gathering.ask(0), gathering.ask(1)]
+  await turns()
   calls[0]!.answer(['answer 0', new Error('only 1')])
+  t.match(await Promise.allSettled(asked), [{ value: 'answer 0' }, { reason: { message: 'only 1' } }])
+  const failing = [gathering.ask(2), gathering.ask(3)]
+  await turns()
   calls[1]!.fail(new Error('all of them'))
-  t.match(await Promise.allSettled([...first, ...second]), [
-    { value: 'answer 0' }, { reason: { message: 'only 1' } }, { reason: { message: 'all of them' } }, { reason: { message: 'all of them' } }
-  ])
+  t.match(await Promise.allSettled(failing), [{ reason: { message: 'all of them' } }, { reason: { message: 'all of them' } }])
   const next = gathering.ask(4)
-  await turn()
+  await turns()
   calls[2]!.answer(answersTo(calls[2]!))
   t.equal(await next, 'answer 4')
 })

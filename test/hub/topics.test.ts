@@ -51,20 +51,37 @@ t.test('topics, asked for in one turn by many streams, are subscribed in one cal
   t.equal(calls.length, 1, 'and who comes later does not wait')
 })
 
-t.test('topics, asked for while others are under way, are subscribed in a call of their own', async (t) => {
+t.test('topics, asked for while others are under way, wait for these and are one call then', async (t) => {
   const { topics, calls, stream } = start()
-  const [a, b] = [stream(), stream()]
+  const [a, b, c] = [stream(), stream(), stream()]
   topics.add(a, 'all')
   await turn()
   topics.add(b, 'all')
   topics.add(b, 'user:2')
-  const done = topics.subscribed(b)
   await turn()
-  t.same(calls.map(({ addresses }) => addresses), [['all'], ['user:2']])
-  calls[1]!.answer()
-  t.notOk(await isDone(done), 'and a stream waits for both')
+  topics.add(c, 'user:3')
+  const done = Promise.all([b, c].map((one) => topics.subscribed(one)))
+  await turn()
+  t.same(calls.map(({ addresses }) => addresses), [['all']])
   calls[0]!.answer()
+  t.notOk(await isDone(done))
+  t.same(calls.slice(1).map(({ addresses }) => addresses), [['user:2', 'user:3']])
+  calls[1]!.answer()
   await done
+})
+
+t.test('topics, asked for while others are under way that fail, are asked for all the same', async (t) => {
+  const { topics, calls, stream } = start()
+  const [a, b] = [stream(), stream()]
+  topics.add(a, 'all')
+  await turn()
+  topics.add(b, 'user:2')
+  const done = topics.subscribed(b)
+  calls[0]!.fail(new Error('away'))
+  await turn()
+  calls[1]!.answer()
+  await done
+  t.same(addressesOf(b), ['user:2'])
 })
 
 t.test('topics, that could not be subscribed, are told to all who wait and asked for anew by the next', async (t) => {
