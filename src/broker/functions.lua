@@ -48,6 +48,7 @@ end
 
 -- 1 to 128 code points, no control character (U+0000 to U+001F, U+007F to U+009F).
 local function is_name(name)
+  if #name <= 128 and name:find('^[%w._-]+$') then return true end
   if #name == 0 or #name > 512 or name:find('[%z\1-\31\127]') or name:find('\194[\128-\159]') then return false end
   local _, continuation = name:gsub('[\128-\191]', '')
   return #name - continuation <= 128
@@ -61,11 +62,13 @@ local function address_fault(address)
 end
 
 local function event_fault(event)
+  if event == 'message' then return nil end
   if RESERVED[event] then return 'TIDINGS_RESERVED_EVENT The event name "' .. event .. '" is reserved for the stream itself; choose another' end
   if #event > 64 or not event:find('^[%w._-]+$') then return 'TIDINGS_BAD_EVENT Use 1 to 64 of A-Z a-z 0-9 . _ -' end
 end
 
 local function is_number(token)
+  if token:find('^%-?[1-9]%d*$') then return true end
   local rest = token:gsub('^%-', '', 1)
   if rest:find('^0') then rest = rest:sub(2) else
     local digits = rest:match('^%d+')
@@ -77,18 +80,30 @@ local function is_number(token)
   return rest == ''
 end
 
+-- Whether a control character stands in a string of something without backslashes, of which the number of strings is known. A pattern that
+-- looks at each character costs more than the publish itself; cjson's encoder, which would write such a character longer, does not.
+local function has_control(data, strings)
+  local slashes = data:find('/', 1, true) and select(2, data:gsub('/', '/')) or 0
+  return #cjson.encode(data) ~= #data + 2 + 2 * strings + slashes
+end
+
 -- Strict JSON (RFC 8259). cjson checks the structure; it is lax about numbers, control characters and words, and refuses lone
 -- surrogates, which JSON allows: those are looked at here. What passes here passes JSON.parse on every node.
 local function json_fault(data, max_bytes)
   if #data > max_bytes then
     return 'TIDINGS_DATA_TOO_LARGE data has ' .. #data .. ' bytes, more than MAX_DATA_BYTES (' .. int(max_bytes) .. ')'
   end
-  local probe = data
-  if probe:find('\\u[dD][89a-fA-F]') then probe = probe:gsub('\\u[dD][89a-fA-F]%x%x', '\\u0041') end
+  local probe, has_escapes = data, data:find('\\', 1, true)
+  if has_escapes and data:find('\\u[dD][89a-fA-F]') then probe = data:gsub('\\u[dD][89a-fA-F]%x%x', '\\u0041') end
   local ok, why = pcall(cjson.decode, probe)
   if ok then
-    local rest = probe:gsub('\\.', ''):gsub('"[^"%z\1-\31]*"', ' ')
-    ok, why = not rest:find('["%z\1-\8\11\12\14-\31]'), 'a control character stands unescaped'
+    -- What is left without its strings.
+    local rest, strings = probe, 0
+    if has_escapes then rest = probe:gsub('\\.', '') else rest, strings = probe:gsub('"[^"]*"', ' ') end
+    if has_escapes or has_control(data, strings) then
+      rest = (has_escapes and rest or probe):gsub('"[^"%z\1-\31]*"', ' ')
+      ok, why = not rest:find('["%z\1-\8\11\12\14-\31]'), 'a control character stands unescaped'
+    end
     if ok then
       for token in rest:gmatch('[%w.+-]+') do
         if token ~= 'true' and token ~= 'false' and token ~= 'null' and not is_number(token) then
