@@ -8,18 +8,39 @@ const MAX_BATCH_BYTES = 65_536
 
 export class Coalescer {
   readonly #windowMs: number
-  readonly #onFlushed: () => void
+  readonly #onWritten: () => void
   #root = new Batch()
   #waiting: Stream[] = []
   #bytes = 0
   #timer: NodeJS.Timeout | undefined
   #isScheduled = false
-  #flushedAtMs = 0
+  #isReading = false
+  #wroteAtMs = -Infinity
 
   /** `windowMs`: how long messages are gathered under load. */
-  constructor (windowMs: number, onFlushed: () => void) {
+  constructor (windowMs: number, onWritten: () => void) {
     this.#windowMs = windowMs
-    this.#onFlushed = onFlushed
+    this.#onWritten = onWritten
+  }
+
+  /** Nothing is gathered, and the last write was longer ago than the window: a frame that comes now is written at once. Then call `wrote`. */
+  get isIdle (): boolean {
+    return !this.#isScheduled && !this.#isReading && performance.now() - this.#wroteAtMs >= this.#windowMs
+  }
+
+  /** A frame has been written at once to all its streams. What else the same read from the broker's line brings follows right after it. */
+  wrote (): void {
+    this.#written()
+    this.#isReading = true
+    queueMicrotask(() => {
+      this.#isReading = false
+      if (this.#waiting.length > 0) this.#flush()
+    })
+  }
+
+  #written (): void {
+    this.#onWritten()
+    this.#wroteAtMs = performance.now()
   }
 
   /** Adds a frame to what the stream is written next. All streams of a frame first, then `added`. */
@@ -32,21 +53,16 @@ export class Coalescer {
     stream.pending = this.#root.then(frame)
   }
 
-  /**
-   * A frame has been added to all its streams. Idle: what one read from the broker's connection brought is written right after it.
-   * Under load: once in a window.
-   */
+  /** A frame has been added to all its streams. What comes within the window is written with it. */
   added (frame: Frame): void {
     this.#bytes += frame.chunked.length
     if (this.#bytes > MAX_BATCH_BYTES) {
       this.#flush()
       return
     }
-    if (this.#isScheduled) return
+    if (this.#isScheduled || this.#isReading) return
     this.#isScheduled = true
-    const waitMs = this.#flushedAtMs + this.#windowMs - performance.now()
-    if (waitMs <= 0) queueMicrotask(() => { this.#flush() })
-    else this.#timer = setTimeout(() => { this.#flush() }, waitMs)
+    this.#timer = setTimeout(() => { this.#flush() }, this.#wroteAtMs + this.#windowMs - performance.now())
   }
 
   #flush (): void {
@@ -57,8 +73,7 @@ export class Coalescer {
     this.#bytes = 0
     this.#isScheduled = false
     for (const stream of waiting) stream.flush()
-    this.#onFlushed()
-    this.#flushedAtMs = performance.now()
+    this.#written()
   }
 
   stop (): void {

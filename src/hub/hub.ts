@@ -164,23 +164,30 @@ export class Hub implements BrokerListener {
     if (topic === undefined || topic.streams.size === 0) return
     const frame = notificationFrame(notification)
     this.stats.received++
-    for (const stream of topic.streams) this.#offer(stream, frame, topic)
+    const isIdle = this.#coalescer.isIdle
+    for (const stream of topic.streams) {
+      if (!this.#isOwed(stream, frame, topic)) continue
+      if (isIdle) stream.write(frame)
+      else this.#coalescer.add(stream, frame)
+    }
     if (notification.id !== 0) this.stats.arrived(notification.id)
-    this.#coalescer.added(frame)
+    if (isIdle) this.#coalescer.wrote()
+    else this.#coalescer.added(frame)
   }
 
-  #offer (stream: Stream, frame: Frame, topic: Topic): void {
+  /** Whether a stream gets a frame now: it may be held, which keeps it, or have it already. */
+  #isOwed (stream: Stream, frame: Frame, topic: Topic): boolean {
     if (stream.isHeld) {
       stream.keep(frame, topic)
-      return
+      return false
     }
     if (frame.id !== 0) {
-      if (frame.id <= stream.cursor) return
+      if (frame.id <= stream.cursor) return false
       stream.cursor = frame.id
     }
     stream.delivered++
     this.stats.delivered++
-    this.#coalescer.add(stream, frame)
+    return true
   }
 
   // Hints, each looked up in the broker: whoever may PUBLISH on a user's channel can imitate them. Also where a refill is under way, and

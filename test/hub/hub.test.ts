@@ -65,6 +65,14 @@ t.test('hub, whose streams get the same, writes the very same buffer to each of 
   for (const list of written) t.equal(list[0], written[0]![0])
 })
 
+t.test('hub, idle, writes all that one read from the broker brings in the same turn, however long it gathers under load', async (t) => {
+  const { live, publish } = await startHub(t, { coalesceMs: 60_000 })
+  const { client } = await live({ groups: ['x'] })
+  const ids = await publish(['user:1', 'all', 'user:2', 'group:x'])
+  await hasId(client, ids.at(-1)!)
+  t.same(idsOf(client), [ids[0], ids[1], ids[3]])
+})
+
 t.test('stream, opening while others publish, gets history, then its sync, then what was held, once', async (t) => {
   const { broker, open, publish } = await startHub(t)
   const cursor = (await publish('all', 'seen'))[0]!
