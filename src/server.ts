@@ -20,7 +20,7 @@ function readConfig (): Config {
 }
 
 const config = readConfig()
-/** Under load many lines are one write, and a slow log does not hold the streams up. A line waits no longer than this. */
+/** Under load many lines are one write, and a slow log does not hold the streams up. No line waits longer than this for others. */
 const LOG_FLUSH_MS = 100
 const logDestination = pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: LOG_FLUSH_MS })
 const logger = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } }, logDestination)

@@ -22,6 +22,11 @@ t.test('docker-compose.yml, stop_grace_period: longer than the drain', async (t)
   t.ok(Number(seconds) > parseConfig({ JWT_SECRET: 'x'.repeat(32) }, 'node').DRAIN_SECONDS + 5)
 })
 
+t.test('nginx.conf, when all come at once, lets as many wait as the system allows, as a node does', async (t) => {
+  const [, backlog] = /^const BACKLOG = ([\d_]+)$/m.exec(read('src/server.ts'))!
+  t.match(read('nginx.conf'), new RegExp(`listen 8080 backlog=${backlog!.replace('_', '')};`))
+})
+
 t.test('nginx.conf, its own errors: in the shape of ours, with codes of our table', async (t) => {
   const answers = [...read('nginx.conf').matchAll(/return (\d{3}) '(.*)';/g)]
   t.ok(answers.length >= 3)

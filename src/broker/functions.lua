@@ -16,9 +16,14 @@
 --   <prefix>:<address>      the Pub/Sub channel of an address
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
+-- During a deploy nodes of two versions share one Redis, which has the newer library: a function that nodes call keeps its arguments and its
+-- reply. What must change gets a new name, and the old one stays for a version.
 local VERSION = 4
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
+-- Entries that are read of a log for one page, and what it costs to look at a log, in bytes read: more or less.
+local MAX_READ = 256
+local LOG_WORK = 256
 local IDEMPOTENT_SECONDS = 86400
 -- Renewed at every heartbeat of its stream.
 local SESSION_SECONDS = 86400
@@ -80,9 +85,10 @@ local function is_number(token)
   return rest == ''
 end
 
--- Whether a control character stands in a string of something without backslashes, of which the number of strings is known. A pattern that
--- looks at each character costs more than the publish itself; cjson's encoder, which would write such a character longer, does not.
-local function has_control(data, strings)
+-- Whether a control character may stand in a string of something without backslashes, of which the number of strings is known. (One may also
+-- stand between them, where a line break is white space.) A pattern that looks at each character costs more than the publish itself; cjson's
+-- encoder, which would write such a character longer, does not.
+local function may_have_control(data, strings)
   local slashes = data:find('/', 1, true) and select(2, data:gsub('/', '/')) or 0
   return #cjson.encode(data) ~= #data + 2 + 2 * strings + slashes
 end
@@ -100,7 +106,7 @@ local function json_fault(data, max_bytes)
     -- What is left without its strings.
     local rest, strings = probe, 0
     if has_escapes then rest = probe:gsub('\\.', '') else rest, strings = probe:gsub('"[^"]*"', ' ') end
-    if has_escapes or has_control(data, strings) then
+    if has_escapes or may_have_control(data, strings) then
       rest = (has_escapes and rest or probe):gsub('"[^"%z\1-\31]*"', ' ')
       ok, why = not rest:find('["%z\1-\8\11\12\14-\31]'), 'a control character stands unescaped'
     end
@@ -150,26 +156,43 @@ end
 
 local REVOKED = 'TIDINGS_TOKEN_REVOKED The user has logged out since this token was issued'
 
--- For nodes, which have checked everything. ARGV: idempotency key or '', publisher, their token's iat, event, data, address…
--- Reply: [1 if an earlier call with this key has published, else 0, (address, id, nodes)…]
-local function publish_many(keys, args)
-  local prefix, key = keys[1], args[1]
-  if is_revoked(prefix, args[2], args[3]) then return redis.error_reply(REVOKED) end
+-- Answers one of many who ask in the same call. What fails for one, a key that is stuck, fails for that one alone: ['error', why].
+local function alone(answer, ...)
+  local ok, result = pcall(answer, ...)
+  if ok then return result end
+  return { 'error', type(result) == 'table' and result.err or tostring(result) }
+end
+
+local function publish_one(prefix, length, seconds, args, at)
+  local key, publisher, issued_seconds, event, data = args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4]
+  if is_revoked(prefix, publisher, issued_seconds) then return { 'error', REVOKED } end
   local answer_key = prefix .. ':idem:' .. key
   if key ~= '' then
     local answer = redis.call('GET', answer_key)
     if answer then return { 1, unpack(cmsgpack.unpack(answer)) } end
   end
-  local length, seconds = config(prefix)
   local answer = {}
-  for i = 6, #args do
-    local id, receivers = deliver(prefix, args[i], args[4], args[5], length, seconds)
+  for i = at + 6, at + 5 + args[at + 5] do
+    local id, receivers = deliver(prefix, args[i], event, data, length, seconds)
     answer[#answer + 1] = args[i]
     answer[#answer + 1] = id
     answer[#answer + 1] = receivers
   end
   if key ~= '' then redis.call('SET', answer_key, cmsgpack.pack(answer), 'EX', IDEMPOTENT_SECONDS) end
   return { 0, unpack(answer) }
+end
+
+-- For nodes, which have checked everything. ARGV, for each request: idempotency key or '', publisher, their token's iat, event, data, how many
+-- addresses, address…
+-- Reply: for each [1 if an earlier call with this key has published, else 0, (address, id, nodes)…]
+local function publish_many(keys, args)
+  local length, seconds = config(keys[1])
+  local reply, at = {}, 1
+  while args[at] do
+    reply[#reply + 1] = alone(publish_one, keys[1], length, seconds, args, at)
+    at = at + 6 + args[at + 5]
+  end
+  return reply
 end
 
 -- Tells every node that has a stream of the user; `subject` is a group, or the tag of a session.
@@ -279,13 +302,6 @@ local function read_session(prefix, user)
   return tonumber(fence), tag
 end
 
--- Answers one of many who ask in the same call. What fails for one, a key that is stuck, fails for that one alone: ['error', why].
-local function alone(answer, ...)
-  local ok, result = pcall(answer, ...)
-  if ok then return result end
-  return { 'error', type(result) == 'table' and result.err or tostring(result) }
-end
-
 -- Counts in a window that begins with its first hit.
 local function count(key, window_ms, hits)
   local counted = redis.call('INCRBY', key, hits)
@@ -308,6 +324,7 @@ end
 
 -- ARGV: window in ms, then for each visitor: user, the token's iat, cursor or '' (many streams are allowed), how many counters, counter…
 -- Reply: for each ['admitted', 'revoked' or 'replaced', hits of each counter in its window…]
+-- Registered twice: as a visit it counts, and writes; as a check it has no counters and works while Redis takes no writes.
 local function admit(keys, args)
   local reply, at = {}, 2
   while args[at] do
@@ -358,14 +375,24 @@ local function open_log(call, address)
     log.first = redis.call('XRANGE', log.key, '-', '+', 'COUNT', 1)[1]
     log.first = log.first and tonumber(log.first[1]:match('^%d+'))
     call.logs[address] = log
+    call.work = call.work + LOG_WORK
   end
   return log
 end
 
+local function read_entries(call, log, after, limit)
+  local chunk = redis.call('XRANGE', log.key, '(' .. int(after) .. '-0', '+', 'COUNT', limit)
+  for i, entry in ipairs(chunk) do
+    chunk[i] = { id = tonumber(entry[1]:match('^%d+')), event = entry[2][2] or '', data = entry[2][4] or '' }
+    call.work = call.work + #chunk[i].data
+  end
+  return chunk
+end
+
 -- How many of its entries stand after an id, counted up to a limit. Who has read nothing, or joined before the log begins, costs no read.
-local function count_after(log, after, limit)
+local function count_after(call, log, after, limit)
   if not log.first then return 0 end
-  if log.first <= after then return #redis.call('XRANGE', log.key, '(' .. int(after) .. '-0', '+', 'COUNT', limit) end
+  if log.first <= after then return #read_entries(call, log, after, limit) end
   log.length = log.length or redis.call('XLEN', log.key)
   return math.min(limit, log.length)
 end
@@ -381,42 +408,38 @@ local function is_trimmed(log, after)
   return log.trimmed
 end
 
-local function newer(entries, after)
-  local found, i = {}, #entries
-  while i > 0 and entries[i].id > after do i = i - 1 end
-  if i == 0 then return entries end
-  for k = i + 1, #entries do found[#found + 1] = entries[k] end
-  return found
-end
-
--- What it holds after an id, oldest first, until its data exceeds a budget. Reads in growing steps: large entries must not be read in
--- hundreds to return a few, nor small ones one by one. Second result: whether there is more.
-local function read_log(log, after, budget)
+-- What it holds after an id, oldest first, until its data exceeds a budget, or more, if that was read for somebody else. Reads in growing
+-- steps: large entries must not be read in hundreds to return a few, nor small ones one by one. Second result: whether there is more.
+local function read_log(call, log, after, budget)
   if not log.first then return {}, false end
-  if log.after and log.after <= after then
-    local found = newer(log.entries, after)
-    if #found > 0 or not log.more then return found, log.more end
-  end
-  local found, bytes, step, more, last = {}, 0, 1, true, after
-  while more and bytes < budget and #found < 256 do
-    local chunk = redis.call('XRANGE', log.key, '(' .. int(last) .. '-0', '+', 'COUNT', step)
-    for _, entry in ipairs(chunk) do
-      last = tonumber(entry[1]:match('^%d+'))
-      found[#found + 1] = { id = last, event = entry[2][2], data = entry[2][4] }
-      bytes = bytes + #entry[2][4]
+  if not log.after or log.after > after then log.after, log.read_to, log.entries, log.more = after, after, {}, true end
+  local found, bytes, step = {}, 0, 1
+  for _, entry in ipairs(log.entries) do
+    if entry.id > after then
+      found[#found + 1] = entry
+      bytes = bytes + #entry.data
     end
-    more = #chunk == step
+  end
+  while log.more and bytes < budget and #found < MAX_READ do
+    local chunk = read_entries(call, log, log.read_to, step)
+    for _, entry in ipairs(chunk) do
+      log.entries[#log.entries + 1] = entry
+      log.read_to = entry.id
+      if entry.id > after then
+        found[#found + 1] = entry
+        bytes = bytes + #entry.data
+      end
+    end
+    log.more = #chunk == step
     step = step * 2
   end
-  log.after, log.entries, log.more = after, found, more
-  return found, more
+  return found, log.more
 end
 
 -- Where an entry stands in the reply, counted from 0: what many are owed stands there once.
 local function shared(call, entry)
   if not entry.place then
     entry.place = #call.shared / 3
-    call.bytes = call.bytes + #entry.data
     for _, field in ipairs { int(entry.id), entry.event, entry.data } do call.shared[#call.shared + 1] = field end
   end
   return entry.place
@@ -426,15 +449,16 @@ local function resume_one(call, args, at)
   local prefix, user, issued_seconds, cursor = call.prefix, args[at], tonumber(args[at + 1]), tonumber(args[at + 2])
   if is_revoked(prefix, user, issued_seconds) then return { 'error', REVOKED } end
   local membership, marked = enter(prefix, user, issued_seconds, args, at + 4, at + 3 + args[at + 3])
-  if marked or not call.position then call.position = next_id(prefix) end
+  if marked then call.position = next_id(prefix) end
   local position = call.position
 
   local logs = { { open_log(call, 'user:' .. user), 0 }, { open_log(call, 'all'), 0 } }
   for i = 1, #membership, 2 do logs[#logs + 1] = { open_log(call, 'group:' .. membership[i]), tonumber(membership[i + 1]) } end
+  call.work = call.work + #logs * LOG_WORK
   local function unread()
     local read, total = tonumber(redis.call('GET', prefix .. ':read:' .. user) or 0), 0
     for _, log in ipairs(logs) do
-      if total < MAX_UNREAD then total = total + count_after(log[1], math.max(read, log[2]), MAX_UNREAD - total) end
+      if total < MAX_UNREAD then total = total + count_after(call, log[1], math.max(read, log[2]), MAX_UNREAD - total) end
     end
     return total
   end
@@ -450,7 +474,7 @@ local function resume_one(call, args, at)
   local entries, sources, cut = {}, 0, nil
   for _, log in ipairs(logs) do
     local after = math.max(cursor, log[2])
-    local found, more = read_log(log[1], after, call.page_bytes / #logs)
+    local found, more = read_log(call, log[1], after, call.page_bytes / #logs)
     if #found > 0 then sources = sources + 1 end
     for _, entry in ipairs(found) do entries[#entries + 1] = entry end
     if more then cut = math.min(cut or math.huge, found[#found].id) end
@@ -471,24 +495,17 @@ local function resume_one(call, args, at)
   return { int(position), gap and 1 or 0, more and 1 or 0, more and 0 or unread(), membership, places }
 end
 
--- ARGV: bytes of data that a page may have, and the whole reply; then for each who resumes: user, the token's iat, cursor or '' (fresh),
+-- ARGV: bytes of data that a page may have, and that the call may read; then for each who resumes: user, the token's iat, cursor or '' (fresh),
 -- how many groups the token claims, group…
 -- Reply: [[id, event, data, …], for each: [position, 1 if something may be missing, 1 if the page is full, unread, [group, id at which it was
--- joined, …], [places of its entries in the list, oldest first]]. The reply is full: those who are left are to be asked for again.
+-- joined, …], [places of its entries in the list, oldest first]]]. Those who are left when the call has done its work are to be asked for again.
 local function resume(keys, args)
   local _, seconds = config(keys[1])
-  local born = redis.call('GET', keys[1] .. ':born')
-  local call = {
-    prefix = keys[1], seconds = seconds, page_bytes = tonumber(args[1]), logs = {}, shared = {}, bytes = 0,
-    kept_since = tonumber(redis.call('HGET', keys[1] .. ':config', 'kept_since') or 0)
-  }
-  if not born then
-    call.position = next_id(keys[1]) -- the data is gone, and history begins here
-    born = redis.call('GET', keys[1] .. ':born') or call.position
-  end
-  call.born = tonumber(born)
+  local call = { prefix = keys[1], position = next_id(keys[1]), seconds = seconds, page_bytes = tonumber(args[1]), logs = {}, shared = {}, work = 0 }
+  call.born = tonumber(redis.call('GET', keys[1] .. ':born') or call.position)
+  call.kept_since = tonumber(redis.call('HGET', keys[1] .. ':config', 'kept_since') or 0)
   local reply, at = { call.shared }, 3
-  while args[at] and call.bytes < tonumber(args[2]) do
+  while args[at] and call.work < tonumber(args[2]) do
     reply[#reply + 1] = alone(resume_one, call, args, at)
     at = at + 4 + args[at + 3]
   end
@@ -531,7 +548,8 @@ redis.register_function('tidings_join', join)
 redis.register_function('tidings_leave', leave)
 redis.register_function('tidings_replace_groups', replace_groups)
 redis.register_function('tidings_logout', logout)
-redis.register_function('tidings_admit', admit)
+redis.register_function('tidings_visit', admit)
+redis.register_function { function_name = 'tidings_check', callback = admit, flags = { 'no-writes' } }
 redis.register_function('tidings_claim', claim)
 redis.register_function('tidings_verify', verify)
 redis.register_function('tidings_hit', hit)

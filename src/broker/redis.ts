@@ -6,7 +6,7 @@ import {
   type Admission, type Broker, type BrokerListener, type BrokerState, type HistoryLimits, type HistoryPage, type Membership,
   type PublishAnswer, type PublishRequest, type ResumeQuery, Revoked, type Session, TooManyGroups, Uncertain, Unavailable, type Visitor
 } from './broker.ts'
-import { readMembership, RedisArrivals } from './redis-arrivals.ts'
+import { readMembership, RedisRequests } from './redis-requests.ts'
 import { RedisSubscriber } from './redis-subscriber.ts'
 
 const library = readFileSync(new URL('functions.lua', import.meta.url), 'utf8')
@@ -41,10 +41,10 @@ export class RedisBroker implements Broker {
   #born = ''
   #ticker: NodeJS.Timeout | undefined
   #fault = 'not connected yet'
-  readonly #arrivals = new RedisArrivals({
+  readonly #requests = new RedisRequests({
     call: (name, ...args) => this.#call(name, ...args),
     translate: (message) => this.#translate(new Error(message)),
-    onPosition: (position) => { this.#newestId = Math.max(this.#newestId, position) }
+    onId: (id) => { this.#newestId = Math.max(this.#newestId, id) }
   })
 
   constructor (options: RedisBrokerOptions) {
@@ -124,8 +124,10 @@ export class RedisBroker implements Broker {
 
   async #configure (isStart: boolean): Promise<void> {
     const { prefix, historyLength, historySeconds, maxDataBytes } = this.#options
-    const [, born] = await this.#redis.fcall('tidings_setup', 1, prefix,
+    const [version, born] = await this.#redis.fcall('tidings_setup', 1, prefix,
       historyLength, historySeconds, maxDataBytes, this.#runId, this.#newestBefore, isStart ? 1 : 0) as [number, string]
+    // Somebody flushed the functions, and a node of an older version was the first to load its own.
+    if (version < libraryVersion) await this.#loadLibrary()
     const isEmptied = this.#born !== '' && born !== this.#born
     this.#born = born
     // Its data went (FLUSHALL), groups too, and the line that hears may not have noticed: the live streams must be entered again, and told.
@@ -162,15 +164,8 @@ export class RedisBroker implements Broker {
     return new Uncertain(message)
   }
 
-  async publish ({ to, event, json, idempotencyKey = '', publisher }: PublishRequest): Promise<PublishAnswer> {
-    const [replayed, ...flat] = await this.#call('tidings_publish_many',
-      idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, ...to)
-    const notifications = []
-    for (let i = 0; i < flat.length; i += 3) {
-      notifications.push({ to: flat[i] as Address, id: Number(flat[i + 1]), receivers: Number(flat[i + 2]) })
-    }
-    if (replayed === 0) this.#newestId = Math.max(this.#newestId, notifications.at(-1)?.id ?? 0)
-    return { replayed: replayed === 1, notifications }
+  publish (request: PublishRequest): Promise<PublishAnswer> {
+    return this.#requests.publish(request)
   }
 
   subscribe (addresses: readonly Address[]): Promise<void> {
@@ -198,11 +193,11 @@ export class RedisBroker implements Broker {
   }
 
   resume (query: ResumeQuery): Promise<HistoryPage> {
-    return this.#arrivals.resume(query)
+    return this.#requests.resume(query)
   }
 
   admit (visitor: Visitor): Promise<Admission> {
-    return this.#arrivals.admit(visitor)
+    return this.#requests.admit(visitor)
   }
 
   async logout (userId: string): Promise<void> {

@@ -143,7 +143,7 @@ export class Hub implements BrokerListener {
       if (stream.hasEnded) {
         this.#topics.removeAll(stream)
         this.#unfilled.delete(stream)
-      }
+      } else if (stream.isHeld && !this.#unfilled.has(stream)) void this.#refill(stream, stream.cursor) // held again in the last moment
     }
   }
 
@@ -196,8 +196,8 @@ export class Hub implements BrokerListener {
     for (const stream of [...this.#users.get(userId) ?? []]) {
       switch (control.control) {
         case 'leave':
-          this.#topics.remove(stream, groupAddress(control.group))
-          void this.#refill(stream, stream.cursor, control.id)
+          // What has been taken away must be looked up anew, also if a newer answer has the group, joined again, in it.
+          void this.#refill(stream, stream.cursor, this.#topics.remove(stream, groupAddress(control.group)) ? Infinity : control.id)
           break
         case 'join': // what reached the group since is in its log
           if (control.id > stream.filledTo) void this.#refill(stream, stream.cursor, control.id)

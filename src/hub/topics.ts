@@ -54,11 +54,13 @@ export class Topics {
     stream.topics.push(topic)
   }
 
-  remove (stream: Stream, address: Address): void {
+  /** False: it was not in it. */
+  remove (stream: Stream, address: Address): boolean {
     const at = stream.topics.findIndex((topic) => topic.address === address)
-    if (at === -1) return
+    if (at === -1) return false
     const [topic] = stream.topics.splice(at, 1)
     this.#leave(stream, topic!)
+    return true
   }
 
   removeAll (stream: Stream): void {

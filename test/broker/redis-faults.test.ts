@@ -37,6 +37,12 @@ t.test('functions, of an older version, are replaced, and of a newer one kept', 
   await redis.cli('FUNCTION', 'LOAD', 'REPLACE', library)
 })
 
+t.test('functions, of an older version, loaded by a node of it after a flush, are replaced while nodes run', async (t) => {
+  await start(t)
+  await redis.cli('FUNCTION', 'LOAD', 'REPLACE', ofVersion(ownVersion - 1))
+  await t.resolves(becomes(async () => await redis.cli('FCALL_RO', 'tidings_version', 0) === ownVersion, 'the newer library', 5000))
+})
+
 t.test('data, of which a crash has lost the newest, is told to be missing to everyone from before, and to nobody after', async (t) => {
   const crashing = await startRedis(t, { own: true, args: ['--dbfilename', 'kept.rdb'] })
   const [node, other] = [startRedisNode(t, crashing, {}, crashing.prefix), startRedisNode(t, crashing, {}, crashing.prefix)]

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
 import { Batch } from '../../src/hub/batch.ts'
-import { type Frame, notificationFrame, pingFrame, retryFrame, syncFrame, terminalFrame } from '../../src/hub/frame.ts'
+import { type Frame, notificationFrame, pingFrame, replayedFrame, retryFrame, syncFrame, terminalFrame } from '../../src/hub/frame.ts'
 import { eventFault, type Notification } from '../../src/notification.ts'
 import { readFrames } from '../fixtures/frames.ts'
 
@@ -154,4 +154,11 @@ t.test('batch, shared by streams as a hub does, gives each its own sequence and 
     }))
     return exact && shared
   }), { numRuns: 500 })
+})
+
+t.test('frame, of a notification that several streams are owed, is made once', async (t) => {
+  const notification = { id: 7, event: 'message', json: '"x"' }
+  t.equal(replayedFrame(notification), replayedFrame(notification))
+  t.same(replayedFrame(notification), notificationFrame(notification))
+  t.not(replayedFrame(notification), replayedFrame({ ...notification }))
 })

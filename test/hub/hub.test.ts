@@ -102,8 +102,12 @@ t.test('stream, opening while others publish, gets history, then its sync, then 
 t.test('group, that the token claims and the user has left: nothing of it comes, whenever it was sent', async (t) => {
   const { broker, other, open, publish } = await startHub(t)
   await other.leave('1', 'left')
-  broker.before.resume = async () => { await publish('group:left', 'before the answer') }
-  broker.after.resume = async () => { await publish('group:left', 'after it') }
+  const send = async (): Promise<void> => {
+    await publish('group:left', 'with an id')
+    broker.listener.notification('group:left', { id: 0, event: 'message', json: '"without"' })
+  }
+  broker.before.resume = send
+  broker.after.resume = send
   const { client, opened } = open({ groups: ['left', 'kept'] })
   const { attached, stream } = await opened
   await attached
@@ -212,6 +216,45 @@ t.test('leave, heard before the answer that still had the group, takes it away a
   await hasId(client, fence!)
   t.same(idsOf(client), [fence])
   t.match(client.syncs, [{ json: { groups: [] } }])
+})
+
+t.test('leave, heard after the answer that knows of it and of the join that followed, costs nothing of the group', async (t) => {
+  const { hub, broker, other, open, publish } = await startHub(t, { bus: { historyLength: 10 } })
+  await other.join('1', 'x')
+  const [cursor] = await publish('user:1')
+  for (let i = 0; i < 200; i++) await publish('user:1') // more than is kept, so that the gap is written down before the history is
+  await other.leave('1', 'x')
+  await other.join('1', 'x')
+  const { keep } = broker
+  let told = 0
+  broker.keep = async (...args) => {
+    await keep.apply(broker, args)
+    if (told++ > 0) return
+    for (const control of ['leave', 'join'] as const) broker.listener.control('1', { control, group: 'x', id: cursor! + 1 })
+  }
+  const { client, opened } = open({ groups: ['x'], lastEventId: String(cursor) })
+  await (await opened).attached
+  t.equal(told > 0, true)
+  const [id] = await publish('group:x')
+  await hasId(client, id!)
+  t.match(client.syncs.at(-1), { json: { groups: ['x'] } })
+  t.equal(hub.streams, 1)
+})
+
+t.test('streams of one user that open in the same turn, of which one joins a group: all of them go on', async (t) => {
+  const { broker, open, publish } = await startHub(t)
+  // All answers in one turn, and the join is heard between them.
+  const gate = door()
+  broker.before.resume = gate.pass
+  const lines = [open({ groups: ['a'] }), open({ groups: ['a', 'b'] }), open({ groups: ['a', 'c'] })]
+  await Promise.all(lines.map(({ opened }) => opened))
+  while (broker.queries.length < lines.length) await turn()
+  gate.open()
+  await Promise.all(lines.map(async ({ opened }) => { await (await opened).attached }))
+  for (const to of ['user:1', 'group:b', 'group:c'] as const) {
+    const [id] = await publish(to)
+    for (const { client } of lines) await hasId(client, id!)
+  }
 })
 
 t.test('stream, that cannot be filled when it opens, ends with a hint to come back', async (t) => {

@@ -62,15 +62,57 @@ t.test('resumes, with far more to bring than a reply may hold, are all answered'
   const names = users(40)
   const cursor = await now(node)
   await Promise.all(names.flatMap((name) => [1, 2].map(() => send(node, `user:${name}`, 'x'.repeat(60_000)))))
+  const before = await callsOf('fcall')
   const pages = await Promise.all(names.map((name) => resume(node, name, cursor)))
   t.ok(pages.every(({ entries, more, unread }) => entries.length === 2 && !more && unread === 2))
+  t.ok(await callsOf('fcall') - before >= 4, 'not with one call: others want to be served too')
+})
+
+t.test('resumes, of users in many groups, do not keep Redis from others with one call', async (t) => {
+  const node = await start(t)
+  const groups = Array.from({ length: MAX_GROUPS }, (_, i) => `g${i}`)
+  const names = users(20)
+  for (const name of names) await node.broker.replaceGroups(name, groups)
+  const before = await callsOf('fcall')
+  const pages = await Promise.all(names.map((name) => resume(node, name, undefined)))
+  t.ok(pages.every(({ membership }) => membership.size === MAX_GROUPS))
+  t.ok(await callsOf('fcall') - before >= 4)
+})
+
+t.test('resume, of a user in a thousand groups, does not make the pages of others small', async (t) => {
+  const node = await start(t)
+  await node.broker.replaceGroups('u0', Array.from({ length: MAX_GROUPS }, (_, i) => `g${i}`))
+  const cursor = await now(node)
+  const ids: number[] = []
+  for (let i = 0; i < 100; i++) ids.push(await send(node, 'all', 'x'.repeat(100)))
+  const [many, ...others] = await Promise.all(users(10).map((name) => resume(node, name, cursor)))
+  for (const page of others) t.same(page.entries.map(({ id }) => id), ids)
+  t.ok(many!.more)
+  t.same(entriesOf(await readPages(node, { userId: 'u0', cursor })).map(({ id }) => id), ids)
+})
+
+t.test('resume, past an entry that nobody can read, goes on, and says that something is missing', async (t) => {
+  const node = await start(t)
+  const prefix = `${redis.prefix}:${count}`
+  const cursor = await now(node)
+  const first = await send(node, 'all')
+  await redis.cli('XADD', `${prefix}:log:all`, `${first + 1}-0`, 'e', 'message', 'd', '{')
+  await redis.cli('XADD', `${prefix}:log:all`, `${first + 2}-0`, 'what', 'is this')
+  const last = await send(node, 'all')
+  for (const page of await Promise.all(users(3).map((name) => resume(node, name, cursor)))) {
+    t.match(page, { gap: true, more: false })
+    t.same(page.entries.map(({ id }) => id), [first, last])
+  }
+  t.match(await resume(node, 'u0', first + 2), { gap: false, entries: [{ id: last }] })
 })
 
 t.test('resumes, of many who claim as many groups as they may, are all answered', async (t) => {
   const node = await start(t)
   const groups = Array.from({ length: MAX_GROUPS }, (_, i) => `g${i}`)
+  const before = await callsOf('fcall')
   const pages = await Promise.all(users(25).map((name) => resume(node, name, undefined, groups)))
   t.ok(pages.every(({ membership }) => membership.size === MAX_GROUPS))
+  t.ok(await callsOf('fcall') - before >= 3, 'in calls that are not too long')
 })
 
 t.test('resume, of one who has logged out or whose log is no log, fails for that one alone', async (t) => {
