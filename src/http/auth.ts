@@ -1,7 +1,9 @@
 // Who is asking: the token of a request, verified, as a principal.
 import cookie from '@fastify/cookie'
 import jwt, { type FastifyJWTOptions } from '@fastify/jwt'
+import type { FastifyRequest } from 'fastify'
 import plugin from 'fastify-plugin'
+import { LruMap } from 'toad-cache'
 import { type GroupClaim, MAX_GROUPS } from '../broker/broker.ts'
 import { type Config, keyAlgorithm, publicKeyPem } from '../config.ts'
 import { fail } from '../errors.ts'
@@ -40,16 +42,29 @@ export const auth = plugin<{ config: Config }>(async (app, { config }) => {
     cookie: { cookieName: config.TOKEN_COOKIE, signed: false }
   })
 
-  app.decorate('authenticate', async (request) => {
-    // A browser sends a cookie whoever asks it to; a header only our own page can set.
-    if (!/^bearer\s/i.test(request.headers.authorization ?? '')) refuseCrossSite(request, config.CORS_ORIGINS)
-    let claims: Record<string, unknown>
+  // With a key set, a key may be withdrawn at any time: there each token is looked at each time.
+  const verified = config.JWKS_URL === undefined ? new LruMap<Principal>(CACHED_TOKENS) : undefined
+
+  async function verify (request: FastifyRequest): Promise<Principal> {
     try {
-      claims = await request.jwtVerify()
+      return readClaims(await request.jwtVerify())
     } catch (error) {
       throw translate(error as Error & { code?: string })
     }
-    return readClaims(claims)
+  }
+
+  app.decorate('authenticate', async (request) => {
+    const { authorization = '' } = request.headers
+    const isBearer = /^bearer\s/i.test(authorization)
+    // A browser sends a cookie whoever asks it to; a header only our own page can set.
+    if (!isBearer) refuseCrossSite(request, config.CORS_ORIGINS)
+    // What alone decides: @fastify/jwt looks at the cookie only where there is no such header.
+    const credential = isBearer ? authorization : `cookie ${request.cookies[config.TOKEN_COOKIE] ?? ''}`
+    const known = verified?.get(credential)
+    if (known !== undefined && known.expiresAtMs > Date.now()) return known
+    const principal = await verify(request)
+    verified?.set(credential, principal)
+    return principal
   })
 
   app.decorate('authorize', async (request, scope) => {
@@ -63,7 +78,6 @@ export const auth = plugin<{ config: Config }>(async (app, { config }) => {
 function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: Config, log: Parameters<typeof keySet>[1]): FastifyJWTOptions {
   const verify = {
     requiredClaims: ['sub', 'exp', ...JWT_ISSUER === undefined ? [] : ['iss'], ...JWT_AUDIENCE === undefined ? [] : ['aud']],
-    cache: CACHED_TOKENS,
     ...(JWT_ISSUER !== undefined && { allowedIss: JWT_ISSUER }),
     ...(JWT_AUDIENCE !== undefined && { allowedAud: JWT_AUDIENCE })
   }
@@ -75,7 +89,7 @@ function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, JWT_ISSUER, JWT_AUD
   return {
     decode: { complete: true },
     secret: { public: async (_request: unknown, token: { header: { alg?: string, kid?: string } }) => await findKey(token.header), private: '' },
-    verify: { ...verify, algorithms: ['RS256', 'ES256'] }
+    verify: { ...verify, cache: CACHED_TOKENS, algorithms: ['RS256', 'ES256'] }
   } as unknown as FastifyJWTOptions
 }
 

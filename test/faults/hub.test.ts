@@ -22,6 +22,23 @@ t.test('join, heard while a refill waits for an older answer about the groups, i
   t.same(idsOf(client), [first, second])
 })
 
+t.test('join, heard in the moment between the last write of a refill and its end, does not leave the stream held', async (t) => {
+  const { broker, open, publish } = await startHub(t)
+  const { client, opened } = open()
+  const { stream, attached } = await opened
+  const { release } = stream
+  // The embedded broker tells in microtasks, as promises do.
+  stream.release = () => {
+    stream.release = release
+    const count = stream.release()
+    broker.listener.control('1', { control: 'join', group: 'x', id: stream.filledTo + 1 })
+    return count
+  }
+  await attached
+  const [id] = await publish('user:1')
+  await hasId(client, id!)
+})
+
 t.test('refill, from a broker whose clock is behind what the stream has seen, says incomplete and delivers what comes after', async (t) => {
   const { broker, live, publish } = await startHub(t)
   const { client, stream } = await live()

@@ -2,6 +2,7 @@
 import { createHmac } from 'node:crypto'
 import t from 'tap'
 import { badTokens, createIssuer, MANAGE, PUBLISH, type Algorithm, type Claims } from '../fixtures/tokens.ts'
+import { eventually } from '../fixtures/wait.ts'
 import { assertError, show, startService } from './service.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
@@ -176,4 +177,26 @@ t.test('subscribe/:userId: one\'s own only', async (t) => {
   }
   const operator = await service.call('GET', `${SUBSCRIBE}/42`)
   assertError(t, operator, 'TIDINGS_NOT_YOUR_STREAM', 'no scope opens another\'s stream')
+})
+
+t.test('token, remembered since it was verified, is refused when it expires, and opens nothing where it does not stand', async (t) => {
+  const issuer = createIssuer('HS256')
+  const service = await startService(t, { issuer })
+  const exp = now() + 2
+  const claims = { sub: 'ann', scope: PUBLISH, exp }
+  const ask = (token: string | null, headers: Record<string, string> = {}) => service.call('POST', '/api/notifications', { token, headers, body: { to: 'all', data: 1 } })
+  const [inHeader, inCookie] = [issuer.token(claims), issuer.token({ ...claims, sub: 'bob' })]
+  const cookie = { cookie: `tidings_token=${inCookie}` }
+  for (let i = 0; i < 2; i++) {
+    t.equal((await ask(inHeader)).status, 202)
+    t.equal((await ask(null, cookie)).status, 202)
+    t.equal((await ask(null, { authorization: 'Basic abc', ...cookie })).status, 202, 'beside a header that is no bearer\'s')
+  }
+  assertError(t, await ask(null, { authorization: 'Basic abc' }), 'TIDINGS_TOKEN_MISSING', 'the same header without the cookie')
+  assertError(t, await ask(null, { authorization: `Basic ${inHeader}` }), 'TIDINGS_TOKEN_MISSING', 'the token under another scheme')
+  assertError(t, await ask(`${inHeader.slice(0, -2)}xx`), 'TIDINGS_TOKEN_INVALID', 'another signature')
+  await eventually(() => ask(inHeader), ({ status }) => status === 401, { what: 'the end of the token' })
+  t.ok(Date.now() >= exp * 1000)
+  assertError(t, await ask(inHeader), 'TIDINGS_TOKEN_EXPIRED', 'in the header')
+  assertError(t, await ask(null, cookie), 'TIDINGS_TOKEN_EXPIRED', 'in the cookie')
 })

@@ -241,22 +241,6 @@ t.test('leave, heard after the answer that knows of it and of the join that foll
   t.equal(hub.streams, 1)
 })
 
-t.test('streams of one user that open in the same turn, of which one joins a group: all of them go on', async (t) => {
-  const { broker, open, publish } = await startHub(t)
-  // All answers in one turn, and the join is heard between them.
-  const gate = door()
-  broker.before.resume = gate.pass
-  const lines = [open({ groups: ['a'] }), open({ groups: ['a', 'b'] }), open({ groups: ['a', 'c'] })]
-  await Promise.all(lines.map(({ opened }) => opened))
-  while (broker.queries.length < lines.length) await turn()
-  gate.open()
-  await Promise.all(lines.map(async ({ opened }) => { await (await opened).attached }))
-  for (const to of ['user:1', 'group:b', 'group:c'] as const) {
-    const [id] = await publish(to)
-    for (const { client } of lines) await hasId(client, id!)
-  }
-})
-
 t.test('stream, that cannot be filled when it opens, ends with a hint to come back', async (t) => {
   for (const step of ['subscribe', 'resume'] as const) {
     const { hub, broker, ends, open, ended } = await startHub(t)
