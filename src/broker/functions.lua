@@ -18,7 +18,7 @@
 
 -- During a deploy nodes of two versions share one Redis, which has the newer library: a function that nodes call keeps its arguments and its
 -- reply. What must change gets a new name, and the old one stays for a version.
-local VERSION = 4
+local VERSION = 5
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
 -- Entries that are read of a log for one page, and what it costs to look at a log, in bytes read: more or less.
@@ -185,7 +185,7 @@ end
 -- For nodes, which have checked everything. ARGV, for each request: idempotency key or '', publisher, their token's iat, event, data, how many
 -- addresses, address…
 -- Reply: for each [1 if an earlier call with this key has published, else 0, (address, id, nodes)…]
-local function publish_many(keys, args)
+local function publish_requests(keys, args)
   local length, seconds = config(keys[1])
   local reply, at = {}, 1
   while args[at] do
@@ -324,7 +324,6 @@ end
 
 -- ARGV: window in ms, then for each visitor: user, the token's iat, cursor or '' (many streams are allowed), how many counters, counter…
 -- Reply: for each ['admitted', 'revoked' or 'replaced', hits of each counter in its window…]
--- Registered twice: as a visit it counts, and writes; as a check it has no counters and works while Redis takes no writes.
 local function admit(keys, args)
   local reply, at = {}, 2
   while args[at] do
@@ -408,14 +407,16 @@ local function is_trimmed(log, after)
   return log.trimmed
 end
 
--- What it holds after an id, oldest first, until its data exceeds a budget, or more, if that was read for somebody else. Reads in growing
+-- What it holds after an id, oldest first, until its data exceeds a budget. What was read for somebody else is gone on from. Reads in growing
 -- steps: large entries must not be read in hundreds to return a few, nor small ones one by one. Second result: whether there is more.
 local function read_log(call, log, after, budget)
   if not log.first then return {}, false end
-  if not log.after or log.after > after then log.after, log.read_to, log.entries, log.more = after, after, {}, true end
+  local is_apart = not log.after or after < log.after or (log.more and after > log.read_to)
+  if is_apart then log.after, log.read_to, log.entries, log.more = after, after, {}, true end
   local found, bytes, step = {}, 0, 1
   for _, entry in ipairs(log.entries) do
     if entry.id > after then
+      if bytes >= budget or #found >= MAX_READ then return found, true end
       found[#found + 1] = entry
       bytes = bytes + #entry.data
     end
@@ -542,14 +543,13 @@ end
 redis.register_function { function_name = 'tidings_version', callback = function() return VERSION end, flags = { 'no-writes' } }
 redis.register_function('tidings_setup', setup)
 redis.register_function('tidings_publish', publish)
-redis.register_function('tidings_publish_many', publish_many)
+redis.register_function('tidings_publish_requests', publish_requests)
 redis.register_function { function_name = 'tidings_groups', callback = groups, flags = { 'no-writes' } }
 redis.register_function('tidings_join', join)
 redis.register_function('tidings_leave', leave)
 redis.register_function('tidings_replace_groups', replace_groups)
 redis.register_function('tidings_logout', logout)
 redis.register_function('tidings_visit', admit)
-redis.register_function { function_name = 'tidings_check', callback = admit, flags = { 'no-writes' } }
 redis.register_function('tidings_claim', claim)
 redis.register_function('tidings_verify', verify)
 redis.register_function('tidings_hit', hit)

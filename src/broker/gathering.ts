@@ -5,6 +5,8 @@ export type Answer<A> = A | Error
 
 /** How many questions one call carries, at most: it keeps everybody else from Redis while it runs. */
 const MAX_QUESTIONS = 64
+/** How heavy they are together, at most, if there is more than one; in bytes, more or less. */
+const MAX_WEIGHT = 1_048_576
 /** How many calls are under way at once: at Redis, the last of many would wait longer than a command may take, and publishers with them. */
 const MAX_CALLS = 4
 
@@ -14,16 +16,18 @@ const MAX_CALLS = 4
  */
 export class Gathering<Question, A> {
   readonly #call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>
+  readonly #weigh: (question: Question) => number
   #waiting: Array<{ readonly question: Question, readonly resolve: (answer: A) => void, readonly reject: (error: Error) => void }> = []
   #calls = 0
   #isScheduled = false
 
   /**
    * `call` answers the questions in their order, and at least the first: those that it leaves over are asked again with the next call. If it
-   * throws, all of them hear the error.
+   * throws, all of them hear the error. `weigh`: how heavy a question is.
    */
-  constructor (call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>) {
+  constructor (call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>, weigh: (question: Question) => number = () => 0) {
     this.#call = call
+    this.#weigh = weigh
   }
 
   ask (question: Question): Promise<A> {
@@ -43,8 +47,17 @@ export class Gathering<Question, A> {
     })
   }
 
+  #fitting (): number {
+    let weight = 0
+    for (const [count, { question }] of this.#waiting.slice(0, MAX_QUESTIONS).entries()) {
+      weight += this.#weigh(question)
+      if (weight > MAX_WEIGHT && count > 0) return count
+    }
+    return MAX_QUESTIONS
+  }
+
   async #next (): Promise<void> {
-    const asked = this.#waiting.splice(0, MAX_QUESTIONS)
+    const asked = this.#waiting.splice(0, this.#fitting())
     this.#calls++
     this.#schedule() // what is over goes with another call
     try {

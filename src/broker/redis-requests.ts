@@ -5,10 +5,10 @@ import {
 } from './broker.ts'
 import { type Answer, Gathering } from './gathering.ts'
 
-/** What one call may read from the logs or write to them, more or less: it keeps everybody else from Redis meanwhile. */
+/** What one call may read from the logs, more or less: it keeps everybody else from Redis meanwhile. */
 const WORK_BYTES = 1_048_576
-/** Of one call: a token may claim as many groups as a user may be in. */
-const MAX_ARGUMENTS = 10_000
+/** What an argument of a call, or writing to one address, counts beside its bytes. */
+const ARGUMENT_WEIGHT = 100
 
 /** What functions.lua says of one who could not be answered. */
 type Failed = ['error', why: string]
@@ -27,10 +27,10 @@ export interface RequestParts {
 
 export class RedisRequests {
   readonly #parts: RequestParts
-  readonly #resumes = new Gathering<ResumeQuery, HistoryPage>((queries) => this.#resume(queries))
-  readonly #publishes = new Gathering<PublishRequest, PublishAnswer>((requests) => this.#publish(requests))
-  readonly #visits = new Gathering<Visitor, Admission>((visitors) => this.#admit('tidings_visit', visitors))
-  readonly #checks = new Gathering<Visitor, Admission>((visitors) => this.#admit('tidings_check', visitors))
+  // A token may claim as many groups as a user may be in.
+  readonly #resumes = new Gathering<ResumeQuery, HistoryPage>((queries) => this.#resume(queries), ({ claim }) => claim.groups.length * ARGUMENT_WEIGHT)
+  readonly #publishes = new Gathering<PublishRequest, PublishAnswer>((requests) => this.#publish(requests), ({ to, json }) => to.length * (json.length + ARGUMENT_WEIGHT))
+  readonly #visits = new Gathering<Visitor, Admission>((visitors) => this.#admit(visitors))
 
   constructor (parts: RequestParts) {
     this.#parts = parts
@@ -44,13 +44,10 @@ export class RedisRequests {
   async #publish (requests: readonly PublishRequest[]): Promise<Array<Answer<PublishAnswer>>> {
     const { call, translate, onId } = this.#parts
     const args: Array<string | number> = []
-    let bytes = 0
     for (const { to, event, json, idempotencyKey = '', publisher } of requests) {
       args.push(idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, to.length, ...to)
-      bytes += json.length * to.length
-      if (args.length > MAX_ARGUMENTS || bytes > WORK_BYTES) break // the rest with the next call
     }
-    const replies = await call('tidings_publish_many', ...args) as Array<PublishReply | Failed>
+    const replies = await call('tidings_publish_requests', ...args) as Array<PublishReply | Failed>
     return replies.map((reply) => {
       const [replayed, ...flat] = reply
       if (replayed === 'error') return translate(flat[0] as string)
@@ -68,7 +65,7 @@ export class RedisRequests {
 
   /** As Broker's. */
   admit (visitor: Visitor): Promise<Admission> {
-    return (visitor.counters === undefined ? this.#checks : this.#visits).ask(visitor)
+    return this.#visits.ask(visitor)
   }
 
   async #resume (queries: readonly ResumeQuery[]): Promise<Array<Answer<HistoryPage>>> {
@@ -76,7 +73,6 @@ export class RedisRequests {
     const args: Array<string | number> = [Math.min(...queries.map(({ maxBytes }) => maxBytes)), WORK_BYTES]
     for (const { userId, claim: { issuedAtSeconds, groups }, cursor } of queries) {
       args.push(userId, issuedAtSeconds, cursor ?? '', groups.length, ...groups)
-      if (args.length > MAX_ARGUMENTS) break // the rest with the next call
     }
     const [flat, ...replies] = await call('tidings_resume', ...args) as [string[], ...Array<ResumeReply | Failed>]
     const entries: Array<Notification | undefined> = []
@@ -97,11 +93,11 @@ export class RedisRequests {
     })
   }
 
-  async #admit (name: string, visitors: readonly Visitor[]): Promise<Array<Answer<Admission>>> {
+  async #admit (visitors: readonly Visitor[]): Promise<Array<Answer<Admission>>> {
     const { call, translate } = this.#parts
     const args = visitors.flatMap(({ userId, issuedAtSeconds, sessionCursor = '', counters = [] }) =>
       [userId, issuedAtSeconds, sessionCursor, counters.length, ...counters])
-    const replies = await call(name, VISIT_WINDOW_MS, ...args) as Array<AdmitReply | Failed>
+    const replies = await call('tidings_visit', VISIT_WINDOW_MS, ...args) as Array<AdmitReply | Failed>
     return replies.map((reply) => {
       const [verdict, ...counts] = reply
       return verdict === 'error' ? translate(reply[1] as string) : { verdict, counts: counts as number[] }

@@ -32,8 +32,9 @@ declare module 'fastify' {
   }
 }
 
-/** Tokens whose check is remembered until they expire. */
+/** Tokens whose check is remembered until they expire; longer ones are rare, and looked at each time. */
 const CACHED_TOKENS = 10_000
+const MAX_CACHED_LENGTH = 2048
 
 export const auth = plugin<{ config: Config }>(async (app, { config }) => {
   await app.register(cookie)
@@ -63,7 +64,7 @@ export const auth = plugin<{ config: Config }>(async (app, { config }) => {
     const known = verified?.get(credential)
     if (known !== undefined && known.expiresAtMs > Date.now()) return known
     const principal = await verify(request)
-    verified?.set(credential, principal)
+    if (credential.length <= MAX_CACHED_LENGTH) verified?.set(credential, principal)
     return principal
   })
 

@@ -9,11 +9,11 @@ interface Call {
   readonly fail: (error: Error) => void
 }
 
-function gather (): { gathering: Gathering<number, string>, calls: Call[] } {
+function gather (weigh?: (question: number) => number): { gathering: Gathering<number, string>, calls: Call[] } {
   const calls: Call[] = []
   const gathering = new Gathering<number, string>((questions) => new Promise((resolve, reject) => {
     calls.push({ questions, answer: resolve, fail: reject })
-  }))
+  }), weigh)
   return { gathering, calls }
 }
 
@@ -88,4 +88,20 @@ t.test('an error as an answer is heard by the one who asked; a call that fails, 
   await turns()
   calls[2]!.answer(answersTo(calls[2]!))
   t.equal(await next, 'answer 4')
+})
+
+t.test('questions, too heavy for one call, are asked with several; who was not asked does not hear that a call failed', async (t) => {
+  const { gathering, calls } = gather((question) => question * 100_000)
+  const asked = [1, 2, 4, 20, 3, 7].map((question) => gathering.ask(question))
+  await turns()
+  t.same(calls.map(({ questions }) => questions), [[1, 2, 4]])
+  calls[0]!.fail(new Error('no answer'))
+  t.match(await Promise.allSettled(asked.slice(0, 3)), Array(3).fill({ reason: { message: 'no answer' } }))
+  await turns()
+  t.same(calls[1]!.questions, [20], 'one that is too heavy goes alone')
+  calls[1]!.answer(answersTo(calls[1]!))
+  await turns()
+  t.same(calls[2]!.questions, [3, 7])
+  calls[2]!.answer(answersTo(calls[2]!))
+  t.same(await Promise.all(asked.slice(3)), ['answer 20', 'answer 3', 'answer 7'])
 })

@@ -91,6 +91,19 @@ t.test('resume, of a user in a thousand groups, does not make the pages of other
   t.same(entriesOf(await readPages(node, { userId: 'u0', cursor })).map(({ id }) => id), ids)
 })
 
+t.test('resumes, of one from long ago and one from just now, read no more than each is owed a page of', async (t) => {
+  const node = await start(t)
+  const cursor = await now(node)
+  const ids: number[] = []
+  for (let i = 0; i < 900; i++) ids.push(await send(node, 'all', 'x'.repeat(2000)))
+  const before = await callsOf('xrange')
+  const pages = await Promise.all([cursor, ids.at(-3)!, cursor, ids.at(-2)!].map((from, i) => resume(node, `u${i}`, from)))
+  t.same(pages.map(({ entries }) => entries.length > 3 ? 'a page' : entries.length), ['a page', 2, 'a page', 1])
+  t.ok(pages[0]!.more && pages[0]!.entries.length < 100)
+  t.ok(await callsOf('xrange') - before < 60)
+  t.same(entriesOf(await readPages(node, { userId: 'u0', cursor })).map(({ id }) => id), ids)
+})
+
 t.test('resume, past an entry that nobody can read, goes on, and says that something is missing', async (t) => {
   const node = await start(t)
   const prefix = `${redis.prefix}:${count}`

@@ -95,8 +95,8 @@ for (const [user, mine, theirs] of [
     }
     for (const [name, ...args] of [
       ['tidings_logout', '42'], ['tidings_join', '42', 'g'], ['tidings_leave', '42', 'g'], ['tidings_replace_groups', '42'], ['tidings_groups', '42'], ['tidings_claim', '42', 't', ''],
-      ['tidings_verify', '42', 't', '1'], ['tidings_hit', 'x', '1'], ['tidings_setup', '1', '1', '1'], ['tidings_resume', '1000', '1000', '42', '0', '1', '0'], ['tidings_visit', '60000', '42', '0', '', '0'], ['tidings_check', '60000', '42', '0', '', '0'],
-      ['tidings_publish_many', '', 'x', '0', 'message', data, '1', mine[0]], ['tidings_version']
+      ['tidings_verify', '42', 't', '1'], ['tidings_hit', 'x', '1'], ['tidings_setup', '1', '1', '1'], ['tidings_resume', '1000', '1000', '42', '0', '1', '0'], ['tidings_visit', '60000', '42', '0', '', '0'],
+      ['tidings_publish_requests', '', 'x', '0', 'message', data, '1', mine[0]], ['tidings_version']
     ]) t.ok(refused(await call('FCALL', name!, 1, 'tidings', ...args)), name!)
     t.ok(refused(await call('FCALL', 'tidings_publish', 1, 'other', mine[0], 'message', data)), 'under another prefix')
     const other = mine[0].replace(/\w+$/, 'other')
