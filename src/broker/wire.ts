@@ -14,21 +14,25 @@ export type Incoming =
   | { readonly control: Control }
   | { readonly dropped: DropReason }
 
-/** Reads a channel payload; never throws, whatever somebody published. */
+/** Reads a channel payload; never throws, whatever somebody published: it would take the node down, and all nodes that listen. */
 export function readPayload (payload: string, maxDataBytes: number): Incoming {
+  try {
+    return read(payload, maxDataBytes)
+  } catch {
+    // No JSON, or so deep that not even the stack is enough for it.
+    return { dropped: 'malformed' }
+  }
+}
+
+function read (payload: string, maxDataBytes: number): Incoming {
   const durable = payload.startsWith(DURABLE)
   // What has an id was checked before it was stored; to drop it here, for this node's own limit, would lose it in silence.
   if (!durable && payload.length > maxDataBytes + ENVELOPE_BYTES) return { dropped: 'oversized' }
-  let message: unknown
-  try {
-    message = JSON.parse(payload)
-  } catch {
-    return { dropped: 'malformed' }
-  }
+  const message: unknown = JSON.parse(payload)
   if (typeof message !== 'object' || message === null || Array.isArray(message)) return { dropped: 'malformed' }
   const { id, event = DEFAULT_EVENT, data, control, subject } = message as Record<string, unknown>
   if (durable) return readDurable(id, event, data)
-  if (control !== undefined) return readControl(control, subject, Number(id))
+  if (control !== undefined) return readControl(control, subject, typeof id === 'string' ? Number(id) : NaN)
   return readPlain(event, data, payload, maxDataBytes)
 }
 

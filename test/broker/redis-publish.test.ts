@@ -154,13 +154,16 @@ t.test('PUBLISH, wrong in any way, is dropped with its reason and what comes nex
   const wrong: Array<[string, Array<string | Buffer>]> = [
     ['malformed', ['', ' ', 'hello', '{', '{"data":', 'null', '1', '"x"', '[]', '[{"data":1}]', '{}', '{"event":"stock"}', '{"event":null,"data":1}', '{"event":7,"data":1}', '{"event":"","data":1}',
       '{"event":"a b","data":1}', '{"event":"a\\nid: 1","data":1}', `{"event":"${'x'.repeat(65)}","data":1}`, '{"event":"é","data":1}', `{"data":${nested(MAX_DATA_DEPTH + 1)}}`, `{"data":${nested(30_000)}}`,
-      '{"control":"join"}', '{"control":"leave","id":7,"subject":7}', '{"control":"dance","id":7,"subject":"a"}', '{"control":"logout"}', '{"control":"logout","id":"x"}', '{"control":7,"data":1}', Buffer.from([0xff, 0xfe]), Buffer.from('{"data":"\xff', 'latin1')]],
+      '{"control":"join"}', '{"control":"leave","id":7,"subject":7}', '{"control":"dance","id":7,"subject":"a"}', '{"control":"logout"}', '{"control":"logout","id":"x"}', '{"control":7,"data":1}',
+      // What JSON.parse takes and what comes after it chokes on.
+      '{"control":"join","id":{"toString":1,"valueOf":1},"subject":"a"}', `{"control":"join","id":${nested(20_000)},"subject":"a"}`, Buffer.from([0xff, 0xfe]), Buffer.from('{"data":"\xff', 'latin1')]],
     ['reserved', ['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'open', 'error'].map((event) => JSON.stringify({ event, data: 1 }))],
     ['oversized', [JSON.stringify({ data: 'x'.repeat(65_535) }), JSON.stringify({ data: 'é'.repeat(32_768) }), JSON.stringify({ data: 'x'.repeat(1_000_000) }), 'x'.repeat(100_000)]],
     // What functions.lua itself would never send.
     ['malformed', ['{"tidings":1,', '{"tidings":1,"data":1}', '{"tidings":1,"id":1}', '{"tidings":1,"id":"7","event":"message","data":1}', '{"tidings":1,"id":1.5,"event":"message","data":1}',
       '{"tidings":1,"id":-1,"event":"message","data":1}', '{"tidings":1,"id":1e300,"event":"message","data":1}', '{"tidings":1,"id":1,"event":"a\\nid: 5\\nevent: sync","data":1}', '{"tidings":1,"id":1,"event":7,"data":1}',
-      '{"tidings":1,"id":1,"event":"sync","data":1}', '{"tidings":1,"id":9007199254740991,"event":"message","data":1}']]
+      '{"tidings":1,"id":1,"event":"sync","data":1}', '{"tidings":1,"id":9007199254740991,"event":"message","data":1}',
+      `{"tidings":1,"id":${Date.now() * 1000},"event":"message","data":${nested(400_000)}}`]]
   ]
   const payloads = wrong.flatMap(([reason, payloads]) => payloads.map((payload) => ({ reason, payload })))
   for (const { payload } of payloads) await shared.cli('PUBLISH', `${prefix}:user:42`, payload)
