@@ -19,7 +19,7 @@ export class Line {
   #isStalled = false
   port = 0
 
-  /** `dropsFrom`: how many notifications pass before one is dropped; undefined drops none. */
+  /** `dropsFrom`: how many notifications pass on a connection before one is dropped; undefined drops none. */
   constructor (target: number, { dropsFrom }: { dropsFrom?: number | undefined } = {}) {
     this.#target = target
     this.#filter = dropsFrom === undefined ? undefined : new PushFilter(dropsFrom)
@@ -40,15 +40,15 @@ export class Line {
     const pair: Pair = { near, far, isDead: false, isMute: false }
     this.#pairs.add(pair)
     this.#pass(pair, near, far)
-    this.#pass(pair, far, near, this.#filter)
+    this.#pass(pair, far, near, this.#filter?.connection())
     if (this.#isStalled) this.#hold(pair)
   }
 
-  #pass (pair: Pair, from: net.Socket, to: net.Socket, filter?: PushFilter): void {
+  #pass (pair: Pair, from: net.Socket, to: net.Socket, filter?: (piece: Buffer) => Buffer): void {
     from.on('data', (piece) => {
       if (pair.isDead || (pair.isMute && from === pair.far)) return
       // Backpressure is passed on, or what Redis keeps for a slow node would stand here instead.
-      if (!to.write(filter === undefined ? piece : filter.pass(piece))) from.pause()
+      if (!to.write(filter === undefined ? piece : filter(piece))) from.pause()
     })
     to.on('drain', () => { if (!this.#isStalled) from.resume() })
     from.on('end', () => { if (!pair.isDead) to.end() })
