@@ -164,15 +164,9 @@ export class Hub implements BrokerListener {
     if (topic === undefined || topic.streams.size === 0) return
     const frame = notificationFrame(notification)
     this.stats.received++
-    const isIdle = this.#coalescer.isIdle
-    for (const stream of topic.streams) {
-      if (!this.#isOwed(stream, frame, topic)) continue
-      if (isIdle) stream.write(frame)
-      else this.#coalescer.add(stream, frame)
-    }
     if (notification.id !== 0) this.stats.arrived(notification.id)
-    if (isIdle) this.#coalescer.wrote()
-    else this.#coalescer.added(frame)
+    for (const stream of topic.streams) if (this.#isOwed(stream, frame, topic)) this.#coalescer.add(stream, frame)
+    this.#coalescer.added(frame)
   }
 
   /** Whether a stream gets a frame now: it may be held, which keeps it, or have it already. */

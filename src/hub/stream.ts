@@ -140,6 +140,14 @@ export class Stream {
     if (batch !== undefined) this.#send(batch.bytes(this.#chunked))
   }
 
+  /** Reads what `flush` is going to read, and answers a number that means nothing. */
+  warm (): number {
+    if (this.pending === undefined || this.#endReason !== undefined) return 0
+    // The descriptor stands in libuv's part of the socket, which no public property reads. Where there is none, less is read ahead.
+    const { _handle: handle } = this.#socket as { _handle?: { fd?: number } | null }
+    return this.#socket.writableLength + (handle?.fd ?? 0)
+  }
+
   ping (): void {
     this.#send(this.#chunked ? pingFrame.chunked : pingFrame.bare)
   }
