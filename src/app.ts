@@ -63,7 +63,7 @@ export async function buildApp ({ config, broker, logger }: AppOptions): Promise
     // JSON is passed on, never merged into an object of ours.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true, allowUnionTypes: true } }
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false, allowUnionTypes: true } }
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   const hub = new Hub({

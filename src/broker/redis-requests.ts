@@ -1,9 +1,10 @@
 // What comes by the thousand, at Redis: publishes, visits and resumes of the same moment are one call each, and resumes share what they read.
-import type { Address, Notification } from '../notification.ts'
+import { type Address, eventFault, type Notification } from '../notification.ts'
 import {
   type Admission, type HistoryPage, type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, VISIT_WINDOW_MS, type Visitor
 } from './broker.ts'
 import { type Answer, Gathering } from './gathering.ts'
+import { isId } from './wire.ts'
 
 /** What one call may read from the logs, more or less: it keeps everybody else from Redis meanwhile. */
 const WORK_BYTES = 1_048_576
@@ -81,7 +82,8 @@ export class RedisRequests {
       if (reply.length === 2) return translate(reply[1])
       const [position, gap, more, unread, membership, places] = reply
       onId(Number(position))
-      const owed = places.map((place) => entries[place])
+      // An id that Redis has not given out yet would make a stream take everything until then for a duplicate.
+      const owed = places.map((place) => entries[place]).map((entry) => entry !== undefined && entry.id <= Number(position) ? entry : undefined)
       return {
         position: Number(position),
         gap: gap === 1 || owed.includes(undefined),
@@ -105,11 +107,13 @@ export class RedisRequests {
   }
 }
 
-/** What stands in a log. Undefined: not written by functions.lua, which takes nothing that JSON.parse does not; so something is missing. */
+/** What stands in a log. Undefined: not written by functions.lua, which takes nothing that cannot be read here; so something is missing. */
 function readEntry (id: string, event: string, data: string): Notification | undefined {
+  const number = Number(id)
+  if (!isId(number) || eventFault(event) !== undefined) return undefined
   try {
     // Stored as the publisher wrote it; one line is what a frame needs.
-    return { id: Number(id), event, json: JSON.stringify(JSON.parse(data)) }
+    return { id: number, event, json: JSON.stringify(JSON.parse(data)) }
   } catch {
     return undefined
   }

@@ -6,6 +6,8 @@ import type { Control, DropReason } from './broker.ts'
 const DURABLE = '{"tidings":1,'
 /** What a plain payload may have around its data. */
 const ENVELOPE_BYTES = 1024
+/** More than any node's MAX_DATA_BYTES may be. */
+const MOST_BYTES = 16_777_216
 /** How far Redis's clock may be ahead of ours. */
 const MAX_AHEAD_MS = 3_600_000
 
@@ -26,8 +28,9 @@ export function readPayload (payload: string, maxDataBytes: number): Incoming {
 
 function read (payload: string, maxDataBytes: number): Incoming {
   const durable = payload.startsWith(DURABLE)
-  // What has an id was checked before it was stored; to drop it here, for this node's own limit, would lose it in silence.
-  if (!durable && payload.length > maxDataBytes + ENVELOPE_BYTES) return { dropped: 'oversized' }
+  // What has an id was checked before it was stored; to drop it here, for this node's own limit, would lose it in silence. But an
+  // imitation may not cost us any amount of memory.
+  if (payload.length > (durable ? MOST_BYTES : maxDataBytes) + ENVELOPE_BYTES) return { dropped: 'oversized' }
   const message: unknown = JSON.parse(payload)
   if (typeof message !== 'object' || message === null || Array.isArray(message)) return { dropped: 'malformed' }
   const { id, event = DEFAULT_EVENT, data, control, subject } = message as Record<string, unknown>
@@ -38,7 +41,7 @@ function read (payload: string, maxDataBytes: number): Incoming {
 
 // Only functions.lua writes these, but anyone who may PUBLISH can imitate it. An id from the far future would make a stream take
 // everything after it for a duplicate.
-function isId (id: unknown): id is number {
+export function isId (id: unknown): id is number {
   return Number.isSafeInteger(id) && id as number > 0 && id as number < (Date.now() + MAX_AHEAD_MS) * 1000
 }
 

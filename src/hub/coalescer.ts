@@ -37,16 +37,16 @@ export class Coalescer {
     stream.pending = this.#root.then(frame)
   }
 
-  /** A frame has been added to all its streams: written now if nothing else is, or with what comes within the window. */
+  /** A frame has been added to its streams: written now, or, if the last write was within the window, at the end of that. */
   added (frame: Frame): void {
     this.#bytes += frame.chunked.length
-    if (this.#bytes > MAX_BATCH_BYTES) {
-      this.#flush()
+    const isLarge = this.#bytes > MAX_BATCH_BYTES
+    if (this.#isScheduled || this.#isReading) {
+      if (isLarge) this.#flush()
       return
     }
-    if (this.#isScheduled || this.#isReading) return
     const waitMs = this.#wroteAtMs + this.#windowMs - performance.now()
-    if (waitMs > 0) {
+    if (waitMs > 0 && !isLarge) {
       this.#isScheduled = true
       this.#timer = setTimeout(() => { this.#flush() }, waitMs)
       return

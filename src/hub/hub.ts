@@ -164,13 +164,19 @@ export class Hub implements BrokerListener {
     if (topic === undefined || topic.streams.size === 0) return
     const frame = notificationFrame(notification)
     this.stats.received++
+    let isWanted = false
+    for (const stream of topic.streams) {
+      if (!this.#takes(stream, frame, topic)) continue
+      this.#coalescer.add(stream, frame)
+      isWanted = true
+    }
+    if (!isWanted) return
     if (notification.id !== 0) this.stats.arrived(notification.id)
-    for (const stream of topic.streams) if (this.#isOwed(stream, frame, topic)) this.#coalescer.add(stream, frame)
     this.#coalescer.added(frame)
   }
 
-  /** Whether a stream gets a frame now: it may be held, which keeps it, or have it already. */
-  #isOwed (stream: Stream, frame: Frame, topic: Topic): boolean {
+  /** Enters a frame for a stream. False: not to be written now; the stream is held, which keeps it, or has it already. */
+  #takes (stream: Stream, frame: Frame, topic: Topic): boolean {
     if (stream.isHeld) {
       stream.keep(frame, topic)
       return false

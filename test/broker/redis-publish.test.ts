@@ -158,7 +158,8 @@ t.test('PUBLISH, wrong in any way, is dropped with its reason and what comes nex
       // What JSON.parse takes and what comes after it chokes on.
       '{"control":"join","id":{"toString":1,"valueOf":1},"subject":"a"}', `{"control":"join","id":${nested(20_000)},"subject":"a"}`, Buffer.from([0xff, 0xfe]), Buffer.from('{"data":"\xff', 'latin1')]],
     ['reserved', ['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'open', 'error'].map((event) => JSON.stringify({ event, data: 1 }))],
-    ['oversized', [JSON.stringify({ data: 'x'.repeat(65_535) }), JSON.stringify({ data: 'é'.repeat(32_768) }), JSON.stringify({ data: 'x'.repeat(1_000_000) }), 'x'.repeat(100_000)]],
+    ['oversized', [JSON.stringify({ data: 'x'.repeat(65_535) }), JSON.stringify({ data: 'é'.repeat(32_768) }), JSON.stringify({ data: 'x'.repeat(1_000_000) }), 'x'.repeat(100_000),
+      `{"tidings":1,"id":${Date.now() * 1000},"event":"message","data":"${'x'.repeat(16_800_000)}"}`]],
     // What functions.lua itself would never send.
     ['malformed', ['{"tidings":1,', '{"tidings":1,"data":1}', '{"tidings":1,"id":1}', '{"tidings":1,"id":"7","event":"message","data":1}', '{"tidings":1,"id":1.5,"event":"message","data":1}',
       '{"tidings":1,"id":-1,"event":"message","data":1}', '{"tidings":1,"id":1e300,"event":"message","data":1}', '{"tidings":1,"id":1,"event":"a\\nid: 5\\nevent: sync","data":1}', '{"tidings":1,"id":1,"event":7,"data":1}',
