@@ -4,6 +4,7 @@ import type { Client } from '../fixtures/client.ts'
 import { startCluster } from '../fixtures/cluster.ts'
 import { Ledger } from '../fixtures/ledger.ts'
 import type { Reply } from '../fixtures/resp.ts'
+import { eventually } from '../fixtures/wait.ts'
 
 // Names that other code tends to break on: a space, a colon, letters beyond ASCII, Lua pattern and glob characters.
 const GROUPS = ['Complaints', 'Sales: north', 'Züri 北京 %a*?']
@@ -147,7 +148,7 @@ t.test('other services, sending what is malformed, oversized or reserved, hurt n
   await settle()
   ledger.assertExact(t)
   t.ok(everyone.every(({ connections }) => connections.length === 1), 'no stream was lost')
-  t.ok(nodes.every(({ logs }) => logs.some(({ level, msg }) => level >= 40 && /drop/i.test(msg))), 'every node says in its log that it dropped something')
+  await eventually(async () => nodes.every(({ logs }) => logs.some(({ level, msg }) => level >= 40 && /drop/i.test(msg))), Boolean, { what: 'every node to say in its log that it dropped something' })
   const metrics = await (await fetch(`${nodes[0]!.url}/metrics`)).text()
   for (const reason of ['malformed', 'oversized', 'reserved']) {
     t.match(metrics, new RegExp(`^tidings_\\w*dropped\\w*\\{[^}]*reason="${reason}"[^}]*\\} [1-9]`, 'm'), `${reason}: counted`)

@@ -46,7 +46,7 @@ t.test('age, MAX_STREAM_SECONDS=1: ended in good order with a hint, back at once
 
 t.test('token, expires while the stream is open: ended within two seconds with a hint; the next attempt is refused for good', async (t) => {
   const service = await startService(t)
-  const exp = now() + 2
+  const exp = now() + 3
   const client = service.client(t, { exp })
   await client.live()
   const { ending, retries } = await client.ended(1)

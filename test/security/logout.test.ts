@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Broker } from '../../src/broker/broker.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { MANAGE, PUBLISH } from '../fixtures/tokens.ts'
+import type { Scope } from '../fixtures/wait.ts'
 import { passOf, onBoth, startNodes, type Nodes } from './nodes.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
@@ -100,8 +101,13 @@ function lateAnswer (): { alter: (broker: Broker) => void, asked: Promise<void>,
     }
   }
 }
-/** Resolves when this node has heard everything that was decided before. */
-const heard = async (): Promise<void> => { await new Promise((resolve) => { setTimeout(resolve, 100) }) }
+/** Resolves when the first node has heard everything that was decided before: what is published after it has arrived there. */
+async function heard (t: Scope, all: Nodes): Promise<void> {
+  const probe = all.client(t, { sub: 'probe' })
+  await probe.live()
+  await all.call('POST', '/api/notifications', { node: 1, body: { to: 'user:probe', data: 'heard' } })
+  await probe.next(({ json }) => json === 'heard')
+}
 
 onBoth(t, 'logout, while a stream is being opened, ends it', async (t, kind) => {
   const late = lateAnswer()
@@ -109,7 +115,7 @@ onBoth(t, 'logout, while a stream is being opened, ends it', async (t, kind) => 
   const client = all.client(t, { sub: 'ann' })
   await late.asked
   await logout(all, 'ann', 1)
-  await heard()
+  await heard(t, all)
   late.arrive()
   t.equal((await client.closed()).status, 204)
   t.same(client.syncs, [])
@@ -152,7 +158,7 @@ onBoth(t, 'leaving a group, while a stream is being filled, is not overlooked', 
   const client = all.client(t, { sub: 'ann' })
   await late.asked
   await all.call('DELETE', '/api/users/ann/groups/Complaints', { node: 1 })
-  await heard()
+  await heard(t, all)
   late.arrive()
   t.same((await client.live()).json.groups, [], 'its sync knows')
   await all.call('POST', '/api/notifications', { node: 1, body: { to: 'group:Complaints', data: 'not for ann' } })

@@ -26,7 +26,6 @@ t.test('takeover, its message lost, is repaired within one heartbeat', async (t)
   const newer = all.client(t, { sub: 'ann' }, { node: 1 })
   await newer.live()
   const begin = performance.now()
-  t.equal(older.state, 'open', 'the older tab has heard nothing')
   t.equal((await older.closed()).status, 204)
   const took = performance.now() - begin
   t.ok(took <= HEARTBEAT_MS + SLACK_MS, `${Math.round(took)} ms`)
@@ -45,11 +44,13 @@ t.test('takeover, many lost at once, is repaired for all with one question to Re
   await Promise.all(newer.map((tab) => tab.live()))
   const asked = async () => Number(/cmdstat_fcall:calls=(\d+)/.exec(String(await redis.cli('INFO', 'commandstats')))?.[1] ?? 0)
   const before = await asked()
+  const since = performance.now()
   await Promise.all(older.map((tab) => tab.closed()))
   t.ok(older.every(({ connection }) => connection.status === 204))
-  // Two nodes, a slot or two each in the time that it took, and an `admit` for no one: their last id ends them before.
+  // Two nodes, a slot or two each in the time that it took, and an `admit` for no one: their last id ends them before. And each second
+  // both look whether the library still stands.
   const questions = await asked() - before
-  t.ok(questions <= 12, `${questions} calls for 30 users`)
+  t.ok(questions <= 10 + 2 * Math.ceil((performance.now() - since) / 1000), `${questions} calls for 30 users`)
   t.ok(newer.every(({ connections, state }) => connections.length === 1 && state === 'open'))
 })
 

@@ -33,7 +33,7 @@ onBoth(t, 'expiring, said some time before exp and not to all at once; at exp th
 onBoth(t, 'token, renewed before exp, resumes complete on another node', async (t, kind) => {
   const all = await startNodes(t, kind, redis, { env: { EXPIRING_SECONDS: '1' } })
   const claims = { sub: 'ann', groups: ['Complaints'] }
-  const old = all.client(t, { ...claims, exp: now() + 2 }, { reconnect: false })
+  const old = all.client(t, { ...claims, exp: now() + 3 }, { reconnect: false })
   await old.live()
   const send = async (data: string) => await all.call('POST', '/api/notifications', { body: { to: 'group:Complaints', data } })
   await send('before')
