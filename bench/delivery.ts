@@ -56,7 +56,7 @@ export function deliveryResult (row: Row, { streams, sent, cost, report }: { str
     serverCores: cost.serverSeconds / cost.wallSeconds,
     wallMicrosPerDelivery: micros(cost.wallSeconds),
     others: Object.fromEntries(Object.entries(cost.others).map(([name, seconds]) => [name, micros(seconds)])),
-    loadMicrosPerDelivery: micros(cost.loadSeconds),
+    loadMicrosPerDelivery: micros(cost.loadSeconds - report.awakeSeconds),
     p50Ms: report.latency.percentileMs(50),
     p99Ms: report.latency.percentileMs(99),
     strangerCores: cost.strangerSeconds / cost.wallSeconds,

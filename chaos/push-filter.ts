@@ -7,7 +7,7 @@ export class PushFilter {
   readonly #after: number
   #isDone = false
 
-  /** `after`: how many notifications to all pass on a connection first. */
+  /** `after`: how many reads with a notification to all pass on a connection first. */
   constructor (after: number) {
     this.#after = after
   }

@@ -35,6 +35,8 @@ export interface CrowdReport {
   readonly incomplete: number
   /** Of the load processes, since they began. */
   readonly cpuSeconds: number
+  /** Of that, since the last reset: waiting with open eyes, so that nobody has to wake them. */
+  readonly awakeSeconds: number
   readonly latency: Histogram
 }
 
@@ -149,7 +151,7 @@ export class Crowd {
     const answers = await this.#ask(`report ${from} ${to}`, 'report', 60_000)
     const latency = new Histogram()
     for (const { histogram = [] } of answers) latency.merge(histogram)
-    const names = ['streams', 'live', 'messages', 'lost', 'losers', 'behind', 'duplicates', 'late', 'bytes', 'pings', 'refused', 'ended', 'syncs', 'incomplete', 'cpuSeconds'] as const
+    const names = ['streams', 'live', 'messages', 'lost', 'losers', 'behind', 'duplicates', 'late', 'bytes', 'pings', 'refused', 'ended', 'syncs', 'incomplete', 'cpuSeconds', 'awakeSeconds'] as const
     return { ...Object.fromEntries(names.map((name) => [name, sum(answers, name)])) as Omit<CrowdReport, 'latency'>, latency }
   }
 

@@ -38,6 +38,7 @@
 
 int live_on_sync;
 uint64_t read_at_us;
+uint64_t awake_us;
 static struct stream *streams;
 static size_t next_to_open, wanted, under_way, at_once, live, failed, gone_at_once;
 static uint64_t started_us, first_down_us, retries;
@@ -45,6 +46,12 @@ static int poller, follow[16], follows, opening, churns, waiting_again;
 static size_t down, churn_left, churning;
 static double *down_ms;
 static size_t downs;
+
+static uint64_t cpu_us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
 
 uint64_t now_us(void) {
   struct timespec t;
@@ -140,7 +147,7 @@ static void lost(struct stream *s) {
       s->down_us = now_us();
       if (downs == 0 && down == 0) first_down_us = s->down_us;
       down++;
-      begin(s, follow[s->index % (unsigned)follows]);
+      if (follows > 0) begin(s, follow[s->index % (unsigned)follows]);
     } else {
       retries++;
       s->retry_us = now_us() + RETRY_US;
@@ -194,7 +201,7 @@ static void retry(void) {
     if (s->retry_us == 0 || s->retry_us > now) continue;
     s->retry_us = 0;
     gone_at_once--;
-    begin(s, follow[s->index % (unsigned)follows]);
+    if (follows > 0) begin(s, follow[s->index % (unsigned)follows]);
   }
 }
 
@@ -210,6 +217,7 @@ static void command(char *text) {
   } else if (strcmp(word, "reset") == 0) {
     forget(streams, total);
     reached = 0;
+    awake_us = 0;
     printf("{\"is\":\"reset\"}\n");
   } else if (strcmp(word, "reach") == 0) {
     target = a;
@@ -254,7 +262,9 @@ static void commands(void) {
    often its client has gone to sleep. That would be a measure of our naps; so it looks again for a moment, and lets others run. */
 static int wait_for(struct epoll_event *events, int most) {
   int ready = epoll_wait(poller, events, most, 0);
+  uint64_t since = ready == 0 ? cpu_us() : 0;
   for (uint64_t until = now_us() + AWAKE_US; ready == 0 && now_us() < until; ready = epoll_wait(poller, events, most, 0)) sched_yield();
+  if (since != 0) awake_us += cpu_us() - since;
   return ready != 0 ? ready : epoll_wait(poller, events, most, gone_at_once > 0 ? 20 : -1);
 }
 

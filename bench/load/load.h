@@ -37,6 +37,7 @@ void answer(struct stream *s, const char *text, size_t length);
 uint64_t now_us(void);
 extern int live_on_sync;
 extern uint64_t read_at_us;
+extern uint64_t awake_us; /* CPU of waiting awake */
 
 /* parse.c: returns 0, or -1 when the stream is of no use (refused, or not understood). */
 int feed(struct stream *s, char *bytes, size_t length);

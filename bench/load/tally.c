@@ -78,8 +78,8 @@ void print_report(struct stream *streams, size_t count, int64_t from, int64_t to
   getrusage(RUSAGE_SELF, &usage);
   double cpu = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
   printf("{\"is\":\"report\",\"streams\":%zu,\"live\":%zu,\"messages\":%lu,\"lost\":%lu,\"losers\":%lu,\"behind\":%lu,\"duplicates\":%lu,\"late\":%lu,"
-         "\"bytes\":%lu,\"pings\":%lu,\"refused\":%lu,\"ended\":%lu,\"syncs\":%lu,\"incomplete\":%lu,\"cpuSeconds\":%.6f,\"histogram\":[",
-         count, live, messages, lost, losers, behind, duplicates, late, bytes_read, pings, refused, ended, syncs, incomplete, cpu);
+         "\"bytes\":%lu,\"pings\":%lu,\"refused\":%lu,\"ended\":%lu,\"syncs\":%lu,\"incomplete\":%lu,\"cpuSeconds\":%.6f,\"awakeSeconds\":%.6f,\"histogram\":[",
+         count, live, messages, lost, losers, behind, duplicates, late, bytes_read, pings, refused, ended, syncs, incomplete, cpu, awake_us / 1e6);
   const char *comma = "";
   for (unsigned i = 0; i < BUCKETS; i++) {
     if (histogram[i] == 0) continue;
