@@ -147,7 +147,7 @@ static void lost(struct stream *s) {
       s->down_us = now_us();
       if (downs == 0 && down == 0) first_down_us = s->down_us;
       down++;
-      if (follows > 0) begin(s, follow[s->index % (unsigned)follows]);
+      begin(s, follow[s->index % (unsigned)follows]);
     } else {
       retries++;
       s->retry_us = now_us() + RETRY_US;

@@ -4,7 +4,6 @@ import {
   type Admission, type HistoryPage, type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, VISIT_WINDOW_MS, type Visitor
 } from './broker.ts'
 import { type Answer, Gathering } from './gathering.ts'
-import { isId } from './wire.ts'
 
 /** What one call may read from the logs, more or less: it keeps everybody else from Redis meanwhile. */
 const WORK_BYTES = 1_048_576
@@ -110,7 +109,7 @@ export class RedisRequests {
 /** What stands in a log. Undefined: not written by functions.lua, which takes nothing that cannot be read here; so something is missing. */
 function readEntry (id: string, event: string, data: string): Notification | undefined {
   const number = Number(id)
-  if (!isId(number) || eventFault(event) !== undefined) return undefined
+  if (!Number.isSafeInteger(number) || eventFault(event) !== undefined) return undefined
   try {
     // Stored as the publisher wrote it; one line is what a frame needs.
     return { id: number, event, json: JSON.stringify(JSON.parse(data)) }

@@ -41,7 +41,7 @@ function read (payload: string, maxDataBytes: number): Incoming {
 
 // Only functions.lua writes these, but anyone who may PUBLISH can imitate it. An id from the far future would make a stream take
 // everything after it for a duplicate.
-export function isId (id: unknown): id is number {
+function isId (id: unknown): id is number {
   return Number.isSafeInteger(id) && id as number > 0 && id as number < (Date.now() + MAX_AHEAD_MS) * 1000
 }
 
