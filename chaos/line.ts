@@ -1,4 +1,4 @@
-// The line between one node and Redis: a TCP proxy that can be cut, stall, lose what is on it without a word, or lose one message.
+// The line between one node and Redis: a TCP proxy that can be cut, stall, lose what is on it without a word, or lose messages.
 import net from 'node:net'
 import { PushFilter } from './push-filter.ts'
 
@@ -19,10 +19,10 @@ export class Line {
   #isStalled = false
   port = 0
 
-  /** `dropsFrom`: how many notifications pass on a connection before one is dropped; undefined drops none. */
-  constructor (target: number, { dropsFrom }: { dropsFrom?: number | undefined } = {}) {
+  /** `dropsEach`: of so many notifications to all one is dropped; undefined drops none. */
+  constructor (target: number, { dropsEach }: { dropsEach?: number | undefined } = {}) {
     this.#target = target
-    this.#filter = dropsFrom === undefined ? undefined : new PushFilter(dropsFrom)
+    this.#filter = dropsEach === undefined ? undefined : new PushFilter(dropsEach)
     this.#server = net.createServer({ allowHalfOpen: true, noDelay: true }, (near) => { this.#join(near) })
   }
 
@@ -40,15 +40,15 @@ export class Line {
     const pair: Pair = { near, far, isDead: false, isMute: false }
     this.#pairs.add(pair)
     this.#pass(pair, near, far)
-    this.#pass(pair, far, near, this.#filter?.connection())
+    this.#pass(pair, far, near, this.#filter)
     if (this.#isStalled) this.#hold(pair)
   }
 
-  #pass (pair: Pair, from: net.Socket, to: net.Socket, filter?: (piece: Buffer) => Buffer): void {
+  #pass (pair: Pair, from: net.Socket, to: net.Socket, filter?: PushFilter): void {
     from.on('data', (piece) => {
       if (pair.isDead || (pair.isMute && from === pair.far)) return
       // Backpressure is passed on, or what Redis keeps for a slow node would stand here instead.
-      if (!to.write(filter === undefined ? piece : filter(piece))) from.pause()
+      if (!to.write(filter === undefined ? piece : filter.pass(piece))) from.pause()
     })
     to.on('drain', () => { if (!this.#isStalled) from.resume() })
     from.on('end', () => { if (!pair.isDead) to.end() })

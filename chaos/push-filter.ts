@@ -1,30 +1,21 @@
-// Takes one durable notification out of what Redis sends a subscriber, so that the check can be shown to notice.
+// Takes durable notifications, one of every few, out of what Redis sends a subscriber, so that the check can be shown to notice.
 
 /** How RESP3 and RESP2 begin a Pub/Sub message. */
 const heads = ['>3\r\n$7\r\nmessage\r\n', '*3\r\n$7\r\nmessage\r\n'].map((text) => Buffer.from(text))
 
 export class PushFilter {
-  readonly #after: number
-  #isDone = false
+  readonly #each: number
+  #seen = 0
 
-  /** `after`: how many reads with a notification to all pass on a connection first. */
-  constructor (after: number) {
-    this.#after = after
+  /** `each`: of so many reads that have a notification to all, the last loses it. Again and again: a fault soon after one heals it. */
+  constructor (each: number) {
+    this.#each = each
   }
 
-  /** For what comes on one connection. */
-  connection (): (piece: Buffer) => Buffer {
-    let passed = 0
-    let isTaken = false
-    return (piece) => {
-      const found = this.#isDone ? undefined : find(piece)
-      if (found === undefined) return piece
-      // Only with a newer one behind it is it gone: had the connection ended before, everybody would have been refilled from the log.
-      if (isTaken) this.#isDone = true
-      if (this.#isDone || passed++ < this.#after) return piece
-      isTaken = true
-      return Buffer.concat([piece.subarray(0, found.start), piece.subarray(found.end)])
-    }
+  pass (piece: Buffer): Buffer {
+    const found = find(piece)
+    if (found === undefined || ++this.#seen % this.#each !== 0) return piece
+    return Buffer.concat([piece.subarray(0, found.start), piece.subarray(found.end)])
   }
 }
 
