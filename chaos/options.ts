@@ -29,7 +29,7 @@ Three nodes, Redis and nginx under faults, and an account of every durable notif
   --sabotage <what>    checks the check: the service is broken on purpose, so exit 1 is what must come
                          no-replay  nginx takes Last-Event-ID off every request
                          no-refill  nodes do not hear that their line to Redis broke
-                         drop-one   now and then one notification is taken out of one node's line
+                         drop-one   some notifications are taken out of one node's line
   --help
 
 Faults:

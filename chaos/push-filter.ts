@@ -1,4 +1,4 @@
-// Takes durable notifications, one of every few, out of what Redis sends a subscriber, so that the check can be shown to notice.
+// Takes some durable notifications out of what Redis sends a subscriber, so that the check can be shown to notice.
 
 /** How RESP3 and RESP2 begin a Pub/Sub message. */
 const heads = ['>3\r\n$7\r\nmessage\r\n', '*3\r\n$7\r\nmessage\r\n'].map((text) => Buffer.from(text))
@@ -6,15 +6,17 @@ const heads = ['>3\r\n$7\r\nmessage\r\n', '*3\r\n$7\r\nmessage\r\n'].map((text) 
 export class PushFilter {
   readonly #each: number
   #seen = 0
+  #left = 8
 
-  /** `each`: of so many reads that have a notification to all, the last loses it. Again and again: a fault soon after one heals it. */
+  /** `each`: of so many reads that have a notification to all, the last loses it. Some times, since a fault soon after one heals it; not for ever, or nothing would settle. */
   constructor (each: number) {
     this.#each = each
   }
 
   pass (piece: Buffer): Buffer {
     const found = find(piece)
-    if (found === undefined || ++this.#seen % this.#each !== 0) return piece
+    if (found === undefined || this.#left === 0 || ++this.#seen % this.#each !== 0) return piece
+    this.#left--
     return Buffer.concat([piece.subarray(0, found.start), piece.subarray(found.end)])
   }
 }

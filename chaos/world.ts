@@ -69,7 +69,7 @@ export class World {
     const { sabotage, clients, seed } = this.#options
     this.store = await Store.start(this.#scope)
     for (let index = 0; index < NODES; index++) {
-      const line = new Line(this.store.port, { dropsEach: sabotage === 'drop-one' && index === 0 ? 4 : undefined })
+      const line = new Line(this.store.port, { dropsEach: sabotage === 'drop-one' && index === 0 ? 2 : undefined })
       await line.listen()
       this.#scope.teardown(() => { line.close() })
       this.lines.push(line)
