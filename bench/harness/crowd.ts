@@ -59,7 +59,7 @@ export function compile (name: string, sources: readonly string[]): string | und
 }
 
 export function compileLoad (): string | undefined {
-  return compile('load', ['load.c', 'parse.c', 'tally.c', 'requests.c', 'load.h'].map((file) => join(folder, file)))
+  return compile('load', ['load.c', 'wait.c', 'parse.c', 'tally.c', 'requests.c', 'load.h'].map((file) => join(folder, file)))
 }
 
 type Answer = { is: string } & Record<string, number> & { histogram?: number[] }

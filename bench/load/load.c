@@ -19,7 +19,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,12 +32,9 @@
 
 #define READ_BYTES (1 << 20)
 #define RETRY_US 100000
-/* How long it stays awake with nothing to read. */
-#define AWAKE_US 200
 
 int live_on_sync;
 uint64_t read_at_us;
-uint64_t awake_us;
 static struct stream *streams;
 static size_t next_to_open, wanted, under_way, at_once, live, failed, gone_at_once;
 static uint64_t started_us, first_down_us, retries;
@@ -46,12 +42,6 @@ static int poller, follow[16], follows, opening, churns, waiting_again;
 static size_t down, churn_left, churning;
 static double *down_ms;
 static size_t downs;
-
-static uint64_t cpu_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 uint64_t now_us(void) {
   struct timespec t;
@@ -258,16 +248,6 @@ static void commands(void) {
   }
 }
 
-/* What is there to read. A sleeper is woken by the process that writes to it, at that one's cost, and the slower the server the more
-   often its client has gone to sleep. That would be a measure of our naps; so it looks again for a moment, and lets others run. */
-static int wait_for(struct epoll_event *events, int most) {
-  int ready = epoll_wait(poller, events, most, 0);
-  uint64_t since = ready == 0 ? cpu_us() : 0;
-  for (uint64_t until = now_us() + AWAKE_US; ready == 0 && now_us() < until; ready = epoll_wait(poller, events, most, 0)) sched_yield();
-  if (since != 0) awake_us += cpu_us() - since;
-  return ready != 0 ? ready : epoll_wait(poller, events, most, gone_at_once > 0 ? 20 : -1);
-}
-
 int main(int count, char **words) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (count < 2) return fprintf(stderr, "usage: load <file of requests> [sync]\n"), 2;
@@ -287,7 +267,7 @@ int main(int count, char **words) {
   printf("{\"is\":\"ready\",\"streams\":%zu}\n", total);
   for (;;) {
     static struct epoll_event events[1024];
-    int ready = wait_for(events, 1024);
+    int ready = wait_for(poller, events, 1024, gone_at_once > 0 ? 20 : -1);
     if (ready < 0 && errno != EINTR) fail("epoll_wait");
     for (int i = 0; i < ready; i++) {
       struct stream *s = events[i].data.ptr;

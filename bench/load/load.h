@@ -1,6 +1,7 @@
 /* The load client, in parts: load.c opens and reads, parse.c finds the messages in the bytes, tally.c keeps the ledger. */
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 
 enum phase { CLOSED, CONNECTING, HEAD, BODY };
 enum framing { PLAIN, CHUNKED, WEBSOCKET };
@@ -37,7 +38,10 @@ void answer(struct stream *s, const char *text, size_t length);
 uint64_t now_us(void);
 extern int live_on_sync;
 extern uint64_t read_at_us;
-extern uint64_t awake_us; /* CPU of waiting awake */
+
+/* wait.c */
+int wait_for(int poller, struct epoll_event *events, int most, int timeout_ms);
+extern uint64_t awake_us; /* CPU of waiting awake, since the last reset */
 
 /* parse.c: returns 0, or -1 when the stream is of no use (refused, or not understood). */
 int feed(struct stream *s, char *bytes, size_t length);

@@ -82,7 +82,7 @@ export class RedisRequests {
       const [position, gap, more, unread, membership, places] = reply
       onId(Number(position))
       // An id that Redis has not given out yet would make a stream take everything until then for a duplicate.
-      const owed = places.map((place) => entries[place]).map((entry) => entry !== undefined && entry.id <= Number(position) ? entry : undefined)
+      const owed = places.map((place) => (entries[place]?.id ?? Infinity) <= Number(position) ? entries[place] : undefined)
       return {
         position: Number(position),
         gap: gap === 1 || owed.includes(undefined),

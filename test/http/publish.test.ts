@@ -49,6 +49,13 @@ t.test('publish, addresses: 1,000 are taken, 1,001 refused, duplicates count onc
   t.equal((await service.publish(Array.from({ length: 1000 }, (_, i) => `group:${String(i).padStart(3, '0')}${'😀'.repeat(125)}`), 'x')).status, 202, '1,000 of the longest')
 })
 
+t.test('publish, addresses: a body full of wrong ones gets a short answer', async (t) => {
+  const service = await startService(t)
+  const { status, body } = await service.publish(Array(20_000).fill(1), 1)
+  t.equal(status, 400)
+  t.ok(JSON.stringify(body).length < 1000, JSON.stringify(body).slice(0, 200))
+})
+
 t.test('publish, addresses: what is one and what is not', async (t) => {
   const service = await startService(t)
   const good = ['all', 'user:1', `user:${'u'.repeat(128)}`, `group:${'é'.repeat(128)}`, `user:${'😀'.repeat(128)}`, 'user:a:b', 'group: ', 'user:user:1', 'user:__proto__', 'group:constructor', 'user:*', 'group:a\u2028b']
