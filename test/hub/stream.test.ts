@@ -182,6 +182,82 @@ t.test('stream, over its limit of unsent bytes, is cut for being slow', async (t
   t.ok(client.notifications.every(({ id }, i) => id === String(i + 1)), 'what arrived is whole and in order')
 })
 
+t.test('stream, past the queue of its socket and through it, in turns, is whole and in order', async (t) => {
+  const { stream, client, response } = await open(t, { bufferBytes: 100_000_000 })
+  await client.opened()
+  stream.release()
+  const socket = response.socket!
+  let queued = 0
+  const { write } = socket
+  socket.write = ((...args: Parameters<typeof write>) => {
+    queued++
+    return write.apply(socket, args)
+  }) as typeof write
+  let id = 0
+  for (let round = 1; round <= 3; round++) {
+    queued = 0
+    stream.write(frame(++id))
+    stream.pending = new Batch().then(frame(++id)).then(frame(++id))
+    stream.flush()
+    stream.ping()
+    t.equal(queued, 0, 'with nothing waiting, each write goes to the kernel at once')
+    client.pause()
+    while (socket.writableLength < 300_000) {
+      stream.write(frame(++id, 'x'.repeat(70_001)))
+      stream.ping()
+      stream.pending = new Batch().then(frame(++id, 'y'.repeat(999))).then(frame(++id))
+      stream.flush()
+    }
+    client.resume()
+    await has(client, id)
+    await stream.drained()
+  }
+  t.same(client.notifications.map((one) => one.id), Array.from({ length: id }, (_, i) => String(i + 1)))
+})
+
+t.test('stream, corked, writes all of it in one, and what comes behind it stays there', async (t) => {
+  const { stream, client, response } = await open(t, { bufferBytes: 100_000_000 })
+  await client.opened()
+  stream.release()
+  const socket = response.socket!
+  const { _write: write } = socket
+  let writes = 0
+  socket._write = (...args) => {
+    writes++
+    write.apply(socket, args)
+  }
+  client.pause()
+  stream.cork()
+  stream.write(frame(1))
+  stream.write(frame(2, 'x'.repeat(12_000_000)))
+  stream.uncork() // more than the kernel takes
+  stream.cork()
+  stream.write(frame(3))
+  stream.uncork() // waits behind it
+  stream.write(frame(4))
+  t.equal(writes, 0)
+  client.resume()
+  await has(client, 4)
+  t.same(client.notifications.map(({ id }) => id), ['1', '2', '3', '4'])
+})
+
+t.test('stream, one frame larger than the kernel takes, counts it as unsent until it is taken', async (t) => {
+  const large = frame(1, 'x'.repeat(12_000_000))
+  const patient = await open(t, { bufferBytes: 20_000_000, read: false })
+  patient.stream.release()
+  patient.stream.write(large)
+  t.notOk(patient.stream.hasRoomFor(large))
+  patient.client.resume()
+  await patient.stream.drained()
+  t.ok(patient.stream.hasRoomFor(large))
+
+  const strict = await open(t, { bufferBytes: 10_000_000, read: false })
+  strict.stream.release()
+  strict.stream.write(large)
+  await strict.ended
+  t.same(strict.ends, ['slow'])
+})
+
 t.test('drained, of an idle socket, is so at once; of a full one, when the client reads or goes', async (t) => {
   for (const goes of [false, true]) {
     const { stream, client, response } = await open(t, { bufferBytes: 100_000_000 })
