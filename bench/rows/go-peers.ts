@@ -52,9 +52,10 @@ const centrifugo: Row = {
   }
 }
 
-const mercure: Row = {
-  name: 'mercure',
-  title: 'Mercure',
+/** `bolt` keeps a history in a file and is the default; `local` keeps none. */
+const mercure = (transport: 'bolt' | 'local'): Row => ({
+  name: transport === 'bolt' ? 'mercure' : 'mercure-local',
+  title: transport === 'bolt' ? 'Mercure' : 'Mercure, no history',
   kind: 'peer',
   absent: () => findProgram('mercure') === undefined ? 'no mercure on PATH' : undefined,
   start: async (scope) => {
@@ -69,6 +70,7 @@ http://127.0.0.1:${port} {
     publisher_jwt ${secret}
     subscriber_jwt ${secret}
     anonymous
+    transport ${transport}
     heartbeat 15s
     write_timeout 0s
   }
@@ -88,6 +90,6 @@ http://127.0.0.1:${port} {
       others: {}
     }
   }
-}
+})
 
-export const goPeers: readonly Row[] = [centrifugo, mercure]
+export const goPeers: readonly Row[] = [centrifugo, mercure('bolt'), mercure('local')]
