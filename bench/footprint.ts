@@ -1,10 +1,9 @@
 // What things cost in memory: a user, a group, a kept notification, on Redis (used_memory) and on a node (heap in use, buffers
 // included; what is resident grows in steps, see idle for that). For docs/capacity.md.
-import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import { pause } from './harness/child.ts'
 import { type Client, Crowd } from './harness/crowd.ts'
-import { durable, type Node, type RedisServer, startNode, startRedis } from './harness/parts.ts'
+import { durable, keptBytes, type Node, type RedisServer, startNode, startRedis } from './harness/parts.ts'
 import { payload } from './harness/payload.ts'
 import { Scope } from './harness/scope.ts'
 import { token } from './harness/tokens.ts'
@@ -35,8 +34,7 @@ async function settled (redis: RedisServer, node: Node): Promise<{ redis: number
   await pause(1500)
   node.child.signal('SIGWINCH')
   await pause(1500)
-  const [, bytes] = /settled (\d+)\n(?![^]*settled)/.exec(readFileSync(node.logFile, 'utf8'))!
-  return { redis: await usedMemory(redis), node: Number(bytes) }
+  return { redis: await usedMemory(redis), node: keptBytes(node) }
 }
 
 /** The same users three times on a fresh Redis and node: with no group, with one that all share, with groups of their own. */

@@ -91,7 +91,9 @@ export interface ChurnResult {
   readonly failed: number
   /** Settled resident memory, at equal steps: before the first, then after each tenth. */
   readonly residentMB: readonly number[]
-  /** From the second half of the steps: what one connect and disconnect leaves behind. */
+  /** The same of what is in use: heap and buffers after garbage was collected. What is resident follows it in steps, whose size is the allocator's. */
+  readonly keptMB: readonly number[]
+  /** From the second half of the steps: what one connect and disconnect leaves behind, in use. */
   readonly bytesPerConnect: number
 }
 
@@ -106,19 +108,22 @@ export async function churn (row: Row, { connects, client }: { connects: number,
     const users = Math.min(USERS, Math.ceil(connects / STEPS))
     const crowd = new Crowd(scope, { requests: Array.from({ length: users }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
     await crowd.churn(users, 100)
-    const weigh = async (): Promise<number> => {
+    const resident: number[] = []
+    const kept: number[] = []
+    const weigh = async (): Promise<void> => {
       await pause(1500) // the server may still be hearing of the last ends
       await settle(running)
-      return rssBytes(running.servers())
+      resident.push(rssBytes(running.servers()))
+      kept.push(running.kept?.() ?? NaN)
     }
-    const bytes = [await weigh()]
+    await weigh()
     let failed = 0
     let ms = 0
     for (let step = 0; step < STEPS; step++) {
       const done = await crowd.churn(connects / STEPS, 100)
       failed += done.failed
       ms += done.ms
-      bytes.push(await weigh())
+      await weigh()
     }
     return {
       row: row.name,
@@ -126,13 +131,16 @@ export async function churn (row: Row, { connects, client }: { connects: number,
       connects,
       perSecond: connects / ms * 1000,
       failed,
-      residentMB: bytes.map((size) => Math.round(size / 1e5) / 10),
-      bytesPerConnect: slope(bytes.slice(STEPS / 2)) / (connects / STEPS)
+      residentMB: resident.map(tenths),
+      keptMB: kept.map(tenths),
+      bytesPerConnect: slope(kept.slice(STEPS / 2)) / (connects / STEPS)
     }
   } finally {
     await scope.end()
   }
 }
+
+const tenths = (bytes: number): number => Math.round(bytes / 1e5) / 10
 
 /** Of the line through equally spaced values, by least squares. */
 function slope (values: readonly number[]): number {

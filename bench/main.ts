@@ -75,7 +75,7 @@ async function run (options: Options, args: readonly string[]): Promise<number> 
 
   console.log(`\n${'='.repeat(80)}\n${headText(head)}`)
   for (const [at, plan] of todo.entries()) console.log(sectionTable(plan, sections[at]!))
-  const file = resolve(options.json ?? `${import.meta.dirname}/results/${head.date.slice(0, 19).replaceAll(':', '')}.json`)
+  const file = resolve(options.json ?? `${import.meta.dirname}/results/${head.date.replaceAll(':', '')}.json`)
   mkdirSync(dirname(file), { recursive: true })
   writeFileSync(file, `${JSON.stringify({ head, sections }, null, 1)}\n`)
   console.log(`\nfigures: ${relative(process.cwd(), file)}`)

@@ -3,10 +3,11 @@ import { burst } from './burst.ts'
 import type { DeliveryResult } from './delivery.ts'
 import { fanout } from './fanout.ts'
 import { footprint } from './footprint.ts'
-import { churn, idle } from './idle.ts'
+import { churn, type ChurnResult, idle } from './idle.ts'
 import { latency } from './latency.ts'
 import type { Options, Section } from './options.ts'
 import { publish, publishRows } from './publish.ts'
+import { spreadFloors } from './rows/floor.ts'
 import type { Row } from './rows/row.ts'
 import { ownRows, peers } from './rows/rows.ts'
 import { acrossNodes, onRedis } from './rows/tidings.ts'
@@ -135,9 +136,8 @@ export function plans (options: Options): AnyPlan[] {
         columns: [
           { head: 'bytes left/connect', value: (result) => result.bytesPerConnect, digits: 1 },
           { head: 'connects/s', value: (result) => result.perSecond, digits: 0 },
-          { head: 'MB at start', value: (result) => result.residentMB[0], digits: 1 },
-          { head: 'half way', value: (result) => result.residentMB[5], digits: 1 },
-          { head: 'at end', value: (result) => result.residentMB[10], digits: 1 },
+          ...[0, 1, 5, 10].map((step) => ({ head: `kept MB, ${step}/10`, value: (result: ChurnResult) => result.keptMB[step]!, digits: 1 })),
+          ...[0, 1, 5, 10].map((step) => ({ head: `RSS MB, ${step}/10`, value: (result: ChurnResult) => result.residentMB[step]!, digits: 1 })),
           { head: 'failed', value: (result) => result.failed, digits: 0 }
         ],
         faults: ({ failed }) => counted({ failed })
@@ -210,10 +210,10 @@ export function plans (options: Options): AnyPlan[] {
     },
     scaling: () => {
       const [streams, seconds] = [size(5000, 150), time(5, 0.3)]
-      const of = [onRedis(1), onRedis(2), onRedis(3)]
+      const of = [...spreadFloors, onRedis(1), onRedis(2), onRedis(3)]
       return [{
         section: 'scaling',
-        title: `Scaling: fan-out to ${streams} streams spread over one, two, three nodes, ${seconds} s`,
+        title: `Scaling: fan-out to ${streams} streams spread over one, two, three nodes (or bare loops), ${seconds} s`,
         rounds: rounds(3),
         entries: entries(of, (row) => fanout(row, { streams, seconds, client, profileFolder })),
         columns: deliveryColumns,

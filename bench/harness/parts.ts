@@ -1,5 +1,5 @@
 // What a measurement stands on: Redis, nginx with the project's own file, and nodes of the service.
-import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
+import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { answers, type Child, freePort, pause, startChild } from './child.ts'
@@ -83,6 +83,20 @@ export async function startNode (scope: Scope, redis: RedisServer | undefined, {
   })
   await answers(`http://127.0.0.1:${port}/readyz`, child)
   return { port, child, logFile }
+}
+
+/** What the node's heap and buffers held after its last SIGWINCH (bench/servers/settle.ts), from the end of a log that may be long. */
+export function keptBytes ({ logFile }: Node): number {
+  const file = openSync(logFile, 'r')
+  try {
+    const tail = Buffer.alloc(65_536)
+    const end = readSync(file, tail, 0, tail.length, Math.max(0, fstatSync(file).size - tail.length))
+    const said = /settled (\d+)\n(?![^]*settled)/.exec(tail.toString('latin1', 0, end))
+    if (said === null) throw new Error('the node has not said what it keeps')
+    return Number(said[1])
+  } finally {
+    closeSync(file)
+  }
 }
 
 export function nginxAbsent (): string | undefined {

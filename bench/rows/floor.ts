@@ -3,42 +3,56 @@ import { fileURLToPath } from 'node:url'
 import { startChild } from '../harness/child.ts'
 import { compile } from '../harness/crowd.ts'
 import type { Scope } from '../harness/scope.ts'
-import type { Row, Running } from './row.ts'
+import type { Row } from './row.ts'
 
 const source = fileURLToPath(new URL('../servers/floor.c', import.meta.url))
 const script = fileURLToPath(new URL('../servers/node-floor.ts', import.meta.url))
 
-async function start (scope: Scope, command: string, args: readonly string[], name: string): Promise<Running> {
+interface Loop {
+  readonly port: number
+  readonly pid: number
+  readonly send: (json: string) => void
+  readonly check: () => void
+}
+
+async function startLoop (scope: Scope, command: string, args: readonly string[], name: string): Promise<Loop> {
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   const child = startChild(scope, command, args, {
     name,
     onLine: (line) => { if (line.startsWith('listening on ')) resolve(Number(line.slice(13))) }
   })
   void child.exited.then((how) => { reject(new Error(how)) })
-  const port = await promise
+  return { port: await promise, pid: child.pid, send: child.send, check: () => { if (!child.running) throw new Error(`${name} has ended`) } }
+}
+
+/** One row of one or more processes, over which the streams are spread. */
+function floor (kind: 'c' | 'node', count: number): Row {
+  const isC = kind === 'c'
+  const title = isC ? 'C write loop' : 'Node, raw sockets'
   return {
-    request: () => ({ port, path: '/' }),
-    liveOn: 'head',
-    publish: child.send,
-    check: () => { if (!child.running) throw new Error(`${name} has ended`) },
-    servers: () => [child.pid],
-    others: {}
+    name: `${kind}-floor${count > 1 ? `-${count}` : ''}`,
+    title: `floor: ${title}${count > 1 ? `, ${count} processes` : ''}`,
+    kind: 'floor',
+    absent: () => isC && compile('floor', [source]) === undefined ? 'no C compiler; apt-get install gcc libc6-dev' : undefined,
+    start: async (scope, { profileFolder }) => {
+      const profile = profileFolder === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileFolder]
+      const loops: Loop[] = []
+      for (let i = 0; i < count; i++) {
+        loops.push(await (isC ? startLoop(scope, compile('floor', [source])!, [], 'the C floor') : startLoop(scope, process.execPath, [...profile, script], 'the Node floor')))
+      }
+      return {
+        request: (i) => ({ port: loops[i % count]!.port, path: '/' }),
+        liveOn: 'head',
+        publish: (json) => { for (const loop of loops) loop.send(json) },
+        check: () => { for (const loop of loops) loop.check() },
+        servers: () => loops.map(({ pid }) => pid),
+        others: {}
+      }
+    }
   }
 }
 
-export const floors: readonly Row[] = [
-  {
-    name: 'c-floor',
-    title: 'floor: C write loop',
-    kind: 'floor',
-    absent: () => compile('floor', [source]) === undefined ? 'no C compiler; apt-get install gcc libc6-dev' : undefined,
-    start: (scope) => start(scope, compile('floor', [source])!, [], 'the C floor')
-  },
-  {
-    name: 'node-floor',
-    title: 'floor: Node, raw sockets',
-    kind: 'floor',
-    absent: () => undefined,
-    start: (scope, { profileFolder }) => start(scope, process.execPath, [...profileFolder === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileFolder], script], 'the Node floor')
-  }
-]
+export const floors: readonly Row[] = [floor('c', 1), floor('node', 1)]
+
+/** The same loops in as many processes as there are nodes beside them. */
+export const spreadFloors: readonly Row[] = [1, 2, 3].flatMap((count) => [floor('c', count), floor('node', count)])

@@ -34,4 +34,6 @@ export interface Running {
   readonly openAtOnce?: number
   /** Asks the server to collect its garbage, where that is known. */
   readonly settle?: () => void
+  /** Bytes in use in the servers' heaps, buffers included, as they last settled. */
+  readonly kept?: () => number
 }

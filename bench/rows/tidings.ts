@@ -1,6 +1,6 @@
 // Tidings itself: embedded, on Redis with one or more nodes, and behind the project's nginx. Everything on.
 import type { StreamRequest } from '../harness/crowd.ts'
-import { durable, nginxAbsent, type Node, redisAbsent, startNginx, startNode, startRedis } from '../harness/parts.ts'
+import { durable, keptBytes, nginxAbsent, type Node, redisAbsent, startNginx, startNode, startRedis } from '../harness/parts.ts'
 import { tree } from '../harness/proc.ts'
 import { token } from '../harness/tokens.ts'
 import { httpPost, Line } from '../harness/wire.ts'
@@ -24,8 +24,11 @@ export function publishRequest (to: string | readonly string[], json: string): s
 
 const publishHeaders = ['Content-Type: application/json', `Authorization: Bearer ${token({ sub: 'bench', scope: 'notifications:publish' })}`]
 
-function settle (nodes: readonly Node[]): () => void {
-  return () => { for (const { child } of nodes) child.signal('SIGWINCH') }
+function memoryOf (nodes: readonly Node[]): Required<Pick<Running, 'settle' | 'kept'>> {
+  return {
+    settle: () => { for (const { child } of nodes) child.signal('SIGWINCH') },
+    kept: () => nodes.reduce((sum, node) => sum + keptBytes(node), 0)
+  }
 }
 
 const embedded: Row = {
@@ -43,7 +46,7 @@ const embedded: Row = {
       check: () => { line.check() },
       servers: () => [node.child.pid],
       others: {},
-      settle: settle([node])
+      ...memoryOf([node])
     }
   }
 }
@@ -71,7 +74,7 @@ export function onRedis (count: number, { nginx = false } = {}): Row {
           redis: () => [redis.child.pid],
           ...(front !== undefined && { nginx: () => tree(front.child.pid) })
         },
-        settle: settle(nodes)
+        ...memoryOf(nodes)
       }
     }
   }
@@ -94,7 +97,7 @@ export const acrossNodes: Row = {
       check: () => { line.check() },
       servers: () => [here.child.pid, there.child.pid],
       others: { redis: () => [redis.child.pid] },
-      settle: settle([here, there])
+      ...memoryOf([here, there])
     }
   }
 }
