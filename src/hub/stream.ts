@@ -19,15 +19,6 @@ export type EndReason =
 
 const nothing = Buffer.alloc(0)
 
-// What the socket said to the last `_write`, before that returned. One for all streams: a function for each would be one more piece of memory
-// to fetch at each delivery.
-let wasTaken = false
-let failure: Error | undefined
-function taken (error?: Error | null): void {
-  wasTaken = true
-  failure = error ?? undefined
-}
-
 export interface StreamOwner {
   readonly userId: string
   /** What the token claims; needed again when the stream is refilled. */
@@ -81,6 +72,7 @@ export class Stream {
   #heldBytes = 0
   /** Bytes that the socket has not taken whole and, since they went past its queue, does not count. */
   #underway = 0
+  #wasDropped = false
   #endReason: EndReason | undefined
 
   /** `response` has sent its headers. `onEnd` is called once, when the connection is done with. */
@@ -166,19 +158,21 @@ export class Stream {
   /**
    * Writes at once where nothing waits: past the queue of the socket's Writable, whose bookkeeping costs as much as all that is ours (0.4 µs).
    * What `_write` does and calls back is laid down for those who write streams (https://nodejs.org/api/stream.html#writable_writechunk-encoding-callback);
-   * with nothing in the queue or on its way, it is what the Writable would have done next.
+   * with nothing in the queue or on its way, it is what the Writable would have done next. (Had the socket a timeout, Node would no longer see that
+   * a slow client makes progress. It has none: MAX_STREAM_SECONDS ends a stream.)
    */
   #send (bytes: Buffer): void {
     // Not hasEnded, and no look at whether the socket is destroyed: this runs once a delivery, and such a socket answers with an error.
     if (this.#endReason !== undefined) return
     const socket = this.#socket
     if (this.#underway === 0 && socket.writableLength === 0 && socket.writableCorked === 0) {
-      wasTaken = false
-      socket._write(bytes, 'buffer' as BufferEncoding, taken)
-      if (wasTaken) {
-        if (failure !== undefined) socket.destroy(failure)
-        return
-      }
+      let wasTaken = false
+      // Called late where the kernel did not take all of it at once: if it never does, nothing may follow.
+      socket._write(bytes, 'buffer' as BufferEncoding, (error) => {
+        wasTaken = true
+        if (error !== undefined && error !== null) socket.destroy(error)
+      })
+      if (wasTaken) return
       // The kernel's buffer is full, and libuv keeps the rest. From here to its end the Writable queues what comes.
       this.#underway = bytes.length
       socket.write(nothing, () => { this.#underway = 0 })
@@ -197,7 +191,8 @@ export class Stream {
 
   /** From here to `uncork` what is written goes out as one write: history and sync cost one system call. */
   cork (): void {
-    this.#socket.cork()
+    // Once it has ended, the socket is for the connection's next request, and nobody would uncork that.
+    if (!this.hasEnded) this.#socket.cork()
   }
 
   uncork (): void {
@@ -223,9 +218,9 @@ export class Stream {
     })
   }
 
-  /** Whether the line broke, rather than being closed by the client or by us. */
+  /** Whether the line broke, or was dropped with something unsent, rather than being closed by the client or by us. */
   get wasBroken (): boolean {
-    return this.#socket.errored !== null && this.#socket.errored !== undefined
+    return this.#wasDropped || (this.#socket.errored !== null && this.#socket.errored !== undefined)
   }
 
   /** Ends in good order, with last words (a `retry:`, a terminal event). */
@@ -242,11 +237,16 @@ export class Stream {
   cut (reason: EndReason): void {
     if (this.hasEnded) return
     this.#endReason = reason
-    this.#socket.destroy()
+    this.#drop()
   }
 
   /** After `end`: closes the socket even if the client has not taken its last words. */
   abandon (): void {
+    this.#drop()
+  }
+
+  #drop (): void {
+    this.#wasDropped = this.#unsent > 0
     this.#socket.destroy()
   }
 }

@@ -1,0 +1,51 @@
+// One stream that is served over a real socket to a real client.
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Test } from 'tap'
+import { type Frame, notificationFrame } from '../../src/hub/frame.ts'
+import { type EndReason, Stream } from '../../src/hub/stream.ts'
+import { Topic } from '../../src/hub/topics.ts'
+import { type Client, type ClientOptions, connect } from '../fixtures/client.ts'
+
+export const frame = (id: number, data: unknown = id): Frame => notificationFrame({ id, event: 'message', json: JSON.stringify(data) })
+export const datas = (client: Client): string[] => client.notifications.map(({ data }) => data)
+
+export const topic = new Topic('user:1')
+
+export interface Opened {
+  readonly stream: Stream
+  readonly client: Client
+  readonly response: ServerResponse
+  /** Every call of onEnd. */
+  readonly ends: EndReason[]
+  readonly ended: Promise<void>
+}
+
+export async function open (t: Test, { bufferBytes = 1_048_576, ...options }: Partial<ClientOptions> & { bufferBytes?: number } = {}): Promise<Opened> {
+  const ends: EndReason[] = []
+  const ended = Promise.withResolvers<void>()
+  const opened = Promise.withResolvers<{ stream: Stream, response: ServerResponse }>()
+  const server = createServer((_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
+    response.flushHeaders()
+    const owner = { userId: '1', claim: { groups: [], issuedAtSeconds: 0 }, expiresAtMs: Infinity }
+    opened.resolve({
+      response,
+      stream: new Stream(response, owner, { bufferBytes }, (_stream, reason) => {
+        ends.push(reason)
+        ended.resolve()
+      })
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = connect(t, { reconnect: false, ...options, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { stream, response } = await opened.promise
+  stream.topics.push(topic)
+  return { stream, response, client, ends, ended: ended.promise }
+}

@@ -1,0 +1,165 @@
+// How a stream writes: past the queue of its socket where nothing waits, through it where something does, whole and in order, and bounded.
+import t from 'tap'
+import { Batch } from '../../src/hub/batch.ts'
+import { retryFrame } from '../../src/hub/frame.ts'
+import { frame, open } from './open-stream.ts'
+import { has } from './rig.ts'
+
+t.test('stream, over its limit of unsent bytes, is cut for being slow', async (t) => {
+  const { stream, client, ends, ended, response } = await open(t, { bufferBytes: 200_000, read: false })
+  stream.release()
+  let most = 0
+  for (let id = 1; !stream.hasEnded; id++) {
+    stream.write(frame(id, 'x'.repeat(50_000)))
+    if (!stream.hasEnded) most = Math.max(most, response.socket!.writableLength)
+  }
+  await ended
+  t.same(ends, ['slow'])
+  t.ok(most <= 200_000)
+  client.resume()
+  await client.ended()
+  t.ok(client.notifications.every(({ id }, i) => id === String(i + 1)), 'what arrived is whole and in order')
+})
+
+t.test('stream, past the queue of its socket and through it, in turns, is whole and in order', async (t) => {
+  const { stream, client, response } = await open(t, { bufferBytes: 100_000_000 })
+  await client.opened()
+  stream.release()
+  const socket = response.socket!
+  let queued = 0
+  const { write } = socket
+  socket.write = ((...args: Parameters<typeof write>) => {
+    queued++
+    return write.apply(socket, args)
+  }) as typeof write
+  let id = 0
+  for (let round = 1; round <= 3; round++) {
+    queued = 0
+    stream.write(frame(++id))
+    stream.pending = new Batch().then(frame(++id)).then(frame(++id))
+    stream.flush()
+    stream.ping()
+    t.equal(queued, 0, 'with nothing waiting, each write goes to the kernel at once')
+    client.pause()
+    while (socket.writableLength < 300_000) {
+      stream.write(frame(++id, 'x'.repeat(70_001)))
+      stream.ping()
+      stream.pending = new Batch().then(frame(++id, 'y'.repeat(999))).then(frame(++id))
+      stream.flush()
+    }
+    client.resume()
+    await has(client, id)
+    await stream.drained()
+  }
+  t.same(client.notifications.map((one) => one.id), Array.from({ length: id }, (_, i) => String(i + 1)))
+})
+
+t.test('stream, corked, writes all of it in one, and what comes behind it stays there', async (t) => {
+  const { stream, client, response } = await open(t, { bufferBytes: 100_000_000 })
+  await client.opened()
+  stream.release()
+  const socket = response.socket!
+  const { _write: write } = socket
+  let writes = 0
+  socket._write = (...args) => {
+    writes++
+    write.apply(socket, args)
+  }
+  client.pause()
+  stream.cork()
+  stream.write(frame(1))
+  stream.write(frame(2, 'x'.repeat(12_000_000)))
+  stream.uncork() // more than the kernel takes
+  stream.cork()
+  stream.write(frame(3))
+  stream.uncork() // waits behind it
+  stream.write(frame(4))
+  t.equal(writes, 0)
+  client.resume()
+  await has(client, 4)
+  t.same(client.notifications.map(({ id }) => id), ['1', '2', '3', '4'])
+})
+
+t.test('stream, one frame larger than the kernel takes, counts it as unsent until it is taken', async (t) => {
+  const large = frame(1, 'x'.repeat(12_000_000))
+  const patient = await open(t, { bufferBytes: 20_000_000, read: false })
+  patient.stream.release()
+  patient.stream.write(large)
+  t.notOk(patient.stream.hasRoomFor(large))
+  patient.client.resume()
+  await patient.stream.drained()
+  t.ok(patient.stream.hasRoomFor(large))
+
+  const strict = await open(t, { bufferBytes: 10_000_000, read: false })
+  strict.stream.release()
+  strict.stream.write(large)
+  await strict.ended
+  t.same(strict.ends, ['slow'])
+})
+
+t.test('stream, of whose write the kernel refuses the rest, ends before anything follows', async (t) => {
+  const { stream, client, response, ended, ends } = await open(t)
+  await client.opened()
+  stream.release()
+  const socket = response.socket!
+  const { _write: write } = socket
+  socket._write = (bytes: Buffer, encoding, callback) => {
+    // As libuv does it: a part is written, the rest fails later.
+    write.call(socket, bytes.subarray(0, 10), encoding, () => {})
+    setImmediate(() => { callback(new Error('EPERM')) })
+    socket._write = write
+  }
+  stream.write(frame(1))
+  t.notOk(stream.hasEnded)
+  await ended
+  stream.write(frame(2))
+  t.same(ends, ['client'])
+  t.ok(stream.wasBroken)
+  await client.ended()
+  t.same(client.events, [])
+})
+
+t.test('stream, dropped with something unsent, counts as broken; with nothing, does not', async (t) => {
+  for (const unsent of [true, false]) {
+    const { stream, ended } = await open(t, { bufferBytes: 100_000_000, read: !unsent })
+    stream.release()
+    stream.write(frame(1, 'x'.repeat(unsent ? 12_000_000 : 1)))
+    stream.cut('closed')
+    await ended
+    t.equal(stream.wasBroken, unsent)
+  }
+})
+
+t.test('stream, that ended while it was filled, leaves its connection to the next request', async (t) => {
+  const { stream, response } = await open(t)
+  const socket = response.socket!
+  stream.end('age', retryFrame(1))
+  await new Promise((resolve) => { setImmediate(resolve) })
+  t.equal(socket.destroyed, false)
+  stream.cork() // a refill that has been waiting for Redis meanwhile
+  t.equal(socket.writableCorked, 0)
+})
+
+t.test('drained, of an idle socket, is so at once; of a full one, when the client reads or goes', async (t) => {
+  for (const goes of [false, true]) {
+    const { stream, client, response } = await open(t, { bufferBytes: 100_000_000 })
+    await client.opened()
+    await stream.drained()
+    client.pause()
+    let id = 0
+    while (!response.socket!.writableNeedDrain) {
+      stream.write(frame(++id, 'x'.repeat(100_000)))
+      await new Promise((resolve) => { setImmediate(resolve) })
+    }
+    let isDrained = false
+    const drained = stream.drained().then(() => { isDrained = true })
+    await new Promise((resolve) => { setImmediate(resolve) })
+    t.notOk(isDrained)
+    if (goes) client.close({ reset: true })
+    else client.resume()
+    await drained
+    t.equal(stream.hasEnded, goes)
+    if (!goes) await has(client, id)
+    t.equal(response.socket?.listenerCount('drain') ?? 0, 1, 'and takes its listeners off again')
+  }
+})
