@@ -1,11 +1,16 @@
 // Who is let in: tokens good and bad, the three algorithms, header and cookie, claims, scopes, and whose stream it is.
 import { createHmac } from 'node:crypto'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { FastifyRequest } from 'fastify'
 import t from 'tap'
+import { connect } from '../fixtures/client.ts'
 import { badTokens, createIssuer, MANAGE, PUBLISH, type Algorithm, type Claims } from '../fixtures/tokens.ts'
 import { eventually } from '../fixtures/wait.ts'
 import { assertError, show, startService } from './service.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
+/** Where Fastify tells of each request that it hands to a route. */
+const HANDLED = 'tracing:fastify.request.handler:start'
 const now = () => Math.floor(Date.now() / 1000)
 const codeOf: Record<string, 'TIDINGS_TOKEN_EXPIRED' | 'TIDINGS_TOKEN_MISSING'> = { expired: 'TIDINGS_TOKEN_EXPIRED', empty: 'TIDINGS_TOKEN_MISSING' }
 
@@ -201,4 +206,32 @@ t.test('token, remembered since it was verified, is refused when it expires, and
   t.ok(Date.now() >= exp * 1000)
   assertError(t, await ask(inHeader), 'TIDINGS_TOKEN_EXPIRED', 'in the header')
   assertError(t, await ask(null, cookie), 'TIDINGS_TOKEN_EXPIRED', 'in the cookie')
+})
+
+t.test('token, verified once, is remembered: a storm of reconnects verifies none again, in header or cookie', async (t) => {
+  const service = await startService(t, { issuer: createIssuer('RS256'), env: { CONNECTS_PER_MINUTE: '0' } })
+  let verified = 0
+  const count = (message: unknown): void => {
+    // The method of all requests, put there by @fastify/jwt: found on the first one, since the app does not show it.
+    let owner = (message as { request: FastifyRequest }).request
+    while (!Object.hasOwn(owner, 'jwtVerify')) owner = Object.getPrototypeOf(owner)
+    const { jwtVerify } = owner
+    owner.jwtVerify = function (this: FastifyRequest, ...args: unknown[]) {
+      // Asked for a promise it calls itself, with a callback.
+      if (typeof args.at(-1) !== 'function') verified++
+      return Reflect.apply(jwtVerify, this, args)
+    } as typeof jwtVerify
+    unsubscribe(HANDLED, count)
+  }
+  subscribe(HANDLED, count)
+  t.equal((await service.call('GET', '/livez', { token: null })).status, 200)
+  const users = Array.from({ length: 20 }, (_, i) => ({ token: service.token({ sub: `user-${i}` }), via: i % 2 === 0 ? 'header' : 'cookie' } as const))
+  for (const storm of [1, 2, 3]) {
+    const clients = users.map((user) => connect(t, { ...user, url: service.url, reconnect: false }))
+    for (const client of clients) await client.live()
+    t.equal(verified, users.length, `storm ${storm}: each token was verified once, in all`)
+    for (const client of clients) client.close()
+  }
+  t.ok(await service.client(t, { sub: 'someone else' }).live())
+  t.equal(verified, 21, 'nor is a new one taken for another')
 })

@@ -1,0 +1,113 @@
+// What comes by the thousand costs Redis few commands, and the node few writes: counted by Redis itself, and on the node's own sockets.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import type { Address } from '../../src/notification.ts'
+import { startRedis } from '../fixtures/redis.ts'
+import { isGrowing, request, send } from './contract.ts'
+import { type RedisNode, startRedisNode, up } from './nodes.ts'
+
+// Its own: Redis counts the commands of everybody.
+const redis = await startRedis(t, { own: true })
+let count = 0
+
+/** What the canary and the look at Redis's settings, once a second, may add to a count while a test counts. */
+const CANARY = 6
+
+interface CountedNode extends RedisNode {
+  /** How often it has written to Redis: each is a system call of the node, and the bytes of all commands in it leave together. */
+  readonly writes: () => number
+}
+
+async function start (t: Test): Promise<CountedNode> {
+  let writes = 0
+  const watch = (message: unknown): void => {
+    const { socket } = message as { socket: Socket }
+    // Not before: connect() puts Node's own method back.
+    socket.once('connect', () => {
+      const { write } = socket
+      socket.write = function (this: Socket, ...args: Parameters<typeof write>) {
+        writes++
+        return write.apply(this, args)
+      } as typeof write
+    })
+  }
+  subscribe('net.client.socket', watch)
+  const node = startRedisNode(t, redis, {}, `${redis.prefix}:${++count}`)
+  await up(node)
+  unsubscribe('net.client.socket', watch)
+  return { ...node, writes: () => writes }
+}
+
+async function callsOf (command: string): Promise<number> {
+  return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(String(await redis.cli('INFO', 'commandstats')))?.[1] ?? 0)
+}
+
+/** How many of these commands Redis ran, and how often the node wrote, while `act` was done. */
+async function costOf (node: CountedNode, command: string, act: () => Promise<unknown>): Promise<{ calls: number, writes: number }> {
+  const before = { calls: await callsOf(command), writes: node.writes() }
+  await act()
+  const writes = node.writes() - before.writes
+  return { calls: await callsOf(command) - before.calls, writes }
+}
+
+/** Assertion: the number that is needed, and no more than the canary beside it. */
+function costs (t: Test, found: number, needed: number, what: string): void {
+  t.ok(found >= needed && found <= needed + CANARY, `${needed} ${what}, and at most ${CANARY} of the canary; found ${found}`)
+}
+
+const addresses = (count: number): Address[] => Array.from({ length: count }, (_, i): Address => i % 2 === 0 ? `user:${i}` : `group:${i}`)
+
+t.test('commands, of one moment, go to Redis in one write', async (t) => {
+  const node = await start(t)
+  const { broker } = node
+  await broker.keep('ticket', 'text', 60)
+  const keys = Array.from({ length: 100 }, (_, i) => `key ${i}`)
+  const ask = async (): Promise<void> => {
+    const answers = await Promise.all(keys.flatMap((key) => [broker.hit(key, 60_000), broker.read('ticket'), broker.presence(key), broker.groups(key)] as Array<Promise<unknown>>))
+    t.same(answers.slice(-4), [{ count: 1, restMs: (answers.at(-4) as { restMs: number }).restMs }, 'text', 0, new Map()], 'each has its answer')
+  }
+  const { calls, writes } = await costOf(node, 'fcall', ask)
+  costs(t, calls, 200, 'calls')
+  costs(t, writes, 1, 'write for all 400 commands')
+})
+
+for (const [how, rest] of Object.entries({ 'without an idempotency key': {}, 'with an idempotency key': { idempotencyKey: 'k' } })) {
+  t.test(`publish, to 1,000 addresses ${how}, is one call and one write`, async (t) => {
+    const node = await start(t)
+    const to = addresses(1000)
+    const { calls, writes } = await costOf(node, 'fcall', async () => {
+      const { notifications } = await node.broker.publish(request(to, 'x', rest))
+      t.same(notifications.map(({ to }) => to), to, 'each address has its answer')
+      t.ok(isGrowing(notifications.map(({ id }) => id)), 'and its id')
+    })
+    costs(t, calls, 1, 'call')
+    costs(t, writes, 1, 'write')
+  })
+}
+
+t.test('publishes, of one moment, share calls: 64 in each', async (t) => {
+  const node = await start(t)
+  const { calls, writes } = await costOf(node, 'fcall', async () => {
+    const answers = await Promise.all(addresses(640).map((address) => node.broker.publish(request(address))))
+    t.same(answers.map(({ notifications }) => notifications.map(({ to }) => to)), addresses(640).map((address) => [address]), 'each has its own answer')
+  })
+  costs(t, calls, 10, 'calls for 640 publishes')
+  t.ok(writes <= 10 + CANARY, `${writes} writes`)
+})
+
+t.test('subscribe, to 1,000 channels at once and again on a new connection, is a SUBSCRIBE for each 500', async (t) => {
+  const node = await start(t)
+  const { broker, ear } = node
+  const to = addresses(1000)
+  const first = await costOf(node, 'subscribe', async () => { await broker.subscribe(to) })
+  t.equal(first.calls, 2, 'SUBSCRIBEs')
+  costs(t, first.writes, 2, 'writes')
+  const again = await costOf(node, 'subscribe', async () => {
+    await redis.cli('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    await ear.until(() => ear.lines.at(-1) === 'restored' || undefined, 'the line to be heard again')
+  })
+  t.equal(again.calls, 3, 'SUBSCRIBEs on the new connection, one of them for the canary')
+  await ear.id(await send(node, to[999]!))
+  t.equal(Number((await redis.cli('PUBSUB', 'NUMSUB', `${redis.prefix}:${count}:${to[0]!}`) as unknown[])[1]), 1, 'and all of them are heard')
+})

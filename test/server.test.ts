@@ -1,0 +1,42 @@
+// The process's edge: thousands knock in one moment, at a node that is busy, and none of them is left outside.
+import net from 'node:net'
+import t from 'tap'
+import { startNode } from './fixtures/node.ts'
+import { createIssuer } from './fixtures/tokens.ts'
+import { Signal } from './fixtures/wait.ts'
+
+/** More than fit into the queue that Node asks for by itself (511). */
+const KNOCKS = 1000
+
+t.test(`a node, too busy to accept anyone, has ${KNOCKS} connections wait in its queue, and then answers each`, async (t) => {
+  const node = await startNode(t, { env: createIssuer().env })
+  node.signal('SIGSTOP')
+  const changed = new Signal()
+  const sockets: net.Socket[] = []
+  const counts = { connected: 0, answered: 0 }
+  t.teardown(() => { for (const socket of sockets) socket.destroy() })
+  // Whoever finds the queue full does not hear a refusal: its handshake is dropped, so that it stays without an answer.
+  const reaches = async (what: keyof typeof counts): Promise<unknown> => await changed.until(() => counts[what] === KNOCKS || undefined, {
+    what: `${KNOCKS} connections to be ${what}; the system must allow as many (Linux: sysctl net.core.somaxconn, macOS: kern.ipc.somaxconn)`,
+    describe: () => JSON.stringify(counts)
+  })
+  for (let i = 0; i < KNOCKS; i++) {
+    const socket = net.connect(node.port, '127.0.0.1')
+    sockets.push(socket)
+    socket.on('error', (error) => { changed.fail(error) })
+    socket.once('connect', () => {
+      counts.connected++
+      socket.write('GET /livez HTTP/1.1\r\nHost: tidings\r\nConnection: close\r\n\r\n')
+      changed.notify()
+    })
+    socket.once('data', (piece) => {
+      if (piece.toString().startsWith('HTTP/1.1 200')) counts.answered++
+      changed.notify()
+    })
+  }
+  await reaches('connected')
+  t.equal(counts.answered, 0, 'it has accepted nobody yet')
+  node.signal('SIGCONT')
+  await reaches('answered')
+  t.same(counts, { connected: KNOCKS, answered: KNOCKS }, 'none of them is left outside')
+})
