@@ -185,7 +185,6 @@ function openEventStream (reply: FastifyReply): ServerResponse {
     return writeHead.apply(raw, args)
   } as typeof writeHead
   reply.sse({})
-  Object.assign(reply, { sseContext: undefined })
   letGo(raw)
   return raw
 }
