@@ -32,7 +32,7 @@ const pictures: readonly Picture[] = [
 const colours: Record<string, string> = { floor: '#9aa0a6', tidings: '#1a73e8', peer: '#e8a33d' }
 
 function kindOf (name: string): string {
-  if (name.endsWith('-floor') || name === 'empty-route' || name === 'fcall') return 'floor'
+  if (/^(c|node)-floor(-\d+)?$/.test(name) || name === 'empty-route' || name === 'fcall') return 'floor'
   return name.startsWith('tidings') || name.startsWith('publish') ? 'tidings' : 'peer'
 }
 
