@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
 import { type Child, startChild } from './child.ts'
+import { PAYLOAD_BYTES } from './payload.ts'
 import { makeFolder, type Scope } from './scope.ts'
 import { Histogram } from './stats.ts'
 
@@ -27,6 +28,8 @@ export interface CrowdReport {
   readonly duplicates: number
   /** Messages that came after one with a greater number. */
   readonly late: number
+  /** Messages whose payload had not the length that was published. */
+  readonly torn: number
   readonly bytes: number
   readonly pings: number
   readonly refused: number
@@ -89,7 +92,7 @@ export class Crowd {
       const file = join(place, `requests-${i}`)
       const mine = requests.filter((_, at) => at % processes === i)
       writeFileSync(file, mine.map(({ port, path, headers = [] }) => [port, path, ...headers].join('\t') + '\n').join(''))
-      const child = startChild(scope, command!, [...first, file, ...(liveOn === 'sync' ? ['sync'] : [])], {
+      const child = startChild(scope, command!, [...first, file, String(PAYLOAD_BYTES), ...(liveOn === 'sync' ? ['sync'] : [])], {
         name: `load client ${i + 1}`,
         onLine: (line) => { this.#heard(line, i) }
       })
@@ -151,7 +154,7 @@ export class Crowd {
     const answers = await this.#ask(`report ${from} ${to}`, 'report', 60_000)
     const latency = new Histogram()
     for (const { histogram = [] } of answers) latency.merge(histogram)
-    const names = ['streams', 'live', 'messages', 'lost', 'losers', 'behind', 'duplicates', 'late', 'bytes', 'pings', 'refused', 'ended', 'syncs', 'incomplete', 'cpuSeconds', 'awakeSeconds'] as const
+    const names = ['streams', 'live', 'messages', 'lost', 'losers', 'behind', 'duplicates', 'late', 'bytes', 'pings', 'refused', 'ended', 'syncs', 'incomplete', 'torn', 'cpuSeconds', 'awakeSeconds'] as const
     return { ...Object.fromEntries(names.map((name) => [name, sum(answers, name)])) as Omit<CrowdReport, 'latency'>, latency }
   }
 

@@ -1,6 +1,7 @@
 /* The load client: opens many event streams from a file of requests and counts what arrives. Commands on stdin, answers on stdout.
 
-   load <file of requests> [sync]      sync: a stream is live at its first "event: sync", else when its head has come
+   load <file of requests> <bytes of a payload> [sync]
+   sync: a stream is live at its first "event: sync", else when its head has come
    A line of the file: port TAB path [TAB header]…
 
    open <at once>           opens all, that many under way at a time      → {"is":"open",…}
@@ -34,6 +35,7 @@
 #define RETRY_US 100000
 
 int live_on_sync;
+size_t payload_bytes;
 uint64_t read_at_us;
 static struct stream *streams;
 static size_t next_to_open, wanted, under_way, at_once, live, failed, gone_at_once;
@@ -250,8 +252,9 @@ static void commands(void) {
 
 int main(int count, char **words) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (count < 2) return fprintf(stderr, "usage: load <file of requests> [sync]\n"), 2;
-  live_on_sync = count > 2 && strcmp(words[2], "sync") == 0;
+  if (count < 3) return fprintf(stderr, "usage: load <file of requests> <bytes of a payload> [sync]\n"), 2;
+  payload_bytes = (size_t)atol(words[2]);
+  live_on_sync = count > 3 && strcmp(words[3], "sync") == 0;
   struct rlimit files;
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;

@@ -10,7 +10,8 @@ struct stream {
   int fd;
   uint32_t index; /* which line of the file of requests */
   uint8_t phase, framing, part, live;
-  uint8_t is_sync, complete; /* of the event under way; of the last sync */
+  uint8_t is_sync, is_torn;  /* of the event under way */
+  uint8_t complete;          /* of the last sync */
   uint64_t left;             /* bytes that the chunk or the WebSocket frame still has */
   char *carry;               /* a line, a head or a WebSocket message that has not come whole yet */
   uint32_t carried, room;
@@ -37,6 +38,7 @@ void went_live(struct stream *s);
 void answer(struct stream *s, const char *text, size_t length);
 uint64_t now_us(void);
 extern int live_on_sync;
+extern size_t payload_bytes;
 extern uint64_t read_at_us;
 
 /* wait.c */
@@ -52,4 +54,4 @@ void forget(struct stream *streams, size_t count);
 void print_report(struct stream *streams, size_t count, int64_t from, int64_t to);
 extern int64_t target;
 extern size_t reached;
-extern uint64_t bytes_read, pings, refused, ended, syncs, incomplete;
+extern uint64_t bytes_read, pings, refused, ended, syncs, incomplete, torn;

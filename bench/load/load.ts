@@ -1,25 +1,25 @@
-// The load client where no C compiler is: the same commands and answers as load.c, counted by scanning bytes for our payloads.
+// The load client where no C compiler is: the same commands and answers as load.c, counted by scanning bytes for our payloads (tally.ts).
 // Its limit on one core: 1,500,000 messages a second when many come in one read (0.6 µs each), 120,000 when each comes alone
-// (8 µs); load.c takes 0.2 and 4 µs. Past that it measures itself: its own CPU is in every table. And it sleeps between deliveries, which
-// load.c does not, so that servers pay for waking it: its figures compare with each other only. A payload must stand whole in its chunk.
+// (8 µs); load.c takes 0.2 and 4 µs. Past that it measures itself: the load's own CPU is in every table that has a server's. And it sleeps
+// between deliveries, which load.c does not, so that servers pay for waking it: its figures compare with each other only. A payload must
+// stand whole in its chunk.
 import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import { createInterface } from 'node:readline'
-import { Histogram } from '../harness/stats.ts'
+import { type Account, Tally } from './tally.ts'
 
 const READ_BYTES = 1 << 20
 const RETRY_MS = 100
-const [file, mode] = process.argv.slice(2)
+const [file, payloadBytes, mode] = process.argv.slice(2)
 const liveOnSync = mode === 'sync'
 
-const NEEDLE = Buffer.from('{"n":')
 const EVENT_END = Buffer.from('\n\n')
 const SYNC = Buffer.from('event: sync')
 const ID = Buffer.from('id: ')
 const PING = Buffer.from('event: ping')
 const HEAD_END = Buffer.from('\r\n\r\n')
 
-interface Stream {
+interface Stream extends Account {
   readonly index: number
   readonly port: number
   readonly request: (port: number, lastEventId: string) => string
@@ -28,8 +28,6 @@ interface Stream {
   isWebSocket: boolean
   isLive: boolean
   rest: Buffer | undefined
-  last: number
-  seen: Uint8Array
   lastEventId: string
   downMs: number
 }
@@ -51,9 +49,9 @@ const streams: Stream[] = readFileSync(file!, 'utf8').split('\n').filter(Boolean
     downMs: 0
   }
 })
-const count = { messages: 0, duplicates: 0, late: 0, bytes: 0, pings: 0, refused: 0, ended: 0, syncs: 0, incomplete: 0 }
-let latency = new Histogram()
-let [live, failed, underWay, atOnce, nextToOpen, down, reached, target, retries] = [0, 0, 0, 0, 0, 0, 0, -1, 0]
+const tally = new Tally(streams, Number(payloadBytes), () => { say('reached') })
+const { count } = tally
+let [live, failed, underWay, atOnce, nextToOpen, down, retries] = [0, 0, 0, 0, 0, 0, 0]
 let state: 'still' | 'opening' | 'churning' = 'still'
 let [churnLeft, churnAt, startedMs, firstDownMs] = [0, 0, 0, 0]
 let follow: number[] = []
@@ -178,9 +176,7 @@ function take (stream: Stream, fresh: Buffer): void {
 function events (stream: Stream, bytes: Buffer): number {
   let used = 0
   for (let end = bytes.indexOf(EVENT_END); end !== -1; end = bytes.indexOf(EVENT_END, used)) {
-    const payload = bytes.indexOf(NEEDLE, used)
-    if (payload !== -1 && payload < end) number(stream, bytes, payload)
-    else {
+    if (!tally.take(stream, bytes, used, end)) {
       const event = bytes.subarray(used, end)
       if (event.includes(SYNC)) {
         count.syncs++
@@ -205,10 +201,8 @@ function webSocket (stream: Stream, bytes: Buffer): number {
     const size = short === 126 ? bytes.readUInt16BE(used + 2) : short === 127 ? Number(bytes.readBigUInt64BE(used + 2)) : short
     if (bytes.length - used < skip + size) break
     const at = used + skip
-    const payload = bytes.indexOf(NEEDLE, at)
     used = at + size
-    if (payload !== -1 && payload < used) number(stream, bytes, payload)
-    else {
+    if (!tally.take(stream, bytes, at, used)) {
       const text = bytes.toString('latin1', at, used)
       if (text.startsWith('40')) wentLive(stream)
       else if (text.startsWith('0')) stream.socket!.write(Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x34, 0x30]))
@@ -221,51 +215,6 @@ function webSocket (stream: Stream, bytes: Buffer): number {
   return used
 }
 
-function number (stream: Stream, bytes: Buffer, payload: number): void {
-  let [n, t, at] = [0, 0, payload + NEEDLE.length]
-  for (; bytes[at]! >= 48 && bytes[at]! <= 57; at++) n = n * 10 + bytes[at]! - 48
-  for (at += 5; bytes[at]! >= 48 && bytes[at]! <= 57; at++) t = t * 10 + bytes[at]! - 48
-  const byte = n >> 3
-  if (byte >= stream.seen.length) {
-    const larger = new Uint8Array(2 * byte + 2)
-    larger.set(stream.seen)
-    stream.seen = larger
-  }
-  count.messages++
-  if ((stream.seen[byte]! & (1 << (n & 7))) !== 0) {
-    count.duplicates++
-    return
-  }
-  stream.seen[byte]! |= 1 << (n & 7)
-  latency.add(Number(process.hrtime.bigint() / 1000n) - t)
-  if (n < stream.last) {
-    count.late++
-    return
-  }
-  if (target >= 0 && stream.last < target && n >= target && ++reached === streams.length) {
-    target = -1
-    say('reached')
-  }
-  stream.last = n
-}
-
-function report (from: number, to: number): void {
-  let [missing, losers, behind] = [0, 0, 0]
-  for (const { seen, last } of streams) {
-    let mine = 0
-    const before = behind
-    for (let n = from; n <= to; n++) {
-      if (((seen[n >> 3] ?? 0) & (1 << (n & 7))) !== 0) continue
-      if (n > last) behind++
-      else mine++
-    }
-    missing += mine
-    if (mine > 0 || behind > before) losers++
-  }
-  const { user, system } = process.cpuUsage()
-  say('report', { streams: streams.length, live, ...count, lost: missing, losers, behind, cpuSeconds: (user + system) / 1e6, awakeSeconds: 0, histogram: latency.pairs() })
-}
-
 function command (line: string): void {
   const [word, ...rest] = line.split(' ')
   const [a = 0, b = 0] = rest.map(Number)
@@ -274,18 +223,12 @@ function command (line: string): void {
   else if (word === 'churn') [state, churnLeft, atOnce, failed] = ['churning', a, b, 0]
   else if (word === 'again') isAskedAgain = true
   else if (word === 'follow') [follow, downTimes] = [rest.map(Number), []]
-  else if (word === 'report') report(a, b)
+  else if (word === 'report') say('report', { streams: streams.length, live, ...tally.report(a, b) })
   else if (word === 'reset') {
-    for (const key of Object.keys(count)) count[key as keyof typeof count] = 0
-    for (const stream of streams) [stream.last] = [-1, stream.seen.fill(0)]
-    latency = new Histogram()
-    target = -1
+    tally.forget()
     say('reset')
-  } else if (word === 'reach') {
-    reached = streams.filter(({ last }) => last >= a).length
-    if (reached === streams.length) say('reached')
-    else target = a
-  } else if (word === 'close') {
+  } else if (word === 'reach') tally.reach(a)
+  else if (word === 'close') {
     follow = []
     for (const stream of streams) if (stream.phase !== 'closed') shut(stream)
     say('closed')

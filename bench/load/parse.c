@@ -22,11 +22,13 @@ static int64_t number(const char **at, const char *end) {
   return value;
 }
 
-/* Our payloads begin {"n":<number>,"t":<microseconds>, and peers may wrap them in something. */
+/* Our payloads begin {"n":<number>,"t":<microseconds>, end "} and all have the same length; peers may wrap them in something. */
 static void find_message(struct stream *s, const char *text, size_t length) {
   const char *end = text + length;
   const char *p = length > 5 && memcmp(text, "{\"n\":", 5) == 0 ? text : memmem(text, length, "{\"n\":", 5);
   if (p == NULL) return;
+  size_t left = (size_t)(end - p);
+  s->is_torn = left < payload_bytes || memcmp(p + payload_bytes - 2, "\"}", 2) != 0 || (p == text && left > payload_bytes);
   p += 5;
   s->n = number(&p, end);
   s->t = 0;
@@ -37,8 +39,10 @@ static void find_message(struct stream *s, const char *text, size_t length) {
 }
 
 static void dispatch(struct stream *s) {
-  if (s->n >= 0) count_message(s, s->n, s->t);
-  else if (s->is_sync == 1) {
+  if (s->n >= 0) {
+    torn += s->is_torn;
+    count_message(s, s->n, s->t);
+  } else if (s->is_sync == 1) {
     syncs++;
     if (!s->complete) incomplete++;
     if (live_on_sync && !s->live) went_live(s);

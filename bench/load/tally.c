@@ -13,7 +13,7 @@
 
 int64_t target = -1;
 size_t reached = 0;
-uint64_t bytes_read, pings, refused, ended, syncs, incomplete;
+uint64_t bytes_read, pings, refused, ended, syncs, incomplete, torn;
 static uint64_t messages, duplicates, late, histogram[BUCKETS];
 
 static unsigned bucket_of(uint64_t us) {
@@ -55,7 +55,7 @@ void forget(struct stream *streams, size_t count) {
     streams[i].last = -1;
   }
   memset(histogram, 0, sizeof histogram);
-  messages = duplicates = late = bytes_read = pings = refused = ended = syncs = incomplete = 0;
+  messages = duplicates = late = bytes_read = pings = refused = ended = syncs = incomplete = torn = 0;
   target = -1;
 }
 
@@ -78,8 +78,8 @@ void print_report(struct stream *streams, size_t count, int64_t from, int64_t to
   getrusage(RUSAGE_SELF, &usage);
   double cpu = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
   printf("{\"is\":\"report\",\"streams\":%zu,\"live\":%zu,\"messages\":%lu,\"lost\":%lu,\"losers\":%lu,\"behind\":%lu,\"duplicates\":%lu,\"late\":%lu,"
-         "\"bytes\":%lu,\"pings\":%lu,\"refused\":%lu,\"ended\":%lu,\"syncs\":%lu,\"incomplete\":%lu,\"cpuSeconds\":%.6f,\"awakeSeconds\":%.6f,\"histogram\":[",
-         count, live, messages, lost, losers, behind, duplicates, late, bytes_read, pings, refused, ended, syncs, incomplete, cpu, awake_us / 1e6);
+         "\"bytes\":%lu,\"pings\":%lu,\"refused\":%lu,\"ended\":%lu,\"syncs\":%lu,\"incomplete\":%lu,\"torn\":%lu,\"cpuSeconds\":%.6f,\"awakeSeconds\":%.6f,\"histogram\":[",
+         count, live, messages, lost, losers, behind, duplicates, late, bytes_read, pings, refused, ended, syncs, incomplete, torn, cpu, awake_us / 1e6);
   const char *comma = "";
   for (unsigned i = 0; i < BUCKETS; i++) {
     if (histogram[i] == 0) continue;
