@@ -1,4 +1,5 @@
-// A peer: Socket.IO over WebSocket with its Redis adapter (REDIS_PORT), set as its performance page recommends.
+// A peer: Socket.IO over WebSocket with its Redis adapter (REDIS_PORT), set as its performance page recommends: bufferutil is there, the
+// first request is let go. Of what it offers beside, eiows (another WebSocket server) and other parsers are not used.
 import { createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { load, sayListening } from './packages.ts'
@@ -6,6 +7,7 @@ import { load, sayListening } from './packages.ts'
 const { Server } = await load('socket.io')
 const { createAdapter } = await load('@socket.io/redis-adapter')
 const { Redis } = await load('ioredis')
+await load('bufferutil') // ws takes it by itself, and without a word goes on when it is not there
 const port = Number(process.env['REDIS_PORT'])
 
 const server = createServer((request, response) => {
