@@ -5,7 +5,7 @@ import { Meter } from './harness/meter.ts'
 import { payload } from './harness/payload.ts'
 import { Scope } from './harness/scope.ts'
 import type { Row } from './rows/row.ts'
-import { deliveryResult, type DeliveryOptions, type DeliveryResult } from './delivery.ts'
+import { deliveryResult, type DeliveryOptions, type DeliveryResult, warmUpFault } from './delivery.ts'
 
 const WARM_UP_SECONDS = 2
 /** How long a server may take to deliver what it has when the burst is over. */
@@ -30,7 +30,7 @@ export async function burst (row: Row, { streams, seconds, rate, client, profile
     }
     // In pieces, so that a server which cannot keep up begins the measured time with nothing left to do.
     for (const endMs = performance.now() + Math.min(WARM_UP_SECONDS, seconds / 2) * 1000; performance.now() < endMs;) {
-      if (!await send(Math.ceil(rate / 20))) throw new Error(`not even ${rate / 20} messages were delivered within ${DRAIN_MS / 1000} s`)
+      if (!await send(Math.ceil(rate / 20))) throw await warmUpFault(crowd, sent, DRAIN_MS)
     }
     running.check()
     await crowd.reset()

@@ -1,6 +1,6 @@
 // What fan-out and burst have in common: the cost of a delivery, the latency, and what was lost.
-import type { Client, CrowdReport } from './harness/crowd.ts'
-import type { Cost } from './harness/meter.ts'
+import type { Client, Crowd, CrowdReport } from './harness/crowd.ts'
+import { type Cost, loadMicros } from './harness/meter.ts'
 import type { Row } from './rows/row.ts'
 
 export interface DeliveryOptions {
@@ -22,6 +22,8 @@ export interface DeliveryResult {
   readonly behind: number
   readonly duplicates: number
   readonly late: number
+  /** Messages whose payload had not the length that was published. */
+  readonly torn: number
   /** Streams that the server ended. */
   readonly ended: number
   /** CPU of the server processes. */
@@ -31,11 +33,19 @@ export interface DeliveryResult {
   /** redis, nginx: CPU microseconds a delivery. */
   readonly others: Readonly<Record<string, number>>
   readonly loadMicrosPerDelivery: number
+  /** CPU that the load clients spent awake, waiting; not in the figure before. */
+  readonly loadAwakeSeconds: number
   readonly p50Ms: number
   readonly p99Ms: number
   /** Share of the machine's cores that strangers used meanwhile. */
   readonly strangerCores: number
   readonly stolenCores: number
+}
+
+/** Why a warm-up of so many messages ended the measurement: a server that cannot do that has no figures. */
+export async function warmUpFault (crowd: Crowd, sent: number, withinMs: number): Promise<Error> {
+  const { lost, behind, losers, ended } = await crowd.report(0, sent - 1)
+  return new Error(`${lost + behind} of ${crowd.streams * sent} deliveries of the warm-up were missing after ${withinMs / 1000} s (${losers} of ${crowd.streams} streams lack some, ${ended} were ended)`)
 }
 
 export function deliveryResult (row: Row, { streams, sent, cost, report }: { streams: number, sent: number, cost: Cost, report: CrowdReport }): DeliveryResult {
@@ -51,12 +61,14 @@ export function deliveryResult (row: Row, { streams, sent, cost, report }: { str
     behind: report.behind,
     duplicates: report.duplicates,
     late: report.late,
+    torn: report.torn,
     ended: report.ended,
     microsPerDelivery: micros(cost.serverSeconds),
     serverCores: cost.serverSeconds / cost.wallSeconds,
     wallMicrosPerDelivery: micros(cost.wallSeconds),
     others: Object.fromEntries(Object.entries(cost.others).map(([name, seconds]) => [name, micros(seconds)])),
-    loadMicrosPerDelivery: micros(cost.loadSeconds - report.awakeSeconds),
+    loadMicrosPerDelivery: loadMicros(cost, report.awakeSeconds, deliveries),
+    loadAwakeSeconds: report.awakeSeconds,
     p50Ms: report.latency.percentileMs(50),
     p99Ms: report.latency.percentileMs(99),
     strangerCores: cost.strangerSeconds / cost.wallSeconds,

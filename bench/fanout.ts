@@ -4,9 +4,11 @@ import { Meter } from './harness/meter.ts'
 import { payload } from './harness/payload.ts'
 import { Scope } from './harness/scope.ts'
 import type { Row } from './rows/row.ts'
-import { deliveryResult, type DeliveryOptions, type DeliveryResult } from './delivery.ts'
+import { deliveryResult, type DeliveryOptions, type DeliveryResult, warmUpFault } from './delivery.ts'
 
 const WARM_UP = 30
+/** How long a message may take until all have it. */
+const PATIENCE_MS = 20_000
 
 export async function fanout (row: Row, { streams, seconds, client, profileFolder }: DeliveryOptions): Promise<DeliveryResult> {
   const scope = new Scope()
@@ -16,14 +18,12 @@ export async function fanout (row: Row, { streams, seconds, client, profileFolde
     await crowd.open(running.openAtOnce)
     const tell = async (n: number): Promise<boolean> => {
       running.publish(payload(n))
-      const reached = await crowd.reach(n, 20_000)
+      const reached = await crowd.reach(n, PATIENCE_MS)
       running.check()
       return reached
     }
     for (let n = 0; n < WARM_UP; n++) {
-      if (await tell(n)) continue
-      const { losers, ended } = await crowd.report(0, n)
-      throw new Error(`message ${n + 1} did not reach ${losers} of ${streams} streams within 20 s; ${ended} streams were ended`)
+      if (!await tell(n)) throw await warmUpFault(crowd, n + 1, PATIENCE_MS)
     }
     await crowd.reset()
     const meter = new Meter(running)

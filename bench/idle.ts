@@ -1,7 +1,7 @@
 // Idle: what an open stream keeps resident, and whether anything stays behind after many have come and gone.
 import { pause } from './harness/child.ts'
 import { type Client, Crowd } from './harness/crowd.ts'
-import { Meter } from './harness/meter.ts'
+import { loadMicros, Meter } from './harness/meter.ts'
 import { rssBytes } from './harness/proc.ts'
 import { Scope } from './harness/scope.ts'
 import type { Row, Running } from './rows/row.ts'
@@ -24,6 +24,9 @@ export interface IdleResult {
   /** CPU of opening one: request, authentication, history, sync. */
   readonly openMicros: number
   readonly openSeconds: number
+  /** The load's side of opening one, and what its clients spent awake, waiting, beside that. */
+  readonly loadMicrosToOpen: number
+  readonly loadAwakeSeconds: number
   /** CPU that N idle streams cost. */
   readonly idleCores: number
   /** Streams that were no longer there when they were weighed. */
@@ -48,7 +51,8 @@ export async function idle (row: Row, { streams, standSeconds, client }: IdleOpt
     const crowd = new Crowd(scope, { requests: Array.from({ length: streams }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
     const opening = new Meter(running)
     const openMs = await crowd.open(running.openAtOnce)
-    const { serverSeconds: openCpu } = opening.read()
+    const opened = opening.read()
+    const { awakeSeconds } = await crowd.report(0, -1)
     const standing = new Meter(running)
     await pause(standSeconds * 1000)
     const { serverSeconds: idleCpu } = standing.read()
@@ -63,7 +67,9 @@ export async function idle (row: Row, { streams, standSeconds, client }: IdleOpt
       baseMB: base / 1e6,
       rssKB: (asItStands - base) / streams / 1024,
       settledKB: running.settle === undefined ? NaN : (settled - base) / streams / 1024,
-      openMicros: openCpu * 1e6 / streams,
+      openMicros: opened.serverSeconds * 1e6 / streams,
+      loadMicrosToOpen: loadMicros(opened, awakeSeconds, streams),
+      loadAwakeSeconds: awakeSeconds,
       openSeconds: openMs / 1000,
       idleCores: idleCpu / standSeconds,
       ended: streams - live
@@ -89,6 +95,9 @@ export interface ChurnResult {
   readonly perSecond: number
   /** Connections that did not become live. */
   readonly failed: number
+  /** CPU of the load's side for each, and what its clients spent awake, waiting, beside that. */
+  readonly loadMicrosPerConnect: number
+  readonly loadAwakeSeconds: number
   /** Settled resident memory, at equal steps: before the first, then after each tenth. */
   readonly residentMB: readonly number[]
   /** The same of what is in use: heap and buffers after garbage was collected. What is resident follows it in steps, whose size is the allocator's. */
@@ -119,18 +128,24 @@ export async function churn (row: Row, { connects, client }: { connects: number,
     await weigh()
     let failed = 0
     let ms = 0
+    const { awakeSeconds: awakeBefore } = await crowd.report(0, -1)
+    const meter = new Meter(running)
     for (let step = 0; step < STEPS; step++) {
       const done = await crowd.churn(connects / STEPS, 100)
       failed += done.failed
       ms += done.ms
       await weigh()
     }
+    const cost = meter.read()
+    const loadAwakeSeconds = (await crowd.report(0, -1)).awakeSeconds - awakeBefore
     return {
       row: row.name,
       title: row.title,
       connects,
       perSecond: connects / ms * 1000,
       failed,
+      loadMicrosPerConnect: loadMicros(cost, loadAwakeSeconds, connects),
+      loadAwakeSeconds,
       residentMB: resident.map(tenths),
       keptMB: kept.map(tenths),
       bytesPerConnect: slope(kept.slice(STEPS / 2)) / (connects / STEPS)

@@ -1,7 +1,7 @@
 // Latency when idle: from the moment of publishing to the client, one message at a time, some streams open.
 import { pause } from './harness/child.ts'
 import { type Client, Crowd } from './harness/crowd.ts'
-import { Meter } from './harness/meter.ts'
+import { loadMicros, Meter } from './harness/meter.ts'
 import { payload } from './harness/payload.ts'
 import { Scope } from './harness/scope.ts'
 import type { Row } from './rows/row.ts'
@@ -16,16 +16,20 @@ export interface LatencyResult {
   readonly title: string
   readonly sent: number
   readonly lost: number
+  readonly torn: number
   readonly p50Ms: number
   readonly p99Ms: number
   readonly maxMs: number
+  /** CPU of the load's side for each delivery, and what its clients spent awake, waiting, beside that. */
+  readonly loadMicrosPerDelivery: number
+  readonly loadAwakeSeconds: number
   readonly strangerCores: number
 }
 
-export async function latency (row: Row, { seconds, client }: { seconds: number, client: Client }): Promise<LatencyResult> {
+export async function latency (row: Row, { seconds, client, profileFolder }: { seconds: number, client: Client, profileFolder?: string | undefined }): Promise<LatencyResult> {
   const scope = new Scope()
   try {
-    const running = await row.start(scope, { streams: STREAMS })
+    const running = await row.start(scope, { streams: STREAMS, profileFolder })
     const crowd = new Crowd(scope, { requests: Array.from({ length: STREAMS }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
     await crowd.open(running.openAtOnce)
     const send = async (count: number): Promise<void> => {
@@ -44,14 +48,18 @@ export async function latency (row: Row, { seconds, client }: { seconds: number,
     await send(sent)
     const cost = meter.read()
     const report = await crowd.report(0, sent - 1)
+    const lost = report.lost + report.behind
     return {
       row: row.name,
       title: row.title,
       sent,
-      lost: report.lost + report.behind,
+      lost,
+      torn: report.torn,
       p50Ms: report.latency.percentileMs(50),
       p99Ms: report.latency.percentileMs(99),
       maxMs: report.latency.percentileMs(100),
+      loadMicrosPerDelivery: loadMicros(cost, report.awakeSeconds, STREAMS * sent - lost),
+      loadAwakeSeconds: report.awakeSeconds,
       strangerCores: cost.strangerSeconds / cost.wallSeconds
     }
   } finally {

@@ -25,6 +25,8 @@ export interface PublishResult {
   readonly micros: number
   readonly redisMicros: number
   readonly serverCores: number
+  /** The load's side, which is the bench's own process. */
+  readonly loadMicros: number
   /** From a request to its answer. */
   readonly p50Ms: number
   readonly p99Ms: number
@@ -81,6 +83,7 @@ async function hammer (scope: Scope, { port, pid, redis, seconds, request, each 
     micros: cost.serverSeconds * 1e6 / published,
     redisMicros: (cost.others['redis'] ?? 0) * 1e6 / published,
     serverCores: cost.serverSeconds / cost.wallSeconds,
+    loadMicros: cost.benchSeconds * 1e6 / published,
     p50Ms: percentile(took, 50),
     p99Ms: percentile(took, 99),
     strangerCores: cost.strangerSeconds / cost.wallSeconds
@@ -136,6 +139,7 @@ async function viaRedis (scope: Scope, { seconds }: PublishOptions): Promise<Omi
     micros,
     redisMicros: micros,
     serverCores: cost.serverSeconds / cost.wallSeconds,
+    loadMicros: cost.benchSeconds * 1e6 / published,
     p50Ms: percentile(took, 50),
     p99Ms: percentile(took, 99),
     strangerCores: cost.strangerSeconds / cost.wallSeconds

@@ -9,9 +9,17 @@ export interface Cost {
   readonly others: Readonly<Record<string, number>>
   /** Load clients and the bench itself. */
   readonly loadSeconds: number
+  /** The bench's own process, of that. */
+  readonly benchSeconds: number
   /** Busy time of the machine that is none of ours: how noisy it was. */
   readonly strangerSeconds: number
   readonly stolenSeconds: number
+}
+
+/** What the load's side took for each of so many, without the time that its clients stayed awake only to be woken by nobody (load/wait.c). */
+export function loadMicros ({ loadSeconds }: Cost, awakeSeconds: number, count: number): number {
+  // Two clocks, of which one has ticks of 10 ms.
+  return Math.max(0, loadSeconds - awakeSeconds) * 1e6 / count
 }
 
 export class Meter {
@@ -34,12 +42,13 @@ export class Meter {
         return [] // has just ended
       }
     }))
-    return { machine, servers, others, ours }
+    const { user, system } = process.cpuUsage()
+    return { machine, servers, others, ours, bench: (user + system) / 1e6 }
   }
 
   /** Since it was made. */
   read (): Cost {
-    const { machine, servers, others, ours: before } = this.#before
+    const { machine, servers, others, ours: before, bench } = this.#before
     const now = this.#read()
     const serverSeconds = now.servers - servers
     const beside = Object.fromEntries(Object.entries(now.others).map(([name, seconds]) => [name, seconds - others[name]!]))
@@ -50,6 +59,7 @@ export class Meter {
       serverSeconds,
       others: beside,
       loadSeconds: ours - serverSeconds - Object.values(beside).reduce((a, b) => a + b, 0),
+      benchSeconds: now.bench - bench,
       strangerSeconds: Math.max(0, now.machine.busySeconds - machine.busySeconds - ours),
       stolenSeconds: now.machine.stolenSeconds - machine.stolenSeconds
     }
