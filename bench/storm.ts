@@ -26,15 +26,18 @@ export interface StormResult {
   readonly nodeCpuSeconds: number
   readonly nodeMicrosPerClient: number
   readonly redisCpuSeconds: number
+  /** Of the load's side, meanwhile, and what its clients spent awake, waiting, beside that. */
   readonly loadCpuSeconds: number
+  readonly loadAwakeSeconds: number
   /** Messages to the clients of the killed node, over the whole time. */
   readonly owedEach: number
   readonly lost: number
   readonly duplicates: number
   readonly late: number
+  readonly torn: number
   /** Resumes that were answered "incomplete". */
   readonly incomplete: number
-  /** For those who were connected to the other nodes all the time. */
+  /** For those who were connected to the other nodes all the time; the latencies of what was published until all were live. */
   readonly othersLost: number
   readonly othersP50Ms: number
   readonly othersP99Ms: number
@@ -60,17 +63,18 @@ export async function storm ({ streams, client, profileFolder }: { streams: numb
 
     const sent = { crowd: 0, others: 0 }
     const publish = (group: 'crowd' | 'others'): void => { redis.line.send(durable(`group:${group}`, payload(sent[group]++))) }
-    const timers = [
-      setInterval(() => { publish('crowd') }, 1000 / TO_ALL_PER_SECOND),
-      setInterval(() => { publish('others') }, 1000 / TO_OTHERS_PER_SECOND)
-    ]
-    scope.onEnd(() => { timers.forEach(clearInterval) })
+    const toOthers = (): NodeJS.Timeout => setInterval(() => { publish('others') }, 1000 / TO_OTHERS_PER_SECOND)
+    const timers = { crowd: setInterval(() => { publish('crowd') }, 1000 / TO_ALL_PER_SECOND), others: toOthers() }
+    const stop = (): void => { Object.values(timers).forEach(clearInterval) }
+    scope.onEnd(stop)
     await pause(2000)
     const before = await others.report(0, -1)
     await others.reset()
     const firstOther = sent.others
 
     crowd.follow(left.map(({ port }) => port))
+    const awake = async (): Promise<number> => (await crowd.report(0, -1)).awakeSeconds + (await others.report(0, -1)).awakeSeconds
+    const awakeBefore = await awake()
     const meter = new Meter({ servers: () => left.map(({ child }) => child.pid), others: { redis: () => [redis.child.pid] } })
     doomed.child.signal('SIGKILL')
     await doomed.child.exited
@@ -78,8 +82,14 @@ export async function storm ({ streams, client, profileFolder }: { streams: numb
     for (let ended = 0; ended < streams; await pause(20)) ended = (await crowd.report(0, -1)).ended
     const again = await crowd.again()
     const cost = meter.read()
+    // Latency is read when all of this has come and nothing else is under way; the calm second after it is for the ledger alone.
+    clearInterval(timers.others)
+    const loadAwakeSeconds = await awake() - awakeBefore
+    await others.reach(sent.others - 1, 20_000)
+    const meanwhile = await others.report(0, -1)
+    timers.others = toOthers()
     await pause(1000)
-    timers.forEach(clearInterval)
+    stop()
     const lastOther = sent.others - 1
     await others.reach(lastOther, 20_000)
     await crowd.reach(sent.crowd - 1, 20_000)
@@ -95,15 +105,17 @@ export async function storm ({ streams, client, profileFolder }: { streams: numb
       nodeCpuSeconds: cost.serverSeconds,
       nodeMicrosPerClient: cost.serverSeconds * 1e6 / streams,
       redisCpuSeconds: cost.others['redis']!,
-      loadCpuSeconds: cost.loadSeconds,
+      loadCpuSeconds: Math.max(0, cost.loadSeconds - loadAwakeSeconds),
+      loadAwakeSeconds,
       owedEach: sent.crowd,
       lost: report.lost + report.behind,
       duplicates: report.duplicates,
       late: report.late,
+      torn: report.torn + there.torn,
       incomplete: report.incomplete,
       othersLost: there.lost + there.behind,
-      othersP50Ms: there.latency.percentileMs(50),
-      othersP99Ms: there.latency.percentileMs(99),
+      othersP50Ms: meanwhile.latency.percentileMs(50),
+      othersP99Ms: meanwhile.latency.percentileMs(99),
       othersP99BeforeMs: before.latency.percentileMs(99),
       strangerCores: cost.strangerSeconds / cost.wallSeconds
     }
