@@ -1,12 +1,14 @@
 // npm run bench: runs what is asked in rounds, each row in turn, and ends with tables and a JSON file.
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, relative, resolve } from 'node:path'
+import { mkdirSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { checkFigures, shownPath, writeFigures } from './figures.ts'
 import { compileLoad } from './harness/crowd.ts'
 import { installPackages, installParts, missingParts } from './install.ts'
 import { headText, openFileLimit, readHead } from './machine.ts'
 import { type Options, readOptions, usage, UsageError } from './options.ts'
 import { type AnyPlan, plans } from './plan.ts'
-import { type Measured, type SectionResult, sectionTable } from './table.ts'
+import { notTaken, select } from './select.ts'
+import { baseOf, type Measured, type SectionResult, sectionTable } from './table.ts'
 
 /** Open files that a process needs beside its streams. */
 const SPARE_FILES = 300
@@ -44,12 +46,19 @@ async function measure (plan: AnyPlan): Promise<SectionResult> {
       }
     }
   }
-  return { section: plan.section, title: plan.title, rows, ...(plan.base !== undefined && { base: plan.base }) }
+  const base = baseOf(plan.base, rows)
+  return { section: plan.section, title: plan.title, rows, ...(base !== undefined && { base }) }
 }
 
-/** What a smoke run fails by; absent rows are no fault. */
+/** Rows without a figure in some round. Whoever merely lost messages has one. */
+function failuresOf ({ section, rows }: SectionResult): string[] {
+  return rows.flatMap(({ title, failures }) => failures.map((failure) => `${section}, ${title}: ${failure}`))
+}
+
+/** What a smoke run fails by. What it could not run it has not shown to be right; only a peer may be absent. */
 function faultsOf (plan: AnyPlan, { rows }: SectionResult): string[] {
-  return rows.flatMap(({ title, failures, rounds }) => [
+  return rows.flatMap(({ title, absent, failures, rounds }, at) => [
+    ...absent === undefined || plan.entries[at]!.isPeer ? [] : [`absent, ${absent}`],
     ...failures,
     ...rounds.flatMap((result) => plan.faults(result))
   ].map((fault) => `${plan.section}, ${title}: ${fault}`))
@@ -57,35 +66,43 @@ function faultsOf (plan: AnyPlan, { rows }: SectionResult): string[] {
 
 async function run (options: Options, args: readonly string[]): Promise<number> {
   checkLimits(options)
+  const asked = { ...options, ...(options.profile !== undefined && { profile: resolve(options.profile) }) }
+  const { plans: todo, leftOut } = select(plans(asked), options)
+  const file = checkFigures(options.json ?? `${import.meta.dirname}/results/${new Date().toISOString().replaceAll(':', '')}.json`)
+  for (const line of [...leftOut, ...notTaken(options, todo)]) console.log(line)
   if (options.peers.length > 0) installPackages()
   const missing = missingParts()
   if (options.install) installParts(missing)
   else if (missing.length > 0 && !options.smoke) console.log(`Some rows will be absent. To have them: apt-get install ${missing.join(' ')} (or --install)`)
+  const reasons = todo.flatMap(({ entries }) => entries.map(({ title, absent }) => [title, absent()] as const))
+  if (!options.smoke && reasons.every(([, why]) => why !== undefined)) {
+    throw new UsageError(`nothing to measure: every row is absent\n${reasons.map(([title, why]) => `  ${title}: ${why}`).join('\n')}`)
+  }
   if (options.profile !== undefined) mkdirSync(options.profile, { recursive: true })
-  const asked = { ...options, ...(options.profile !== undefined && { profile: resolve(options.profile) }) }
   if (options.client === 'c' && compileLoad() === undefined) {
     console.log('No C compiler, so the load client in Node counts; what it can take is said in bench/load/load.ts')
   }
   const head = readHead(args)
   console.log(headText(head))
 
-  const todo = plans(asked)
   const sections: SectionResult[] = []
-  for (const plan of todo) sections.push(await measure(plan))
+  for (const plan of todo) {
+    sections.push(await measure(plan))
+    writeFigures(file, head, sections)
+  }
 
   console.log(`\n${'='.repeat(80)}\n${headText(head)}`)
   for (const [at, plan] of todo.entries()) console.log(sectionTable(plan, sections[at]!))
-  const file = resolve(options.json ?? `${import.meta.dirname}/results/${head.date.replaceAll(':', '')}.json`)
-  mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, `${JSON.stringify({ head, sections }, null, 1)}\n`)
-  console.log(`\nfigures: ${relative(process.cwd(), file)}`)
+  console.log(`\nfigures: ${shownPath(file)}`)
 
   const faults = todo.flatMap((plan, at) => faultsOf(plan, sections[at]!))
   if (options.smoke) {
     console.log(faults.length === 0 ? 'smoke: everything ran and every count was right' : `smoke: ${faults.length} faults\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
     return faults.length === 0 ? 0 : 1
   }
-  return 0
+  const failures = sections.flatMap(failuresOf)
+  if (failures.length > 0) console.log(`failed: ${failures.length} rows\n${failures.map((failure) => `  ${failure}`).join('\n')}`)
+  return failures.length === 0 ? 0 : 1
 }
 
 const args = process.argv.slice(2)

@@ -1,7 +1,8 @@
 // The command line of the bench: what may be asked, the defaults, and a sentence for everything that may not.
 import { parseArgs } from 'node:util'
 import type { Client } from './harness/crowd.ts'
-import { ownRows, peers } from './rows/rows.ts'
+import { publishRows } from './publish.ts'
+import { latencyRows, ownRows, peers, scalingRows } from './rows/rows.ts'
 
 export const SECTIONS = ['fanout', 'burst', 'idle', 'churn', 'latency', 'storm', 'publish', 'scaling'] as const
 export type Section = typeof SECTIONS[number]
@@ -21,29 +22,41 @@ export interface Options {
   readonly install: boolean
   readonly json: string | undefined
   readonly profile: string | undefined
+  /** The options that were typed, without dashes. */
+  readonly given: readonly string[]
 }
 
 /** A message for whoever typed the command. */
 export class UsageError extends Error {}
 
+const named = (rows: ReadonlyArray<{ readonly name: string }>): string => rows.map(({ name }) => name).join(', ')
+const beyond = (rows: ReadonlyArray<{ readonly name: string }>) => rows.filter(({ name }) => !ownRows.some((own) => own.name === name))
+
 export const usage = `Usage: npm run bench -- [options]
 
   --only <a,b>       ${SECTIONS.join(', ')} (all)
-  --peers <a,b>      all, none, or of: ${peers.map(({ name }) => name).join(', ')} (all; none with --smoke)
-  --rows <a,b>       of our own rows only these: ${ownRows.map(({ name }) => name).join(', ')}
-  --streams <n>      open streams (fanout 5000, burst 2000, idle 15000, storm 10000, scaling 5000)
-  --seconds <n>      measured time of each row (fanout 5, burst 5, latency 5, publish 5, scaling 5)
+  --peers <a,b>      all, none, or of: ${named(peers)} (all; none with --smoke);
+                     measured in fanout, burst, idle and latency
+  --rows <a,b>       of our own rows only these: ${named(ownRows)};
+                     latency has ${named(latencyRows)} too; scaling: ${named(beyond(scalingRows))};
+                     publish: ${named(publishRows)}
+  --streams <n>      open streams (fanout 5000, burst 2000, idle 15000, storm 10000, scaling 5000);
+                     not in churn, latency and publish
+  --seconds <n>      measured time of each row (fanout 5, burst 5, latency 5, publish 5, scaling 5);
+                     not in idle, churn, storm and footprint
   --rounds <n>       how often each row is measured, in turn with the others (3; latency and storm 2, idle and churn 1)
   --rate <n>         messages a second of burst (1000)
   --churn <n>        connects and disconnects of churn (100000; a long run: 1000000)
-  --client <c|node>  which load client (c where a compiler is there, else node)
-  --smoke            everything small, under a minute; fails if anything is lost or miscounted, says nothing of speed
-  --json <file>      where the figures go (bench/results/<time>.json)
-  --profile <dir>    CPU profiles of the Node servers go there
+  --client <c|node>  which load client (c where a compiler is there, else node); publish has none
+  --smoke            everything small, under a minute; says nothing of speed; fails if anything is lost,
+                     miscounted or torn, and if a row of our own is absent
+  --json <file>      where the figures go, after each section (bench/results/<time>.json)
+  --profile <dir>    CPU profiles of the Node servers go there; not of idle, churn and footprint, where memory is weighed
   --install          installs what is missing with apt-get (nginx, Redis, Nchan, Pushpin, a C compiler)
   --help
 
-CPU is that of the server processes; everything runs on 127.0.0.0/8 and ends with this command.`
+footprint belongs to scaling. CPU is that of the server processes, load that of the clients and the bench itself; everything runs on
+127.0.0.0/8 and ends with this command. Exit code: 0, 1 if a row failed (or a smoke run found a fault), 2 if it could not begin.`
 
 export function readOptions (args: readonly string[]): Options | 'help' {
   const { values } = parse(args)
@@ -54,18 +67,29 @@ export function readOptions (args: readonly string[]): Options | 'help' {
     peers: values.peers === 'none' || (values.peers === undefined && smoke)
       ? []
       : names('--peers', values.peers === 'all' ? undefined : values.peers, peers.map(({ name }) => name)) ?? peers.map(({ name }) => name),
-    rows: names('--rows', values.rows, ownRows.map(({ name }) => name)),
+    rows: names('--rows', values.rows, [...new Set([...ownRows, ...latencyRows, ...scalingRows, ...publishRows].map(({ name }) => name))]),
     streams: whole('--streams', values.streams, 1, 100_000),
     seconds: decimal('--seconds', values.seconds),
     rounds: whole('--rounds', values.rounds, 1, 100),
     rate: whole('--rate', values.rate, 1, 100_000) ?? 1000,
     connects: whole('--churn', values.churn, 100, 100_000_000) ?? 100_000,
-    client: names('--client', values.client, ['c', 'node'] as const)?.[0] ?? 'c',
+    client: one('--client', values.client, ['c', 'node'] as const) ?? 'c',
     smoke,
     install: values.install === true,
     json: values.json,
-    profile: values.profile
+    profile: values.profile,
+    given: Object.keys(values)
   }
+}
+
+/** A number below 0 is a value, which parseArgs takes for an option of its own; then the option itself can say what it wants. */
+function withNegatives (args: readonly string[]): string[] {
+  const joined: string[] = []
+  for (const arg of args) {
+    if (/^-\.?\d/.test(arg) && /^--[a-z]+$/.test(joined.at(-1) ?? '')) joined.push(`${joined.pop()}=${arg}`)
+    else joined.push(arg)
+  }
+  return joined
 }
 
 function parse (args: readonly string[]) {
@@ -73,7 +97,7 @@ function parse (args: readonly string[]) {
     const text = { type: 'string' } as const
     const flag = { type: 'boolean' } as const
     return parseArgs({
-      args: [...args],
+      args: withNegatives(args),
       options: {
         only: text,
         peers: text,
@@ -92,7 +116,9 @@ function parse (args: readonly string[]) {
       }
     })
   } catch (error) {
-    throw new UsageError(`${(error as Error).message.split('. ')[0]}. Try --help`)
+    const { message } = error as Error
+    const wanting = /^Option '(?:-\w, )?(--\w+) ?[^']*' argument (?:is ambiguous|missing)/.exec(message)?.[1]
+    throw new UsageError(`${wanting === undefined ? message.split(/\.\s/)[0] : `${wanting} wants a value`}. Try --help`)
   }
 }
 
@@ -104,6 +130,11 @@ function names<T extends string> (option: string, given: string | undefined, kno
     throw new UsageError(`${option} ${given}: ${strange.length > 0 ? `"${strange.join('", "')}" is not one` : 'nothing is named'} of ${known.join(', ')}`)
   }
   return known.filter((name) => asked.includes(name))
+}
+
+function one<T extends string> (option: string, given: string | undefined, known: readonly T[]): T | undefined {
+  if (given === undefined || known.includes(given as T)) return given as T | undefined
+  throw new UsageError(`${option} ${given}: give one of ${known.join(', ')}`)
 }
 
 function whole (option: string, given: string | undefined, least: number, most: number): number | undefined {

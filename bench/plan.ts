@@ -7,10 +7,9 @@ import { churn, type ChurnResult, idle } from './idle.ts'
 import { latency } from './latency.ts'
 import type { Options, Section } from './options.ts'
 import { publish, publishRows } from './publish.ts'
-import { spreadFloors } from './rows/floor.ts'
 import type { Row } from './rows/row.ts'
-import { ownRows, peers } from './rows/rows.ts'
-import { acrossNodes, onRedis } from './rows/tidings.ts'
+import { latencyRows, ownRows, peers, scalingRows } from './rows/rows.ts'
+import { onRedis } from './rows/tidings.ts'
 import { storm } from './storm.ts'
 
 export interface Column<R> {
@@ -22,6 +21,8 @@ export interface Column<R> {
 export interface Entry<R> {
   readonly name: string
   readonly title: string
+  /** Somebody else's: may be absent, and is chosen by --peers. */
+  readonly isPeer: boolean
   readonly absent: () => string | undefined
   readonly run: () => Promise<R>
 }
@@ -34,7 +35,7 @@ export interface Plan<R> {
   readonly entries: ReadonlyArray<Entry<R>>
   /** The first column is the one that is compared. */
   readonly columns: ReadonlyArray<Column<R>>
-  /** The row that others are a multiple of, in the first column. */
+  /** The row that others are a multiple of, in the first column; where it has no result, the first that has one. */
   readonly base?: string
   /** What is wrong with a result, whatever its figures; a smoke run fails by it. */
   readonly faults: (result: R) => string[]
@@ -45,7 +46,12 @@ export type AnyPlan = Plan<any>
 
 const counted = (what: Record<string, number>): string[] => Object.entries(what).filter(([, count]) => count !== 0).map(([name, count]) => `${count} ${name}`)
 
-const deliveryFaults = ({ lost, behind, duplicates, late, ended }: DeliveryResult): string[] => counted({ lost, 'not delivered in time': behind, duplicates, late, ended })
+const deliveryFaults = ({ lost, behind, duplicates, late, torn, ended }: DeliveryResult): string[] =>
+  counted({ lost, 'not delivered in time': behind, duplicates, late, torn, ended })
+
+const strangers = { head: 'strangers', value: (result: { strangerCores: number }) => result.strangerCores, digits: 2 }
+/** A column that is not there as long as all is well. */
+const torn = { head: 'torn', value: (result: { torn: number }) => result.torn || NaN, digits: 0 }
 
 const deliveryColumns: ReadonlyArray<Column<DeliveryResult>> = [
   { head: 'CPU µs/delivery', value: (result) => result.microsPerDelivery, digits: 2 },
@@ -56,27 +62,25 @@ const deliveryColumns: ReadonlyArray<Column<DeliveryResult>> = [
   { head: 'behind', value: (result) => result.behind, digits: 0 },
   { head: 'dup', value: (result) => result.duplicates, digits: 0 },
   { head: 'late', value: (result) => result.late, digits: 0 },
+  torn,
   { head: 'ended', value: (result) => result.ended, digits: 0 },
   { head: 'redis µs', value: (result) => result.others['redis'] ?? NaN, digits: 2 },
   { head: 'nginx µs', value: (result) => result.others['nginx'] ?? NaN, digits: 2 },
   { head: 'load µs', value: (result) => result.loadMicrosPerDelivery, digits: 2 },
-  { head: 'strangers', value: (result) => result.strangerCores, digits: 2 }
+  strangers
 ]
 
-const strangers = { head: 'strangers', value: (result: { strangerCores: number }) => result.strangerCores, digits: 2 }
-
-export function plans (options: Options): AnyPlan[] {
+/** All rows that each section has, whatever --rows says. */
+export function plans (options: Options): Array<{ section: Section, plans: AnyPlan[] }> {
   const { smoke, client, profile: profileFolder } = options
   // A smoke run has a minute: what another row covers is left out.
   const brief = (of: readonly Row[], ...without: string[]): readonly Row[] => of.filter(({ name }) => !smoke || !without.includes(name))
   const size = (usual: number, small: number): number => options.streams ?? (smoke ? small : usual)
   const time = (usual: number, small: number): number => options.seconds ?? (smoke ? small : usual)
   const rounds = (usual: number): number => options.rounds ?? (smoke ? 1 : usual)
-  const isAsked = ({ name }: { name: string }): boolean => options.rows?.includes(name) ?? true
-  const rows = [...ownRows.filter(isAsked), ...peers.filter(({ name }) => options.peers.includes(name))]
+  const rows = [...ownRows, ...peers.filter(({ name }) => options.peers.includes(name))]
   const entries = <R>(of: readonly Row[], run: (row: Row) => Promise<R>): Array<Entry<R>> =>
-    of.map((row) => ({ name: row.name, title: row.title, absent: row.absent, run: () => run(row) }))
-  const single = <R>(name: string, title: string, row: Row, run: () => Promise<R>): Array<Entry<R>> => [{ name, title, absent: row.absent, run }]
+    of.map((row) => ({ name: row.name, title: row.title, isPeer: row.kind === 'peer', absent: row.absent, run: () => run(row) }))
 
   const make: Record<Section, () => AnyPlan[]> = {
     fanout: () => {
@@ -117,6 +121,7 @@ export function plans (options: Options): AnyPlan[] {
           { head: 'after gc', value: (result) => result.settledKB, digits: 1 },
           { head: 'base MB', value: (result) => result.baseMB, digits: 0 },
           { head: 'CPU µs to open', value: (result) => result.openMicros, digits: 0 },
+          { head: 'load µs to open', value: (result) => result.loadMicrosToOpen, digits: 0 },
           { head: 'open all s', value: (result) => result.openSeconds, digits: 1 },
           { head: 'idle cores', value: (result) => result.idleCores, digits: 3 },
           { head: 'ended', value: (result) => result.ended, digits: 0 }
@@ -138,6 +143,7 @@ export function plans (options: Options): AnyPlan[] {
           { head: 'connects/s', value: (result) => result.perSecond, digits: 0 },
           ...[0, 1, 5, 10].map((step) => ({ head: `kept MB, ${step}/10`, value: (result: ChurnResult) => result.keptMB[step]!, digits: 1 })),
           ...[0, 1, 5, 10].map((step) => ({ head: `RSS MB, ${step}/10`, value: (result: ChurnResult) => result.residentMB[step]!, digits: 1 })),
+          { head: 'load µs/connect', value: (result) => result.loadMicrosPerConnect, digits: 0 },
           { head: 'failed', value: (result) => result.failed, digits: 0 }
         ],
         faults: ({ failed }) => counted({ failed })
@@ -145,20 +151,23 @@ export function plans (options: Options): AnyPlan[] {
     },
     latency: () => {
       const seconds = time(5, 0.5)
-      const of = [...brief(rows, 'c-floor', 'node-floor', 'tidings-redis-1', 'tidings-redis-3', 'tidings-redis-3-nginx'), ...[acrossNodes].filter(() => options.rows === undefined)]
+      const of = [...brief(rows, 'c-floor', 'node-floor', 'tidings-redis-1', 'tidings-redis-3', 'tidings-redis-3-nginx'), ...latencyRows]
       return [{
         section: 'latency',
         title: `Latency when idle: publish to client, 50 a second, 10 streams, ${seconds} s`,
         rounds: rounds(2),
-        entries: entries(of, (row) => latency(row, { seconds, client })),
+        entries: entries(of, (row) => latency(row, { seconds, client, profileFolder })),
         columns: [
           { head: 'p50 ms', value: (result) => result.p50Ms, digits: 2 },
           { head: 'p99 ms', value: (result) => result.p99Ms, digits: 2 },
           { head: 'max ms', value: (result) => result.maxMs, digits: 2 },
           { head: 'lost', value: (result) => result.lost, digits: 0 },
+          torn,
+          { head: 'load µs', value: (result) => result.loadMicrosPerDelivery, digits: 0 },
           strangers
         ],
-        faults: ({ lost }) => counted({ lost })
+        base: 'c-floor',
+        faults: ({ lost, torn }) => counted({ lost, torn })
       }]
     },
     storm: () => {
@@ -167,7 +176,7 @@ export function plans (options: Options): AnyPlan[] {
         section: 'storm',
         title: `Storm: one of three nodes is killed, its ${streams} clients reconnect at once with Last-Event-ID`,
         rounds: rounds(2),
-        entries: single('storm', 'Tidings, Redis, 3 nodes', onRedis(3), () => storm({ streams, client, profileFolder })),
+        entries: entries([onRedis(3)], () => storm({ streams, client, profileFolder })),
         columns: [
           { head: 'all live s', value: (result) => result.allLiveSeconds, digits: 2 },
           { head: 'p50 s', value: (result) => result.p50Seconds, digits: 2 },
@@ -179,11 +188,13 @@ export function plans (options: Options): AnyPlan[] {
           { head: 'lost', value: (result) => result.lost + result.othersLost, digits: 0 },
           { head: 'dup', value: (result) => result.duplicates, digits: 0 },
           { head: 'incomplete', value: (result) => result.incomplete, digits: 0 },
+          torn,
           { head: 'retries', value: (result) => result.retries, digits: 0 },
+          { head: 'load CPU s', value: (result) => result.loadCpuSeconds, digits: 2 },
           strangers
         ],
         faults: (result) => [
-          ...counted({ lost: result.lost, duplicates: result.duplicates, late: result.late, incomplete: result.incomplete, 'lost by others': result.othersLost }),
+          ...counted({ lost: result.lost, duplicates: result.duplicates, late: result.late, torn: result.torn, incomplete: result.incomplete, 'lost by others': result.othersLost }),
           ...result.clients === streams ? [] : [`${result.clients} of ${streams} reconnected`]
         ]
       }]
@@ -194,9 +205,10 @@ export function plans (options: Options): AnyPlan[] {
         section: 'publish',
         title: `Publish: requests on 32 keep-alive connections, ${seconds} s`,
         rounds: rounds(3),
-        entries: publishRows.map((row) => ({ ...row, run: () => publish(row, { seconds, profileFolder }) })),
+        entries: publishRows.map((row) => ({ ...row, isPeer: false, run: () => publish(row, { seconds, profileFolder }) })),
         columns: [
           { head: 'CPU µs/notification', value: (result) => result.micros, digits: 1 },
+          { head: 'load µs', value: (result) => result.loadMicros, digits: 1 },
           { head: 'per second', value: (result) => result.perSecond, digits: 0 },
           { head: 'redis µs', value: (result) => result.redisMicros || NaN, digits: 1 },
           { head: 'cores', value: (result) => result.serverCores, digits: 2 },
@@ -210,12 +222,11 @@ export function plans (options: Options): AnyPlan[] {
     },
     scaling: () => {
       const [streams, seconds] = [size(5000, 150), time(5, 0.3)]
-      const of = [...spreadFloors, onRedis(1), onRedis(2), onRedis(3)]
       return [{
         section: 'scaling',
         title: `Scaling: fan-out to ${streams} streams spread over one, two, three nodes (or bare loops), ${seconds} s`,
         rounds: rounds(3),
-        entries: entries(of, (row) => fanout(row, { streams, seconds, client, profileFolder })),
+        entries: entries(scalingRows, (row) => fanout(row, { streams, seconds, client, profileFolder })),
         columns: deliveryColumns,
         base: 'tidings-redis-1',
         faults: deliveryFaults
@@ -223,11 +234,11 @@ export function plans (options: Options): AnyPlan[] {
         section: 'footprint',
         title: `Footprint: bytes for each of ${streams} users, on Redis and on a node`,
         rounds: 1,
-        entries: single('footprint', 'Tidings, Redis, 1 node', onRedis(1), () => footprint({ streams, client })),
+        entries: entries([onRedis(1)], () => footprint({ streams, client })),
         columns: [],
         faults: () => []
       }]
     }
   }
-  return options.only.flatMap((section) => make[section]())
+  return options.only.map((section) => ({ section, plans: make[section]() }))
 }

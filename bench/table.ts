@@ -17,6 +17,7 @@ export interface Measured {
 export interface SectionResult {
   readonly section: string
   readonly title: string
+  /** What the ratios are of: the plan's base, or the first row where that one has no result; undefined where there is nothing to compare. */
   readonly base?: string
   readonly rows: Measured[]
 }
@@ -24,6 +25,13 @@ export interface SectionResult {
 function figure (value: number, digits: number): string {
   if (!Number.isFinite(value)) return '–'
   return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+}
+
+/** The row that others are a multiple of; none in a table of one. */
+export function baseOf (wanted: string | undefined, rows: readonly Measured[]): string | undefined {
+  const measured = rows.filter(({ rounds }) => rounds.length > 0)
+  if (wanted === undefined || measured.length < 2) return undefined
+  return (measured.find(({ name }) => name === wanted) ?? measured[0]!).name
 }
 
 /** Median of the multiples of each round, and the least and the most. */
@@ -39,23 +47,26 @@ export function sectionTable (plan: AnyPlan, { title, rows, base: baseName }: Se
   if (plan.section === 'footprint') return [...lines, ...footprintTable(rows)].join('\n')
   const base = rows.find(({ name }) => name === baseName)
   const measured = rows.filter(({ rounds }) => rounds.length > 0)
+  if (measured.length > 0) lines.push(...figures(plan, measured, base))
+  for (const { title: row, absent, failures } of rows) {
+    if (absent !== undefined) lines.push(`absent: ${row}: ${absent}`)
+    for (const failure of failures) lines.push(`failed: ${row}: ${failure}`)
+  }
+  return lines.join('\n')
+}
+
+function figures (plan: AnyPlan, measured: readonly Measured[], base: Measured | undefined): string[] {
   // A column that says nothing of any row is left out.
   const columns = plan.columns.filter((column, at) => at === 0 || measured.some(({ rounds }) => rounds.some((result) => Number.isFinite(column.value(result)))))
-  const hasBase = base !== undefined && base.rounds.length > 0
-  const cells = [
+  const hasBase = base !== undefined
+  return markdown([
     ['', columns[0]!.head, ...hasBase ? [`× ${base.title}`, 'least–most'] : [], ...columns.slice(1).map(({ head }) => head)],
     ...measured.map((row) => {
       const values = columns.map(({ value, digits }) => figure(median(row.rounds.map((result) => value(result)).filter(Number.isFinite)), digits))
       const ratios = multiples(row, base, columns[0]!)
       return [row.title, values[0]!, ...hasBase ? [figure(median(ratios), 2), `${figure(Math.min(...ratios), 2)}–${figure(Math.max(...ratios), 2)}`] : [], ...values.slice(1)]
     })
-  ]
-  lines.push(...markdown(cells))
-  for (const { title: row, absent, failures } of rows) {
-    if (absent !== undefined) lines.push(`absent: ${row}: ${absent}`)
-    for (const failure of failures) lines.push(`failed: ${row}: ${failure}`)
-  }
-  return lines.join('\n')
+  ])
 }
 
 function footprintTable (rows: readonly Measured[]): string[] {
