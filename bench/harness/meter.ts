@@ -16,7 +16,7 @@ export interface Cost {
   readonly stolenSeconds: number
 }
 
-/** What the load's side took for each of so many, without the time that its clients stayed awake only to be woken by nobody (load/wait.c). */
+/** What the load's side took for each of so many, without what its clients spent awake so that nobody had to wake them (load/wait.c). */
 export function loadMicros ({ loadSeconds }: Cost, awakeSeconds: number, count: number): number {
   // Two clocks, of which one has ticks of 10 ms.
   return Math.max(0, loadSeconds - awakeSeconds) * 1e6 / count

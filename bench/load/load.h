@@ -1,4 +1,5 @@
-/* The load client, in parts: load.c opens and reads, parse.c finds the messages in the bytes, tally.c keeps the ledger. */
+/* The load client, in parts: load.c opens and reads, parse.c finds the messages in the bytes and whether each came whole, tally.c keeps
+   the ledger. */
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
