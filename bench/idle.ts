@@ -10,6 +10,8 @@ export interface IdleOptions {
   readonly streams: number
   /** How long the streams stand before they are weighed; long enough for a heartbeat to have gone through all of them. */
   readonly standSeconds: number
+  /** How long they are then left alone for `idleCores`; as long as a heartbeat, so that each has one. */
+  readonly restSeconds: number
   readonly client: Client
 }
 
@@ -41,7 +43,7 @@ async function settle (running: Running): Promise<void> {
   }
 }
 
-export async function idle (row: Row, { streams, standSeconds, client }: IdleOptions): Promise<IdleResult> {
+export async function idle (row: Row, { streams, standSeconds, restSeconds, client }: IdleOptions): Promise<IdleResult> {
   const scope = new Scope()
   try {
     const running = await row.start(scope, { streams })
@@ -53,12 +55,14 @@ export async function idle (row: Row, { streams, standSeconds, client }: IdleOpt
     const openMs = await crowd.open(running.openAtOnce)
     const opened = opening.read()
     const { awakeSeconds } = await crowd.report(0, -1)
-    const standing = new Meter(running)
     await pause(standSeconds * 1000)
-    const { serverSeconds: idleCpu } = standing.read()
     const asItStands = rssBytes(running.servers())
     await settle(running)
     const settled = rssBytes(running.servers())
+    // Only now: the garbage of opening them is gone.
+    const resting = new Meter(running)
+    await pause(restSeconds * 1000)
+    const { serverSeconds: idleCpu } = resting.read()
     const { live } = await crowd.report(0, -1)
     return {
       row: row.name,
@@ -71,7 +75,7 @@ export async function idle (row: Row, { streams, standSeconds, client }: IdleOpt
       loadMicrosToOpen: loadMicros(opened, awakeSeconds, streams),
       loadAwakeSeconds: awakeSeconds,
       openSeconds: openMs / 1000,
-      idleCores: idleCpu / standSeconds,
+      idleCores: idleCpu / restSeconds,
       ended: streams - live
     }
   } finally {

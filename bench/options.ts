@@ -55,7 +55,7 @@ export const usage = `Usage: npm run bench -- [options]
   --install          installs what is missing with apt-get (nginx, Redis, Nchan, Pushpin, a C compiler)
   --help
 
-footprint belongs to scaling. CPU is that of the server processes, load that of the clients and the bench itself; everything runs on
+scaling-burst and footprint belong to scaling. CPU is that of the server processes, load that of the clients and the bench itself; everything runs on
 127.0.0.0/8 and ends with this command. Exit code: 0, 1 if a row failed (or a smoke run found a fault), 2 if it could not begin.`
 
 export function readOptions (args: readonly string[]): Options | 'help' {

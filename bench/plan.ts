@@ -108,14 +108,14 @@ export function plans (options: Options): Array<{ section: Section, plans: AnyPl
       }]
     },
     idle: () => {
-      const [streams, standSeconds] = [size(15_000, 300), smoke ? 0.5 : 20]
+      const [streams, standSeconds, restSeconds] = [size(15_000, 300), smoke ? 0.5 : 20, smoke ? 0.5 : 15]
       // Behind nginx each stream would be two of its open files, and what a node keeps is the same.
       const of = brief(rows, 'c-floor', 'tidings-redis-1', 'tidings-redis-3').filter(({ name }) => !name.endsWith('-nginx'))
       return [{
         section: 'idle',
         title: `Idle: ${streams} open streams, after ${standSeconds} s`,
         rounds: rounds(1),
-        entries: entries(of, (row) => idle(row, { streams, standSeconds, client })),
+        entries: entries(of, (row) => idle(row, { streams, standSeconds, restSeconds, client })),
         columns: [
           { head: 'RSS KB/stream', value: (result) => result.rssKB, digits: 1 },
           { head: 'after gc', value: (result) => result.settledKB, digits: 1 },
@@ -227,6 +227,14 @@ export function plans (options: Options): Array<{ section: Section, plans: AnyPl
         title: `Scaling: fan-out to ${streams} streams spread over one, two, three nodes (or bare loops), ${seconds} s`,
         rounds: rounds(3),
         entries: entries(scalingRows, (row) => fanout(row, { streams, seconds, client, profileFolder })),
+        columns: deliveryColumns,
+        base: 'tidings-redis-1',
+        faults: deliveryFaults
+      }, {
+        section: 'scaling-burst',
+        title: `Scaling: ${options.rate} messages a second to ${size(2000, 100)} streams spread over one, two, three nodes, ${seconds} s`,
+        rounds: rounds(3),
+        entries: entries(scalingRows.filter(({ kind }) => kind === 'tidings'), (row) => burst(row, { streams: size(2000, 100), seconds, rate: options.rate, client, profileFolder })),
         columns: deliveryColumns,
         base: 'tidings-redis-1',
         faults: deliveryFaults

@@ -8,7 +8,7 @@ const NOT_TAKEN: Readonly<Record<string, readonly string[]>> = {
   rate: ['fanout', 'idle', 'churn', 'latency', 'storm', 'publish', 'scaling', 'footprint'],
   churn: ['fanout', 'burst', 'idle', 'latency', 'storm', 'publish', 'scaling', 'footprint'],
   rounds: ['footprint'],
-  peers: ['churn', 'storm', 'publish', 'scaling', 'footprint'],
+  peers: ['churn', 'storm', 'publish', 'scaling', 'scaling-burst', 'footprint'],
   client: ['publish'],
   // Where memory is weighed a profile would be weighed with it.
   profile: ['idle', 'churn', 'footprint']
