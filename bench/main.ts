@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { checkFigures, shownPath, writeFigures } from './figures.ts'
 import { compileLoad } from './harness/crowd.ts'
+import { nodeSettings } from './harness/parts.ts'
 import { installPackages, installParts, missingParts } from './install.ts'
 import { headText, openFileLimit, readHead } from './machine.ts'
 import { type Options, readOptions, usage, UsageError } from './options.ts'
@@ -66,6 +67,7 @@ function faultsOf (plan: AnyPlan, { rows }: SectionResult): string[] {
 
 async function run (options: Options, args: readonly string[]): Promise<number> {
   checkLimits(options)
+  Object.assign(nodeSettings, options.settings)
   const asked = { ...options, ...(options.profile !== undefined && { profile: resolve(options.profile) }) }
   const { plans: todo, leftOut } = select(plans(asked), options)
   const file = checkFigures(options.json ?? `${import.meta.dirname}/results/${new Date().toISOString().replaceAll(':', '')}.json`)

@@ -1,5 +1,6 @@
 // The command line of the bench: what may be asked, the defaults, and a sentence for everything that may not.
 import { parseArgs } from 'node:util'
+import { configSchema } from '../src/config.ts'
 import type { Client } from './harness/crowd.ts'
 import { publishRows } from './publish.ts'
 import { latencyRows, ownRows, peers, scalingRows } from './rows/rows.ts'
@@ -22,6 +23,8 @@ export interface Options {
   readonly install: boolean
   readonly json: string | undefined
   readonly profile: string | undefined
+  /** Settings of the service that its nodes get, by name. */
+  readonly settings: Readonly<Record<string, string>>
   /** The options that were typed, without dashes. */
   readonly given: readonly string[]
 }
@@ -52,6 +55,7 @@ export const usage = `Usage: npm run bench -- [options]
                      miscounted or torn, and if a row of our own is absent
   --json <file>      where the figures go, after each section (bench/results/<time>.json)
   --profile <dir>    CPU profiles of the Node servers go there; not of idle, churn and footprint, where memory is weighed
+  --set <NAME=value> settings for the nodes of Tidings, for example COALESCE_MS=10; several with commas
   --install          installs what is missing with apt-get (nginx, Redis, Nchan, Pushpin, a C compiler)
   --help
 
@@ -78,6 +82,7 @@ export function readOptions (args: readonly string[]): Options | 'help' {
     install: values.install === true,
     json: values.json,
     profile: values.profile,
+    settings: settings(values.set),
     given: Object.keys(values)
   }
 }
@@ -110,6 +115,7 @@ function parse (args: readonly string[]) {
         client: text,
         json: text,
         profile: text,
+        set: text,
         smoke: flag,
         install: flag,
         help: { ...flag, short: 'h' }
@@ -120,6 +126,20 @@ function parse (args: readonly string[]) {
     const wanting = /^Option '(?:-\w, )?(--\w+) ?[^']*' argument (?:is ambiguous|missing)/.exec(message)?.[1]
     throw new UsageError(`${wanting === undefined ? message.split(/\.\s/)[0] : `${wanting} wants a value`}. Try --help`)
   }
+}
+
+/** Where a node listens, and to whom it belongs, is the bench's own business. */
+const NOT_SET = ['HOST', 'PORT', 'REDIS_URL', 'REDIS_PREFIX', 'JWT_SECRET']
+
+function settings (given: string | undefined): Record<string, string> {
+  return Object.fromEntries((given?.split(',') ?? []).map((text) => {
+    const [, name, value] = /^\s*([A-Z_]+)=(.*)$/.exec(text) ?? []
+    if (name === undefined) throw new UsageError(`--set ${text}: give NAME=value, as in COALESCE_MS=10`)
+    if (!(name in configSchema.properties) || NOT_SET.includes(name)) {
+      throw new UsageError(`--set ${text}: ${name} is ${NOT_SET.includes(name) ? 'what the bench sets itself' : 'no setting; README lists them'}`)
+    }
+    return [name, value!]
+  }))
 }
 
 function names<T extends string> (option: string, given: string | undefined, known: readonly T[]): readonly T[] | undefined {

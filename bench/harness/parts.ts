@@ -62,6 +62,9 @@ export interface NodeOptions {
   readonly profileFolder?: string | undefined
 }
 
+/** What --set asks for; every node gets it. */
+export const nodeSettings: Record<string, string> = {}
+
 /** A node as an operator would run it: authentication, history, metrics, the log at `info` into a file. */
 export async function startNode (scope: Scope, redis: RedisServer | undefined, { env = {}, profileFolder }: NodeOptions = {}): Promise<Node> {
   const folder = makeFolder(scope)
@@ -77,6 +80,7 @@ export async function startNode (scope: Scope, redis: RedisServer | undefined, {
       JWT_SECRET: secret,
       PUBLISH_PER_MINUTE: '0',
       DRAIN_SECONDS: '0',
+      ...nodeSettings,
       ...(redis !== undefined && { REDIS_URL: `redis://127.0.0.1:${redis.port}` }),
       ...env
     }
