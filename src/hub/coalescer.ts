@@ -6,7 +6,7 @@ import type { Stream } from './stream.ts'
 /** A batch that has grown to this is written without waiting longer. */
 const MAX_BATCH_BYTES = 65_536
 /** So many streams are looked at, and then written. */
-const SIDE_BY_SIDE = 16
+const SIDE_BY_SIDE = 128
 
 export class Coalescer {
   readonly #windowMs: number
