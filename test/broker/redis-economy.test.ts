@@ -3,7 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { Address } from '../../src/notification.ts'
-import { startRedis } from '../fixtures/redis.ts'
+import { callsOf, startRedis } from '../fixtures/redis.ts'
 import { isGrowing, request, send } from './contract.ts'
 import { type RedisNode, startRedisNode, up } from './nodes.ts'
 
@@ -39,16 +39,12 @@ async function start (t: Test): Promise<CountedNode> {
   return { ...node, writes: () => writes }
 }
 
-async function callsOf (command: string): Promise<number> {
-  return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(String(await redis.cli('INFO', 'commandstats')))?.[1] ?? 0)
-}
-
 /** How many of these commands Redis ran, and how often the node wrote, while `act` was done. */
 async function costOf (node: CountedNode, command: string, act: () => Promise<unknown>): Promise<{ calls: number, writes: number }> {
-  const before = { calls: await callsOf(command), writes: node.writes() }
+  const before = { calls: await callsOf(redis, command), writes: node.writes() }
   await act()
   const writes = node.writes() - before.writes
-  return { calls: await callsOf(command) - before.calls, writes }
+  return { calls: await callsOf(redis, command) - before.calls, writes }
 }
 
 /** Assertion: the number that is needed, and no more than the canary beside it. */

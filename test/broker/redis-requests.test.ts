@@ -2,7 +2,7 @@
 import t from 'tap'
 import { type HistoryPage, MAX_GROUPS, Revoked, Uncertain } from '../../src/broker/broker.ts'
 import type { Address } from '../../src/notification.ts'
-import { startRedis } from '../fixtures/redis.ts'
+import { callsOf, startRedis } from '../fixtures/redis.ts'
 import { enter, entriesOf, noClaim, now, readPages, refusal, request, send } from './contract.ts'
 import { type RedisNode, startRedisNode, up } from './nodes.ts'
 
@@ -19,10 +19,6 @@ const users = (count: number): string[] => Array.from({ length: count }, (_, i) 
 const resume = ({ broker }: RedisNode, userId: string, cursor: number | undefined, groups: readonly string[] = []): Promise<HistoryPage> =>
   broker.resume({ userId, cursor, claim: { ...noClaim, groups }, maxBytes: 131_072 })
 
-async function callsOf (command: string): Promise<number> {
-  return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(String(await redis.cli('INFO', 'commandstats')))?.[1] ?? 0)
-}
-
 t.test('resumes, of fifty users of a group in one moment, are one call that reads the group once', async (t) => {
   const node = await start(t)
   const names = users(50)
@@ -31,9 +27,9 @@ t.test('resumes, of fifty users of a group in one moment, are one call that read
   const ids: number[] = []
   for (let i = 0; i < 20; i++) ids.push(await send(node, ['group:room', 'all'][i % 2] as Address, { i }))
   const own = await send(node, 'user:u7', 'mine')
-  const before = { fcalls: await callsOf('fcall'), xranges: await callsOf('xrange') }
+  const before = { fcalls: await callsOf(redis, 'fcall'), xranges: await callsOf(redis, 'xrange') }
   const pages = await Promise.all(names.map((name) => resume(node, name, cursor)))
-  const after = { fcalls: await callsOf('fcall'), xranges: await callsOf('xrange') }
+  const after = { fcalls: await callsOf(redis, 'fcall'), xranges: await callsOf(redis, 'xrange') }
   for (const [i, page] of pages.entries()) {
     t.same(page.entries.map(({ id }) => id), i === 7 ? [...ids, own] : ids)
     t.match(page, { gap: false, more: false, unread: page.entries.length })
@@ -62,10 +58,10 @@ t.test('resumes, with far more to bring than a reply may hold, are all answered'
   const names = users(40)
   const cursor = await now(node)
   await Promise.all(names.flatMap((name) => [1, 2].map(() => send(node, `user:${name}`, 'x'.repeat(60_000)))))
-  const before = await callsOf('fcall')
+  const before = await callsOf(redis, 'fcall')
   const pages = await Promise.all(names.map((name) => resume(node, name, cursor)))
   t.ok(pages.every(({ entries, more, unread }) => entries.length === 2 && !more && unread === 2))
-  t.ok(await callsOf('fcall') - before >= 4, 'not with one call: others want to be served too')
+  t.ok(await callsOf(redis, 'fcall') - before >= 4, 'not with one call: others want to be served too')
 })
 
 t.test('resumes, of users in many groups, do not keep Redis from others with one call', async (t) => {
@@ -73,10 +69,10 @@ t.test('resumes, of users in many groups, do not keep Redis from others with one
   const groups = Array.from({ length: MAX_GROUPS }, (_, i) => `g${i}`)
   const names = users(20)
   for (const name of names) await node.broker.replaceGroups(name, groups)
-  const before = await callsOf('fcall')
+  const before = await callsOf(redis, 'fcall')
   const pages = await Promise.all(names.map((name) => resume(node, name, undefined)))
   t.ok(pages.every(({ membership }) => membership.size === MAX_GROUPS))
-  t.ok(await callsOf('fcall') - before >= 4)
+  t.ok(await callsOf(redis, 'fcall') - before >= 4)
 })
 
 t.test('resume, of a user in a thousand groups, does not make the pages of others small', async (t) => {
@@ -96,11 +92,11 @@ t.test('resumes, of one from long ago and one from just now, read no more than e
   const cursor = await now(node)
   const ids: number[] = []
   for (let i = 0; i < 900; i++) ids.push(await send(node, 'all', 'x'.repeat(2000)))
-  const before = await callsOf('xrange')
+  const before = await callsOf(redis, 'xrange')
   const pages = await Promise.all([cursor, ids.at(-3)!, cursor, ids.at(-2)!].map((from, i) => resume(node, `u${i}`, from)))
   t.same(pages.map(({ entries }) => entries.length > 3 ? 'a page' : entries.length), ['a page', 2, 'a page', 1])
   t.ok(pages[0]!.more && pages[0]!.entries.length < 100)
-  t.ok(await callsOf('xrange') - before < 60)
+  t.ok(await callsOf(redis, 'xrange') - before < 60)
   t.same(entriesOf(await readPages(node, { userId: 'u0', cursor })).map(({ id }) => id), ids)
 })
 
@@ -122,10 +118,10 @@ t.test('resume, past an entry that nobody can read, goes on, and says that somet
 t.test('resumes, of many who claim as many groups as they may, are all answered', async (t) => {
   const node = await start(t)
   const groups = Array.from({ length: MAX_GROUPS }, (_, i) => `g${i}`)
-  const before = await callsOf('fcall')
+  const before = await callsOf(redis, 'fcall')
   const pages = await Promise.all(users(25).map((name) => resume(node, name, undefined, groups)))
   t.ok(pages.every(({ membership }) => membership.size === MAX_GROUPS))
-  t.ok(await callsOf('fcall') - before >= 3, 'in calls that are not too long')
+  t.ok(await callsOf(redis, 'fcall') - before >= 3, 'in calls that are not too long')
 })
 
 t.test('resume, of one who has logged out or whose log is no log, fails for that one alone', async (t) => {
@@ -150,10 +146,10 @@ t.test('visits, of many in one moment, are one call, counted each, and one that 
   const prefix = `${redis.prefix}:${count}`
   await node.broker.logout('u1')
   await redis.cli('RPUSH', `${prefix}:hits:connect:u2`, 'stuck')
-  const before = await callsOf('fcall')
+  const before = await callsOf(redis, 'fcall')
   const visit = (userId: string) => node.broker.admit({ userId, issuedAtSeconds: 1, counters: [`connect:${userId}`, 'address:here'] }).catch((error: unknown) => error)
   const answers = await Promise.all([...users(20), 'u0', 'u0'].map(visit))
-  t.ok(await callsOf('fcall') - before <= 3)
+  t.ok(await callsOf(redis, 'fcall') - before <= 3)
   for (const [i, answer] of answers.entries()) {
     if (i === 2) t.type(answer, Uncertain)
     else t.match(answer, { verdict: i === 1 ? 'revoked' : 'admitted', counts: { length: 2 } })

@@ -6,11 +6,9 @@ import t from 'tap'
 import { connect } from '../fixtures/client.ts'
 import { badTokens, createIssuer, MANAGE, PUBLISH, type Algorithm, type Claims } from '../fixtures/tokens.ts'
 import { eventually } from '../fixtures/wait.ts'
-import { assertError, show, startService } from './service.ts'
+import { assertError, HANDLED, show, startService } from './service.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
-/** Where Fastify tells of each request that it hands to a route. */
-const HANDLED = 'tracing:fastify.request.handler:start'
 const now = () => Math.floor(Date.now() / 1000)
 const codeOf: Record<string, 'TIDINGS_TOKEN_EXPIRED' | 'TIDINGS_TOKEN_MISSING'> = { expired: 'TIDINGS_TOKEN_EXPIRED', empty: 'TIDINGS_TOKEN_MISSING' }
 

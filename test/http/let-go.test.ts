@@ -6,13 +6,11 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { eventually } from '../fixtures/wait.ts'
-import { assertError, startService, type Service } from './service.ts'
+import { assertError, HANDLED, type Service, startService } from './service.ts'
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Where Fastify tells of each request that it hands to a route. */
-const HANDLED = 'tracing:fastify.request.handler:start'
 const HEADER = 'a header of a thousand characters '.repeat(30).trim()
 
 interface Opened {

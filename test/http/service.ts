@@ -15,6 +15,9 @@ import { createIssuer, MANAGE, PUBLISH, type Claims, type Issuer } from '../fixt
 import { Signal, type Scope } from '../fixtures/wait.ts'
 import { exchange, type Ending, type Head, type WireRequest } from '../fixtures/wire.ts'
 
+/** Where Fastify tells of each request that it hands to a route. */
+export const HANDLED = 'tracing:fastify.request.handler:start'
+
 export interface Answer {
   status: number
   headers: Headers

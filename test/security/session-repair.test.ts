@@ -1,6 +1,6 @@
 // A takeover message that never arrives: the number in Redis repairs it within one heartbeat.
 import t from 'tap'
-import { startRedis } from '../fixtures/redis.ts'
+import { callsOf, startRedis } from '../fixtures/redis.ts'
 import { startNodes } from './nodes.ts'
 import { startRedisLine } from './redis-line.ts'
 
@@ -42,7 +42,7 @@ t.test('takeover, many lost at once, is repaired for all with one question to Re
   all.lines[0]!.losesTakeovers = true
   const newer = users.map((sub) => all.client(t, { sub }, { node: 1 }))
   await Promise.all(newer.map((tab) => tab.live()))
-  const asked = async () => Number(/cmdstat_fcall:calls=(\d+)/.exec(String(await redis.cli('INFO', 'commandstats')))?.[1] ?? 0)
+  const asked = async () => await callsOf(redis, 'fcall')
   const before = await asked()
   const since = performance.now()
   await Promise.all(older.map((tab) => tab.closed()))
