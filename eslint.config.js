@@ -12,10 +12,9 @@ const the = {
   config: { regex: '^\\..*/config\\.ts$', message: 'Take what you need as an argument; only the edge, app.ts, http/ and hub/ know Config.' },
   broker: { regex: '^\\..*/broker/', message: 'notification.ts and errors.ts are at the bottom: they import nothing of ours.' },
   adapters: { regex: '^\\..*/broker/(?!broker\\.ts$)', message: 'Use the port, broker/broker.ts; only server.ts and demo.ts choose an adapter.' },
-  memory: { regex: '^\\./memory', message: 'Adapters share the port, broker.ts, not each other.' },
-  redis: { regex: '^\\./redis', message: 'Adapters share the port, broker.ts, not each other.' }
+  otherAdapters: { regex: '^\\.\\.?/(memory|redis)/', message: 'Adapters share the port, broker.ts, not each other.' }
 }
-const client = { regex: '^ioredis(/|$)', message: 'Redis is behind the port: ioredis is for src/broker/redis*.ts alone.' }
+const client = { regex: '^ioredis(/|$)', message: 'Redis is behind the port: ioredis is for src/broker/redis/ alone.' }
 const processModule = { regex: '^(node:)?process$', message: 'Environment, signals and exit are the edge\'s: server.ts, demo.ts and scripts/.' }
 
 const imports = (...patterns) => ({ 'no-restricted-imports': ['error', { patterns }] })
@@ -74,16 +73,12 @@ export default [
     rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.broker, client, processModule)
   },
   {
-    files: ['src/broker/*.ts'],
-    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.memory, the.redis, client, processModule)
+    files: ['src/broker/**/*.ts'],
+    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.otherAdapters, client, processModule)
   },
   {
-    files: ['src/broker/memory*.ts'],
-    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.redis, client, processModule)
-  },
-  {
-    files: ['src/broker/redis*.ts'],
-    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.memory, processModule)
+    files: ['src/broker/redis/*.ts'],
+    rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.otherAdapters, processModule)
   },
   {
     files: ['src/hub/*.ts'],

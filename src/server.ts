@@ -4,9 +4,9 @@ import closeWithGrace from 'close-with-grace'
 import pino from 'pino'
 import { buildApp } from './app.ts'
 import type { Broker } from './broker/broker.ts'
-import { MemoryBroker } from './broker/memory.ts'
-import { MemoryBus } from './broker/memory-bus.ts'
-import { RedisBroker } from './broker/redis.ts'
+import { MemoryBroker } from './broker/memory/memory.ts'
+import { MemoryBus } from './broker/memory/bus.ts'
+import { RedisBroker } from './broker/redis/redis.ts'
 import { type Config, ConfigError, parseConfig } from './config.ts'
 
 function readConfig (): Config {

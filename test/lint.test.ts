@@ -27,42 +27,44 @@ const imports = (specifier: string) => `import '${specifier}'`
 const forbidden: Record<string, Record<string, string[]>> = {
   'server and demo are imported by nobody': {
     './server.ts': ['src/app.ts', 'src/demo.ts', 'src/config.ts', 'src/notification.ts'],
-    '../server.ts': ['src/http/publish.ts', 'src/hub/hub.ts', 'src/broker/redis.ts'],
+    '../server.ts': ['src/http/publish.ts', 'src/hub/hub.ts', 'src/broker/redis/redis.ts'],
     './demo.ts': ['src/app.ts', 'src/server.ts']
   },
   'app is imported by the edge alone': {
     './app.ts': ['src/config.ts', 'src/notification.ts', 'src/errors.ts'],
-    '../app.ts': ['src/http/publish.ts', 'src/hub/hub.ts', 'src/broker/broker.ts', 'src/broker/memory.ts']
+    '../app.ts': ['src/http/publish.ts', 'src/hub/hub.ts', 'src/broker/broker.ts', 'src/broker/memory/memory.ts']
   },
   'http is not imported from below': {
-    '../http/auth.ts': ['src/hub/hub.ts', 'src/hub/stream.ts', 'src/broker/broker.ts', 'src/broker/redis.ts'],
+    '../http/auth.ts': ['src/hub/hub.ts', 'src/hub/stream.ts', 'src/broker/broker.ts', 'src/broker/redis/redis.ts'],
     './http/auth.ts': ['src/notification.ts', 'src/errors.ts', 'src/config.ts']
   },
   'the hub is not imported from below': {
-    '../hub/hub.ts': ['src/broker/broker.ts', 'src/broker/memory.ts', 'src/broker/redis-subscriber.ts'],
+    '../hub/hub.ts': ['src/broker/broker.ts', 'src/broker/memory/memory.ts', 'src/broker/redis/subscriber.ts'],
     './hub/hub.ts': ['src/notification.ts', 'src/errors.ts', 'src/config.ts']
   },
   'the bottom imports nothing of ours': {
     './broker/broker.ts': ['src/notification.ts', 'src/errors.ts'],
     './config.ts': ['src/notification.ts', 'src/errors.ts'],
-    '../config.ts': ['src/broker/broker.ts', 'src/broker/redis.ts']
+    '../config.ts': ['src/broker/broker.ts', 'src/broker/redis/redis.ts']
   },
   'adapters are chosen by the edge alone': {
-    './broker/redis.ts': ['src/app.ts', 'src/config.ts', 'src/notification.ts'],
-    './broker/memory.ts': ['src/app.ts'],
-    '../broker/redis.ts': ['src/http/publish.ts', 'src/hub/hub.ts'],
-    '../broker/memory.ts': ['src/http/subscribe.ts', 'src/hub/stream.ts']
+    './broker/redis/redis.ts': ['src/app.ts', 'src/config.ts', 'src/notification.ts'],
+    './broker/memory/memory.ts': ['src/app.ts'],
+    '../broker/redis/redis.ts': ['src/http/publish.ts', 'src/hub/hub.ts'],
+    '../broker/memory/memory.ts': ['src/http/subscribe.ts', 'src/hub/stream.ts']
   },
   'adapters know the port, and the port knows no adapter': {
-    './memory.ts': ['src/broker/broker.ts', 'src/broker/redis.ts'],
-    './redis.ts': ['src/broker/broker.ts', 'src/broker/memory.ts']
+    './memory/memory.ts': ['src/broker/broker.ts'],
+    './redis/redis.ts': ['src/broker/broker.ts'],
+    '../memory/memory.ts': ['src/broker/redis/redis.ts'],
+    '../redis/redis.ts': ['src/broker/memory/memory.ts']
   },
   'ioredis is for the Redis adapter alone': {
-    ioredis: ['src/server.ts', 'src/demo.ts', 'src/app.ts', 'src/http/ops.ts', 'src/hub/hub.ts', 'src/broker/broker.ts', 'src/broker/memory.ts'],
+    ioredis: ['src/server.ts', 'src/demo.ts', 'src/app.ts', 'src/http/ops.ts', 'src/hub/hub.ts', 'src/broker/broker.ts', 'src/broker/memory/memory.ts'],
     'ioredis/built/utils': ['src/hub/hub.ts']
   },
   'process is for the edge alone': {
-    'node:process': ['src/app.ts', 'src/config.ts', 'src/notification.ts', 'src/http/ops.ts', 'src/hub/hub.ts', 'src/broker/redis.ts', 'src/broker/memory.ts'],
+    'node:process': ['src/app.ts', 'src/config.ts', 'src/notification.ts', 'src/http/ops.ts', 'src/hub/hub.ts', 'src/broker/redis/redis.ts', 'src/broker/memory/memory.ts'],
     process: ['src/config.ts']
   },
   'nothing of the tools goes into production': {
@@ -81,14 +83,14 @@ for (const [rule, table] of Object.entries(forbidden)) {
 
 t.test('imports, along the arrows: allowed', async (t) => {
   const allowed: Record<string, string[]> = {
-    'src/server.ts': ['./app.ts', './config.ts', './broker/redis.ts', './broker/memory.ts', 'node:process'],
-    'src/demo.ts': ['./app.ts', './broker/memory.ts', './demo/page.ts'],
+    'src/server.ts': ['./app.ts', './config.ts', './broker/redis/redis.ts', './broker/memory/memory.ts', 'node:process'],
+    'src/demo.ts': ['./app.ts', './broker/memory/memory.ts', './demo/page.ts'],
     'src/app.ts': ['./http/publish.ts', './hub/hub.ts', './broker/broker.ts', './config.ts', './errors.ts'],
     'src/http/subscribe.ts': ['../hub/hub.ts', '../broker/broker.ts', '../notification.ts', './auth.ts', 'fastify'],
     'src/hub/hub.ts': ['./stream.ts', '../notification.ts', '../broker/broker.ts'],
-    'src/broker/redis.ts': ['ioredis', './broker.ts', './redis-subscriber.ts', '../notification.ts'],
-    'src/broker/memory.ts': ['./broker.ts', '../notification.ts'],
-    'test/cluster/cluster.test.ts': ['ioredis', '../../src/broker/redis.ts', 'node:process'],
+    'src/broker/redis/redis.ts': ['ioredis', '../broker.ts', './subscriber.ts', '../../notification.ts'],
+    'src/broker/memory/memory.ts': ['../broker.ts', './bus.ts', '../../notification.ts'],
+    'test/cluster/cluster.test.ts': ['ioredis', '../../src/broker/redis/redis.ts', 'node:process'],
     'scripts/token.ts': ['node:process']
   }
   for (const [file, specifiers] of Object.entries(allowed)) {
@@ -97,19 +99,19 @@ t.test('imports, along the arrows: allowed', async (t) => {
 })
 
 t.test('imports, types and re-exports: refused as well', async (t) => {
-  t.same(await faults('src/app.ts', 'export type { RedisBroker } from \'./broker/redis.ts\''), ['no-restricted-imports'])
-  t.same(await faults('src/app.ts', 'import type { RedisBroker } from \'./broker/redis.ts\'\nexport type R = RedisBroker'), ['no-restricted-imports'])
+  t.same(await faults('src/app.ts', 'export type { RedisBroker } from \'./broker/redis/redis.ts\''), ['no-restricted-imports'])
+  t.same(await faults('src/app.ts', 'import type { RedisBroker } from \'./broker/redis/redis.ts\'\nexport type R = RedisBroker'), ['no-restricted-imports'])
 })
 
 t.test('imports, hidden in an expression or a type: refused', async (t) => {
-  for (const code of ['export const redis = await import(\'./broker/redis.ts\')', 'export type R = import(\'./broker/redis.ts\').RedisBroker']) {
+  for (const code of ['export const redis = await import(\'./broker/redis/redis.ts\')', 'export type R = import(\'./broker/redis/redis.ts\').RedisBroker']) {
     for (const file of ['src/app.ts', 'src/hub/stream.ts', 'src/http/subscribe.ts']) t.same(await faults(file, code), ['no-restricted-syntax'], file)
     t.same(await faults('src/server.ts', code), [], 'the edge may')
   }
 })
 
 t.test('process, its two global names: refused but at the edge', async (t) => {
-  for (const file of ['src/app.ts', 'src/config.ts', 'src/hub/hub.ts', 'src/http/ops.ts', 'src/broker/redis.ts', 'src/demo/page.ts']) {
+  for (const file of ['src/app.ts', 'src/config.ts', 'src/hub/hub.ts', 'src/http/ops.ts', 'src/broker/redis/redis.ts', 'src/demo/page.ts']) {
     t.same(await faults(file, 'export const id = process.pid'), ['no-restricted-globals'], file)
     t.same(await faults(file, 'export const id = globalThis.process.pid'), ['no-restricted-properties'], file)
   }
@@ -125,7 +127,7 @@ t.test('the raw response, every spelling: refused but where streams are written'
     'export const f = ({ raw }: any) => raw.write(\'\')'
   ]
   for (const code of spellings) {
-    for (const file of ['src/app.ts', 'src/server.ts', 'src/hub/hub.ts', 'src/http/publish.ts', 'src/broker/redis.ts']) {
+    for (const file of ['src/app.ts', 'src/server.ts', 'src/hub/hub.ts', 'src/http/publish.ts', 'src/broker/redis/redis.ts']) {
       t.ok((await faults(file, code)).includes('no-restricted-syntax'), `${file}: ${code}`)
     }
     for (const file of ['src/hub/stream.ts', 'src/http/subscribe.ts']) {

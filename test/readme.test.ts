@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { buildApp } from '../src/app.ts'
-import { MemoryBroker } from '../src/broker/memory.ts'
-import { MemoryBus } from '../src/broker/memory-bus.ts'
+import { MemoryBroker } from '../src/broker/memory/memory.ts'
+import { MemoryBus } from '../src/broker/memory/bus.ts'
 import { configSchema, parseConfig } from '../src/config.ts'
 
 const root = join(import.meta.dirname, '..')

@@ -1,4 +1,4 @@
-// The port between nodes: what a broker promises. `memory.ts` and `redis.ts` keep the promises.
+// The port between nodes: what a broker promises. The adapters in memory/ and redis/ keep the promises.
 import type { Address, Notification } from '../notification.ts'
 
 /**

@@ -1,6 +1,6 @@
 // Many questions become few calls, whatever becomes of the calls.
 import t from 'tap'
-import { type Answer, Gathering } from '../../src/broker/gathering.ts'
+import { type Answer, Gathering } from '../../src/broker/redis/gathering.ts'
 import { turn } from '../hub/rig.ts'
 
 interface Call {

@@ -1,7 +1,7 @@
 // The embedded broker keeps the contract; and, its clock turned by hand, what takes a day elsewhere.
 import t, { type Test } from 'tap'
-import { MemoryBroker } from '../../src/broker/memory.ts'
-import { MemoryBus } from '../../src/broker/memory-bus.ts'
+import { MemoryBroker } from '../../src/broker/memory/memory.ts'
+import { MemoryBus } from '../../src/broker/memory/bus.ts'
 import { contract, entriesOf, isGrowing, limits, type MakeBackend, type Node, now, readPages, request, send } from './contract.ts'
 import { Ear } from './ear.ts'
 

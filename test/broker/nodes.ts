@@ -1,7 +1,7 @@
 // RedisBrokers on a real Redis, for the contract and for what is Redis's own.
 import type { Test } from 'tap'
 import type { HistoryLimits } from '../../src/broker/broker.ts'
-import { RedisBroker } from '../../src/broker/redis.ts'
+import { RedisBroker } from '../../src/broker/redis/redis.ts'
 import type { Redis } from '../fixtures/redis.ts'
 import { limits, type Node } from './contract.ts'
 import { Ear } from './ear.ts'

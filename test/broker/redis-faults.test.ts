@@ -6,7 +6,7 @@ import { startRedis } from '../fixtures/redis.ts'
 import { entriesOf, isGrowing, now, readPages, refusal, request, send } from './contract.ts'
 import { becomes, type RedisNode, startRedisNode, up } from './nodes.ts'
 
-const library = readFileSync(new URL('../../src/broker/functions.lua', import.meta.url), 'utf8')
+const library = readFileSync(new URL('../../src/broker/redis/functions.lua', import.meta.url), 'utf8')
 const ofVersion = (version: number): string => library.replace(/local VERSION = \d+/, `local VERSION = ${version}`)
 const ownVersion = Number(/local VERSION = (\d+)/.exec(library)![1])
 

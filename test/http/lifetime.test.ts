@@ -1,7 +1,7 @@
 // How long a stream lasts: pings, age, the token's expiry, a drain, a broker that is away; what may come back is told when, never 429/502/503.
 import t from 'tap'
 import { Unavailable } from '../../src/broker/broker.ts'
-import { MemoryBus } from '../../src/broker/memory-bus.ts'
+import { MemoryBus } from '../../src/broker/memory/bus.ts'
 import { Ledger } from '../fixtures/ledger.ts'
 import { startService } from './service.ts'
 

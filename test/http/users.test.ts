@@ -1,6 +1,6 @@
 // The users routes: groups read, replaced, joined and left, what live streams make of it, the token's claim, presence, names and limits.
 import t from 'tap'
-import { MemoryBus } from '../../src/broker/memory-bus.ts'
+import { MemoryBus } from '../../src/broker/memory/bus.ts'
 import { Ledger } from '../fixtures/ledger.ts'
 import { assertError, show, startService } from './service.ts'
 

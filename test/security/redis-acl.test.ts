@@ -32,7 +32,7 @@ t.test('ACL recipes, as the page has them, are four', async (t) => {
 })
 
 t.test('ACL recipe of the nodes, beside functions.lua, names every command in it', async (t) => {
-  const library = readFileSync(new URL('../../src/broker/functions.lua', import.meta.url), 'utf8')
+  const library = readFileSync(new URL('../../src/broker/redis/functions.lua', import.meta.url), 'utf8')
   const used = new Set([...library.matchAll(/redis\.p?call\('(\w+)'/g)].map(([, name]) => name!.toLowerCase()))
   const recipe = recipes.find(([, , user]) => user === 'tidings')!
   for (const name of used) t.ok(recipe.some((rule) => rule === `+${name}` || rule.startsWith(`+${name}|`)), name)

@@ -1,7 +1,7 @@
 // The connection that hears: which channels this node wants, proof that it hears them, and what to do when it does not.
 import type { Redis } from 'ioredis'
-import type { Address } from '../notification.ts'
-import { type BrokerListener, Unavailable } from './broker.ts'
+import type { Address } from '../../notification.ts'
+import { type BrokerListener, Unavailable } from '../broker.ts'
 import { readPayload } from './wire.ts'
 
 /** Channels in one SUBSCRIBE: larger ones keep Redis busy for long, smaller ones cost round trips. */

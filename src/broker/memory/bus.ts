@@ -1,10 +1,10 @@
 // What the embedded broker keeps in one process: the clock, the logs, the groups. The counterpart of functions.lua.
-import { type Address, ALL, groupAddress, MAX_UNREAD, type Notification, userAddress } from '../notification.ts'
+import { type Address, ALL, groupAddress, MAX_UNREAD, type Notification, userAddress } from '../../notification.ts'
 import {
   type BrokerListener, type Control, type GroupClaim, type HistoryLimits, type HistoryPage, MAX_GROUPS,
   type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, TooManyGroups
-} from './broker.ts'
-import { ExpiringMap, MemorySessions } from './memory-sessions.ts'
+} from '../broker.ts'
+import { ExpiringMap, MemorySessions } from './sessions.ts'
 
 const IDEMPOTENT_MS = 86_400_000
 /** Renewed at every heartbeat of its stream. */

@@ -1,8 +1,8 @@
 // What comes by the thousand, at Redis: publishes, visits and resumes of the same moment are one call each, and resumes share what they read.
-import { type Address, eventFault, type Notification } from '../notification.ts'
+import { type Address, eventFault, type Notification } from '../../notification.ts'
 import {
   type Admission, type HistoryPage, type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, VISIT_WINDOW_MS, type Visitor
-} from './broker.ts'
+} from '../broker.ts'
 import { type Answer, Gathering } from './gathering.ts'
 
 /** What one call may read from the logs, more or less: it keeps everybody else from Redis meanwhile. */

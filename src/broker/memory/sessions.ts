@@ -1,5 +1,5 @@
 // Sessions and revocation of the embedded broker, and the map that forgets. The counterpart of the same parts of functions.lua.
-import { type Control, Revoked, type Session, type Visitor } from './broker.ts'
+import { type Control, Revoked, type Session, type Visitor } from '../broker.ts'
 
 /** A map whose entries are gone after their time. */
 export class ExpiringMap<Value> {

@@ -1,6 +1,6 @@
 // What travels on a Redis channel, read back: a notification with an id (from functions.lua), a plain one, or a control message.
-import { DEFAULT_EVENT, eventFault, isTooDeep, type Notification } from '../notification.ts'
-import type { Control, DropReason } from './broker.ts'
+import { DEFAULT_EVENT, eventFault, isTooDeep, type Notification } from '../../notification.ts'
+import type { Control, DropReason } from '../broker.ts'
 
 /** What functions.lua begins its payloads with. A plain PUBLISH that brings an `id` of its own has it ignored. */
 const DURABLE = '{"tidings":1,'

@@ -1,13 +1,13 @@
 // The broker on Redis: one connection for commands, one that hears. The atomic parts stand in functions.lua.
 import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
-import { type Address, userAddress } from '../notification.ts'
+import { type Address, userAddress } from '../../notification.ts'
 import {
   type Admission, type Broker, type BrokerListener, type BrokerState, type HistoryLimits, type HistoryPage, type Membership,
   type PublishAnswer, type PublishRequest, type ResumeQuery, Revoked, type Session, TooManyGroups, Uncertain, Unavailable, type Visitor
-} from './broker.ts'
-import { readMembership, RedisRequests } from './redis-requests.ts'
-import { RedisSubscriber } from './redis-subscriber.ts'
+} from '../broker.ts'
+import { readMembership, RedisRequests } from './requests.ts'
+import { RedisSubscriber } from './subscriber.ts'
 
 const library = readFileSync(new URL('functions.lua', import.meta.url), 'utf8')
 const libraryVersion = Number(/local VERSION = (\d+)/.exec(library)![1])

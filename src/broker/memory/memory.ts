@@ -1,10 +1,10 @@
 // The embedded broker: no Redis, one process. Several nodes may share a bus (the demo does).
-import type { Address } from '../notification.ts'
+import type { Address } from '../../notification.ts'
 import {
   type Admission, type Broker, type BrokerListener, type BrokerState, type HistoryPage, type Membership, type PublishAnswer,
   type PublishRequest, type ResumeQuery, type Session, VISIT_WINDOW_MS, type Visitor
-} from './broker.ts'
-import type { MemoryBus, Seat } from './memory-bus.ts'
+} from '../broker.ts'
+import type { MemoryBus, Seat } from './bus.ts'
 
 const SWEEP_MS = 60_000
 
