@@ -25,10 +25,9 @@ const imports = (specifier: string) => `import '${specifier}'`
 
 // What a file imports → the files that must not.
 const forbidden: Record<string, Record<string, string[]>> = {
-  'server and demo are imported by nobody': {
-    './server.ts': ['src/app.ts', 'src/demo.ts', 'src/config.ts', 'src/notification.ts'],
-    '../server.ts': ['src/http/publish.ts', 'src/hub/hub.ts', 'src/broker/redis/redis.ts'],
-    './demo.ts': ['src/app.ts', 'src/server.ts']
+  'server is imported by nobody': {
+    './server.ts': ['src/app.ts', 'src/config.ts', 'src/notification.ts'],
+    '../server.ts': ['src/http/publish.ts', 'src/hub/hub.ts', 'src/broker/redis/redis.ts']
   },
   'app is imported by the edge alone': {
     './app.ts': ['src/config.ts', 'src/notification.ts', 'src/errors.ts'],
@@ -60,7 +59,7 @@ const forbidden: Record<string, Record<string, string[]>> = {
     '../redis/redis.ts': ['src/broker/memory/memory.ts']
   },
   'ioredis is for the Redis adapter alone': {
-    ioredis: ['src/server.ts', 'src/demo.ts', 'src/app.ts', 'src/http/ops.ts', 'src/hub/hub.ts', 'src/broker/broker.ts', 'src/broker/memory/memory.ts'],
+    ioredis: ['src/server.ts', 'src/app.ts', 'src/http/ops.ts', 'src/hub/hub.ts', 'src/broker/broker.ts', 'src/broker/memory/memory.ts'],
     'ioredis/built/utils': ['src/hub/hub.ts']
   },
   'process is for the edge alone': {
@@ -68,7 +67,8 @@ const forbidden: Record<string, Record<string, string[]>> = {
     process: ['src/config.ts']
   },
   'nothing of the tools goes into production': {
-    '../test/fixtures/client.ts': ['src/server.ts', 'src/demo.ts', 'src/app.ts'],
+    '../test/fixtures/client.ts': ['src/server.ts', 'src/app.ts'],
+    '../demo/text.ts': ['src/server.ts', 'src/app.ts'],
     '../../scripts/token.ts': ['src/http/auth.ts']
   }
 }
@@ -84,7 +84,7 @@ for (const [rule, table] of Object.entries(forbidden)) {
 t.test('imports, along the arrows: allowed', async (t) => {
   const allowed: Record<string, string[]> = {
     'src/server.ts': ['./app.ts', './config.ts', './broker/redis/redis.ts', './broker/memory/memory.ts', 'node:process'],
-    'src/demo.ts': ['./app.ts', './broker/memory/memory.ts', './demo/page.ts'],
+    'demo/main.ts': ['../src/app.ts', '../src/broker/memory/memory.ts', './page.ts', 'node:process'],
     'src/app.ts': ['./http/publish.ts', './hub/hub.ts', './broker/broker.ts', './config.ts', './errors.ts'],
     'src/http/subscribe.ts': ['../hub/hub.ts', '../broker/broker.ts', '../notification.ts', './auth.ts', 'fastify'],
     'src/hub/hub.ts': ['./stream.ts', '../notification.ts', '../broker/broker.ts'],
@@ -111,11 +111,11 @@ t.test('imports, hidden in an expression or a type: refused', async (t) => {
 })
 
 t.test('process, its two global names: refused but at the edge', async (t) => {
-  for (const file of ['src/app.ts', 'src/config.ts', 'src/hub/hub.ts', 'src/http/ops.ts', 'src/broker/redis/redis.ts', 'src/demo/page.ts']) {
+  for (const file of ['src/app.ts', 'src/config.ts', 'src/hub/hub.ts', 'src/http/ops.ts', 'src/broker/redis/redis.ts']) {
     t.same(await faults(file, 'export const id = process.pid'), ['no-restricted-globals'], file)
     t.same(await faults(file, 'export const id = globalThis.process.pid'), ['no-restricted-properties'], file)
   }
-  for (const file of ['src/server.ts', 'src/demo.ts', 'scripts/token.ts', 'test/app.test.ts']) {
+  for (const file of ['src/server.ts', 'demo/main.ts', 'scripts/token.ts', 'test/app.test.ts']) {
     t.same(await faults(file, 'export const id = process.pid'), [], file)
   }
 })

@@ -13,7 +13,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const shots = process.env.SCREENSHOT_DIR ?? join(root, '.tap', 'screenshots')
 mkdirSync(shots, { recursive: true })
 
-const demo = spawnChild(t, process.execPath, ['src/demo.ts'], { cwd: root, name: 'the demo', env: { ...process.env, PORT: '0' } })
+const demo = spawnChild(t, process.execPath, ['demo/main.ts'], { cwd: root, name: 'the demo', env: { ...process.env, PORT: '0' } })
 const url = /http:\/\/\S+/.exec(await demo.waitForLine(/Open the page/))![0]
 await demo.waitForLine(/Ctrl-C ends it/)
 const browser = await startBrowser(t, { viewport: { width: 1280, height: 900 } })

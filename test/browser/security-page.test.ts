@@ -6,7 +6,7 @@ import { startBrowser } from '../fixtures/browser.ts'
 import { spawnChild } from '../fixtures/process.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const demo = spawnChild(t, process.execPath, ['src/demo.ts'], { cwd: root, name: 'the demo', env: { ...process.env, PORT: '0' } })
+const demo = spawnChild(t, process.execPath, ['demo/main.ts'], { cwd: root, name: 'the demo', env: { ...process.env, PORT: '0' } })
 const url = /http:\/\/\S+/.exec(await demo.waitForLine(/Open the page/))![0]
 await demo.waitForLine(/Ctrl-C ends it/)
 const publisher = /Bearer ([^"]+)"/.exec(demo.lines.find((line) => line.startsWith('curl ') && line.includes('-d '))!)![1]!

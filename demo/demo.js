@@ -93,7 +93,11 @@ async function start () {
       setGroup,
       renew: startSession,
       on: {
-        changed: () => form.refresh(),
+        changed () {
+          // A complaint that a node cannot be reached is over when a stream is live again.
+          if (panel.stream.state === 'live') tell('')
+          form.refresh()
+        },
         received (id, replayed) {
           if (!replayed) run(user.node, false)
           form.received(user, id, replayed)

@@ -5,12 +5,12 @@ import { styleText } from 'node:util'
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import pino from 'pino'
-import { buildApp } from './app.ts'
-import { MemoryBroker } from './broker/memory/memory.ts'
-import { MemoryBus } from './broker/memory/bus.ts'
-import { type Config, ConfigError, parseConfig } from './config.ts'
-import { demoPage } from './demo/page.ts'
-import { demoText } from './demo/text.ts'
+import { buildApp } from '../src/app.ts'
+import { MemoryBroker } from '../src/broker/memory/memory.ts'
+import { MemoryBus } from '../src/broker/memory/bus.ts'
+import { type Config, ConfigError, parseConfig } from '../src/config.ts'
+import { demoPage } from './page.ts'
+import { demoText } from './text.ts'
 
 const USERS = [
   { id: 'alice', name: 'Alice', groups: ['Complaints', 'Sales'], node: 0 },

@@ -1,5 +1,8 @@
 // One user's stream: the browser's own EventSource, the state it is in, and the id to resume from
 
+/** The stream's own events: a visitor who types one as a name must not see it as a notification. */
+const OWN = new Set(['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'retracted', 'open', 'error'])
+
 /**
  * States: `connecting` (opened, history may be arriving), `live` (after `sync`), `reconnecting` (the browser is at it by
  * itself), `closed` (by us, by a terminal event, or refused: EventSource does not try again).
@@ -56,7 +59,7 @@ export class Stream {
 
   /** EventSource hands over only the event names that it was told to listen for. */
   listen (name) {
-    if (this.#names.has(name)) return
+    if (this.#names.has(name) || OWN.has(name)) return
     this.#names.add(name)
     this.#source?.addEventListener(name, this.#receive)
   }
