@@ -72,13 +72,13 @@ export function isTooDeep (json: string): boolean {
   return false
 }
 
-/**
- * The position that a client names (`Last-Event-ID` or `?lastEventId=`).
- * `undefined`: none was named. `NaN`: one was named that cannot be ours.
- */
-export function parseCursor (text: string | undefined): number | undefined {
-  if (text === undefined || text === '') return undefined
-  return /^[1-9][0-9]{0,15}$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : NaN
+/** Where a stream goes on from. `foreign`: a position was named that cannot be ours, so what was missed is unknown. */
+export type ResumeFrom = 'fresh' | 'foreign' | number
+
+/** The position that a client names (`Last-Event-ID` or `?lastEventId=`); none is `fresh`. */
+export function parsePosition (text: string | undefined): ResumeFrom {
+  if (text === undefined || text === '') return 'fresh'
+  return /^[1-9][0-9]{0,15}$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : 'foreign'
 }
 
 /** A terminal event's id starts so; the browser sends it back on its automatic reconnect. */

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import {
-  ALL, eventFault, groupAddress, isAddress, isName, isTooDeep, MAX_DATA_DEPTH, MAX_NAME_CHARACTERS, parseCursor, RESERVED_EVENTS, userAddress
+  ALL, eventFault, groupAddress, isAddress, isName, isTooDeep, MAX_DATA_DEPTH, MAX_NAME_CHARACTERS, parsePosition, RESERVED_EVENTS, userAddress
 } from '../src/notification.ts'
 
 /** What breaks a rule, short enough to be shown. */
@@ -86,23 +86,23 @@ t.test('depth, of any value wrapped to near the limit, is judged as counted by h
 })
 
 t.test('cursor, not named, is none', async (t) => {
-  t.equal(parseCursor(undefined), undefined)
-  t.equal(parseCursor(''), undefined)
+  t.equal(parsePosition(undefined), 'fresh')
+  t.equal(parsePosition(''), 'fresh')
 })
 
 t.test('cursor, a positive safe integer in plain decimal, is read', async (t) => {
-  for (const cursor of [1, 42, 1763794000123456, Number.MAX_SAFE_INTEGER]) t.equal(parseCursor(String(cursor)), cursor)
+  for (const cursor of [1, 42, 1763794000123456, Number.MAX_SAFE_INTEGER]) t.equal(parsePosition(String(cursor)), cursor)
 })
 
 t.test('cursor, anything else, is named and not ours', async (t) => {
   const foreign = ['0', '-1', '+1', '01', '1.0', '1.5', '1e3', '0x10', ' 1', '1 ', '1\n', 'abc', 'NaN', 'Infinity', '!replaced', '9007199254740992', '99999999999999999999', '1,2', '１', '1'.repeat(10_240), '\0', '1-0']
-  t.same(breaking(foreign, (text) => Number.isNaN(parseCursor(text))), [])
+  t.same(breaking(foreign, (text) => parsePosition(text) === 'foreign'), [])
 })
 
 t.test('cursor, whatever the text, is a safe integer that prints as that text, or none, or foreign', async () => {
   fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.bigInt().map(String), fc.double().map(String)), (text) => {
-    const cursor = parseCursor(text)
-    if (text === '') return cursor === undefined
-    return Number.isNaN(cursor) || (Number.isSafeInteger(cursor) && String(cursor) === text && cursor! > 0)
+    const cursor = parsePosition(text)
+    if (text === '') return cursor === 'fresh'
+    return cursor === 'foreign' || (typeof cursor === 'number' && Number.isSafeInteger(cursor) && String(cursor) === text && cursor > 0)
   }))
 })

@@ -5,75 +5,100 @@ import type { Address, Notification } from '../notification.ts'
  * Ids are integers in microseconds, one strictly growing order over all addresses. Whatever an id was given to
  * is published in that order on every channel, so a position (cursor) in that order is a position in everything.
  */
-export interface Broker {
-  readonly kind: 'memory' | 'redis'
+export interface Broker extends Messages, Members, Sessions, Store {
+  /** What it is, for a person: `/readyz` says it. */
+  readonly name: string
 
   /** Begins to work and keeps trying. Resolves at once; `state().up` tells when it is there. */
   start: (listener: BrokerListener) => void
+  state: () => BrokerState
+  close: () => Promise<void>
+}
 
+/** Publishing, hearing, and reading what was published. */
+export interface Messages {
   /**
-   * Gives each address an id, appends to its log and publishes, all or nothing.
+   * Takes one id, appends to the log of each address and publishes, all or nothing.
    * The same `idempotencyKey` within 24 h publishes nothing and returns the first answer.
    * Throws Unavailable (nothing was stored) or Uncertain (no answer; it may have been).
    */
   publish: (request: PublishRequest) => Promise<PublishAnswer>
 
-  /** Resolves once the subscription is in force: what is published from then on reaches the listener. */
-  subscribe: (addresses: readonly Address[]) => Promise<void>
-  unsubscribe: (addresses: readonly Address[]) => void
-
-  /** The groups of a user. */
-  groups: (userId: string) => Promise<Membership>
-  join: (userId: string, group: string) => Promise<void>
-  leave: (userId: string, group: string) => Promise<void>
-  replaceGroups: (userId: string, groups: readonly string[]) => Promise<void>
+  /** The channel on which a user hears what is published to an address. Pure. */
+  channelOf: (userId: string, address: Address) => Channel
+  /**
+   * Resolves once the subscription is in force: what is published from then on reaches the listener. What is asked in
+   * one turn of the event loop is asked together. Throws Unavailable.
+   */
+  subscribe: (channels: readonly Channel[]) => Promise<void>
+  unsubscribe: (channels: readonly Channel[]) => void
 
   /**
-   * What a stream needs to go on from a cursor, as of one moment: the groups of its user, joined as the token claims (except those left at
-   * or after it was issued and those beyond MAX_GROUPS), and one page of what stands in their logs. Throws Revoked if the user has logged
-   * out since the token was issued.
+   * What a stream needs to go on from a cursor, as of one moment: the groups of its user, joined as the token claims
+   * (except those left at or after it was issued and those beyond MAX_GROUPS), and one page of what stands in their
+   * logs. Throws Revoked if the user has logged out since the token was issued, or since the stream was let in.
    */
   resume: (query: ResumeQuery) => Promise<HistoryPage>
+}
 
-  /** Before a stream opens: whether its token and, where only one stream is allowed, its cursor still count. Counts the visit. */
-  admit: (visitor: Visitor) => Promise<Admission>
+/** Who is in which group, and who is here. */
+export interface Members {
+  /** The groups of a user. */
+  groups: (userId: string) => Promise<Membership>
+  /** Throws TooManyGroups. */
+  join: (userId: string, group: string) => Promise<void>
+  leave: (userId: string, group: string) => Promise<void>
+  /** Throws TooManyGroups. */
+  replaceGroups: (userId: string, groups: readonly string[]) => Promise<void>
+  /** How many nodes are subscribed to the user's channel. */
+  presence: (userId: string) => Promise<number>
+}
+
+/** Whose token still counts, and which stream holds the one session of a user. */
+export interface Sessions {
+  /** Before a stream opens: whether its token and, where only one stream is allowed, its cursor still count. */
+  visit: (visitor: Visitor) => Promise<Visit>
   /** Ends every stream of the user, and refuses tokens issued up to now. */
   logout: (userId: string) => Promise<void>
   /**
-   * Takes the user's one session for a stream; the holder so far hears `takeover`. Undefined: the cursor is that of a stream that was
-   * replaced while it was away.
+   * Takes the user's one session for a stream; the holder so far hears `takeover`. Undefined: the cursor is that of a
+   * stream that was replaced while it was away.
    */
-  claimSession: (userId: string, tag: string, cursor: number | undefined) => Promise<Session | undefined>
+  takeSession: (userId: string, tag: string, cursor: number | 'fresh') => Promise<Session | undefined>
   /** The tags of those that hold their session no more. */
   verifySessions: (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>) => Promise<string[]>
+}
 
-  /** Keeps a text for a while, for every node. */
-  keep: (key: string, text: string, seconds: number) => Promise<void>
-  /** Reads what was kept; `take` also forgets it, so that only one caller ever gets it. */
-  read: (key: string) => Promise<string | undefined>
-  take: (key: string) => Promise<string | undefined>
+/**
+ * Small things that every node must find. `home` is a user's id, or what `homeOf` says of one: what is kept stands with
+ * all else of that user.
+ */
+export interface Store {
+  /** A short name that says nothing of the user but where things of them are kept. Pure. */
+  homeOf: (userId: string) => string
+  put: (home: string, key: string, text: string, seconds: number) => Promise<void>
+  get: (home: string, key: string) => Promise<string | undefined>
+  /** Reads and deletes, so that only one caller ever gets it. */
+  take: (home: string, key: string) => Promise<string | undefined>
   /** Counts in a window that begins with its first hit. */
-  hit: (key: string, windowMs: number, hits?: number) => Promise<{ count: number, restMs: number }>
-
-  /** How many nodes are subscribed to the user's channel. */
-  presence: (userId: string) => Promise<number>
-
-  state: () => BrokerState
-  close: () => Promise<void>
+  hit: (home: string, key: string, windowMs: number, hits?: number) => Promise<{ count: number, restMs: number }>
 }
 
 export interface BrokerListener {
-  /** A notification arrived on the channel of an address. Order on all channels together is the order of ids. */
-  notification: (address: Address, notification: Notification) => void
+  /** A notification arrived on a channel. Order on all channels of a user together is the order of ids. */
+  notification: (channel: Channel, notification: Notification) => void
   /** Something for the streams of a user, in the same order. */
   control: (userId: string, control: Control) => void
-  /** Messages may be missing from now on; hold the streams. */
-  interrupted: () => void
-  /** All channels are subscribed again; refill the streams from the logs. */
-  restored: () => void
+  /** Messages on these channels may be missing from now on; hold the streams. */
+  interrupted: (isAffected: (channel: Channel) => boolean) => void
+  /** These channels are subscribed again; refill the streams from the logs. */
+  restored: (isAffected: (channel: Channel) => boolean) => void
   /** A channel message was dropped: not JSON, too large, a reserved or malformed event name. */
-  dropped: (address: Address, reason: DropReason) => void
+  dropped: (channel: Channel, reason: DropReason) => void
 }
+
+/** Where messages of an address arrive for the users of one partition. The hub compares it and never reads it. */
+export type Channel = string
 
 export type DropReason = 'malformed' | 'oversized' | 'reserved'
 
@@ -83,27 +108,32 @@ export type Control =
   | { readonly control: 'takeover', readonly id: number, readonly tag: string }
   | { readonly control: 'logout', readonly id: number }
 
+/** Whose token it is, and since when: what revocation looks at. */
+export interface Identity {
+  readonly userId: string
+  /** Seconds since 1970, as in a token's `iat`; 0 when the token does not say. */
+  readonly issuedAtSeconds: number
+}
+
 export interface PublishRequest {
   readonly to: readonly Address[]
   readonly event: string
-  /** The data, serialised as one line of JSON. */
+  /** The data as it came, one line of JSON. */
   readonly json: string
   /** Already bound to the publisher; two publishers never share a key. */
   readonly idempotencyKey?: string | undefined
-  /** Whose token it is. Throws Revoked if they have logged out since it was issued. */
-  readonly publisher?: { readonly userId: string, readonly issuedAtSeconds: number }
+  /** Throws Revoked if they have logged out since their token was issued. */
+  readonly publisher?: Identity
 }
 
-export interface Visitor {
-  readonly userId: string
-  readonly issuedAtSeconds: number
-  /** Where a stream resumes from, if only one a user is allowed; undefined otherwise, or when it is fresh. */
-  readonly sessionCursor?: number | undefined
+export interface Visitor extends Identity {
+  /** Where a stream resumes from, if only one a user is allowed; undefined otherwise. */
+  readonly sessionCursor?: number | 'fresh' | undefined
   /** Counted up by the visit, each in a window of VISIT_WINDOW_MS that begins with its first hit. */
   readonly counters?: readonly string[]
 }
 
-export interface Admission {
+export interface Visit {
   readonly verdict: 'admitted' | 'revoked' | 'replaced'
   /** What the counters say now, in their order. */
   readonly counts: readonly number[]
@@ -113,8 +143,8 @@ export const VISIT_WINDOW_MS = 60_000
 
 export interface Session {
   readonly tag: string
-  /** When it was claimed, in the order of ids. */
-  readonly claimId: number
+  /** When it was taken, in the order of ids. */
+  readonly takenAt: number
   /** Cursors below this are those of replaced streams. */
   readonly fence: number
 }
@@ -125,38 +155,36 @@ export interface PublishAnswer {
   readonly notifications: ReadonlyArray<{ readonly to: Address, readonly id: number, readonly receivers: number }>
 }
 
-export interface GroupClaim {
-  readonly groups: readonly string[]
-  /** Seconds since 1970, as in a token's `iat`; 0 when the token does not say. */
-  readonly issuedAtSeconds: number
-}
-
 /** Group name → id at which the user joined. */
 export type Membership = Map<string, number>
 
 export interface ResumeQuery {
-  readonly userId: string
-  readonly claim: GroupClaim
-  /** Read after this position; `undefined` reads no entries, only the clock and the unread count. */
-  readonly cursor: number | undefined
+  readonly user: Identity
+  /** What the token claims. */
+  readonly groups: readonly string[]
+  /** Read after this position; `fresh` reads no entries, only the clock and the unread count. */
+  readonly cursor: number | 'fresh'
   /** The page ends before its data exceeds this. At least one entry is returned if there is one. */
   readonly maxBytes: number
 }
 
 export interface HistoryPage {
-  /** The position of this page: all that is addressed to the user with an id up to here is in the page or before it. */
+  /** All that is addressed to the user with an id up to here is in the page or before it. */
   readonly position: number
   readonly membership: Membership
   /**
-   * Something after the cursor may be missing: trimmed, expired, or lost. Also if `gap:<userId>` is kept as "<from> <to>" and the
-   * cursor lies between: then a stream was cut off before it could be told.
+   * Something after the cursor may be missing: trimmed, expired, or lost. Also if `gap:<userId>` is kept as
+   * "<from> <to>" and the cursor lies between: then a stream was cut off before it could be told.
    */
   readonly gap: boolean
   /** The page is full; read on from its last entry. */
   readonly more: boolean
-  /** Oldest first. What several streams are owed may be the same objects. */
+  /**
+   * Oldest first. What several streams are owed may be the same objects. They live as long as the page, since what is
+   * made of one (a frame) lives as long as it does.
+   */
   readonly entries: readonly Notification[]
-  /** Notifications that the user has not read, counted up to MAX_UNREAD. Of the last page; before it, it may be 0. */
+  /** Notifications that the user has not read, counted up to MAX_UNREAD. Only the last page has it. */
   readonly unread: number
 }
 

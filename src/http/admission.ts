@@ -4,7 +4,7 @@ import { fail } from '../errors.ts'
 import type { Principal } from './auth.ts'
 
 /** Throws TIDINGS_TOKEN_REVOKED (401). */
-export async function admitted (broker: Broker, { userId, claim: { issuedAtSeconds } }: Principal): Promise<void> {
-  const { verdict } = await broker.admit({ userId, issuedAtSeconds })
+export async function admitted (broker: Broker, { userId, issuedAtSeconds }: Principal): Promise<void> {
+  const { verdict } = await broker.visit({ userId, issuedAtSeconds })
   if (verdict === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
 }

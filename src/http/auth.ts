@@ -4,16 +4,15 @@ import jwt, { type FastifyJWTOptions } from '@fastify/jwt'
 import type { FastifyRequest } from 'fastify'
 import plugin from 'fastify-plugin'
 import { LruMap } from 'toad-cache'
-import { type GroupClaim, MAX_GROUPS } from '../broker/broker.ts'
+import { type Identity, MAX_GROUPS } from '../broker/broker.ts'
 import { type Config, keyAlgorithm, publicKeyPem } from '../config.ts'
 import { fail } from '../errors.ts'
 import { isName } from '../notification.ts'
 import { refuseCrossSite } from './cross-site.ts'
 import { keySet } from './key-set.ts'
 
-export interface Principal {
-  readonly userId: string
-  readonly claim: GroupClaim
+export interface Principal extends Identity {
+  readonly groups: readonly string[]
   readonly scopes: readonly string[]
   /** Milliseconds since 1970. */
   readonly expiresAtMs: number
@@ -111,7 +110,8 @@ function readClaims (claims: Record<string, unknown>): Principal {
   if (typeof scope !== 'string') throw fail('TIDINGS_TOKEN_INVALID', 'scope must be a string, its parts separated by spaces (RFC 8693)')
   return {
     userId: sub,
-    claim: { groups: groups as string[], issuedAtSeconds: typeof iat === 'number' ? iat : 0 },
+    issuedAtSeconds: typeof iat === 'number' ? iat : 0,
+    groups: groups as string[],
     scopes: scope.split(' '),
     expiresAtMs: (exp as number) * 1000
   }

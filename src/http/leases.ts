@@ -32,7 +32,7 @@ export class Leases {
   }
 
   /** Counts one hit. Throws what the broker throws. */
-  async hit (key: string, max: number, windowMs: number): Promise<{ count: number, restMs: number }> {
+  async hit (home: string, key: string, max: number, windowMs: number): Promise<{ count: number, restMs: number }> {
     const nowMs = Date.now()
     let account = this.#accounts.get(key)
     if (account === undefined || account.endsAtMs <= nowMs) {
@@ -42,16 +42,16 @@ export class Leases {
     }
     account.untold++
     const isLeased = account.untold <= account.lease && nowMs - account.askedAtMs < MAX_AGE_MS
-    if (!isLeased) await this.#ask(key, account, max, windowMs)
+    if (!isLeased) await this.#ask(home, key, account, max, windowMs)
     return { count: account.count + account.untold, restMs: Math.max(0, account.endsAtMs - Date.now()) }
   }
 
   // Whoever comes while a question is under way is counted with the next one.
-  async #ask (key: string, account: Account, max: number, windowMs: number): Promise<void> {
+  async #ask (home: string, key: string, account: Account, max: number, windowMs: number): Promise<void> {
     while (account.asking !== undefined) await account.asking
     if (account.untold === 0) return // told with somebody else's
     const told = account.untold
-    account.asking = this.#broker.hit(key, windowMs, told).then(({ count, restMs }) => {
+    account.asking = this.#broker.hit(home, key, windowMs, told).then(({ count, restMs }) => {
       account.count = count
       account.untold -= told
       account.askedAtMs = Date.now()

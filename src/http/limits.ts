@@ -32,7 +32,7 @@ export const limits = plugin<{ config: Config, broker: Broker }>(async (app, { c
   const leases = new Leases(broker)
   class Store implements FastifyRateLimitStore {
     incr (key: string, callback: Parameters<FastifyRateLimitStore['incr']>[1], windowMs = MINUTE_MS, max = Infinity): void {
-      leases.hit(key, max, windowMs).then(({ count, restMs }) => { callback(null, { current: count, ttl: restMs }) }, (error: Error) => { callback(error) })
+      leases.hit(key.slice(key.indexOf(':') + 1), key, max, windowMs).then(({ count, restMs }) => { callback(null, { current: count, ttl: restMs }) }, (error: Error) => { callback(error) })
     }
 
     child (): Store {

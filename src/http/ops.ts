@@ -20,7 +20,7 @@ export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, nodeName
     const { up, detail } = broker.state()
     const status = hub.isDraining ? 'draining' : up ? 'ready' : 'not ready'
     if (status !== 'ready') reply.code(503)
-    return { status, broker: broker.kind, detail }
+    return { status, broker: broker.name, detail }
   })
 
   app.get('/metrics', {

@@ -57,7 +57,7 @@ export const publish: FastifyPluginAsyncTypebox<{ config: Config, hub: Hub, brok
     const { to, event = DEFAULT_EVENT, data } = request.body
     const addresses = typeof to === 'string' ? [to] : [...new Set(to)]
     for (const address of addresses) if (!isAddress(address)) throw fail('TIDINGS_BAD_ADDRESS', JSON.stringify(address.slice(0, 160)))
-    const { userId, claim: { issuedAtSeconds }, scopes } = request.principal!
+    const { userId, issuedAtSeconds, scopes } = request.principal!
     mayPublish(scopes, addresses)
     checkEvent(event)
     const json = serialise(data, config.MAX_DATA_BYTES)

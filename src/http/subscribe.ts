@@ -8,9 +8,8 @@ import { type Broker, Uncertain, Unavailable } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
 import { fail } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
-import type { ResumeFrom } from '../hub/refill.ts'
 import { type EndReason, Stream } from '../hub/stream.ts'
-import { parseCursor, TERMINAL_MARK } from '../notification.ts'
+import { parsePosition, type ResumeFrom, TERMINAL_MARK } from '../notification.ts'
 import { letGo } from './let-go.ts'
 import type { Principal } from './auth.ts'
 import { errorResponses } from './schemas.ts'
@@ -30,7 +29,7 @@ const options = { exposeHeadRoute: false } as const
 interface Visit {
   readonly principal: Principal
   readonly from: ResumeFrom
-  readonly sessionCursor: number | undefined
+  readonly sessionCursor: number | 'fresh' | undefined
 }
 
 const querystring = Type.Object({
@@ -92,17 +91,17 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
       return comeBack(reply, hub.retryMs())
     }
     const principal = query.ticket === undefined ? await app.authenticate(request) : await redeem(query.ticket, request, reply, { broker, allowedOrigins: config.CORS_ORIGINS })
-    const { userId, claim } = principal
+    const { userId, issuedAtSeconds } = principal
     if (pathUserId !== undefined && pathUserId !== userId) throw fail('TIDINGS_NOT_YOUR_STREAM')
     const ownPosition = request.headers['last-event-id']?.toString()
     const position = ownPosition || query.lastEventId?.toString()
     if (position?.startsWith(TERMINAL_MARK)) return stop(reply)
-    const from = parseCursor(position)
+    const from = parsePosition(position)
     // Only the browser's own reconnect sends the header. A page that opens a new stream, from wherever, means "use here".
-    const own = parseCursor(ownPosition)
-    const sessionCursor = isSingle && !Number.isNaN(own) ? own : undefined
+    const own = parsePosition(ownPosition)
+    const sessionCursor = !isSingle ? undefined : own === 'foreign' ? 'fresh' : own
     const limits = app.connectLimits(request, userId)
-    const { verdict, counts } = await broker.admit({ userId, issuedAtSeconds: claim.issuedAtSeconds, sessionCursor, counters: limits.map(({ counter }) => counter) })
+    const { verdict, counts } = await broker.visit({ userId, issuedAtSeconds, sessionCursor, counters: limits.map(({ counter }) => counter) })
     const waitMs = app.connectWaitMs(limits, counts)
     if (waitMs > 0) return comeBack(reply, waitMs)
     if (verdict === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
@@ -113,7 +112,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   }
 
   function start (request: FastifyRequest, reply: FastifyReply, { principal, from, sessionCursor }: Visit): void {
-    const { userId, claim, expiresAtMs } = principal
+    const { userId, issuedAtSeconds, groups, expiresAtMs } = principal
     if (reply.raw.destroyed) {
       reply.hijack() // the client is gone already
       return
@@ -125,9 +124,9 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     }
     const { ip } = request // read from headers that are let go of with the rest
     const response = openEventStream(reply)
-    const stream = new Stream(response, { userId, claim, expiresAtMs, sessionCursor }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
+    const stream = new Stream(response, { userId, issuedAtSeconds, groups, expiresAtMs, sessionCursor }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
     hub.stats.opened++
-    app.log.info({ userId, ip, resumes: from !== undefined }, 'stream open')
+    app.log.info({ userId, ip, resumes: from !== 'fresh' }, 'stream open')
     // Not awaited: the request is answered, what follows belongs to the stream.
     void hub.attach(stream, from)
   }

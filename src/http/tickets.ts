@@ -35,8 +35,9 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker }> = async (app
   }, async (request, reply) => {
     const principal = await app.authenticate(request)
     await admitted(broker, principal)
-    const ticket = secret()
-    await broker.keep(`ticket:${hash(ticket)}`, JSON.stringify(principal), TICKET_SECONDS)
+    const home = broker.homeOf(principal.userId)
+    const ticket = `${home}.${secret()}`
+    await broker.put(home, `ticket:${hash(ticket)}`, JSON.stringify(principal), TICKET_SECONDS)
     reply.code(201).header('cache-control', 'no-store')
     return { ticket, expiresIn: TICKET_SECONDS }
   })
@@ -51,9 +52,11 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker }> = async (app
 export async function redeem (
   ticket: string, request: FastifyRequest, reply: FastifyReply, { broker, allowedOrigins }: { broker: Broker, allowedOrigins: readonly string[] }
 ): Promise<Principal> {
+  // It says itself where it is kept.
+  const home = ticket.slice(0, Math.max(0, ticket.indexOf('.')))
   const id = hash(ticket)
-  const fresh = await broker.take(`ticket:${id}`)
-  const kept = fresh ?? await broker.read(`spent:${id}`)
+  const fresh = await broker.take(home, `ticket:${id}`)
+  const kept = fresh ?? await broker.get(home, `spent:${id}`)
   if (kept === undefined) throw fail('TIDINGS_BAD_TICKET')
   const principal = JSON.parse(kept) as Principal
   const seconds = Math.min(Math.ceil((principal.expiresAtMs - Date.now()) / 1000), MAX_PASS_SECONDS)
@@ -65,13 +68,13 @@ export async function redeem (
     // From here on it is the cookie that speaks.
     refuseCrossSite(request, allowedOrigins)
     const pass = request.cookies[name]
-    if (pass === undefined || await broker.read(`pass:${hash(pass)}`) !== principal.userId) throw fail('TIDINGS_BAD_TICKET')
+    if (pass === undefined || await broker.get(home, `pass:${hash(pass)}`) !== principal.userId) throw fail('TIDINGS_BAD_TICKET')
     return principal
   }
   const pass = secret()
   await Promise.all([
-    broker.keep(`spent:${id}`, kept, seconds),
-    broker.keep(`pass:${hash(pass)}`, principal.userId, seconds)
+    broker.put(home, `spent:${id}`, kept, seconds),
+    broker.put(home, `pass:${hash(pass)}`, principal.userId, seconds)
   ])
   // Not reply.setCookie: that is written by a hook which a hijacked reply does not run.
   reply.header('set-cookie', request.server.serializeCookie(name, pass, { path: STREAM_PATH, httpOnly: true, secure: true, sameSite: 'strict', maxAge: seconds }))

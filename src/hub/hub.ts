@@ -1,10 +1,10 @@
 // A node's live streams: who is connected, what arrives for them, and how they leave.
 import { type Broker, type BrokerListener, type Control, type DropReason, Revoked } from '../broker/broker.ts'
-import { type Address, groupAddress, type Notification } from '../notification.ts'
+import { type Address, groupAddress, type Notification, type ResumeFrom } from '../notification.ts'
 import { Clockwork, type Due } from './clockwork.ts'
 import { Coalescer } from './coalescer.ts'
 import { expiringFrame, type Frame, notificationFrame, retryFrame, terminalFrame } from './frame.ts'
-import { refill, type RefillParts, type ResumeFrom } from './refill.ts'
+import { refill, type RefillParts } from './refill.ts'
 import { Sessions } from './sessions.ts'
 import { Stats } from './stats.ts'
 import type { EndReason, Stream } from './stream.ts'

@@ -1,6 +1,6 @@
 // Brings a stream from its cursor to live: subscribe, read the logs, write, sync, release. Used at connect, at a join, and after a gap.
 import type { Broker } from '../broker/broker.ts'
-import { ALL, groupAddress, userAddress } from '../notification.ts'
+import { ALL, groupAddress, type ResumeFrom, userAddress } from '../notification.ts'
 import { replayedFrame, syncFrame } from './frame.ts'
 import type { Stats } from './stats.ts'
 import type { Stream } from './stream.ts'
@@ -22,18 +22,13 @@ export interface RefillParts {
 }
 
 /**
- * `undefined`: a fresh stream. `NaN`: the client named a position that is not ours, so what it missed is unknown.
- */
-export type ResumeFrom = number | undefined
-
-/**
  * Writes what the stream is owed since `from`, oldest first, then lets it be live. A first `sync` is always written; a later one
  * only to say that something may be missing. Throws what the broker throws; the stream is then still held and can be tried again.
  */
 export async function refill (stream: Stream, from: ResumeFrom, { broker, topics, stats, holdSession }: RefillParts): Promise<void> {
-  const { userId, claim } = stream.owner
-  const isForeign = Number.isNaN(from)
-  let cursor = isForeign ? undefined : from
+  const { userId, issuedAtSeconds, groups } = stream.owner
+  const isForeign = from === 'foreign'
+  let cursor = from === 'foreign' ? 'fresh' : from
   if (isForeign) stream.gap = true
   let replayed = 0
   let isTold = false
@@ -44,10 +39,10 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     // that the token claims, since most often these are all there are.
     topics.add(stream, userAddress(userId))
     topics.add(stream, ALL)
-    if (!stream.isLive) for (const group of claim.groups) topics.add(stream, groupAddress(group))
+    if (!stream.isLive) for (const group of groups) topics.add(stream, groupAddress(group))
     await topics.subscribed(stream)
     if (!await holdSession(stream)) return
-    const page = await broker.resume({ userId, claim, cursor, maxBytes: PAGE_BYTES })
+    const page = await broker.resume({ user: { userId, issuedAtSeconds }, groups, cursor, maxBytes: PAGE_BYTES })
     if (stream.hasEnded) return
     // What was published there since this page was read may have passed us by.
     if (follow(stream, topics, [...page.membership.keys()])) stream.staleUntil = Infinity
@@ -56,8 +51,8 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     // The ids of what is left lead past the gap. Who is cut off before the `sync` comes back from there, and must be told then.
     const last = page.entries.at(-1)
     if (stream.gap && last !== undefined) {
-      gapFrom ??= cursor ?? 0
-      await broker.keep(`gap:${userId}`, `${gapFrom} ${last.id}`, GAP_SECONDS)
+      gapFrom ??= cursor === 'fresh' ? 0 : cursor
+      await broker.put(userId, `gap:${userId}`, `${gapFrom} ${last.id}`, GAP_SECONDS)
     }
     stream.cork()
     for (const entry of page.entries) {
@@ -85,7 +80,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     if (!stream.isLive || stream.gap) {
       // The clock of a Redis that took over may be behind: what it gives out from here on is new, whatever the stream has seen.
       if (stream.gap) stream.cursor = page.position
-      const resume = stream.gap ? 'incomplete' : from === undefined ? 'fresh' : 'complete'
+      const resume = stream.gap ? 'incomplete' : from === 'fresh' ? 'fresh' : 'complete'
       stream.write(syncFrame(page.position, { resume, replayed, unread: page.unread, groups: [...page.membership.keys()].sort() }))
       isTold = stream.gap
       stream.gap = false
@@ -103,7 +98,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
 async function forgetGap (stream: Stream, broker: Broker): Promise<void> {
   await stream.drained()
   await stream.endsWithin(RESET_MS)
-  if (!stream.wasBroken) await broker.take(`gap:${stream.owner.userId}`).catch(() => {}) // then the next resume is told once more
+  if (!stream.wasBroken) await broker.take(stream.owner.userId, `gap:${stream.owner.userId}`).catch(() => {}) // then the next resume is told once more
 }
 
 /** Makes the stream's groups those of the membership. True if there are new ones. */

@@ -16,21 +16,21 @@ export class Sessions {
   /** Claims the session for a stream that opens, or looks whether a live one still holds it. False: it was replaced. */
   async hold (stream: Stream): Promise<boolean> {
     if (stream.session !== undefined) return await this.#check([stream])
-    const session = await this.#broker.claimSession(stream.owner.userId, randomUUID(), stream.owner.sessionCursor)
+    const session = await this.#broker.takeSession(stream.owner.userId, randomUUID(), stream.owner.sessionCursor ?? 'fresh')
     stream.session = session
     if (session === undefined) {
       this.#replace(stream)
       return false
     }
     // The message of a later claim may have overtaken the answer to ours; so may that of our own.
-    return session.claimId >= stream.takeoverId || await this.#check([stream])
+    return session.takenAt >= stream.takeoverId || await this.#check([stream])
   }
 
   /** Another stream of the user says that it has claimed the session. No more than a hint: whoever may PUBLISH can say so. */
-  heard (stream: Stream, claimId: number, tag: string): void {
+  heard (stream: Stream, takenAt: number, tag: string): void {
     if (tag === stream.session?.tag) return
-    if (stream.session === undefined) stream.takeoverId = Math.max(stream.takeoverId, claimId)
-    else if (claimId > stream.session.claimId) void this.verify([stream])
+    if (stream.session === undefined) stream.takeoverId = Math.max(stream.takeoverId, takenAt)
+    else if (takenAt > stream.session.takenAt) void this.verify([stream])
   }
 
   /** The repair of a lost takeover message: asks the broker, for many streams at once, who holds what. */

@@ -1,7 +1,7 @@
 // One open SSE connection of one user: what it was sent, what waits for it, and how it ends.
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { GroupClaim, Session } from '../broker/broker.ts'
+import type { Identity, Session } from '../broker/broker.ts'
 import type { Batch } from './batch.ts'
 import { type Frame, pingFrame } from './frame.ts'
 import type { Topic } from './topics.ts'
@@ -19,14 +19,13 @@ export type EndReason =
 
 const nothing = Buffer.alloc(0)
 
-export interface StreamOwner {
-  readonly userId: string
-  /** What the token claims; needed again when the stream is refilled. */
-  readonly claim: GroupClaim
+export interface StreamOwner extends Identity {
+  /** The groups that the token claims; needed again when the stream is refilled. */
+  readonly groups: readonly string[]
   /** When the token expires. */
   readonly expiresAtMs: number
   /** Where its own reconnect resumes from; decides, with SESSION_POLICY=single, whether it still holds the session. */
-  readonly sessionCursor?: number | undefined
+  readonly sessionCursor?: number | 'fresh' | undefined
 }
 
 /** A notification that waits, and where it came from. */

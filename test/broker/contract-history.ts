@@ -1,7 +1,7 @@
 // The contract of a broker, continued: what is read after a cursor, page by page, and when it may be incomplete.
 import type { Test } from 'tap'
 import { ALL, groupAddress, MAX_UNREAD, userAddress } from '../../src/notification.ts'
-import { entriesOf, isGrowing, type MakeBackend, noClaim, now, readPages, request, send } from './contract.ts'
+import { entriesOf, isGrowing, type MakeBackend, now, readPages, request, send, visitorOf } from './contract.ts'
 
 const SECOND = 1_000_000
 
@@ -9,7 +9,7 @@ export function history (t: Test, make: MakeBackend): void {
   t.test('history, without a cursor, is the clock and the unread count alone', async (t) => {
     const a = await (await make(t))()
     const id = await send(a, 'user:1')
-    const page = await a.broker.resume({ userId: '1', claim: noClaim, cursor: undefined, maxBytes: 1000 })
+    const page = await a.broker.resume({ ...visitorOf('1'), cursor: 'fresh', maxBytes: 1000 })
     t.match(page, { gap: false, more: false, unread: 1 })
     t.same(page.entries, [])
     t.ok(page.position > id)
@@ -114,7 +114,7 @@ export function history (t: Test, make: MakeBackend): void {
   t.test('gap, none, when the cursor is after the birth and every log is whole', async (t) => {
     const a = await (await make(t))()
     const cursor = await now(a)
-    t.match(await a.broker.resume({ userId: '1', claim: noClaim, cursor, maxBytes: 1000 }), { gap: false, entries: [] }, 'with nothing to read')
+    t.match(await a.broker.resume({ ...visitorOf('1'), cursor, maxBytes: 1000 }), { gap: false, entries: [] }, 'with nothing to read')
     for (let i = 0; i < 20; i++) await send(a, 'user:1')
     t.match(await readPages(a, { cursor }), [{ gap: false }])
   })
@@ -178,7 +178,7 @@ export function history (t: Test, make: MakeBackend): void {
     const a = await (await make(t))()
     await send(a, 'group:a', 'before the join')
     await a.broker.join('1', 'a')
-    const unread = async (): Promise<number> => (await a.broker.resume({ userId: '1', claim: noClaim, cursor: undefined, maxBytes: 1 })).unread
+    const unread = async (): Promise<number> => (await a.broker.resume({ ...visitorOf('1'), cursor: 'fresh', maxBytes: 1 })).unread
     t.equal(await unread(), 0)
     for (const to of ['user:1', 'group:a', 'all', 'user:2', 'group:b']) await send(a, to)
     t.equal(await unread(), 3)

@@ -1,6 +1,6 @@
 // The contract of a broker: every promise of src/broker/broker.ts, to be run on each adapter.
 import t, { type Test } from 'tap'
-import type { Broker, GroupClaim, HistoryLimits, HistoryPage, Membership, PublishRequest } from '../../src/broker/broker.ts'
+import type { Broker, HistoryLimits, HistoryPage, Membership, PublishRequest, ResumeQuery } from '../../src/broker/broker.ts'
 import { type Address, groupAddress, type Notification, userAddress } from '../../src/notification.ts'
 import { type Ear } from './ear.ts'
 import { groups } from './contract-groups.ts'
@@ -32,15 +32,24 @@ export async function send ({ broker }: Node, to: Address, data: unknown = 'x'):
 
 /** A position: everything published before is at or before it, everything after is after it. */
 export async function now ({ broker }: Node, userId = 'nobody'): Promise<number> {
-  return (await broker.resume({ userId, claim: noClaim, cursor: undefined, maxBytes: 1 })).position
+  return (await broker.resume({ ...visitorOf(userId), cursor: 'fresh', maxBytes: 1 })).position
 }
 
 /** What a token says that names no group, and is newer than any logout. */
-export const noClaim: GroupClaim = { groups: [], issuedAtSeconds: 1e10 }
+export interface Claim {
+  readonly groups: readonly string[]
+  readonly issuedAtSeconds: number
+}
+
+export const noClaim: Claim = { groups: [], issuedAtSeconds: 1e10 }
+
+/** The part of a query that says who asks. */
+export const visitorOf = (userId: string, { groups, issuedAtSeconds }: Claim = noClaim): Pick<ResumeQuery, 'user' | 'groups'> =>
+  ({ user: { userId, issuedAtSeconds }, groups })
 
 /** The groups of a user who comes with a claim. */
-export async function enter (broker: Broker, userId: string, claim: GroupClaim): Promise<Membership> {
-  return (await broker.resume({ userId, claim, cursor: undefined, maxBytes: 1 })).membership
+export async function enter (broker: Broker, userId: string, claim: Claim): Promise<Membership> {
+  return (await broker.resume({ ...visitorOf(userId, claim), cursor: 'fresh', maxBytes: 1 })).membership
 }
 
 /** What a call is refused with; undefined if it is not. */
@@ -56,7 +65,7 @@ export interface ReadOptions {
 export async function readPages ({ broker }: Node, { userId = '1', cursor, maxBytes = 131_072 }: ReadOptions): Promise<HistoryPage[]> {
   const pages: HistoryPage[] = []
   for (let more = true; more;) {
-    const page = await broker.resume({ userId, claim: noClaim, cursor: pages.at(-1)?.position ?? cursor, maxBytes })
+    const page = await broker.resume({ ...visitorOf(userId), cursor: pages.at(-1)?.position ?? cursor, maxBytes })
     pages.push(page)
     more = page.more
   }

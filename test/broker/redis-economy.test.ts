@@ -57,10 +57,10 @@ const addresses = (count: number): Address[] => Array.from({ length: count }, (_
 t.test('commands, of one moment, go to Redis in one write', async (t) => {
   const node = await start(t)
   const { broker } = node
-  await broker.keep('ticket', 'text', 60)
+  await broker.put('u', 'ticket', 'text', 60)
   const keys = Array.from({ length: 100 }, (_, i) => `key ${i}`)
   const ask = async (): Promise<void> => {
-    const answers = await Promise.all(keys.flatMap((key) => [broker.hit(key, 60_000), broker.read('ticket'), broker.presence(key), broker.groups(key)] as Array<Promise<unknown>>))
+    const answers = await Promise.all(keys.flatMap((key) => [broker.hit('u', key, 60_000), broker.get('u', 'ticket'), broker.presence(key), broker.groups(key)] as Array<Promise<unknown>>))
     t.same(answers.slice(-4), [{ count: 1, restMs: (answers.at(-4) as { restMs: number }).restMs }, 'text', 0, new Map()], 'each has its answer')
   }
   const { calls, writes } = await costOf(node, 'fcall', ask)

@@ -116,7 +116,7 @@ t.test('Redis, not there at the start, is waited for, said to be away, and used 
   t.match(node.said, [/^Redis: .*; trying again until it answers$/])
   t.match(broker.state(), { up: false, detail: String })
   const visitor = { userId: '1', issuedAtSeconds: 0 }
-  const calls = [broker.publish(request('all')), broker.subscribe(['all']), broker.groups('1'), broker.join('1', 'a'), now(node), broker.admit(visitor), broker.presence('1')]
+  const calls = [broker.publish(request('all')), broker.subscribe(['all']), broker.groups('1'), broker.join('1', 'a'), now(node), broker.visit(visitor), broker.presence('1')]
   for (const error of await Promise.all(calls.map(refusal))) t.type(error, Unavailable)
   broker.unsubscribe(['all'])
   await late.start()

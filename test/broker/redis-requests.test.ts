@@ -3,7 +3,7 @@ import t from 'tap'
 import { type HistoryPage, MAX_GROUPS, Revoked, Uncertain } from '../../src/broker/broker.ts'
 import type { Address } from '../../src/notification.ts'
 import { callsOf, startRedis } from '../fixtures/redis.ts'
-import { enter, entriesOf, noClaim, now, readPages, refusal, request, send } from './contract.ts'
+import { enter, entriesOf, noClaim, now, readPages, refusal, request, send, visitorOf } from './contract.ts'
 import { type RedisNode, startRedisNode, up } from './nodes.ts'
 
 const redis = await startRedis(t, { own: true })
@@ -16,8 +16,8 @@ async function start (t: Parameters<typeof startRedisNode>[0]): Promise<RedisNod
 }
 
 const users = (count: number): string[] => Array.from({ length: count }, (_, i) => `u${i}`)
-const resume = ({ broker }: RedisNode, userId: string, cursor: number | undefined, groups: readonly string[] = []): Promise<HistoryPage> =>
-  broker.resume({ userId, cursor, claim: { ...noClaim, groups }, maxBytes: 131_072 })
+const resume = ({ broker }: RedisNode, userId: string, cursor: number | 'fresh', groups: readonly string[] = []): Promise<HistoryPage> =>
+  broker.resume({ ...visitorOf(userId, { ...noClaim, groups }), cursor, maxBytes: 131_072 })
 
 t.test('resumes, of fifty users of a group in one moment, are one call that reads the group once', async (t) => {
   const node = await start(t)
@@ -70,7 +70,7 @@ t.test('resumes, of users in many groups, do not keep Redis from others with one
   const names = users(20)
   for (const name of names) await node.broker.replaceGroups(name, groups)
   const before = await callsOf(redis, 'fcall')
-  const pages = await Promise.all(names.map((name) => resume(node, name, undefined)))
+  const pages = await Promise.all(names.map((name) => resume(node, name, 'fresh')))
   t.ok(pages.every(({ membership }) => membership.size === MAX_GROUPS))
   t.ok(await callsOf(redis, 'fcall') - before >= 4)
 })
@@ -119,7 +119,7 @@ t.test('resumes, of many who claim as many groups as they may, are all answered'
   const node = await start(t)
   const groups = Array.from({ length: MAX_GROUPS }, (_, i) => `g${i}`)
   const before = await callsOf(redis, 'fcall')
-  const pages = await Promise.all(users(25).map((name) => resume(node, name, undefined, groups)))
+  const pages = await Promise.all(users(25).map((name) => resume(node, name, 'fresh', groups)))
   t.ok(pages.every(({ membership }) => membership.size === MAX_GROUPS))
   t.ok(await callsOf(redis, 'fcall') - before >= 3, 'in calls that are not too long')
 })
@@ -132,7 +132,7 @@ t.test('resume, of one who has logged out or whose log is no log, fails for that
   await node.broker.logout('u3')
   await redis.cli('SET', `${prefix}:log:user:u5`, 'stuck')
   const old = { groups: ['a'], issuedAtSeconds: 1 }
-  const answers = await Promise.all(users(10).map((userId) => node.broker.resume({ userId, cursor, claim: old, maxBytes: 1000 }).catch((error: unknown) => error)))
+  const answers = await Promise.all(users(10).map((userId) => node.broker.resume({ ...visitorOf(userId, old), cursor, maxBytes: 1000 }).catch((error: unknown) => error)))
   for (const [i, answer] of answers.entries()) {
     if (i === 3) t.type(answer, Revoked)
     else if (i === 5) t.type(answer, Uncertain)
@@ -147,7 +147,7 @@ t.test('visits, of many in one moment, are one call, counted each, and one that 
   await node.broker.logout('u1')
   await redis.cli('RPUSH', `${prefix}:hits:connect:u2`, 'stuck')
   const before = await callsOf(redis, 'fcall')
-  const visit = (userId: string) => node.broker.admit({ userId, issuedAtSeconds: 1, counters: [`connect:${userId}`, 'address:here'] }).catch((error: unknown) => error)
+  const visit = (userId: string) => node.broker.visit({ userId, issuedAtSeconds: 1, counters: [`connect:${userId}`, 'address:here'] }).catch((error: unknown) => error)
   const answers = await Promise.all([...users(20), 'u0', 'u0'].map(visit))
   t.ok(await callsOf(redis, 'fcall') - before <= 3)
   for (const [i, answer] of answers.entries()) {

@@ -228,10 +228,10 @@ t.test('leave, heard after the answer that knows of it and of the join that foll
   for (let i = 0; i < 200; i++) await publish('user:1') // more than is kept, so that the gap is written down before the history is
   await other.leave('1', 'x')
   await other.join('1', 'x')
-  const { keep } = broker
+  const { put } = broker
   let told = 0
-  broker.keep = async (...args) => {
-    await keep.apply(broker, args)
+  broker.put = async (...args) => {
+    await put.apply(broker, args)
     if (told++ > 0) return
     for (const control of ['leave', 'join'] as const) broker.listener.control('1', { control, group: 'x', id: cursor! + 1 })
   }

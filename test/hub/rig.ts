@@ -9,7 +9,7 @@ import { MemoryBroker } from '../../src/broker/memory/memory.ts'
 import { MemoryBus, type MemoryBusOptions } from '../../src/broker/memory/bus.ts'
 import { Hub, type HubOptions } from '../../src/hub/hub.ts'
 import { type EndReason, Stream } from '../../src/hub/stream.ts'
-import { type Address, parseCursor } from '../../src/notification.ts'
+import { type Address, parsePosition } from '../../src/notification.ts'
 import { type Client, type ClientOptions, connect } from '../fixtures/client.ts'
 import { Signal } from '../fixtures/wait.ts'
 
@@ -34,8 +34,8 @@ export class ScriptedBroker extends MemoryBroker {
       notification: (address, notification) => { if (!this.isDeaf) listener.notification(address, notification) },
       control: (userId, control) => { if (!this.isDeaf) listener.control(userId, control) },
       dropped: (address, reason) => { listener.dropped(address, reason) },
-      interrupted: () => { listener.interrupted() },
-      restored: () => { listener.restored() }
+      interrupted: (isAffected) => { listener.interrupted(isAffected) },
+      restored: (isAffected) => { listener.restored(isAffected) }
     })
   }
 
@@ -43,7 +43,7 @@ export class ScriptedBroker extends MemoryBroker {
   interrupt (): void {
     this.isDeaf = true
     this.isUp = false
-    this.listener.interrupted()
+    this.listener.interrupted(() => true)
   }
 
   /** The channels are heard again; `restore` tells the hub. */
@@ -54,7 +54,7 @@ export class ScriptedBroker extends MemoryBroker {
   restore (): void {
     this.hear()
     this.isUp = true
-    this.listener.restored()
+    this.listener.restored(() => true)
   }
 
   override state (): BrokerState {
@@ -161,13 +161,18 @@ export async function startHub (t: Test, { bufferBytes = 1_048_576, bus: busOpti
     const { options, resolve } = plans.get(request.url!)!
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
     response.flushHeaders()
-    const claim = { groups: options.groups ?? [], issuedAtSeconds: Math.floor(Date.now() / 1000) }
-    const stream = new Stream(response, { userId: options.userId ?? '1', claim, expiresAtMs: options.expiresAtMs ?? Infinity }, { bufferBytes }, (stream, reason) => {
+    const owner = {
+      userId: options.userId ?? '1',
+      groups: options.groups ?? [],
+      issuedAtSeconds: Math.floor(Date.now() / 1000),
+      expiresAtMs: options.expiresAtMs ?? Infinity
+    }
+    const stream = new Stream(response, owner, { bufferBytes }, (stream, reason) => {
       hub.detach(stream, reason)
       ends.push(reason)
       changed.notify()
     })
-    resolve({ stream, response, attached: hub.attach(stream, parseCursor(request.headers['last-event-id']?.toString())) })
+    resolve({ stream, response, attached: hub.attach(stream, parsePosition(request.headers['last-event-id']?.toString())) })
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

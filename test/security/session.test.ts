@@ -130,7 +130,7 @@ onBoth(t, 'session, the holder that loses its line again before its sync, is sti
     // The first node claims and then gets no further.
     alter: (broker, node) => {
       const { resume } = broker
-      if (node === 0) broker.resume = async (query) => query.userId === 'ann' ? (claimed.resolve(), await new Promise(() => {})) : await resume.call(broker, query)
+      if (node === 0) broker.resume = async (query) => query.user.userId === 'ann' ? (claimed.resolve(), await new Promise(() => {})) : await resume.call(broker, query)
     }
   })
   const tab = all.client(t, { sub: 'ann' }, { node: 1, reconnect: false })

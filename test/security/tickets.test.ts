@@ -25,7 +25,7 @@ async function ask (all: Nodes, ticket: string, { cookie, node = 0, headers = {}
 onBoth(t, 'ticket, used once, opens the stream on any node; used again it is refused', async (t, kind) => {
   const all = await startNodes(t, kind, redis)
   const answer = await all.call('POST', '/api/notifications/tickets', { token: all.token({ sub: 'ann', groups: ['Complaints'] }) })
-  t.match(answer, { status: 201, body: { ticket: /^[\w-]{43}$/, expiresIn: 30 } })
+  t.match(answer, { status: 201, body: { ticket: /^0\.[\w-]{43}$/, expiresIn: 30 } })
   t.equal(answer.headers.get('cache-control'), 'no-store')
   const { client } = await open(all, t, answer.body.ticket, 1)
   t.same(client.syncs[0]!.json.groups, ['Complaints'], 'it brings the groups of the token')

@@ -1,7 +1,7 @@
 // What the embedded broker keeps in one process: the clock, the logs, the groups. The counterpart of functions.lua.
 import { type Address, ALL, groupAddress, MAX_UNREAD, type Notification, userAddress } from '../../notification.ts'
 import {
-  type BrokerListener, type Control, type GroupClaim, type HistoryLimits, type HistoryPage, MAX_GROUPS,
+  type BrokerListener, type Channel, type Control, type HistoryLimits, type HistoryPage, type Identity, MAX_GROUPS,
   type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, TooManyGroups
 } from '../broker.ts'
 import { ExpiringMap, MemorySessions } from './sessions.ts'
@@ -28,7 +28,7 @@ function joined (groups: Groups): number {
 
 /** A node's place on the bus: what it is subscribed to, and who listens. */
 export interface Seat {
-  readonly addresses: Set<Address>
+  readonly channels: Set<Channel>
   readonly listener: BrokerListener
 }
 
@@ -56,7 +56,7 @@ export class MemoryBus {
   readonly #groups = new Map<string, Groups>()
   readonly #answers: ExpiringMap<PublishAnswer>
   readonly #hits: ExpiringMap<{ count: number, endsAtMs: number }>
-  /** What `keep` keeps. */
+  /** What `put` puts. */
   readonly kept: ExpiringMap<string>
   readonly sessions: MemorySessions
   readonly #seats = new Set<Seat>()
@@ -89,7 +89,7 @@ export class MemoryBus {
   leaveSeat (seat: Seat): void { this.#seats.delete(seat) }
 
   #seatsOf (address: Address): Seat[] {
-    return [...this.#seats].filter((seat) => seat.addresses.has(address))
+    return [...this.#seats].filter((seat) => seat.channels.has(address))
   }
 
   presence (userId: string): number {
@@ -177,12 +177,13 @@ export class MemoryBus {
     return new Map([...this.#groupsOf(userId)].filter(([, at]) => at > 0))
   }
 
-  #enter (userId: string, claim: GroupClaim): Membership {
-    this.sessions.check({ userId, ...claim })
+  #enter (user: Identity, claimed: readonly string[]): Membership {
+    this.sessions.check(user)
+    const { userId, issuedAtSeconds } = user
     const groups = this.#groupsOf(userId)
-    for (const group of claim.groups) {
+    for (const group of claimed) {
       const at = groups.get(group)
-      const joins = at === undefined || (at < 0 && -at < claim.issuedAtSeconds * 1_000_000)
+      const joins = at === undefined || (at < 0 && -at < issuedAtSeconds * 1_000_000)
       if (joins && joined(groups) < MAX_GROUPS) this.#mark(userId, groups, group, 'join')
     }
     return this.groups(userId)
@@ -205,8 +206,9 @@ export class MemoryBus {
     for (const group of keep) this.join(userId, group)
   }
 
-  resume ({ userId, claim, cursor, maxBytes }: ResumeQuery): HistoryPage {
-    const membership = this.#enter(userId, claim)
+  resume ({ user, groups, cursor, maxBytes }: ResumeQuery): HistoryPage {
+    const { userId } = user
+    const membership = this.#enter(user, groups)
     let position = this.#nextId()
     const sources: Array<[log: Log | undefined, floor: number]> = [[this.#log(userAddress(userId)), 0], [this.#log(ALL), 0]]
     for (const [group, joined] of membership) sources.push([this.#log(groupAddress(group)), joined])
@@ -214,7 +216,7 @@ export class MemoryBus {
     let unread = 0
     for (const [log, floor] of sources) if (log !== undefined) unread += log.entries.length - indexAfter(log.entries, floor)
     unread = Math.min(unread, MAX_UNREAD)
-    if (cursor === undefined) return { position, membership, gap: false, more: false, entries: [], unread }
+    if (cursor === 'fresh') return { position, membership, gap: false, more: false, entries: [], unread }
     if (cursor > position) return { position, membership, gap: true, more: false, entries: [], unread }
 
     let gap = cursor < this.#born || cursor < position - this.#limits.historySeconds * 1_000_000

@@ -1,15 +1,15 @@
 // The embedded broker: no Redis, one process. Several nodes may share a bus (the demo does).
 import type { Address } from '../../notification.ts'
 import {
-  type Admission, type Broker, type BrokerListener, type BrokerState, type HistoryPage, type Membership, type PublishAnswer,
-  type PublishRequest, type ResumeQuery, type Session, VISIT_WINDOW_MS, type Visitor
+  type Broker, type BrokerListener, type BrokerState, type Channel, type HistoryPage, type Membership, type PublishAnswer,
+  type PublishRequest, type ResumeQuery, type Session, type Visit, VISIT_WINDOW_MS, type Visitor
 } from '../broker.ts'
 import type { MemoryBus, Seat } from './bus.ts'
 
 const SWEEP_MS = 60_000
 
 export class MemoryBroker implements Broker {
-  readonly kind = 'memory'
+  readonly name = 'memory'
   readonly #bus: MemoryBus
   #seat: Seat | undefined
   #sweeper: NodeJS.Timeout | undefined
@@ -19,7 +19,7 @@ export class MemoryBroker implements Broker {
   }
 
   start (listener: BrokerListener): void {
-    this.#seat = { addresses: new Set(), listener }
+    this.#seat = { channels: new Set(), listener }
     this.#bus.sit(this.#seat)
     this.#sweeper = setInterval(() => { this.#bus.sweep() }, SWEEP_MS).unref()
   }
@@ -28,12 +28,16 @@ export class MemoryBroker implements Broker {
     return this.#bus.publish(request)
   }
 
-  async subscribe (addresses: readonly Address[]): Promise<void> {
-    for (const address of addresses) this.#seat?.addresses.add(address)
+  channelOf (_userId: string, address: Address): Channel {
+    return address
   }
 
-  unsubscribe (addresses: readonly Address[]): void {
-    for (const address of addresses) this.#seat?.addresses.delete(address)
+  async subscribe (channels: readonly Channel[]): Promise<void> {
+    for (const channel of channels) this.#seat?.channels.add(channel)
+  }
+
+  unsubscribe (channels: readonly Channel[]): void {
+    for (const channel of channels) this.#seat?.channels.delete(channel)
   }
 
   async groups (userId: string): Promise<Membership> {
@@ -56,38 +60,42 @@ export class MemoryBroker implements Broker {
     return this.#bus.resume(query)
   }
 
-  async admit (visitor: Visitor): Promise<Admission> {
+  async visit (visitor: Visitor): Promise<Visit> {
     const counts = (visitor.counters ?? []).map((key) => this.#bus.hit(key, VISIT_WINDOW_MS, 1).count)
-    return { verdict: this.#bus.sessions.admit(visitor), counts }
+    return { verdict: this.#bus.sessions.visit(visitor), counts }
   }
 
   async logout (userId: string): Promise<void> {
     this.#bus.sessions.logout(userId)
   }
 
-  async claimSession (userId: string, tag: string, cursor: number | undefined): Promise<Session | undefined> {
-    return this.#bus.sessions.claim(userId, tag, cursor)
+  async takeSession (userId: string, tag: string, cursor: number | 'fresh'): Promise<Session | undefined> {
+    return this.#bus.sessions.take(userId, tag, cursor)
   }
 
   async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
     return this.#bus.sessions.verify(sessions)
   }
 
-  async keep (key: string, text: string, seconds: number): Promise<void> {
+  homeOf (): string {
+    return '0'
+  }
+
+  async put (_home: string, key: string, text: string, seconds: number): Promise<void> {
     this.#bus.kept.set(key, text, seconds * 1000)
   }
 
-  async read (key: string): Promise<string | undefined> {
+  async get (_home: string, key: string): Promise<string | undefined> {
     return this.#bus.kept.get(key)
   }
 
-  async take (key: string): Promise<string | undefined> {
+  async take (_home: string, key: string): Promise<string | undefined> {
     const text = this.#bus.kept.get(key)
     this.#bus.kept.delete(key)
     return text
   }
 
-  async hit (key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
+  async hit (_home: string, key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
     return this.#bus.hit(key, windowMs, hits)
   }
 
@@ -96,7 +104,7 @@ export class MemoryBroker implements Broker {
   }
 
   state (): BrokerState {
-    return { up: this.#seat !== undefined, detail: 'embedded', channels: this.#seat?.addresses.size ?? 0, deafSeconds: 0 }
+    return { up: this.#seat !== undefined, detail: 'embedded', channels: this.#seat?.channels.size ?? 0, deafSeconds: 0 }
   }
 
   async close (): Promise<void> {

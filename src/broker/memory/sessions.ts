@@ -1,5 +1,5 @@
 // Sessions and revocation of the embedded broker, and the map that forgets. The counterpart of the same parts of functions.lua.
-import { type Control, Revoked, type Session, type Visitor } from '../broker.ts'
+import { type Control, type Identity, Revoked, type Session, type Visit, type Visitor } from '../broker.ts'
 
 /** A map whose entries are gone after their time. */
 export class ExpiringMap<Value> {
@@ -49,20 +49,20 @@ export class MemorySessions {
     this.#parts.sessions.sweep()
   }
 
-  #isRevoked ({ userId, issuedAtSeconds }: Visitor): boolean {
+  #isRevoked ({ userId, issuedAtSeconds }: Identity): boolean {
     const logout = this.#logouts.get(userId)
     return logout !== undefined && issuedAtSeconds * 1_000_000 <= logout
   }
 
   /** Throws Revoked. */
-  check (visitor: Visitor): void {
-    if (this.#isRevoked(visitor)) throw new Revoked()
+  check (user: Identity): void {
+    if (this.#isRevoked(user)) throw new Revoked()
   }
 
-  admit (visitor: Visitor): 'admitted' | 'revoked' | 'replaced' {
+  visit (visitor: Visitor): Visit['verdict'] {
     if (this.#isRevoked(visitor)) return 'revoked'
     const fence = this.#parts.sessions.get(visitor.userId)?.fence ?? 0
-    return visitor.sessionCursor !== undefined && visitor.sessionCursor < fence ? 'replaced' : 'admitted'
+    return typeof visitor.sessionCursor === 'number' && visitor.sessionCursor < fence ? 'replaced' : 'admitted'
   }
 
   logout (userId: string): void {
@@ -71,16 +71,16 @@ export class MemorySessions {
     this.#parts.tell(userId, { control: 'logout', id })
   }
 
-  claim (userId: string, tag: string, cursor: number | undefined): Session | undefined {
+  take (userId: string, tag: string, cursor: number | 'fresh'): Session | undefined {
     const { nextId, sessions, sessionMs, tell } = this.#parts
-    const claimId = nextId()
+    const takenAt = nextId()
     const known = sessions.get(userId)
-    const resumes = cursor !== undefined && cursor <= claimId
+    const resumes = cursor !== 'fresh' && cursor <= takenAt
     if (known !== undefined && resumes && cursor < known.fence) return undefined
-    const fence = resumes ? known?.fence ?? cursor : claimId
+    const fence = resumes ? known?.fence ?? cursor : takenAt
     sessions.set(userId, { fence, tag }, sessionMs)
-    tell(userId, { control: 'takeover', id: claimId, tag })
-    return { tag, claimId, fence }
+    tell(userId, { control: 'takeover', id: takenAt, tag })
+    return { tag, takenAt, fence }
   }
 
   verify (held: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): string[] {

@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import { type Address, userAddress } from '../../notification.ts'
 import {
-  type Admission, type Broker, type BrokerListener, type BrokerState, type HistoryLimits, type HistoryPage, type Membership,
-  type PublishAnswer, type PublishRequest, type ResumeQuery, Revoked, type Session, TooManyGroups, Uncertain, Unavailable, type Visitor
+  type Broker, type BrokerListener, type BrokerState, type Channel, type HistoryLimits, type HistoryPage, type Membership,
+  type PublishAnswer, type PublishRequest, type ResumeQuery, Revoked, type Session, TooManyGroups, Uncertain, Unavailable, type Visit,
+  type Visitor
 } from '../broker.ts'
 import { readMembership, RedisRequests } from './requests.ts'
 import { RedisSubscriber } from './subscriber.ts'
@@ -26,7 +27,7 @@ export interface RedisBrokerOptions extends HistoryLimits {
 }
 
 export class RedisBroker implements Broker {
-  readonly kind = 'redis'
+  readonly name = 'redis'
   readonly #options: RedisBrokerOptions
   readonly #redis: Redis
   readonly #subscriber: RedisSubscriber
@@ -168,12 +169,16 @@ export class RedisBroker implements Broker {
     return this.#requests.publish(request)
   }
 
-  subscribe (addresses: readonly Address[]): Promise<void> {
-    return this.#subscriber.subscribe(addresses)
+  channelOf (_userId: string, address: Address): Channel {
+    return address
   }
 
-  unsubscribe (addresses: readonly Address[]): void {
-    this.#subscriber.unsubscribe(addresses)
+  subscribe (channels: readonly Channel[]): Promise<void> {
+    return this.#subscriber.subscribe(channels)
+  }
+
+  unsubscribe (channels: readonly Channel[]): void {
+    this.#subscriber.unsubscribe(channels)
   }
 
   async groups (userId: string): Promise<Membership> {
@@ -196,36 +201,40 @@ export class RedisBroker implements Broker {
     return this.#requests.resume(query)
   }
 
-  admit (visitor: Visitor): Promise<Admission> {
-    return this.#requests.admit(visitor)
+  visit (visitor: Visitor): Promise<Visit> {
+    return this.#requests.visit(visitor)
   }
 
   async logout (userId: string): Promise<void> {
     await this.#call('tidings_logout', userId)
   }
 
-  async claimSession (userId: string, tag: string, cursor: number | undefined): Promise<Session | undefined> {
-    const [holds, claimId, fence] = await this.#call('tidings_claim', userId, tag, cursor ?? '')
-    return holds === 1 ? { tag, claimId: Number(claimId), fence: Number(fence) } : undefined
+  async takeSession (userId: string, tag: string, cursor: number | 'fresh'): Promise<Session | undefined> {
+    const [holds, takenAt, fence] = await this.#call('tidings_claim', userId, tag, cursor === 'fresh' ? '' : cursor)
+    return holds === 1 ? { tag, takenAt: Number(takenAt), fence: Number(fence) } : undefined
   }
 
   async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
     return await this.#call('tidings_verify', ...sessions.flatMap(({ userId, session: { tag, fence } }) => [userId, tag, fence])) as string[]
   }
 
-  async keep (key: string, text: string, seconds: number): Promise<void> {
+  homeOf (): string {
+    return '0'
+  }
+
+  async put (_home: string, key: string, text: string, seconds: number): Promise<void> {
     await this.#ask((redis) => redis.set(this.#kept(key), text, 'EX', seconds))
   }
 
-  async read (key: string): Promise<string | undefined> {
+  async get (_home: string, key: string): Promise<string | undefined> {
     return await this.#ask((redis) => redis.get(this.#kept(key))) ?? undefined
   }
 
-  async take (key: string): Promise<string | undefined> {
+  async take (_home: string, key: string): Promise<string | undefined> {
     return await this.#ask((redis) => redis.getdel(this.#kept(key))) ?? undefined
   }
 
-  async hit (key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
+  async hit (_home: string, key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
     const [count, restMs] = await this.#call('tidings_hit', key, windowMs, hits)
     return { count: Number(count), restMs: Number(restMs) }
   }

@@ -1,7 +1,7 @@
 // What comes by the thousand, at Redis: publishes, visits and resumes of the same moment are one call each, and resumes share what they read.
 import { type Address, eventFault, type Notification } from '../../notification.ts'
 import {
-  type Admission, type HistoryPage, type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, VISIT_WINDOW_MS, type Visitor
+  type HistoryPage, type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, type Visit, VISIT_WINDOW_MS, type Visitor
 } from '../broker.ts'
 import { type Answer, Gathering } from './gathering.ts'
 
@@ -14,7 +14,7 @@ const ARGUMENT_WEIGHT = 100
 type Failed = ['error', why: string]
 type PublishReply = [replayed: 0 | 1, ...flat: Array<string | number>]
 type ResumeReply = [position: string, gap: number, more: number, unread: number, membership: string[], places: number[]]
-type AdmitReply = [verdict: Admission['verdict'], ...counts: number[]]
+type VisitReply = [verdict: Visit['verdict'], ...counts: number[]]
 
 export interface RequestParts {
   /** Calls a function of functions.lua. */
@@ -28,9 +28,9 @@ export interface RequestParts {
 export class RedisRequests {
   readonly #parts: RequestParts
   // A token may claim as many groups as a user may be in.
-  readonly #resumes = new Gathering<ResumeQuery, HistoryPage>((queries) => this.#resume(queries), ({ claim }) => claim.groups.length * ARGUMENT_WEIGHT)
+  readonly #resumes = new Gathering<ResumeQuery, HistoryPage>((queries) => this.#resume(queries), ({ groups }) => groups.length * ARGUMENT_WEIGHT)
   readonly #publishes = new Gathering<PublishRequest, PublishAnswer>((requests) => this.#publish(requests), ({ to, json }) => to.length * (json.length + ARGUMENT_WEIGHT))
-  readonly #visits = new Gathering<Visitor, Admission>((visitors) => this.#admit(visitors))
+  readonly #visits = new Gathering<Visitor, Visit>((visitors) => this.#visit(visitors))
 
   constructor (parts: RequestParts) {
     this.#parts = parts
@@ -64,15 +64,15 @@ export class RedisRequests {
   }
 
   /** As Broker's. */
-  admit (visitor: Visitor): Promise<Admission> {
+  visit (visitor: Visitor): Promise<Visit> {
     return this.#visits.ask(visitor)
   }
 
   async #resume (queries: readonly ResumeQuery[]): Promise<Array<Answer<HistoryPage>>> {
     const { call, translate, onId } = this.#parts
     const args: Array<string | number> = [Math.min(...queries.map(({ maxBytes }) => maxBytes)), WORK_BYTES]
-    for (const { userId, claim: { issuedAtSeconds, groups }, cursor } of queries) {
-      args.push(userId, issuedAtSeconds, cursor ?? '', groups.length, ...groups)
+    for (const { user: { userId, issuedAtSeconds }, groups, cursor } of queries) {
+      args.push(userId, issuedAtSeconds, cursor === 'fresh' ? '' : cursor, groups.length, ...groups)
     }
     const [flat, ...replies] = await call('tidings_resume', ...args) as [string[], ...Array<ResumeReply | Failed>]
     const entries: Array<Notification | undefined> = []
@@ -94,11 +94,11 @@ export class RedisRequests {
     })
   }
 
-  async #admit (visitors: readonly Visitor[]): Promise<Array<Answer<Admission>>> {
+  async #visit (visitors: readonly Visitor[]): Promise<Array<Answer<Visit>>> {
     const { call, translate } = this.#parts
-    const args = visitors.flatMap(({ userId, issuedAtSeconds, sessionCursor = '', counters = [] }) =>
-      [userId, issuedAtSeconds, sessionCursor, counters.length, ...counters])
-    const replies = await call('tidings_visit', VISIT_WINDOW_MS, ...args) as Array<AdmitReply | Failed>
+    const args = visitors.flatMap(({ userId, issuedAtSeconds, sessionCursor = 'fresh', counters = [] }) =>
+      [userId, issuedAtSeconds, sessionCursor === 'fresh' ? '' : sessionCursor, counters.length, ...counters])
+    const replies = await call('tidings_visit', VISIT_WINDOW_MS, ...args) as Array<VisitReply | Failed>
     return replies.map((reply) => {
       const [verdict, ...counts] = reply
       return verdict === 'error' ? translate(reply[1] as string) : { verdict, counts: counts as number[] }

@@ -91,7 +91,7 @@ export class RedisSubscriber {
     this.#deafSinceMs = undefined
     if (this.#wasUp) {
       this.#log.info('Redis: heard again on all channels; live streams are refilled')
-      this.#listener.restored()
+      this.#listener.restored(() => true)
     }
     this.#wasUp = true
   }
@@ -99,8 +99,8 @@ export class RedisSubscriber {
   /** Has the live streams refilled although the line stood. */
   startOver (): void {
     if (!this.#up) return // they will be, when it is there again
-    this.#listener.interrupted()
-    this.#listener.restored()
+    this.#listener.interrupted(() => true)
+    this.#listener.restored(() => true)
   }
 
   #interrupt (why: string): void {
@@ -108,7 +108,7 @@ export class RedisSubscriber {
     this.#up = false
     this.#deafSinceMs = Date.now()
     this.#log.warn(`Redis: the subscriber is deaf, ${why}; streams stay open, a new connection is built`)
-    this.#listener.interrupted()
+    this.#listener.interrupted(() => true)
   }
 
   async #resubscribe (): Promise<void> {
