@@ -15,11 +15,19 @@ export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, nodeName
   }, async () => ({ status: 'ok' }))
 
   app.get('/readyz', {
-    schema: { tags: ['operations'], summary: 'Messages really arrive here', response: { 200: Status, 503: Status } }
-  }, async (_request, reply) => {
+    schema: {
+      tags: ['operations'],
+      summary: 'Messages really arrive here',
+      description: 'With ?for=streams: it can answer a stream, if only with "come back later". For balancers that would answer an error status, ' +
+        'which ends an EventSource for ever, when Redis is away and so no node is ready.',
+      querystring: Type.Object({ for: Type.Optional(Type.Literal('streams')) }),
+      response: { 200: Status, 503: Status }
+    }
+  }, async (request, reply) => {
     const { up, detail } = broker.state()
     const status = hub.isDraining ? 'draining' : up ? 'ready' : 'not ready'
-    if (status !== 'ready') reply.code(503)
+    const isGood = request.query.for === 'streams' ? status !== 'draining' : status === 'ready'
+    if (!isGood) reply.code(503)
     return { status, broker: broker.name, detail }
   })
 

@@ -13,6 +13,15 @@ t.test('livez and readyz, a node that works: 200, without a token', async (t) =>
   t.match(await service.call('GET', '/readyz', { token: null }), { status: 200, body: { status: 'ready', broker: 'memory', detail: String } })
 })
 
+t.test('readyz, for streams: 200 unless the node is draining', async (t) => {
+  const service = await startService(t)
+  const statuses = async () => [(await service.call('GET', '/readyz', { token: null })).status, (await service.call('GET', '/readyz?for=streams', { token: null })).status]
+  t.same(await statuses(), [200, 200])
+  await service.app.hub.drain(0)
+  t.same(await statuses(), [503, 503])
+  t.equal((await service.call('GET', '/readyz?for=nothing', { token: null })).status, 400)
+})
+
 t.test('metrics: every number moves when its thing happens', async (t) => {
   const service = await startService(t)
   const names = [
