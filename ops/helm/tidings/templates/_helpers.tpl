@@ -1,0 +1,65 @@
+{{/* Names, labels and the sums that several templates need. */}}
+
+{{- define "tidings.name" -}}
+{{- if contains "tidings" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-tidings" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "tidings.selector" -}}
+app.kubernetes.io/name: tidings
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: node
+{{- end }}
+
+{{- define "tidings.labels" -}}
+{{ include "tidings.selector" . }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "tidings.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* Seconds over which a node ends its streams; 10 is the node's own default. */}}
+{{- define "tidings.drainSeconds" -}}
+{{ (hasKey .Values.settings "DRAIN_SECONDS") | ternary .Values.settings.DRAIN_SECONDS 10 }}
+{{- end }}
+
+{{/* From the decision to end a pod to the end of its last stream. */}}
+{{- define "tidings.leavingSeconds" -}}
+{{ add .Values.preStopSeconds (include "tidings.drainSeconds" .) }}
+{{- end }}
+
+{{/* The selector and the labels of the stub. */}}
+{{- define "tidings.stubSelector" -}}
+app.kubernetes.io/name: tidings
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: stub
+{{- end }}
+
+{{/* What cannot be said in values.schema.json, in sentences. */}}
+{{- define "tidings.check" -}}
+{{- $keys := 0 }}
+{{- range $name := list "JWT_SECRET" "JWT_PUBLIC_KEY" "JWKS_URL" }}
+  {{- if or (hasKey $.Values.settings $name) (hasKey $.Values.secrets $name) }}{{ $keys = add1 $keys }}{{ end }}
+{{- end }}
+{{- if ne (int $keys) 1 }}
+  {{- fail (printf "exactly one of secrets.JWT_SECRET, secrets.JWT_PUBLIC_KEY and settings.JWKS_URL must be set, not %d" (int $keys)) }}
+{{- end }}
+{{- range $name, $_ := .Values.secrets }}
+  {{- if hasKey $.Values.settings $name }}{{ fail (printf "%s stands under settings and under secrets; keep one" $name) }}{{ end }}
+{{- end }}
+{{- if not (or (hasKey .Values.settings "REDIS_URL") (hasKey .Values.secrets "REDIS_URL")) }}
+  {{- fail "REDIS_URL is needed, under secrets or settings: several nodes without Redis are several services" }}
+{{- end }}
+{{- if and .Values.gateway.enabled (not .Values.gateway.create.enabled) (not .Values.gateway.parentRefs) }}
+  {{- fail "gateway.parentRefs must name the gateway to join, or gateway.create.enabled make one, or gateway.enabled be false" }}
+{{- end }}
+{{- if and .Values.gateway.create.enabled (not .Values.gateway.create.className) }}
+  {{- fail "gateway.create.className must name a GatewayClass of your cluster (kubectl get gatewayclass)" }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+  {{- fail "ingress.hosts must name at least one host" }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,76 @@
+// values.schema.json of the chart: its own values as written here, the settings of a node from src/config.ts.
+import { configSchema } from '../../src/config.ts'
+
+interface Schema { [keyword: string]: unknown }
+
+/** What the chart sets itself. */
+const OWN = ['HOST', 'PORT', 'NODE_NAME']
+/** What must not stand in a values file. REDIS_URL may: without a password it is no secret. */
+const SECRET = ['JWT_SECRET', 'JWT_PUBLIC_KEY']
+
+const object = (properties: Record<string, Schema>, more: Schema = {}): Schema => ({ type: 'object', additionalProperties: false, properties, ...more })
+const text: Schema = { type: 'string' }
+const flag: Schema = { type: 'boolean' }
+const count = (minimum: number, maximum = 2_147_483_647): Schema => ({ type: 'integer', minimum, maximum })
+const list = (items: Schema): Schema => ({ type: 'array', items })
+const texts: Schema = { type: 'object', additionalProperties: text }
+/** Passed on to Kubernetes as it is, which has a schema of its own. */
+const any: Schema = { type: 'object' }
+
+function settings (): Record<string, Schema> {
+  return Object.fromEntries(Object.entries(configSchema.properties as unknown as Record<string, Schema>)
+    .filter(([name]) => !OWN.includes(name) && !SECRET.includes(name))
+    .map(([name, { type, minimum, maximum, pattern, enum: choices, description }]) => [name, {
+      type, ...Object.fromEntries(Object.entries({ minimum, maximum, pattern, enum: choices, description }).filter(([, value]) => value !== undefined))
+    }]))
+}
+
+export function valuesSchema (): Schema {
+  const setting = Object.keys(configSchema.properties).filter((name) => !OWN.includes(name))
+  const reference = object({ name: { type: 'string', minLength: 1 }, key: { type: 'string', minLength: 1 } }, { required: ['name', 'key'] })
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    title: 'Values of the chart "tidings"; made by `npm run ops:files`',
+    ...object({
+      image: object({ repository: { type: 'string', minLength: 1 }, tag: text, pullPolicy: { enum: ['Always', 'IfNotPresent', 'Never'] }, pullSecrets: list(any) }),
+      replicas: count(1),
+      settings: object(settings()),
+      secrets: object(Object.fromEntries(setting.map((name) => [name, reference]))),
+      preStopSeconds: count(1, 300),
+      minReadySeconds: count(0, 3600),
+      resources: any,
+      autoscaling: object({ enabled: flag, minReplicas: count(1), maxReplicas: count(1), streamsPerNode: count(1) }),
+      podDisruptionBudget: object({ enabled: flag, maxUnavailable: { type: ['integer', 'string'] } }),
+      topologySpread: object({ enabled: flag, whenUnsatisfiable: { enum: ['ScheduleAnyway', 'DoNotSchedule'] } }),
+      service: object({ port: count(1, 65_535), annotations: texts }),
+      gateway: object({
+        enabled: flag,
+        hostnames: list(text),
+        parentRefs: list(object({ name: { type: 'string', minLength: 1 }, namespace: text, sectionName: text, port: count(1, 65_535) }, { required: ['name'] })),
+        create: object({ enabled: flag, className: text, tlsSecret: text, redirect: flag }),
+        neverAnErrorStatus: { enum: ['none', 'envoy'] },
+        requestSeconds: count(1, 3600),
+        docs: flag
+      }),
+      ingress: object({ enabled: flag, className: text, hosts: list(text), tlsSecret: text, annotations: texts, docs: flag }),
+      stub: object({ enabled: flag, image: text, replicas: count(1) }),
+      networkPolicy: object({ enabled: flag, from: list(any), redis: object({ to: list(any), ports: list(count(1, 65_535)) }), egress: list(any) }),
+      metrics: object({
+        serviceMonitor: object({ enabled: flag, interval: { type: 'string', pattern: '^[0-9]+(ms|s|m)$' }, labels: texts }),
+        rules: object({ enabled: flag, labels: texts }),
+        dashboard: object({ enabled: flag, labels: texts })
+      }),
+      podSecurityContext: any,
+      securityContext: any,
+      podAnnotations: texts,
+      podLabels: texts,
+      nodeSelector: texts,
+      tolerations: list(any),
+      affinity: any,
+      priorityClassName: text,
+      extraCa: { anyOf: [{ type: 'object', maxProperties: 0 }, reference] },
+      // Helm's own, for charts that have this one inside.
+      global: any
+    })
+  }
+}

@@ -1,0 +1,180 @@
+// The chart: Helm takes it, Kubernetes' schemas take what comes out, and what comes out keeps the promises of a rollout.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import t from 'tap'
+import { files } from '../../ops/files.ts'
+import { configSchema } from '../../src/config.ts'
+import { makeFolder } from '../fixtures/process.ts'
+import { chart, find, type Manifest, read, render, template, valueFiles } from './chart.ts'
+import { run, tools } from './tools.ts'
+
+const { helm, kubeconform, schemas, kubernetes, models } = await tools()
+const root = join(import.meta.dirname, '../..')
+/** Custom resources; kubeconform's schemas are of Kubernetes alone. */
+const custom: Record<string, string | undefined> = {
+  'gateway.networking.k8s.io': 'gateway-api', 'monitoring.coreos.com': 'prometheus-operator', 'gateway.envoyproxy.io': undefined
+}
+
+t.test('files that are made or copied: as `npm run ops:files` makes them', async (t) => {
+  for (const [path, make] of Object.entries(files)) t.equal(readFileSync(join(root, 'ops', path), 'utf8'), make(), path)
+})
+
+t.test('helm lint: nothing to say, with any of the value files', async (t) => {
+  t.ok(valueFiles.size >= 6)
+  const said = run(helm, ['lint', chart, '--strict', '--kube-version', '1.36.0', ...[...valueFiles.values()].flatMap((file) => ['--values', file]).slice(0, 2)])
+  t.match(said, '1 chart(s) linted, 0 chart(s) failed')
+})
+
+for (const [name] of valueFiles) {
+  t.test(`helm template, ${name}: valid objects of Kubernetes and of its extensions`, async (t) => {
+    const text = template('--values', valueFiles.get(name)!)
+    const objects = read(text)
+    const file = join(makeFolder(t), `${name}.yaml`)
+    writeFileSync(file, text)
+    for (const version of kubernetes) {
+      const location = `${schemas}/{{.NormalizedKubernetesVersion}}-local{{.StrictSuffix}}/{{.ResourceKind}}{{.KindSuffix}}.json`
+      const customKinds = [...new Set(objects.filter(isCustom).map(({ kind }) => kind))]
+      const said = run(kubeconform, ['-strict', '-summary', '-output', 'json', '-kubernetes-version', version, '-schema-location', location, '-skip', customKinds.join(','), file])
+      const { summary } = JSON.parse(said) as { summary: Record<string, number> }
+      t.match(summary, { valid: objects.length - objects.filter(isCustom).length, invalid: 0, errors: 0 }, `Kubernetes ${version}`)
+    }
+    for (const object of objects.filter(isCustom)) await validateCustom(object)
+    const names = objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`)
+    t.equal(new Set(names).size, names.length, 'each once')
+    t.notOk(objects.some(({ kind }) => kind === 'Secret'), 'secrets are there already, or it does not start')
+  })
+}
+
+function isCustom ({ apiVersion }: Manifest): boolean {
+  return apiVersion.split('/')[0]! in custom
+}
+
+/** Throws what is wrong. Envoy Gateway's one kind has no validator here. */
+async function validateCustom (object: Manifest): Promise<void> {
+  const [group = '', version] = object.apiVersion.split('/')
+  const name = custom[group]
+  if (name === undefined) return
+  const path = join(models, '@kubernetes-models', name, group, version!, `${object.kind}.js`)
+  const { [object.kind]: Model } = await import(pathToFileURL(path).href) as Record<string, new (object: object) => { validate: () => void }>
+  new Model!(object).validate()
+}
+
+const { default: defaultDrain } = configSchema.properties.DRAIN_SECONDS as { default?: number }
+
+t.test('rollout: one more, never one less, and each leaves before the next begins to', async (t) => {
+  for (const [name] of valueFiles) {
+    const objects = render(name)
+    const { spec } = find(objects, 'Deployment', 'tidings')
+    const pod = spec.template.spec
+    const [node] = pod.containers
+    t.same(spec.strategy, { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } })
+    const drain = Number(node.env.find(({ name }: { name: string }) => name === 'DRAIN_SECONDS')?.value ?? defaultDrain)
+    const pause = node.lifecycle.preStop.sleep.seconds
+    t.ok(pause >= 1, 'every proxy hears that it leaves before it drains')
+    t.ok(pod.terminationGracePeriodSeconds > pause + drain + 5, `${name}: ${pod.terminationGracePeriodSeconds} s is above ${pause} + ${drain} + the 5 that a node takes to close`)
+    t.ok(spec.minReadySeconds >= pause + drain, 'the next one leaves when this one has')
+    t.equal(node.readinessProbe.httpGet.path, '/readyz?for=streams')
+    t.equal(node.startupProbe.httpGet.path, '/readyz')
+    t.equal(node.livenessProbe.httpGet.path, '/livez')
+    t.ok(node.livenessProbe.periodSeconds * node.livenessProbe.failureThreshold >= 60, 'slow to restart')
+    const budget = find(objects, 'PodDisruptionBudget')
+    t.same(budget.spec.selector.matchLabels, spec.selector.matchLabels)
+    t.ok(budget.spec.maxUnavailable)
+    t.same(pod.topologySpreadConstraints.map(({ topologyKey }: { topologyKey: string }) => topologyKey), ['topology.kubernetes.io/zone', 'kubernetes.io/hostname'])
+  }
+})
+
+t.test('pods: not root, nothing to write, no capability, no token of the cluster', async (t) => {
+  for (const [name] of valueFiles) {
+    const objects = render(name)
+    const pods = objects.flatMap((object) => object.kind === 'Pod' ? [object.spec] : object.kind === 'Deployment' ? [object.spec.template.spec] : [])
+    t.ok(pods.length >= 2)
+    for (const pod of pods) {
+      t.match(pod, { automountServiceAccountToken: false, securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } } })
+      for (const { securityContext, resources } of pod.containers) {
+        t.same(securityContext, { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } })
+        t.match(resources, { requests: { cpu: String, memory: String }, limits: { memory: String } })
+      }
+    }
+  }
+})
+
+t.test('gateway: a stream has no time limit, the rest has, and what is for inside is not routed', async (t) => {
+  const objects = render('gateway')
+  const [stream] = find(objects, 'HTTPRoute', '-streams').spec.rules
+  t.same(stream.timeouts, { request: '0s', backendRequest: '0s' })
+  t.same(stream.matches, [{ path: { type: 'PathPrefix', value: '/api/notifications/subscribe' } }])
+  const [rest] = find(objects, 'HTTPRoute', 'tidings').spec.rules
+  t.match(rest.timeouts.request, /^[1-9]\d*s$/)
+  t.same(rest.matches.map(({ path }: { path: { value: string } }) => path.value), ['/api', '/client.js'])
+  t.same(find(objects, 'Gateway').spec.listeners.map(({ protocol }: { protocol: string }) => protocol), ['HTTP', 'HTTPS'])
+  t.match(find(objects, 'HTTPRoute', '-to-https').spec, { parentRefs: [{ sectionName: 'http' }], rules: [{ filters: [{ type: 'RequestRedirect' }] }] })
+  for (const route of ['-streams', 'tidings']) t.same(find(objects, 'HTTPRoute', route).spec.parentRefs, [{ name: 'news-tidings', sectionName: 'https' }])
+  const paths = find(render('ingress'), 'Ingress', 'tidings').spec.rules[0].http.paths.map(({ path }: { path: string }) => path)
+  t.same(paths, ['/api', '/client.js', '/docs'])
+})
+
+t.test('never an error status: what Envoy Gateway answers itself becomes 200 and a wait, on the streams alone', async (t) => {
+  const { spec } = find(render('gateway'), 'BackendTrafficPolicy')
+  t.same(spec.targetRefs, [{ group: 'gateway.networking.k8s.io', kind: 'HTTPRoute', name: 'news-tidings-streams' }])
+  const [{ match, response }] = spec.responseOverride
+  t.same(match.statusCodes.map(({ value }: { value: number }) => value), [502, 503, 504])
+  t.match(response, { statusCode: 200, contentType: /^text\/event-stream/, body: { inline: /^retry: \d+\nevent: ping\ndata: \{\}\n\n$/ } })
+  const ingress = find(render('ingress'), 'Ingress', '-streams').metadata.annotations
+  t.equal(ingress['nginx.ingress.kubernetes.io/default-backend'], 'news-tidings-stub')
+  t.equal(ingress['nginx.ingress.kubernetes.io/custom-http-errors'], '502,503,504')
+  t.notOk('nginx.ingress.kubernetes.io/custom-http-errors' in find(render('ingress'), 'Ingress', 'tidings').metadata.annotations, 'a publisher is told')
+})
+
+t.test('autoscaling: by tidings_streams, down slowly; the number of nodes is left to it', async (t) => {
+  const objects = render('autoscaled')
+  t.notOk('replicas' in find(objects, 'Deployment').spec)
+  const { spec } = find(objects, 'HorizontalPodAutoscaler')
+  t.match(spec, { minReplicas: 5, maxReplicas: 40, metrics: [{ type: 'Pods', pods: { metric: { name: 'tidings_streams' }, target: { averageValue: '8000' } } }] })
+  const [down] = spec.behavior.scaleDown.policies
+  t.ok(down.value === 1 && down.periodSeconds >= 60)
+  const value = (name: string) => find(objects, 'Deployment').spec.template.spec.containers[0].env.find((one: { name: string }) => one.name === name)?.value
+  t.equal(value('STREAM_BUFFER_BYTES'), '1073741824', 'a large number is written out')
+  t.equal(value('MAX_STREAMS'), '12000')
+})
+
+t.test('network policy: in from those that are named, out to names, Redis, and the key server if there is one', async (t) => {
+  const ports = (values: string) => find(render(values), 'NetworkPolicy').spec.egress.map((rule: { ports: { port: number }[] }) => rule.ports.map(({ port }) => port))
+  t.same(ports('minimal'), [[53, 53], [6379]])
+  t.same(ports('autoscaled'), [[53, 53], [6379], [443]])
+  t.same(ports('gateway'), [[53, 53], [6379], [4318]])
+  t.equal(find(render('gateway'), 'NetworkPolicy').spec.ingress[0].from.length, 2)
+})
+
+t.test('watching: the monitor finds the nodes and not the stub, the rules and the dashboard are those of ops/', async (t) => {
+  const objects = render('gateway')
+  const service = find(objects, 'Service')
+  for (const [label, value] of Object.entries(find(objects, 'ServiceMonitor').spec.selector.matchLabels)) t.equal((service.metadata as any).labels[label], value)
+  t.same(find(objects, 'PrometheusRule').spec, read(readFileSync(join(root, 'ops/prometheus/rules.yml'), 'utf8'))[0])
+  t.same(JSON.parse(find(objects, 'ConfigMap', '-dashboard').data['tidings.json']), JSON.parse(readFileSync(join(root, 'ops/grafana/dashboard.json'), 'utf8')))
+})
+
+t.test('values that cannot be meant: refused, with a sentence', async (t) => {
+  const minimal = valueFiles.get('minimal')!
+  for (const [set, sentence] of [
+    [['settings.HEARTBEAT=5'], /HEARTBEAT/],
+    [['settings.HEARTBEAT_SECONDS=0'], /HEARTBEAT_SECONDS/],
+    [['settings.JWT_SECRET=x'], /JWT_SECRET/],
+    [['settings.PORT=80'], /PORT/],
+    [['secrets.JWT_PUBLIC_KEY.name=a', 'secrets.JWT_PUBLIC_KEY.key=b'], /exactly one of/],
+    [['settings.REDIS_URL=redis://redis'], /REDIS_URL stands under settings and under secrets/],
+    [['gateway.parentRefs=null'], /must name the gateway to join/],
+    [['gateway.create.enabled=true'], /GatewayClass/],
+    [['ingress.enabled=true'], /at least one host/],
+    [['replica=3'], /replica/]
+  ] as Array<[string[], RegExp]>) t.throws(() => template('--values', minimal, ...set.flatMap((one) => ['--set', one])), sentence, set.join(' '))
+  t.throws(() => template(), /exactly one of/, 'nothing is said')
+  t.throws(() => template('--set', 'settings.JWKS_URL=https://id.example/keys'), /REDIS_URL is needed/)
+})
+
+t.test('settings of the chart: every one that a node has, none that the chart sets itself', async (t) => {
+  const { properties } = JSON.parse(readFileSync(join(chart, 'values.schema.json'), 'utf8'))
+  const names = new Set([...Object.keys(properties.settings.properties), ...Object.keys(properties.secrets.properties)])
+  t.same([...names, 'HOST', 'PORT', 'NODE_NAME'].sort(), Object.keys(configSchema.properties).sort())
+})
