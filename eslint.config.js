@@ -26,7 +26,7 @@ const hiddenImports = {
 }
 const rawResponse = {
   selector: 'MemberExpression[property.name="raw"]:not([object.name="String"]), MemberExpression[property.value="raw"], ObjectPattern > Property[key.name="raw"]',
-  message: 'The raw response is for src/hub/stream.ts and src/http/subscribe.ts alone.'
+  message: 'The raw response is for src/hub/stream.ts and src/http/event-stream.ts alone.'
 }
 
 const browserGlobals = neostandard({ env: ['browser'] }).find(({ name }) => name === 'neostandard/globals').languageOptions.globals
@@ -112,7 +112,7 @@ export default [
     rules: { 'no-restricted-syntax': ['error', rawResponse] }
   },
   {
-    files: ['src/hub/stream.ts', 'src/http/subscribe.ts'],
+    files: ['src/hub/stream.ts', 'src/http/event-stream.ts'],
     rules: { 'no-restricted-syntax': ['error', hiddenImports] }
   }
 ]

@@ -105,7 +105,7 @@ t.test('imports, types and re-exports: refused as well', async (t) => {
 
 t.test('imports, hidden in an expression or a type: refused', async (t) => {
   for (const code of ['export const redis = await import(\'./broker/redis/redis.ts\')', 'export type R = import(\'./broker/redis/redis.ts\').RedisBroker']) {
-    for (const file of ['src/app.ts', 'src/hub/stream.ts', 'src/http/subscribe.ts']) t.same(await faults(file, code), ['no-restricted-syntax'], file)
+    for (const file of ['src/app.ts', 'src/hub/stream.ts', 'src/http/event-stream.ts']) t.same(await faults(file, code), ['no-restricted-syntax'], file)
     t.same(await faults('src/server.ts', code), [], 'the edge may')
   }
 })
@@ -130,7 +130,7 @@ t.test('the raw response, every spelling: refused but where streams are written'
     for (const file of ['src/app.ts', 'src/server.ts', 'src/hub/hub.ts', 'src/http/publish.ts', 'src/broker/redis/redis.ts']) {
       t.ok((await faults(file, code)).includes('no-restricted-syntax'), `${file}: ${code}`)
     }
-    for (const file of ['src/hub/stream.ts', 'src/http/subscribe.ts']) {
+    for (const file of ['src/hub/stream.ts', 'src/http/event-stream.ts']) {
       t.notOk((await faults(file, code)).includes('no-restricted-syntax'), `${file}: ${code}`)
     }
   }

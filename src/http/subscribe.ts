@@ -1,8 +1,6 @@
 // GET /api/notifications/subscribe: from a request to a live stream.
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { ServerResponse } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { FastifySSEPlugin } from 'fastify-sse-v2'
 import Type, { type Static } from 'typebox'
 import { type Broker, Uncertain, Unavailable } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
@@ -10,8 +8,8 @@ import { fail } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
 import { type EndReason, Stream } from '../hub/stream.ts'
 import { parsePosition, type ResumeFrom, TERMINAL_MARK } from '../notification.ts'
-import { letGo } from './let-go.ts'
 import type { Principal } from './auth.ts'
+import { allowEventStreams, answerNobody, comeBack, lineOf, openEventStream, stop } from './event-stream.ts'
 import { errorResponses } from './schemas.ts'
 import { redeem } from './tickets.ts'
 
@@ -25,12 +23,11 @@ const FAILOVER_HEADER = 'tidings-failover'
 
 const options = { exposeHeadRoute: false } as const
 
-/** A request that has been let in. */
-interface Visit {
-  readonly principal: Principal
-  readonly from: ResumeFrom
-  readonly sessionCursor: number | 'fresh' | undefined
-}
+/** What a request for a stream is answered. */
+type Decision =
+  | { readonly answer: 'open', readonly principal: Principal, readonly from: ResumeFrom, readonly sessionCursor: number | 'fresh' | undefined }
+  | { readonly answer: 'comeBack', readonly retryMs: number }
+  | { readonly answer: 'stop' }
 
 const querystring = Type.Object({
   // Any number of them: a position that is not ours is no error.
@@ -53,7 +50,7 @@ const schema = {
 
 export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app, { config, hub, broker }) => {
   const isSingle = config.SESSION_POLICY === 'single'
-  await app.register(FastifySSEPlugin, { retryDelay: config.RETRY_MS })
+  await allowEventStreams(app, config.RETRY_MS)
 
   app.get('/api/notifications/subscribe', {
     ...options,
@@ -72,56 +69,61 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   })
 
   async function open (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<void> {
-    try {
-      const visit = await admit(request, reply, query, pathUserId)
-      if (visit !== undefined) start(request, reply, visit)
-    } catch (error) {
-      // Any status but 200 would end an EventSource for ever, and these conditions pass.
-      if (!isPassing(error)) throw error
-      comeBack(reply, hub.retryMs())
+    const decision = await decide(request, reply, query, pathUserId)
+    switch (decision.answer) {
+      case 'stop': return stop(reply)
+      case 'comeBack': return comeBack(reply, decision.retryMs)
+      case 'open': return start(request, reply, decision)
     }
   }
 
-  /** Who may have a stream, and from where. Undefined: the request has been answered otherwise. */
-  async function admit (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<Visit | undefined> {
+  async function decide (...request: Parameters<typeof admit>): Promise<Decision> {
+    try {
+      return await admit(...request)
+    } catch (error) {
+      // Any status but 200 would end an EventSource for ever, and these conditions pass.
+      if (isPassing(error)) return { answer: 'comeBack', retryMs: hub.retryMs() }
+      throw error
+    }
+  }
+
+  /** Who may have a stream, and from where. Throws what is answered as an error. */
+  async function admit (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<Decision> {
     if (hub.isDraining || !broker.state().up || isFull()) {
-      // A proxy that asks another node at 503, and never shows it to the browser, says so (nginx.conf). Without it, an emptying
-      // node would draw the reconnects: a balancer by least connections likes it best.
+      // A proxy that asks another node at 503, and never shows it to the browser, says so (nginx.conf). Without it, an
+      // emptying node would draw the reconnects: a balancer by least connections likes it best.
       if (request.headers[FAILOVER_HEADER] === '503') throw fail('TIDINGS_BUSY')
-      return comeBack(reply, hub.retryMs())
+      return { answer: 'comeBack', retryMs: hub.retryMs() }
     }
     const principal = query.ticket === undefined ? await app.authenticate(request) : await redeem(query.ticket, request, reply, { broker, allowedOrigins: config.CORS_ORIGINS })
     const { userId, issuedAtSeconds } = principal
     if (pathUserId !== undefined && pathUserId !== userId) throw fail('TIDINGS_NOT_YOUR_STREAM')
-    const ownPosition = request.headers['last-event-id']?.toString()
-    const position = ownPosition || query.lastEventId?.toString()
-    if (position?.startsWith(TERMINAL_MARK)) return stop(reply)
-    const from = parsePosition(position)
+
     // Only the browser's own reconnect sends the header. A page that opens a new stream, from wherever, means "use here".
-    const own = parsePosition(ownPosition)
-    const sessionCursor = !isSingle ? undefined : own === 'foreign' ? 'fresh' : own
+    const header = request.headers['last-event-id']?.toString()
+    const position = header || query.lastEventId?.toString()
+    if (position?.startsWith(TERMINAL_MARK)) return { answer: 'stop' }
+    const reconnectsFrom = parsePosition(header)
+    const sessionCursor = !isSingle ? undefined : reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom
+
     const limits = app.connectLimits(request, userId)
     const { verdict, counts } = await broker.visit({ userId, issuedAtSeconds, sessionCursor, counters: limits.map(({ counter }) => counter) })
-    const waitMs = app.connectWaitMs(limits, counts)
-    if (waitMs > 0) return comeBack(reply, waitMs)
     if (verdict === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
+    const waitMs = app.connectWaitMs(limits, counts)
+    if (waitMs > 0) return { answer: 'comeBack', retryMs: waitMs }
     // Taken over while it was away: its reconnect must not take the session back.
-    if (verdict === 'replaced') return stop(reply)
+    if (verdict === 'replaced') return { answer: 'stop' }
     if (!isSingle && hub.streamsOf(userId) >= config.MAX_STREAMS_PER_USER) throw fail('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
-    return { principal, from, sessionCursor }
+    return { answer: 'open', principal, from: parsePosition(position), sessionCursor }
   }
 
-  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, sessionCursor }: Visit): void {
+  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, sessionCursor }: Decision & { answer: 'open' }): void {
+    switch (lineOf(reply)) {
+      case 'gone': return answerNobody(reply)
+      // It waits behind another answer on the same connection (HTTP pipelining), where a stream can write nothing.
+      case 'queued': return comeBack(reply, hub.retryMs())
+    }
     const { userId, issuedAtSeconds, groups, expiresAtMs } = principal
-    if (reply.raw.destroyed) {
-      reply.hijack() // the client is gone already
-      return
-    }
-    // It waits behind another answer on the same connection (HTTP pipelining), where a stream can write nothing.
-    if (reply.raw.socket === null) {
-      comeBack(reply, hub.retryMs())
-      return
-    }
     const { ip } = request // read from headers that are let go of with the rest
     const response = openEventStream(reply)
     const stream = new Stream(response, { userId, issuedAtSeconds, groups, expiresAtMs, sessionCursor }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
@@ -146,44 +148,4 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 /** Tried again by the browser, not by its user. */
 function isPassing (error: unknown): boolean {
   return error instanceof Unavailable || error instanceof Uncertain || (error as { code?: string }).code === 'TIDINGS_KEYS_UNAVAILABLE'
-}
-
-/** 204: EventSource stops for good. */
-function stop (reply: FastifyReply): undefined {
-  reply.code(204).send()
-}
-
-/** 200 and a hint, then the end: EventSource tries again by itself. */
-function comeBack (reply: FastifyReply, retryMs: number): undefined {
-  reply
-    .header('content-type', 'text/event-stream; charset=utf-8')
-    .header('cache-control', 'no-store, no-transform')
-    .header('x-accel-buffering', 'no')
-    .send(`retry: ${Math.round(retryMs)}\n\n`)
-}
-
-/**
- * Sends status, headers and `retry:` at once by fastify-sse-v2 (which hijacks, and carries CORS and other reply headers over), then
- * takes its pipe off again: that costs 9 KB a connection and looks at no backpressure; the stream writes its shared bytes itself.
- */
-function openEventStream (reply: FastifyReply): ServerResponse {
-  const { raw } = reply
-  reply.header('x-accel-buffering', 'no')
-  raw.once('pipe', (source) => {
-    source.unpipe(raw)
-    source.destroy()
-  })
-  const { writeHead } = raw
-  raw.writeHead = function (this: ServerResponse, ...args: Parameters<typeof writeHead>) {
-    // The plugin sets what a cache may not do more weakly than we want it, after all reply headers.
-    raw.setHeader('cache-control', 'no-store, no-transform')
-    raw.removeHeader('x-no-compression')
-    // It says keep-alive also to HTTP/1.0 and to `Connection: close`; Node knows better.
-    raw.removeHeader('connection')
-    raw.writeHead = writeHead
-    return writeHead.apply(raw, args)
-  } as typeof writeHead
-  reply.sse({})
-  letGo(raw)
-  return raw
 }

@@ -33,7 +33,7 @@ t.test('a node, started without its Redis, waits for it and then works', async (
   // Twice, so that it is seen to come back by itself.
   for (const number of [1, 2]) {
     const { status, headers, body, ending } = await client.ended(number)
-    t.match({ status, type: headers['content-type'], body, ending }, { status: 200, type: /^text\/event-stream/, body: /^retry: \d+\n\n$/, ending: 'end' }, 'a browser is told to come back')
+    t.match({ status, type: headers['content-type'], body, ending }, { status: 200, type: /^text\/event-stream/, body: /^retry: \d+\nevent: ping\ndata: {}\n\n$/, ending: 'end' }, 'a browser is told to come back')
   }
   t.not(client.state, 'closed')
 

@@ -69,7 +69,7 @@ t.test('drain: streams end spread over the budget, each with a retry of its own,
   // The node is draining now: whoever comes is not refused, and not taken.
   const late = connect(t, { url: leaving.url, token: cluster.token({ sub: 'late' }), reconnect: false, name: 'late' })
   const { status, body } = await late.ended(1)
-  t.match([status, body], [200, /^retry: \d+\n\n$/], 'who comes meanwhile gets 200, retry and an end')
+  t.match([status, body], [200, /^retry: \d+\nevent: ping\ndata: {}\n\n$/], 'who comes meanwhile gets 200, retry and an end')
   const ready = await fetch(`${leaving.url}/readyz`).then(async (answer) => [answer.status, (await answer.json() as { status: string }).status])
   t.same(ready, [503, 'draining'])
   t.same(await exit, { code: 0, signal: null })
@@ -106,7 +106,7 @@ t.test('node, full, answers 200 with retry and an end', async (t) => {
   await Promise.all(taken.map(async (client) => await client.live()))
   const third = connect(t, { url: full.url, token: cluster.token({ sub: 'z' }), retryCapMs: 50 })
   const { status, body } = await third.ended(1)
-  t.match([status, body], [200, /^retry: \d+\n\n$/])
+  t.match([status, body], [200, /^retry: \d+\nevent: ping\ndata: {}\n\n$/])
   taken[0]!.close()
   await third.until(() => third.syncs[0], 'to be taken when there is room')
 })

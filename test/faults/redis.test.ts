@@ -145,7 +145,7 @@ t.test('Redis, killed and started again with its data, costs nobody anything', a
   t.match([refused.status, refused.headers.get('retry-after'), refused.body.code], [503, /^[1-9]\d*$/, /^TIDINGS_/])
   const newcomer = rig.client(t, { sub: 'a', groups: ['crowd'] }, { url: rig.url, lastEventId: crowd.clients[0]!.lastEventId })
   const { body } = await newcomer.ended(1)
-  t.match([newcomer.connections[0]!.status, body], [200, /^retry: \d+\n\n$/], 'who comes meanwhile is told to come back')
+  t.match([newcomer.connections[0]!.status, body], [200, /^retry: \d+\nevent: ping\ndata: {}\n\n$/], 'who comes meanwhile is told to come back')
   await redis.start()
   // Before the node is there again: other services publish.
   const early = { mark: crowd.ledger.mark() }

@@ -91,7 +91,7 @@ t.test('drain: ends every stream with a hint, takes no new one but tells it when
   const late = await service.call('GET', SUBSCRIBE, { token: service.token() })
   t.same([late.status, late.headers.get('content-type'), late.headers.get('cache-control'), late.headers.get('x-accel-buffering')],
     [200, 'text/event-stream; charset=utf-8', 'no-store, no-transform', 'no'])
-  t.match(late.text, /^retry: \d+\n\n$/)
+  t.match(late.text, /^retry: \d+\nevent: ping\ndata: {}\n\n$/)
 
   await drained
   const tookMs = performance.now() - startedAt
@@ -137,7 +137,7 @@ t.test('broker away, before a stream opens: 200, a hint and an end, at every att
   for (const number of [1, 2, 3]) {
     const { status, headers, body, ending } = await client.ended(number)
     t.match({ status, headers, body, ending }, {
-      status: 200, headers: { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store, no-transform' }, body: /^retry: \d+\n\n$/, ending: 'end'
+      status: 200, headers: { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store, no-transform' }, body: /^retry: \d+\nevent: ping\ndata: {}\n\n$/, ending: 'end'
     })
   }
   const ready = await service.call('GET', '/readyz')

@@ -156,7 +156,7 @@ t.test('stream, CORS: an origin of the list may read it with credentials, also w
   await service.app.hub.drain(0)
   const draining = await ask({}, service.token({ sub: 'y' }))
   check(draining, 'draining')
-  t.match(draining.text, /^retry: \d+\n\n$/)
+  t.match(draining.text, /^retry: \d+\nevent: ping\ndata: {}\n\n$/)
 })
 
 t.test('stream, CORS preflight: for an origin of the list what a page needs, for others nothing', async (t) => {

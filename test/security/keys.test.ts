@@ -33,7 +33,7 @@ async function start (t: any, keys: KeyServer) {
   }
 }
 /** What a passing condition looks like: to an EventSource, and to everyone else. */
-const LATER = { status: 'later', body: /^retry: \d+\n\n$/ }
+const LATER = { status: 'later', body: /^retry: \d+\nevent: ping\ndata: {}\n\n$/ }
 const UNAVAILABLE = { status: 503, body: { code: 'TIDINGS_KEYS_UNAVAILABLE' } }
 
 t.test('key set, with an RSA and a P-256 key, is fetched once and serves both', async (t) => {

@@ -56,7 +56,7 @@ async function attempt (all: Nodes, t: any, sub: string, node: number, localAddr
     return 'live'
   }
   const { body, ending } = await client.ended()
-  t.match({ body, ending }, { body: /^retry: \d+\n\n$/, ending: 'end' })
+  t.match({ body, ending }, { body: /^retry: \d+\nevent: ping\ndata: {}\n\n$/, ending: 'end' })
   return Number(/\d+/.exec(body)![0])
 }
 
