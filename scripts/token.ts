@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import jwt from '@fastify/jwt'
 import Fastify from 'fastify'
+import { readSettingOrFile } from '../src/environment.ts'
 import { isName } from '../src/notification.ts'
 
 const usage = `Usage: JWT_SECRET=… npm run token -- --sub <userId> [options]
@@ -12,7 +13,7 @@ const usage = `Usage: JWT_SECRET=… npm run token -- --sub <userId> [options]
   --expires <seconds>   how long it is valid (3600)
   --issuer <iss>, --audience <aud>
 
-Prints the token, signed with HS256 and the secret in JWT_SECRET.`
+Prints the token, signed with HS256 and the secret in JWT_SECRET, or in the file that JWT_SECRET_FILE names.`
 
 function options (): ReturnType<typeof parse> | undefined {
   try {
@@ -38,7 +39,7 @@ function parse () {
 }
 
 const given = options()
-const secret = (process.env.JWT_SECRET ?? '').trim() // as the nodes read it
+const secret = readSettingOrFile(process.env, 'JWT_SECRET') ?? '' // as the nodes read it
 const groups = (given?.groups ?? '').split(',').map((group) => group.trim()).filter((group) => group !== '')
 
 function findFault (): string | undefined {

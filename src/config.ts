@@ -3,6 +3,8 @@ import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { envSchema, type EnvSchemaOpt } from 'env-schema'
 import Type, { type Static } from 'typebox'
+import { type Env, IN_FILES, LISTEN_DEFAULTS, readSetting, readSettingOrFile } from './environment.ts'
+import { MEMORY_URL, redisUrlFault } from './redis-url.ts'
 
 const text = (description: string, options: object = {}) => Type.Optional(Type.String({ description, ...options }))
 const whole = (fallback: number, minimum: number, maximum: number, description: string) =>
@@ -13,14 +15,17 @@ const list = (description: string) => Type.Unsafe<string[]>({ type: 'string', se
 const MAX_SECONDS = 2_000_000
 
 export const configSchema = Type.Object({
-  HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on; the image sets `0.0.0.0`' }),
-  PORT: whole(3000, 0, 65_535, 'port to listen on; `0` takes a free one'),
+  HOST: Type.String({ default: LISTEN_DEFAULTS.HOST, description: 'address to listen on; the image sets `0.0.0.0`' }),
+  PORT: whole(LISTEN_DEFAULTS.PORT, 0, 65_535, 'port to listen on; `0` takes a free one'),
   NODE_NAME: text('names the node in logs, metrics and the `Tidings-Node` response header; unset: host name and process id', { pattern: '^[!-~]{1,128}$' }),
-  REDIS_URL: text('`redis://` or `rediss://`, with user and password; unset: embedded broker, one node', { pattern: '^rediss?://' }),
-  REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-~]{1,64}$', description: 'first part of every key and channel' }),
+  REDIS_URL: text('`redis://` or `rediss://`, with user and password; `memory:` or unset: embedded broker, one node. In the image (`NODE_ENV=production`) it must be set'),
+  REDIS_URL_FILE: text('a file that holds REDIS_URL'),
+  REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-9;-~]{1,64}$', description: 'first part of every key and channel; no `:` in it' }),
   JWT_SECRET: text('HS256 secret, at least 32 bytes'),
-  JWT_PUBLIC_KEY: text('PEM of a public key, RS256 or ES256 (P-256)'),
-  JWKS_URL: text('key set, RS256 or ES256', { pattern: '^https?://' }),
+  JWT_SECRET_FILE: text('a file that holds JWT_SECRET'),
+  JWT_PUBLIC_KEY: text('PEM of a public key, RS256 (2048 bits or more) or ES256 (P-256)'),
+  JWT_PUBLIC_KEY_FILE: text('a file that holds JWT_PUBLIC_KEY'),
+  JWKS_URL: text('key set, RS256 (2048 bits or more) or ES256'),
   JWT_ISSUER: text('the `iss` that a token must have; unset: not checked'),
   JWT_AUDIENCE: text('the `aud` that a token must have; unset: not checked'),
   TOKEN_COOKIE: Type.String({ default: 'tidings_token', pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", description: 'cookie that may carry the token' }),
@@ -30,6 +35,7 @@ export const configSchema = Type.Object({
   EXPIRING_SECONDS: whole(60, 1, 86_400, 'how long before its token ends a stream says `expiring`, jittered 50 to 100 %'),
   COALESCE_MS: whole(5, 0, 1000, 'under load, gather messages this long and write each stream once; a message in an idle moment leaves at once'),
   HISTORY_LENGTH: whole(1000, 1, 1_000_000, 'notifications that a log keeps at least, for each address'),
+  GROUP_HISTORY_LENGTH: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'the same for the log of a group; unset: HISTORY_LENGTH' })),
   HISTORY_SECONDS: whole(86_400, 1, 31_536_000, 'how long a log is kept after its last notification'),
   MAX_DATA_BYTES: whole(65_536, 1, 16_777_216, '`data` of one notification, serialised'),
   STREAM_BUFFER_BYTES: whole(1_048_576, 16_384, 1_073_741_824, 'unsent bytes before a slow stream is cut'),
@@ -47,7 +53,7 @@ export const configSchema = Type.Object({
   })
 })
 
-export type Config = Readonly<Static<typeof configSchema>> & { readonly NODE_NAME: string }
+export type Config = Readonly<Static<typeof configSchema>> & { readonly NODE_NAME: string, readonly GROUP_HISTORY_LENGTH: number }
 
 /** Every fault of the environment at once, a sentence each. */
 export class ConfigError extends Error {
@@ -59,42 +65,87 @@ export class ConfigError extends Error {
   }
 }
 
-type Env = Record<string, string | undefined>
+interface Rule { type?: string, default?: unknown, minimum?: number, maximum?: number, enum?: string[], separator?: string }
+const rules = Object.entries(configSchema.properties as Record<string, Rule>)
+
+/** What a pattern of the schema means, in words. */
+const patternsInWords: Record<string, string> = {
+  NODE_NAME: 'must be 1 to 128 visible ASCII characters',
+  REDIS_PREFIX: 'must be 1 to 64 visible ASCII characters without ":", which stands between the parts of a key: the keys of "tidings:user" would be among those of "tidings"',
+  TOKEN_COOKIE: 'must be the name of a cookie: letters, digits and any of ! # $ % & \' * + . ^ _ ` | ~ -'
+}
 
 /**
  * Reads the settings from an environment; a variable set to nothing counts as unset (compose files do that).
  * `nodeName` is the default of NODE_NAME. Throws ConfigError.
  */
 export function parseConfig (env: Env, nodeName: string): Config {
-  const data: Record<string, string> = { NODE_NAME: nodeName }
-  for (const name of Object.keys(configSchema.properties)) {
-    const value = env[name]?.trim()
-    if (value !== undefined && value !== '') data[name] = value
-  }
   const faults: string[] = []
-  let config: Config | undefined
-  try {
-    // A copy: env-schema writes into the schema it is given.
-    config = envSchema({ schema: structuredClone(configSchema) as NonNullable<EnvSchemaOpt['schema']>, data, env: false }) as unknown as Config
-  } catch (error) {
-    for (const { instancePath, message } of (error as { errors?: Array<{ instancePath: string, message?: string }> }).errors ?? []) {
-      faults.push(`${instancePath.slice(1)} ${message ?? 'is not valid'}`)
-    }
-    if (faults.length === 0) throw error
-  }
-  faults.push(...keyFaults(data), ...urlFaults(data), ...listFaults(data))
-  const { STREAM_BUFFER_BYTES, MAX_DATA_BYTES } = configSchema.properties as Record<string, { default?: number }>
-  if (Number(data.STREAM_BUFFER_BYTES ?? STREAM_BUFFER_BYTES?.default) < Number(data.MAX_DATA_BYTES ?? MAX_DATA_BYTES?.default) + 4096) {
+  const data = readAll(env, faults)
+  data.NODE_NAME ??= nodeName
+  faults.push(...schemaFaults(data), ...redisFaults(data, env), ...keyFaults(data, faults.length > 0), ...listFaults(data))
+  const number = (name: 'STREAM_BUFFER_BYTES' | 'MAX_DATA_BYTES') => Number(data[name] ?? (configSchema.properties[name] as Rule).default)
+  if (number('STREAM_BUFFER_BYTES') < number('MAX_DATA_BYTES') + 4096) {
     faults.push('STREAM_BUFFER_BYTES must exceed MAX_DATA_BYTES by at least 4096, or no large notification could ever be sent')
   }
-  if (faults.length > 0 || config === undefined) throw new ConfigError(faults)
-  return Object.freeze(config)
+  if (faults.length > 0) throw new ConfigError(faults)
+  // A copy: env-schema writes into the schema it is given.
+  const config = envSchema({ schema: structuredClone(configSchema) as NonNullable<EnvSchemaOpt['schema']>, data, env: false }) as unknown as Config
+  return Object.freeze({ ...config, GROUP_HISTORY_LENGTH: config.GROUP_HISTORY_LENGTH ?? config.HISTORY_LENGTH })
 }
 
-function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL }: Record<string, string>): string[] {
+function readAll (env: Env, faults: string[]): Record<string, string> {
+  const data: Record<string, string> = {}
+  for (const [name, rule] of rules) {
+    let value: string | undefined
+    try {
+      value = (IN_FILES as readonly string[]).includes(name) ? readSettingOrFile(env, name as (typeof IN_FILES)[number]) : readSetting(env, name)
+    } catch (error) {
+      faults.push((error as Error).message)
+    }
+    if (value !== undefined) data[name] = rule.separator === undefined ? value : entries(value).join(rule.separator)
+  }
+  return data
+}
+
+/** The entries of a list, as they are looked at and as they are used. */
+function entries (text = ''): string[] {
+  return text.split(',').map((entry) => entry.trim()).filter((entry) => entry !== '')
+}
+
+/** What the schema says, said here: a library's rules for numbers take 1e3 and 0x10, and its sentences do not say what would be right. */
+function schemaFaults (data: Record<string, string>): string[] {
+  const faults: string[] = []
+  for (const [name, { type, minimum = -Infinity, maximum = Infinity, enum: choices, ...rule }] of rules) {
+    const value = data[name]
+    if (value === undefined) continue
+    const shown = JSON.stringify(value.slice(0, 80))
+    if (type === 'integer' && (!/^-?\d{1,15}$/.test(value) || Number(value) < minimum || Number(value) > maximum)) {
+      faults.push(`${name} must be a whole number from ${minimum} to ${maximum}, in digits, not ${shown}`)
+    }
+    if (choices !== undefined && !choices.includes(value)) faults.push(`${name} must be one of ${choices.join(', ')}, not ${shown}`)
+    const { pattern } = rule as { pattern?: string }
+    if (pattern !== undefined && !new RegExp(pattern).test(value)) faults.push(`${name} ${patternsInWords[name]}, not ${shown}`)
+  }
+  return faults
+}
+
+function redisFaults ({ REDIS_URL, REDIS_URL_FILE }: Record<string, string>, env: Env): string[] {
+  if (REDIS_URL !== undefined) {
+    const fault = redisUrlFault(REDIS_URL)
+    return fault === undefined ? [] : [`REDIS_URL ${fault}`]
+  }
+  // Nodes that each keep to themselves all say that they are ready, and lose whatever is published on another one.
+  const mustAsk = readSetting(env, 'NODE_ENV') === 'production' && REDIS_URL_FILE === undefined
+  return mustAsk ? [`REDIS_URL must be set where NODE_ENV is production, as in the image: redis://host:6379, or ${MEMORY_URL} for one node alone that keeps everything in its own memory`] : []
+}
+
+/** `isIncomplete`: a file could not be read, so what is missing has been said. */
+function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, ...data }: Record<string, string>, isIncomplete: boolean): string[] {
   const faults = []
   const given = [JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL].filter((key) => key !== undefined).length
-  if (given !== 1) faults.push(`exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWKS_URL must be set, not ${given === 0 ? 'none' : given}`)
+  const isUnread = isIncomplete && (data.JWT_SECRET_FILE ?? data.JWT_PUBLIC_KEY_FILE) !== undefined
+  if (given !== 1 && !(given === 0 && isUnread)) faults.push(`exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWKS_URL must be set, not ${given === 0 ? 'none' : given}`)
   if (JWT_SECRET !== undefined && Buffer.byteLength(JWT_SECRET) < 32) {
     faults.push('JWT_SECRET must have at least 32 bytes; "openssl rand -base64 48" makes one')
   }
@@ -103,8 +154,14 @@ function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL }: Record<string, str
       if (JWT_PUBLIC_KEY.includes('PRIVATE KEY')) throw new TypeError('a private key')
       keyAlgorithm(JWT_PUBLIC_KEY)
     } catch {
-      faults.push('JWT_PUBLIC_KEY must be the PEM of an RSA or P-256 public key')
+      faults.push('JWT_PUBLIC_KEY must be the PEM of an RSA (2048 bits or more) or P-256 public key')
     }
+  }
+  if (JWKS_URL !== undefined) {
+    const url = URL.canParse(JWKS_URL) ? new URL(JWKS_URL) : undefined
+    if (url === undefined || !/^https?:\/\//.test(JWKS_URL) || url.hostname === '') faults.push('JWKS_URL must be a URL with a host, https:// or http://')
+    else if (url.username !== '' || url.password !== '') faults.push('JWKS_URL must have no user and no password: it cannot be fetched with them')
+    else if (url.hash !== '') faults.push('JWKS_URL must have no #')
   }
   return faults
 }
@@ -114,33 +171,34 @@ export function publicKeyPem (text: string): string {
   return text.replaceAll('\\n', '\n')
 }
 
+/** NIST SP 800-131A: shorter ones are not to be relied on. */
+export const MIN_RSA_BITS = 2048
+
 /** The one algorithm that a public key is used with; a token never chooses. */
 export function keyAlgorithm (pem: string): 'RS256' | 'ES256' {
   const { asymmetricKeyType, asymmetricKeyDetails } = createPublicKey(publicKeyPem(pem))
-  if (asymmetricKeyType === 'rsa') return 'RS256'
+  if (asymmetricKeyType === 'rsa' && (asymmetricKeyDetails?.modulusLength ?? 0) >= MIN_RSA_BITS) return 'RS256'
   if (asymmetricKeyType === 'ec' && asymmetricKeyDetails?.namedCurve === 'prime256v1') return 'ES256'
-  throw new TypeError('not an RSA or P-256 key')
-}
-
-function urlFaults (data: Record<string, string>): string[] {
-  return ['REDIS_URL', 'JWKS_URL']
-    .filter((name) => data[name] !== undefined && (!URL.canParse(data[name]) || new URL(data[name]).hostname === ''))
-    .map((name) => `${name} must be a URL with a host`)
+  throw new TypeError('not an RSA key of 2048 bits or more, nor a P-256 key')
 }
 
 function isTrusted (address: string): boolean {
   if (['loopback', 'linklocal', 'uniquelocal'].includes(address)) return true
-  const [ip = '', bits] = address.split('/')
-  return isIP(ip) !== 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(ip) === 4 ? 32 : 128)))
+  const [ip = '', bits, ...more] = address.split('/')
+  // The library that uses the list refuses a range of 0 bits: it would trust everybody.
+  return isIP(ip) !== 0 && more.length === 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) >= 1 && Number(bits) <= (isIP(ip) === 4 ? 32 : 128)))
+}
+
+function isOrigin (text: string): boolean {
+  return /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).origin === text
 }
 
 function listFaults ({ CORS_ORIGINS, TRUST_PROXY }: Record<string, string>): string[] {
-  const list = (text = ''): string[] => text.split(',').map((entry) => entry.trim()).filter((entry) => entry !== '')
-  const proxies = list(TRUST_PROXY)
+  const proxies = entries(TRUST_PROXY)
     .filter((address) => !isTrusted(address))
     .map((address) => `TRUST_PROXY: "${address}" is not an address; write 10.0.0.7, 10.0.0.0/8, loopback, linklocal or uniquelocal`)
-  const origins = list(CORS_ORIGINS)
-    .filter((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin)
+  const origins = entries(CORS_ORIGINS)
+    .filter((origin) => !isOrigin(origin))
     .map((origin) => `CORS_ORIGINS: "${origin}" is not an origin; write it as https://app.example, without a path, and never *`)
   return [...proxies, ...origins]
 }

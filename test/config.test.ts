@@ -6,6 +6,7 @@ import { ConfigError, configSchema, keyAlgorithm, parseConfig } from '../src/con
 const secret = 's'.repeat(32)
 const pemOf = (key: { export: (options: { type: 'spki', format: 'pem' }) => string | Buffer }): string => key.export({ type: 'spki', format: 'pem' }).toString()
 const rsa = pemOf(generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey)
+const rsa1024 = pemOf(generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey)
 const p256 = pemOf(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey)
 const p384 = pemOf(generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey)
 const ed25519 = pemOf(generateKeyPairSync('ed25519').publicKey)
@@ -84,14 +85,16 @@ t.test('config, with many faults, names every one at once', async (t) => {
   const faults = faultsOf(env)
   for (const name of Object.keys(env)) t.ok(faults.some((fault) => fault.startsWith(name)), name)
   t.equal(faults.filter((fault) => fault.startsWith('CORS_ORIGINS')).length, 2, 'each origin that is none')
+  t.equal(faults.length, 7, 'and each once')
   t.throws(() => parseConfig(env, 'node-1'), { message: /^The settings are not valid:\n {2}- .*\n {2}- / })
 })
 
 t.test('config, with a number outside its limits, is refused', async (t) => {
   for (const [name, values] of Object.entries({
-    PORT: ['-1', '65536', '1.5', 'x', '3000x'],
+    PORT: ['-1', '65536', '1.5', 'x', '3000x', '3e3', '0x10', '1_000', '+1', '1 0', 'true', '٣'],
     HEARTBEAT_SECONDS: ['0', '-1'],
     HISTORY_LENGTH: ['0'],
+    GROUP_HISTORY_LENGTH: ['0', '-5'],
     MAX_DATA_BYTES: ['0'],
     STREAM_BUFFER_BYTES: ['16383'],
     MAX_STREAM_SECONDS: ['0', '99999999'],
@@ -102,9 +105,12 @@ t.test('config, with a number outside its limits, is refused', async (t) => {
 })
 
 t.test('config, with a pattern that does not fit, is refused', async (t) => {
-  for (const [name, value] of [['REDIS_PREFIX', 'a b'], ['REDIS_PREFIX', 'x'.repeat(65)], ['NODE_NAME', 'a\nb'], ['TOKEN_COOKIE', 'a=b'], ['JWKS_URL', 'ftp://x']] as const) {
+  for (const [name, value] of [['REDIS_PREFIX', 'a b'], ['REDIS_PREFIX', 'x'.repeat(65)], ['REDIS_PREFIX', 'tidings:user'], ['REDIS_PREFIX', ':'], ['NODE_NAME', 'a\nb'], ['TOKEN_COOKIE', 'a=b'], ['JWKS_URL', 'ftp://x']] as const) {
     t.match(faultsOf({ JWT_SECRET: secret, [name]: value }).join(), name, `${name}=${JSON.stringify(value)}`)
   }
+  t.match(faultsOf({ JWT_SECRET: secret, SESSION_POLICY: 'several' }), ['SESSION_POLICY must be one of multiple, single, not "several"'])
+  t.match(faultsOf({ JWT_SECRET: secret, PORT: '3e3' }), ['PORT must be a whole number from 0 to 65535, in digits, not "3e3"'])
+  t.match(faultsOf({ JWT_SECRET: secret, REDIS_PREFIX: 'tidings:user' }), [/^REDIS_PREFIX must be .* without ":", which stands between the parts of a key/])
 })
 
 t.test('config, with no key or more than one, is refused', async (t) => {
@@ -123,12 +129,71 @@ t.test('config, with a public key, pins the one algorithm that fits it', async (
   t.equal(keyAlgorithm(p256), 'ES256')
   t.equal(keyAlgorithm(rsa.replaceAll('\n', '\\n')), 'RS256', 'in an environment file, on one line')
   for (const pem of [rsa, p256, rsa.replaceAll('\n', '\\n')]) t.same(faultsOf({ JWT_PUBLIC_KEY: pem }), [])
-  for (const pem of [p384, ed25519, 'not a key', secret]) {
-    t.match(faultsOf({ JWT_PUBLIC_KEY: pem }), [/JWT_PUBLIC_KEY must be the PEM of an RSA or P-256 public key/])
+  for (const pem of [rsa1024, p384, ed25519, 'not a key', secret]) {
+    t.match(faultsOf({ JWT_PUBLIC_KEY: pem }), [/JWT_PUBLIC_KEY must be the PEM of an RSA \(2048 bits or more\) or P-256 public key/])
   }
 })
 
 t.test('config, with a buffer that one notification would overflow, is refused', async (t) => {
   t.match(faultsOf({ JWT_SECRET: secret, STREAM_BUFFER_BYTES: '65536' }), [/STREAM_BUFFER_BYTES must exceed MAX_DATA_BYTES/])
   t.same(faultsOf({ JWT_SECRET: secret, STREAM_BUFFER_BYTES: '69632' }), [])
+})
+
+t.test('config, without GROUP_HISTORY_LENGTH, takes HISTORY_LENGTH', async (t) => {
+  t.equal(parseConfig({ JWT_SECRET: secret }, 'n').GROUP_HISTORY_LENGTH, 1000)
+  t.equal(parseConfig({ JWT_SECRET: secret, HISTORY_LENGTH: '7' }, 'n').GROUP_HISTORY_LENGTH, 7)
+  t.match(parseConfig({ JWT_SECRET: secret, HISTORY_LENGTH: '7', GROUP_HISTORY_LENGTH: '9' }, 'n'), { HISTORY_LENGTH: 7, GROUP_HISTORY_LENGTH: 9 })
+})
+
+t.test('config, of a list with white space, empty entries and a comma at the end, has the entries alone', async (t) => {
+  const config = parseConfig({ JWT_SECRET: secret, CORS_ORIGINS: ' https://a.example , https://b.example,, ', TRUST_PROXY: 'loopback, 10.0.0.0/8,' }, 'n')
+  t.same(config.CORS_ORIGINS, ['https://a.example', 'https://b.example'])
+  t.same(config.TRUST_PROXY, ['loopback', '10.0.0.0/8'])
+})
+
+t.test('config, with TRUST_PROXY that the proxy library would not take, or trust everybody with, is refused', async (t) => {
+  for (const value of ['0.0.0.0/0', '::/0', '10.0.0.0/33', '10.0.0.0/8/8', '10.0.0.0/', 'proxy', '10.0.0', '*']) {
+    t.match(faultsOf({ JWT_SECRET: secret, TRUST_PROXY: value }), [/TRUST_PROXY: .* is not an address/], value)
+  }
+  for (const value of ['10.0.0.0/8', '::1', 'fd00::/8', 'uniquelocal', '192.0.2.7/32']) t.same(faultsOf({ JWT_SECRET: secret, TRUST_PROXY: value }), [], value)
+})
+
+t.test('config, with CORS_ORIGINS that is no origin of a page, is refused', async (t) => {
+  for (const value of ['null', 'ftp://a.example', 'https://a.example/', 'HTTPS://A.example', 'https://a.example:443', 'a.example', '*.example']) {
+    t.match(faultsOf({ JWT_SECRET: secret, CORS_ORIGINS: value }), [/CORS_ORIGINS: .* is not an origin/], value)
+  }
+})
+
+t.test('config, with a JWKS_URL that could never be fetched, is refused', async (t) => {
+  for (const [value, why] of [
+    ['https://user:password@issuer.example/keys', /no user and no password/],
+    ['https://issuer.example/keys#one', /no #/],
+    ['issuer.example/keys', /must be a URL with a host/],
+    ['https://', /must be a URL with a host/],
+    ['file:///etc/keys', /must be a URL with a host/]
+  ] as const) {
+    const faults = faultsOf({ JWKS_URL: value })
+    t.match(faults, [why], value)
+    t.notMatch(faults.join(), 'password@')
+  }
+  t.same(faultsOf({ JWKS_URL: 'https://issuer.example/keys?tenant=1' }), [])
+})
+
+t.test('config, where NODE_ENV is production, must be told where Redis is, or that there is none', async (t) => {
+  t.match(faultsOf({ JWT_SECRET: secret, NODE_ENV: 'production' }), [/^REDIS_URL must be set where NODE_ENV is production.* memory: /])
+  t.same(faultsOf({ JWT_SECRET: secret, NODE_ENV: 'production', REDIS_URL: 'memory:' }), [])
+  t.same(faultsOf({ JWT_SECRET: secret, NODE_ENV: 'production', REDIS_URL: 'redis://redis:6379' }), [])
+  t.same(faultsOf({ JWT_SECRET: secret, NODE_ENV: 'development' }), [])
+})
+
+t.test('config, with a secret in a file, reads it from there; with a file that is not as it should be, says so', async (t) => {
+  const folder = t.testdir({ secret: `${secret}\n`, redis: ' redis://:a%25b@redis:6379/2\n', key: rsa, empty: '\n' })
+  const file = (name: string): string => `${folder}/${name}`
+  t.match(parseConfig({ JWT_SECRET_FILE: file('secret'), REDIS_URL_FILE: file('redis'), NODE_ENV: 'production' }, 'n'), { JWT_SECRET: secret, REDIS_URL: 'redis://:a%25b@redis:6379/2' })
+  t.equal(parseConfig({ JWT_PUBLIC_KEY_FILE: file('key') }, 'n').JWT_PUBLIC_KEY, rsa.trim())
+  t.match(faultsOf({ JWT_SECRET_FILE: file('none') }), [/^JWT_SECRET_FILE: ".*none" cannot be read \(ENOENT\)$/])
+  t.match(faultsOf({ JWT_SECRET_FILE: folder }), [/^JWT_SECRET_FILE: ".*" cannot be read \(EISDIR\)$/])
+  t.match(faultsOf({ JWT_SECRET_FILE: file('empty') }), [/^JWT_SECRET_FILE: ".*empty" is empty$/])
+  t.match(faultsOf({ JWT_SECRET: secret, JWT_SECRET_FILE: file('secret') }), [/^JWT_SECRET and JWT_SECRET_FILE are both set; keep one of them$/])
+  t.match(faultsOf({ JWT_SECRET: secret, REDIS_URL_FILE: file('none'), NODE_ENV: 'production' }), [/^REDIS_URL_FILE: .* cannot be read/])
 })

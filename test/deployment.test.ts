@@ -12,7 +12,9 @@ t.test('docker-compose.yml, settings: every one can be given, none is unknown', 
   const [, block = ''] = /^ {4}environment:\n((?: {6}.*\n)+)/m.exec(read('docker-compose.yml')) ?? []
   const passed = [...block.matchAll(/^ {6}([A-Z_]+):/gm)].map(([, name]) => name!)
   // The image sets the address, a node finds its own name, and the other two keys take JWT_SECRET's line, as its comment says.
-  const left = ['HOST', 'PORT', 'NODE_NAME', 'JWT_PUBLIC_KEY', 'JWKS_URL']
+  // A file must be mounted, so whoever keeps a secret in one writes both lines.
+  const files = Object.keys(configSchema.properties).filter((name) => name.endsWith('_FILE'))
+  const left = ['HOST', 'PORT', 'NODE_NAME', 'JWT_PUBLIC_KEY', 'JWKS_URL', ...files]
   t.same([...passed, ...left].sort(), Object.keys(configSchema.properties).sort())
   for (const name of ['JWT_PUBLIC_KEY', 'JWKS_URL']) t.match(block, name)
 })
@@ -23,7 +25,7 @@ t.test('docker-compose.yml, stop_grace_period: longer than the drain', async (t)
 })
 
 t.test('nginx.conf, when all come at once, lets as many wait as the system allows, as a node does', async (t) => {
-  const [, backlog] = /^const BACKLOG = ([\d_]+)$/m.exec(read('src/server.ts'))!
+  const [, backlog] = /^const BACKLOG = ([\d_]+)$/m.exec(read('src/start.ts'))!
   t.match(read('nginx.conf'), new RegExp(`listen 8080 backlog=${backlog!.replace('_', '')};`))
 })
 

@@ -1,6 +1,7 @@
 // The keys of JWKS_URL: found by `kid`, remembered, renewed. By the `jose` library, which refetches for unknown kids once in a while only.
 import { KeyObject } from 'node:crypto'
 import { createRemoteJWKSet, errors, type CryptoKey } from 'jose'
+import { MIN_RSA_BITS } from '../config.ts'
 import { fail } from '../errors.ts'
 
 /** An unknown `kid` asks the key server again, but not more often than this. Until then it may be a new one that will be known. */
@@ -45,6 +46,8 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
       log.warn({ err: error }, 'JWKS_URL cannot be fetched')
       throw fail('TIDINGS_KEYS_UNAVAILABLE')
     }
+    const { modulusLength = Infinity } = key.algorithm as { modulusLength?: number }
+    if (modulusLength < MIN_RSA_BITS) throw fail('TIDINGS_TOKEN_INVALID', `its key has less than ${MIN_RSA_BITS} bits`)
     let pem = pems.get(key)
     if (pem === undefined) pems.set(key, pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string)
     return pem
