@@ -21,6 +21,6 @@ USER node
 EXPOSE 3000
 # Alive, not ready: a node that waits for Redis must not be restarted, it comes back by itself.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/livez`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "import('./src/health.ts')"]
 # Exec form: node is process 1 and gets SIGTERM itself, which starts the drain.
 CMD ["node", "src/server.ts"]

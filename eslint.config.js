@@ -5,17 +5,19 @@ import neostandard, { plugins, resolveIgnoresFromGitignore } from 'neostandard'
 // Only relative ones are meant: a package may be called what it likes.
 const the = {
   tools: { regex: '^\\.\\..*/(test|bench|chaos|scripts|demo)/', message: 'What runs in production does not import tests, benchmarks, scripts or the demo.' },
-  edge: { regex: '^\\..*/server\\.ts$', message: 'server.ts starts the process; nobody imports it.' },
-  app: { regex: '^\\..*/app\\.ts$', message: 'app.ts puts the service together; only the edge (server.ts, demo/) imports it.' },
+  edge: { regex: '^\\..*/(server|start|health)\\.ts$', message: 'server.ts, start.ts and health.ts are the edge of the process; nobody imports them.' },
+  app: { regex: '^\\..*/app\\.ts$', message: 'app.ts puts the service together; only the edge (start.ts, demo/) imports it.' },
   http: { regex: '^\\..*/http/', message: 'http/ stands above: it calls the hub, the hub never calls it.' },
   hub: { regex: '^\\..*/hub/', message: 'hub/ stands above: notification.ts and brokers know nothing of connections.' },
   config: { regex: '^\\..*/config\\.ts$', message: 'Take what you need as an argument; only the edge, app.ts, http/ and hub/ know Config.' },
   broker: { regex: '^\\..*/broker/', message: 'notification.ts and errors.ts are at the bottom: they import nothing of ours.' },
-  adapters: { regex: '^\\..*/broker/(?!broker\\.ts$)', message: 'Use the port, broker/broker.ts; only server.ts and demo/ choose an adapter.' },
+  adapters: { regex: '^\\..*/broker/(?!broker\\.ts$)', message: 'Use the port, broker/broker.ts; only start.ts and demo/ choose an adapter.' },
   otherAdapters: { regex: '^\\.\\.?/(memory|redis)/', message: 'Adapters share the port, broker.ts, not each other.' }
 }
 const client = { regex: '^ioredis(/|$)', message: 'Redis is behind the port: ioredis is for src/broker/redis/ alone.' }
-const processModule = { regex: '^(node:)?process$', message: 'Environment, signals and exit are the edge\'s: server.ts, demo/ and scripts/.' }
+const processModule = { regex: '^(node:)?process$', message: 'Environment, signals and exit are the edge\'s: server.ts, start.ts, health.ts, demo/ and scripts/.' }
+
+const edgeFiles = ['src/server.ts', 'src/start.ts', 'src/health.ts']
 
 const imports = (...patterns) => ({ 'no-restricted-imports': ['error', { patterns }] })
 
@@ -93,14 +95,14 @@ export default [
     rules: imports(the.tools, the.edge, the.adapters, client, processModule)
   },
   {
-    files: ['src/server.ts'],
+    files: edgeFiles,
     rules: imports(the.tools, the.edge, client)
   },
 
   // Who may touch what.
   {
     files: ['src/**/*.ts'],
-    ignores: ['src/server.ts'],
+    ignores: edgeFiles,
     rules: {
       'no-restricted-globals': ['error', { name: 'process', message: processModule.message }],
       'no-restricted-properties': ['error', { object: 'globalThis', property: 'process', message: processModule.message }],
@@ -108,6 +110,11 @@ export default [
     }
   },
   {
+    files: edgeFiles,
+    rules: { 'no-restricted-syntax': ['error', hiddenImports, rawResponse] }
+  },
+  {
+    // It must have its handlers before anything is read.
     files: ['src/server.ts'],
     rules: { 'no-restricted-syntax': ['error', rawResponse] }
   },

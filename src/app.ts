@@ -6,6 +6,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type onResponseHookHandler } from 'fastify'
 import type { Broker } from './broker/broker.ts'
 import type { Config } from './config.ts'
+import type { LogCounts } from './log.ts'
 import { handleClientError, handleErrors, handleFrameworkError } from './http/errors.ts'
 import { auth } from './http/auth.ts'
 import { limits } from './http/limits.ts'
@@ -22,6 +23,8 @@ export interface AppOptions {
   readonly broker: Broker
   /** A pino logger; none logs nothing. */
   readonly logger?: FastifyBaseLogger
+  /** What became of the log's lines; for the metrics. */
+  readonly logCounts?: Readonly<LogCounts>
 }
 
 /**
@@ -49,7 +52,7 @@ declare module 'fastify' {
 }
 
 /** Builds a node; the caller listens. `app.hub.drain(ms)` before `app.close()` ends the streams without a storm. */
-export async function buildApp ({ config, broker, logger }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp ({ config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 } }: AppOptions): Promise<FastifyInstance> {
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     // Its lines carry URLs, and a one-time ticket may stand in one. We log one line a stream, and requests at debug.
@@ -84,6 +87,8 @@ export async function buildApp ({ config, broker, logger }: AppOptions): Promise
   const headers = { 'tidings-node': config.NODE_NAME, ...securityHeaders }
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headers)
+    // Whoever stands in front keeps connections for later requests: later this node is gone.
+    if (hub.isDraining) reply.header('connection', 'close')
     done()
   })
   if (['debug', 'trace'].includes(app.log.level)) app.addHook('onResponse', logRequest)
@@ -111,7 +116,7 @@ export async function buildApp ({ config, broker, logger }: AppOptions): Promise
   await app.register(subscribe, { config, hub, broker })
   await app.register(publish, { config, hub, broker })
   await app.register(users, { broker })
-  await app.register(ops, { hub, broker, nodeName: config.NODE_NAME })
+  await app.register(ops, { hub, broker, nodeName: config.NODE_NAME, logCounts })
 
   app.addHook('onReady', async () => { hub.start() })
   // Streams are requests that never end; close() would wait for them for ever.

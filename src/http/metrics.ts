@@ -2,8 +2,9 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Broker } from '../broker/broker.ts'
 import type { Hub } from '../hub/hub.ts'
+import type { LogCounts } from '../log.ts'
 
-export function metrics ({ hub, broker, nodeName }: { hub: Hub, broker: Broker, nodeName: string }): Registry {
+export function metrics ({ hub, broker, nodeName, logCounts }: { hub: Hub, broker: Broker, nodeName: string, logCounts: Readonly<LogCounts> }): Registry {
   const registry = new Registry()
   registry.setDefaultLabels({ node: nodeName })
   collectDefaultMetrics({ register: registry })
@@ -41,6 +42,8 @@ export function metrics ({ hub, broker, nodeName }: { hub: Hub, broker: Broker, 
   counter('tidings_dropped_total', 'Channel messages dropped, by reason', () => stats.dropped)
   counter('tidings_streams_opened_total', 'Streams opened', () => stats.opened)
   counter('tidings_streams_ended_total', 'Streams ended, by reason', () => stats.ended)
+  counter('tidings_log_write_errors_total', 'Writes of the log that failed; while it grows, there is no log', () => logCounts.failedWrites)
+  counter('tidings_log_lines_lost_total', 'Log lines that could not be kept any longer and are lost', () => logCounts.lostLines)
   const latency = new Histogram({
     name: 'tidings_publish_to_write_seconds',
     help: 'From publishing (the id) to the write to the streams of this node, one for each notification',

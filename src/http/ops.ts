@@ -3,12 +3,13 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Broker } from '../broker/broker.ts'
 import type { Hub } from '../hub/hub.ts'
+import type { LogCounts } from '../log.ts'
 import { metrics } from './metrics.ts'
 
 const Status = Type.Object({ status: Type.String(), broker: Type.String(), detail: Type.String() })
 
-export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, nodeName: string }> = async (app, { hub, broker, nodeName }) => {
-  const registry = metrics({ hub, broker, nodeName })
+export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, nodeName: string, logCounts: Readonly<LogCounts> }> = async (app, { hub, broker, nodeName, logCounts }) => {
+  const registry = metrics({ hub, broker, nodeName, logCounts })
 
   app.get('/livez', {
     schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }) } }

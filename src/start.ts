@@ -1,0 +1,81 @@
+// A node from its settings to its end: which broker, listen, and a graceful close.
+import { hostname } from 'node:os'
+import closeWithGrace from 'close-with-grace'
+import pino, { type Logger } from 'pino'
+import { buildApp } from './app.ts'
+import type { Broker } from './broker/broker.ts'
+import { MemoryBroker } from './broker/memory/memory.ts'
+import { MemoryBus } from './broker/memory/bus.ts'
+import { RedisBroker } from './broker/redis/redis.ts'
+import { type Config, ConfigError, configSchema, parseConfig } from './config.ts'
+import { LogDestination } from './log.ts'
+import { MEMORY_URL } from './redis-url.ts'
+import { unknownSettings } from './unknown-settings.ts'
+
+/**
+ * Connections that may wait to be accepted; the system cuts it to what it allows (net.core.somaxconn). When a node dies, its clients come to
+ * the others in one moment: whoever finds the queue full is not told, and knocks again after 1, 3, 7, 15 seconds.
+ */
+const BACKLOG = 65_535
+
+/** How long a request that is under way may take when the node closes. */
+const LAST_REQUESTS_MS = 1000
+
+/** What sockets and Redis need after the drain, which has a budget of its own. */
+const AFTER_DRAIN_SECONDS = 5
+
+function readConfig (): Config {
+  try {
+    return parseConfig(process.env, `${hostname()}-${process.pid}`)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    console.error(error.message)
+    process.exit(1)
+  }
+}
+
+function chooseBroker (config: Config, log: Logger): Broker {
+  const { REDIS_URL: url, REDIS_PREFIX: prefix, NODE_NAME: nodeName } = config
+  const limits = { historyLength: config.HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES }
+  if (url !== undefined && url !== MEMORY_URL) return new RedisBroker({ url, prefix, nodeName, log, ...limits })
+  log.info(`${url === undefined ? 'REDIS_URL is not set' : `REDIS_URL is ${MEMORY_URL}`}: embedded broker, this is the only node and its history ends with it`)
+  return new MemoryBroker(new MemoryBus(limits))
+}
+
+/** Resolves when the node listens. `onGraceful` is called when signals drain it, and must not end it any more. */
+export async function start (onGraceful: () => void): Promise<void> {
+  const config = readConfig()
+  // Opening it makes a pipe or a socket one that does not block, so that a reader that stands still does not keep a thread of ours.
+  const destination = new LogDestination(process.stdout.fd)
+  process.on('exit', () => { destination.flushSync() })
+  const log = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } }, destination)
+  for (const { name, nearest } of unknownSettings(process.env, Object.keys(configSchema.properties))) {
+    log.warn({ setting: name, nearest }, `${name} is not a setting and has no effect; did you mean ${nearest}?`)
+  }
+
+  const app = await buildApp({ config, broker: chooseBroker(config, log), logger: log, logCounts: destination.counts })
+
+  const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + AFTER_DRAIN_SECONDS) * 1000, logger: false, skip: ['SIGHUP'] }, async ({ signal, err }) => {
+    if (err !== undefined) log.fatal({ err }, 'unexpected error, closing')
+    else log.info({ signal, streams: app.hub.streams }, 'closing')
+    await app.hub.drain(err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
+    // Connections without a request, or with half of one, have nothing to wait for; close() would.
+    const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
+    await app.close()
+    clearTimeout(impatience)
+    log.info('closed')
+    // A thread that waits for a dead disk or a stopped terminal would keep exit() waiting as well.
+    if (!await destination.settle()) process.kill(process.pid, 'SIGKILL')
+  })
+  onGraceful()
+  process.on('SIGHUP', () => { log.info('SIGHUP: settings are read when a node starts; nothing was changed') })
+
+  try {
+    await app.listen({ host: config.HOST, port: config.PORT, backlog: BACKLOG })
+  } catch (error) {
+    log.fatal({ err: error }, `cannot listen on ${config.HOST}:${config.PORT}; is the port taken? Set PORT or HOST`)
+    closing.uninstall()
+    await app.close()
+    process.exitCode = 1
+  }
+}
