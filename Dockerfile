@@ -16,6 +16,8 @@ WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json LICENSE ./
 COPY src ./src
+# The browser module, as the repository has it.
+COPY client/dist/tidings.js ./client/dist/
 # The files stay root's: a process that is taken over can read the program, not change it.
 USER node
 EXPOSE 3000

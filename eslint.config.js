@@ -34,7 +34,7 @@ const rawResponse = {
 const browserGlobals = neostandard({ env: ['browser'] }).find(({ name }) => name === 'neostandard/globals').languageOptions.globals
 
 export default [
-  ...neostandard({ ts: true, ignores: resolveIgnoresFromGitignore() }),
+  ...neostandard({ ts: true, ignores: [...resolveIgnoresFromGitignore(), 'client/dist/**'] }),
   {
     rules: {
       'max-lines': ['error', 300],

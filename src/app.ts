@@ -9,6 +9,7 @@ import type { Config } from './config.ts'
 import type { LogCounts } from './log.ts'
 import { handleClientError, handleErrors, handleFrameworkError } from './http/errors.ts'
 import { auth } from './http/auth.ts'
+import { client } from './http/client.ts'
 import { limits } from './http/limits.ts'
 import { ops } from './http/ops.ts'
 import { publish } from './http/publish.ts'
@@ -116,6 +117,7 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   await app.register(subscribe, { config, hub, broker })
   await app.register(publish, { config, hub, broker })
   await app.register(users, { broker })
+  await app.register(client)
   await app.register(ops, { hub, broker, nodeName: config.NODE_NAME, logCounts })
 
   app.addHook('onReady', async () => { hub.start() })

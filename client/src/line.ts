@@ -1,0 +1,203 @@
+// Keeps one stream open: opens it, notices when it is dead, waits, and opens it again from the last id.
+import { createReader, type Received } from './events.ts'
+
+/**
+ * - `connecting`: a stream is being opened, or what was missed is arriving
+ * - `live`: what is published from here on arrives
+ * - `waiting`: it was lost; the next try comes by itself
+ * - `replaced`: the account is active elsewhere (SESSION_POLICY=single)
+ * - `closed`: logged out, or closed by the page
+ * - `denied`: the service does not let this user in (401 after a fresh ticket, or 403)
+ */
+export type State = 'connecting' | 'live' | 'waiting' | 'replaced' | 'closed' | 'denied'
+
+export interface LineOptions {
+  /** Of the stream. */
+  readonly url: URL
+  /** A one-time ticket for each connect; undefined: the cookie speaks. */
+  readonly ticket: (() => Promise<string>) | undefined
+  /** Puts a fresh token into the cookie when the old one is about to end. */
+  readonly renew: (() => unknown) | undefined
+  /** Where to go on from; empty for a first visit. */
+  readonly lastId: () => string
+  readonly onEvent: (received: Received, isReplay: boolean) => void
+  readonly onState: (state: State) => void
+}
+
+export interface Line {
+  /** Opens a stream. `isHere`: it is the user who asks for it, so it may take the session from another tab. */
+  open: (isHere?: boolean) => void
+  /** Looks whether the stream is dead. `isAwake`: something happened that often kills a stream, or brings the network back. */
+  check: (isAwake: boolean, isOtherNetwork?: boolean) => void
+  stop: () => void
+  /** Between two pings, as the service says. */
+  readonly heartbeatMs: number
+}
+
+/** Nothing asked of the page or the network may take longer before there is an answer. */
+const ANSWER_MS = 10_000
+const LONGEST_WAIT_MS = 30_000
+/** A stream that lives shorter than this counts as one more failure. */
+const SHORT_LIFE_MS = 5000
+
+/** Milliseconds since something, by the clock that shows the larger number: one stands still during sleep, the other may be set back. */
+export function stopwatch (): () => number {
+  const since = performance.now()
+  const date = Date.now()
+  return () => Math.max(performance.now() - since, Date.now() - date)
+}
+
+/** What `promise` becomes, or an error after `ms`. */
+async function within<T> (ms: number, promise: T | Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_resolve, reject) => { timer = setTimeout(reject, ms) })
+  return await Promise.race([promise, late]).finally(() => { clearTimeout(timer) })
+}
+
+export function createLine ({ url, ticket, renew, lastId, onEvent, onState }: LineOptions): Line {
+  let heartbeatMs = 15_000
+  let retryMs = 3000
+  let failures = 0
+  let wasRefused = false
+  let isLive = false
+  let heard = stopwatch()
+  let timer: ReturnType<typeof setTimeout> | undefined
+  /** The stream that counts, and the one that is to take its place while that still runs. */
+  let current: AbortController | undefined
+  let next: AbortController | undefined
+
+  function stop (): void {
+    clearTimeout(timer)
+    current?.abort()
+    next?.abort()
+    timer = current = next = undefined
+    isLive = false
+  }
+
+  function end (state: State): void {
+    stop()
+    onState(state)
+  }
+
+  function wait (ms: number): void {
+    end('waiting')
+    timer = setTimeout(open, ms)
+  }
+
+  function open (isHere = false): void {
+    end('connecting')
+    heard = stopwatch()
+    current = new AbortController()
+    void run(current, isHere)
+  }
+
+  /** A second stream with a fresh ticket; the first one goes when the second is live. */
+  async function replace (): Promise<void> {
+    if (next !== undefined || (ticket ?? renew) === undefined) return
+    const mine = next = new AbortController()
+    if (ticket === undefined) await within(ANSWER_MS, Promise.resolve(renew!())).catch(() => {})
+    if (!mine.signal.aborted) await run(mine, false)
+    if (next === mine) next = undefined
+  }
+
+  async function run (mine: AbortController, isHere: boolean): Promise<void> {
+    const { signal } = mine
+    const address = new URL(url)
+    const headers: Record<string, string> = { accept: 'text/event-stream' }
+    const id = lastId()
+    let status = 0
+    let lastWords: number | undefined
+    let lived: (() => number) | undefined
+
+    const read = createReader({
+      retry: (ms) => { lastWords = ms },
+      event (received) {
+        if (signal.aborted) return
+        const { event, data } = received
+        if (event === 'sync') {
+          const seconds = Number(JSON.parse(data).heartbeatSeconds)
+          if (seconds > 0) heartbeatMs = seconds * 1000
+          if (lastWords !== undefined) retryMs = lastWords
+          lastWords = undefined
+          lived = stopwatch()
+          wasRefused = false
+          if (mine === next) {
+            current?.abort()
+            current = next
+            next = undefined
+          }
+          isLive = true
+          onEvent(received, false)
+          if (mine === current) onState('live')
+          return
+        }
+        if (event === 'replaced' || event === 'closed') {
+          // With SESSION_POLICY=single the next stream takes over from this one: no news to anybody.
+          if (next !== undefined && event === 'replaced') return
+          onEvent(received, false)
+          return end(event)
+        }
+        if (event === 'expiring') void replace()
+        onEvent(received, lived === undefined)
+      }
+    })
+
+    try {
+      if (ticket !== undefined) {
+        const text: unknown = await within(ANSWER_MS, ticket())
+        if (typeof text !== 'string' || text === '') throw reportError(new TypeError('ticket() must resolve to a string'))
+        address.searchParams.set('ticket', text)
+      }
+      // The header says "the same visitor, back again"; the parameter takes the session over.
+      if (id !== '') isHere ? address.searchParams.set('lastEventId', id) : headers['last-event-id'] = id
+      if (!signal.aborted) {
+        const response = await fetch(address, { headers, signal, cache: 'no-store', credentials: ticket === undefined ? 'include' : 'omit' })
+        status = response.status
+        if (status === 200) {
+          const bytes = response.body!.getReader()
+          const decoder = new TextDecoder()
+          for (let piece; !(piece = await bytes.read()).done && !signal.aborted;) {
+            if (mine === current) heard = stopwatch()
+            read(decoder.decode(piece.value, { stream: true }))
+          }
+        }
+      }
+    } catch {
+      // The line broke, or there was no ticket: it ends, as below.
+    }
+    if (signal.aborted || mine !== current) return
+    if (next !== undefined) {
+      current = next
+      next = undefined
+      isLive = false
+      return onState('connecting')
+    }
+    if (status === 204) return end('replaced')
+    if (status === 403 || (status === 401 && wasRefused)) return end('denied')
+    if (status === 401) {
+      wasRefused = true
+      return wait(jitter(1000))
+    }
+    // The service said itself when to come back, to each client something else.
+    if (lastWords !== undefined) return wait(lastWords)
+    failures = lived !== undefined && lived() > SHORT_LIFE_MS ? 0 : failures + 1
+    wait(jitter(failures < 2 ? Math.min(retryMs, 1000) : Math.min(retryMs * 2 ** (failures - 2), LONGEST_WAIT_MS)))
+  }
+
+  return {
+    open,
+    stop,
+    check (isAwake, isOtherNetwork = false) {
+      if (timer !== undefined && isAwake) return open()
+      if (current === undefined) return
+      const limitMs = isLive ? heartbeatMs * (isAwake ? 1.2 : 2) : ANSWER_MS
+      if (heard() > limitMs || (isOtherNetwork && isLive)) open()
+    },
+    get heartbeatMs () { return heartbeatMs }
+  }
+}
+
+/** 50 to 100 %: who lost their streams together do not come back together. */
+function jitter (ms: number): number {
+  return ms * (0.5 + Math.random() / 2)
+}

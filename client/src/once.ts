@@ -1,0 +1,69 @@
+// Of all tabs one acts: the leader grants an id to the first tab that asks for it, and every tab remembers who got it.
+import { report } from './listeners.ts'
+import type { Message } from './sharing.ts'
+
+export interface OnceOptions {
+  readonly tab: string
+  readonly isLeader: () => boolean
+  readonly post: (message: { type: string, [field: string]: unknown }, asLeader?: boolean) => void
+}
+
+export interface Once {
+  claim: (id: string, run: () => unknown) => Promise<boolean>
+  hear: (message: Message) => void
+  /** There is a new leader: it learns what was granted before its time, and is asked again. */
+  greet: () => void
+}
+
+/** Ids that a tab remembers. */
+const REMEMBERED = 1000
+/** How long a new leader listens to what the others know. */
+const LISTEN_MS = 100
+
+export function createOnce ({ tab, isLeader, post }: OnceOptions): Once {
+  const granted = new Map<string, string>()
+  const waiting = new Map<string, (isMine: boolean) => void>()
+  let mayGrant = Promise.resolve()
+
+  function remember (id: string, to: string): void {
+    granted.set(id, to)
+    if (granted.size > REMEMBERED) granted.delete(granted.keys().next().value!)
+    waiting.get(id)?.(to === tab)
+    waiting.delete(id)
+  }
+
+  function ask (id: string, from = tab): void {
+    if (!isLeader()) return post({ type: 'claim', id })
+    void mayGrant.then(() => {
+      if (!isLeader()) return
+      const to = granted.get(id) ?? from
+      post({ type: 'grant', id, to }, true)
+      remember(id, to)
+    })
+  }
+
+  return {
+    async claim (id, run) {
+      if (granted.has(id) || waiting.has(id)) return false
+      const isMine = await new Promise<boolean>((resolve) => {
+        waiting.set(id, resolve)
+        // A toast is of more use in a tab that is looked at.
+        setTimeout(ask, globalThis.document?.hidden ? 300 : 0, id)
+      })
+      if (isMine) report(run)
+      return isMine
+    },
+    hear ({ type, id, to, from, ids }) {
+      if (type === 'granted' && Array.isArray(ids)) {
+        for (const [id, to] of ids) if (!granted.has(id)) remember(String(id), String(to))
+      } else if (typeof id !== 'string') return
+      if (type === 'claim' && isLeader()) ask(id as string, from)
+      if (type === 'grant') remember(id as string, String(to))
+    },
+    greet () {
+      if (isLeader()) mayGrant = new Promise((resolve) => { setTimeout(resolve, LISTEN_MS) })
+      else post({ type: 'granted', ids: [...granted].slice(-100) })
+      for (const id of waiting.keys()) ask(id)
+    }
+  }
+}
