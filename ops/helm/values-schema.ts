@@ -5,6 +5,8 @@ interface Schema { [keyword: string]: unknown }
 
 /** What the chart sets itself. */
 const OWN = ['HOST', 'PORT', 'NODE_NAME']
+/** Settings of a node that an installation has no use for: what is secret comes from secrets, not from files. */
+const isOurs = (name: string): boolean => OWN.includes(name) || name.endsWith('_FILE')
 /** What must not stand in a values file. REDIS_URL may: without a password it is no secret. */
 const SECRET = ['JWT_SECRET', 'JWT_PUBLIC_KEY']
 
@@ -19,14 +21,14 @@ const any: Schema = { type: 'object' }
 
 function settings (): Record<string, Schema> {
   return Object.fromEntries(Object.entries(configSchema.properties as unknown as Record<string, Schema>)
-    .filter(([name]) => !OWN.includes(name) && !SECRET.includes(name))
+    .filter(([name]) => !isOurs(name) && !SECRET.includes(name))
     .map(([name, { type, minimum, maximum, pattern, enum: choices, description }]) => [name, {
       type, ...Object.fromEntries(Object.entries({ minimum, maximum, pattern, enum: choices, description }).filter(([, value]) => value !== undefined))
     }]))
 }
 
 export function valuesSchema (): Schema {
-  const setting = Object.keys(configSchema.properties).filter((name) => !OWN.includes(name))
+  const setting = Object.keys(configSchema.properties).filter((name) => !isOurs(name))
   const reference = object({ name: { type: 'string', minLength: 1 }, key: { type: 'string', minLength: 1 } }, { required: ['name', 'key'] })
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
