@@ -1,13 +1,19 @@
 // Publishing: what a request costs the node beside what Fastify itself costs, what Redis alone does, and many addresses in one call.
-import { Meter } from './harness/meter.ts'
-import { durable, type Node, redisAbsent, type RedisServer, startNode, startRedis } from './harness/parts.ts'
-import { payload } from './harness/payload.ts'
-import { Scope } from './harness/scope.ts'
-import { percentile } from './harness/stats.ts'
-import { secret } from './harness/tokens.ts'
-import { Line } from './harness/wire.ts'
-import { startScript } from './rows/node-peers.ts'
-import { publishRequest } from './rows/tidings.ts'
+import { fileURLToPath } from 'node:url'
+import { Undo } from '../../test/fixtures/undo.ts'
+import type { Scope } from '../../test/fixtures/wait.ts'
+import { Meter } from '../harness/meter.ts'
+import { durable, type Node, redisAbsent, type RedisServer, secret, startNode, startRedis } from '../harness/parts.ts'
+import { payload } from '../harness/payload.ts'
+import { startScript } from '../harness/start.ts'
+import { percentile } from '../harness/stats.ts'
+import { Line } from '../harness/wire.ts'
+import type { Named } from '../rows/row.ts'
+import { named, publishRequest } from '../rows/tidings.ts'
+import type { Service } from '../harness/service.ts'
+import { type Asked, type Section, strangers } from './section.ts'
+
+const emptyRoute = fileURLToPath(new URL('../servers/empty-route.ts', import.meta.url))
 
 const CONNECTIONS = 32
 /** Users that the notifications are for; nobody is online, so that only publishing is measured. */
@@ -35,16 +41,10 @@ export interface PublishResult {
   readonly strangerCores: number
 }
 
-export interface PublishOptions {
-  readonly seconds: number
-  readonly profileFolder?: string | undefined
-}
+type Figures = Omit<PublishResult, 'row' | 'title'>
 
-interface PublishRow {
-  readonly name: string
-  readonly title: string
-  readonly absent: () => string | undefined
-  readonly run: (scope: Scope, options: PublishOptions) => Promise<Omit<PublishResult, 'row' | 'title'>>
+interface PublishRow extends Named {
+  readonly run: (scope: Scope, asked: Asked) => Promise<Figures>
 }
 
 /** Requests one after another on each of several connections, for some seconds. */
@@ -56,7 +56,7 @@ async function hammer (scope: Scope, { port, pid, redis, seconds, request, each 
   request: (n: number) => string
   each?: number
   connections?: number
-}): Promise<Omit<PublishResult, 'row' | 'title'> & { requests: number }> {
+}): Promise<Figures & { requests: number }> {
   const lines = await Promise.all(Array.from({ length: connections }, () => Line.open(scope, port, 'http')))
   let requests = 0
   const took: number[] = []
@@ -72,7 +72,7 @@ async function hammer (scope: Scope, { port, pid, redis, seconds, request, each 
   await run(performance.now() + Math.min(1000, seconds * 500))
   const warm = requests
   took.length = 0
-  const meter = new Meter({ servers: () => [pid], others: redis === undefined ? {} : { redis: () => [redis.child.pid] } })
+  const meter = new Meter({ servers: () => [pid], others: redis === undefined ? {} : { redis: () => [redis.pid] } })
   await run(performance.now() + seconds * 1000)
   const cost = meter.read()
   const published = (requests - warm) * each
@@ -96,13 +96,13 @@ async function countedBy ({ port }: Node): Promise<number> {
   return Number(/^tidings_published_total\S* (\d+)/m.exec(text)?.[1] ?? NaN)
 }
 
-async function viaNode (scope: Scope, { seconds, profileFolder }: PublishOptions, withRedis: boolean, each = 1) {
+async function viaNode (scope: Scope, service: Service, { seconds, profileFolder }: Asked, withRedis: boolean, each = 1): Promise<Figures> {
   const redis = withRedis ? await startRedis(scope) : undefined
-  const node = await startNode(scope, redis, { profileFolder })
+  const node = await startNode(scope, service, redis, profileFolder)
   const all = Array.from({ length: ADDRESSES }, (_, i) => `user:${i}`)
   const { requests, ...result } = await hammer(scope, {
     port: node.port,
-    pid: node.child.pid,
+    pid: node.pid,
     redis,
     seconds,
     each,
@@ -114,12 +114,12 @@ async function viaNode (scope: Scope, { seconds, profileFolder }: PublishOptions
   return { ...result, counted }
 }
 
-async function viaRedis (scope: Scope, { seconds }: PublishOptions): Promise<Omit<PublishResult, 'row' | 'title'>> {
+async function viaRedis (scope: Scope, service: Service, { seconds }: Asked): Promise<Figures> {
   const redis = await startRedis(scope)
-  await startNode(scope, redis) // loads the functions
+  await startNode(scope, service, redis) // loads the functions
   const lines = await Promise.all(Array.from({ length: 4 }, () => Line.open(scope, redis.port, 'resp')))
   const batches = Array.from({ length: 16 }, (_, b) => Array.from({ length: PIPELINE }, (_, i) => durable(`user:${(b * PIPELINE + i) % USERS}`, payload(i))).join(''))
-  const meter = new Meter({ servers: () => [redis.child.pid], others: {} })
+  const meter = new Meter({ servers: () => [redis.pid], others: {} })
   const endMs = performance.now() + seconds * 1000
   const took: number[] = []
   await Promise.all(lines.map(async (line) => {
@@ -146,28 +146,56 @@ async function viaRedis (scope: Scope, { seconds }: PublishOptions): Promise<Omi
   }
 }
 
-export const publishRows: readonly PublishRow[] = [
-  {
-    name: 'empty-route',
-    title: 'Fastify, empty route, same schema and token check',
-    absent: () => undefined,
-    run: async (scope, { seconds, profileFolder }) => {
-      const { child, port } = await startScript(scope, 'empty-route', { profileFolder, env: { JWT_SECRET: secret } })
-      const { requests, ...result } = await hammer(scope, { port, pid: child.pid, seconds, request: (n) => publishRequest(`user:${n % USERS}`, payload(n)) })
-      return result
-    }
-  },
-  { name: 'publish-embedded', title: 'Tidings, embedded', absent: () => undefined, run: (scope, options) => viaNode(scope, options, false) },
-  { name: 'publish-redis', title: 'Tidings, Redis', absent: redisAbsent, run: (scope, options) => viaNode(scope, options, true) },
-  { name: 'publish-1000', title: 'Tidings, Redis, 1,000 addresses a request', absent: redisAbsent, run: (scope, options) => viaNode(scope, options, true, ADDRESSES) },
-  { name: 'fcall', title: 'Redis alone, FCALL tidings_publish, pipelined', absent: redisAbsent, run: viaRedis }
+const emptyRouteRow: PublishRow = {
+  name: 'empty-route',
+  title: 'Fastify, empty route, same schema and token check',
+  kind: 'floor',
+  absent: () => undefined,
+  run: async (scope, { seconds, profileFolder }) => {
+    const { child, port } = await startScript(scope, emptyRoute, { profileFolder, env: { JWT_SECRET: secret } })
+    const { requests, ...result } = await hammer(scope, { port, pid: child.pid, seconds, request: (n) => publishRequest(`user:${n % USERS}`, payload(n)) })
+    return result
+  }
+}
+
+type Run = (scope: Scope, service: Service, asked: Asked) => Promise<Figures>
+
+function rowOf (name: string, title: string, run: Run, absent: Named['absent'] = redisAbsent): (service: Service) => PublishRow {
+  return (service) => ({ ...named(service, name, title), kind: 'tidings', absent, run: (scope, asked) => run(scope, service, asked) })
+}
+
+const ours = [
+  rowOf('publish-embedded', 'Tidings, embedded', (scope, service, asked) => viaNode(scope, service, asked, false), () => undefined),
+  rowOf('publish-redis', 'Tidings, Redis', (scope, service, asked) => viaNode(scope, service, asked, true)),
+  rowOf('publish-1000', 'Tidings, Redis, 1,000 addresses a request', (scope, service, asked) => viaNode(scope, service, asked, true, ADDRESSES)),
+  rowOf('fcall', 'Redis alone, FCALL tidings_publish, pipelined', viaRedis)
 ]
 
-export async function publish (row: PublishRow, options: PublishOptions): Promise<PublishResult> {
-  const scope = new Scope()
+async function measure ({ name, title, run }: PublishRow, asked: Asked): Promise<PublishResult> {
+  const scope = new Undo()
   try {
-    return { row: row.name, title: row.title, ...await row.run(scope, options) }
+    return { row: name, title, ...await run(scope, asked) }
   } finally {
     await scope.end()
   }
+}
+
+export const publish: Section<PublishResult, PublishRow> = {
+  name: 'publish',
+  takes: { seconds: [5, 0.5], rounds: 3, profile: true },
+  title: ({ seconds }) => `Publish: requests on ${CONNECTIONS} keep-alive connections, ${seconds} s`,
+  rows: ({ services }) => [emptyRouteRow, ...ours.flatMap((make) => services.map(make))],
+  run: measure,
+  columns: [
+    { head: 'CPU µs/notification', value: (result) => result.micros, digits: 1, isCost: true },
+    { head: 'load µs', value: (result) => result.loadMicros, digits: 1 },
+    { head: 'per second', value: (result) => result.perSecond, digits: 0 },
+    { head: 'redis µs', value: (result) => result.redisMicros || NaN, digits: 1, isCost: true },
+    { head: 'cores', value: (result) => result.serverCores, digits: 2 },
+    { head: 'p50 ms', value: (result) => result.p50Ms, digits: 2, isCost: true },
+    { head: 'p99 ms', value: (result) => result.p99Ms, digits: 2, isCost: true },
+    strangers
+  ],
+  base: 'empty-route',
+  faults: ({ published }) => published > 0 ? [] : ['nothing was published']
 }

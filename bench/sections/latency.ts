@@ -1,10 +1,13 @@
 // Latency when idle: from the moment of publishing to the client, one message at a time, some streams open.
-import { pause } from './harness/child.ts'
-import { type Client, Crowd } from './harness/crowd.ts'
-import { loadMicros, Meter } from './harness/meter.ts'
-import { payload } from './harness/payload.ts'
-import { Scope } from './harness/scope.ts'
-import type { Row } from './rows/row.ts'
+import { Undo } from '../../test/fixtures/undo.ts'
+import { Crowd } from '../harness/crowd.ts'
+import { loadMicros, Meter } from '../harness/meter.ts'
+import { payload } from '../harness/payload.ts'
+import { pause } from '../harness/start.ts'
+import type { Row } from '../rows/row.ts'
+import { everyRow } from '../rows/rows.ts'
+import { acrossNodes, tidings } from '../rows/tidings.ts'
+import { type Asked, counted, type Section, strangers, torn } from './section.ts'
 
 /** So few that the last one hardly waits for the others. */
 const STREAMS = 10
@@ -26,8 +29,8 @@ export interface LatencyResult {
   readonly strangerCores: number
 }
 
-export async function latency (row: Row, { seconds, client, profileFolder }: { seconds: number, client: Client, profileFolder?: string | undefined }): Promise<LatencyResult> {
-  const scope = new Scope()
+async function measure (row: Row, { seconds, client, profileFolder }: Asked): Promise<LatencyResult> {
+  const scope = new Undo()
   try {
     const running = await row.start(scope, { streams: STREAMS, profileFolder })
     const crowd = new Crowd(scope, { requests: Array.from({ length: STREAMS }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
@@ -65,4 +68,24 @@ export async function latency (row: Row, { seconds, client, profileFolder }: { s
   } finally {
     await scope.end()
   }
+}
+
+export const latency: Section<LatencyResult> = {
+  name: 'latency',
+  takes: { seconds: [5, 0.5], rounds: 2, peers: true, client: true, profile: true },
+  title: ({ seconds }) => `Latency when idle: publish to client, ${PER_SECOND} a second, ${STREAMS} streams, ${seconds} s`,
+  rows: (field) => [...everyRow(field), ...tidings(field.services, acrossNodes)],
+  notInSmoke: ['c-floor', 'node-floor', 'tidings-redis-1', 'tidings-redis-3', 'tidings-redis-3-nginx'],
+  run: measure,
+  columns: [
+    { head: 'p50 ms', value: (result) => result.p50Ms, digits: 2, isCost: true },
+    { head: 'p99 ms', value: (result) => result.p99Ms, digits: 2, isCost: true },
+    { head: 'max ms', value: (result) => result.maxMs, digits: 2, isCost: true },
+    { head: 'lost', value: (result) => result.lost, digits: 0 },
+    torn,
+    { head: 'load µs', value: (result) => result.loadMicrosPerDelivery, digits: 0 },
+    strangers
+  ],
+  base: 'c-floor',
+  faults: ({ lost, torn }) => counted({ lost, torn })
 }

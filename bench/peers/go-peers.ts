@@ -2,12 +2,12 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { answers, freePort, startChild } from '../harness/child.ts'
-import { findProgram } from '../harness/parts.ts'
-import { makeFolder } from '../harness/scope.ts'
-import { secret, token } from '../harness/tokens.ts'
+import { findProgram } from '../../test/fixtures/parts.ts'
+import { answers, freePort, makeFolder } from '../../test/fixtures/process.ts'
+import { secret, token } from '../harness/parts.ts'
+import { start } from '../harness/start.ts'
 import { httpPost, Line } from '../harness/wire.ts'
-import type { Row } from './row.ts'
+import type { Row } from '../rows/row.ts'
 
 /** Options have been nested since version 6. */
 function centrifugoConf (program: string, port: number): object {
@@ -29,14 +29,14 @@ const centrifugo: Row = {
   name: 'centrifugo',
   title: 'Centrifugo (uni_sse)',
   kind: 'peer',
-  absent: () => findProgram('centrifugo') === undefined ? 'no centrifugo on PATH' : undefined,
+  absent: () => findProgram(['centrifugo']) === undefined ? 'no centrifugo on PATH' : undefined,
   start: async (scope) => {
-    const program = findProgram('centrifugo')!
+    const program = findProgram(['centrifugo'])!
     const folder = makeFolder(scope)
     const port = await freePort()
     writeFileSync(join(folder, 'config.json'), JSON.stringify(centrifugoConf(program, port)))
-    const child = startChild(scope, program, ['--config', join(folder, 'config.json')], { name: 'centrifugo', cwd: folder, logFile: join(folder, 'log') })
-    await answers(`http://127.0.0.1:${port}/health`, child)
+    const child = start(scope, program, ['--config', join(folder, 'config.json')], { name: 'centrifugo', cwd: folder, logFile: join(folder, 'log') })
+    await answers(`http://127.0.0.1:${port}/health`, child, { name: 'centrifugo' })
     const line = await Line.open(scope, port, 'http')
     return {
       request: (i) => {
@@ -57,7 +57,7 @@ const mercure = (transport: 'bolt' | 'local'): Row => ({
   name: transport === 'bolt' ? 'mercure' : 'mercure-local',
   title: transport === 'bolt' ? 'Mercure' : 'Mercure, no history',
   kind: 'peer',
-  absent: () => findProgram('mercure') === undefined ? 'no mercure on PATH' : undefined,
+  absent: () => findProgram(['mercure']) === undefined ? 'no mercure on PATH' : undefined,
   start: async (scope) => {
     const folder = makeFolder(scope)
     const port = await freePort()
@@ -77,8 +77,8 @@ http://127.0.0.1:${port} {
   respond "ok" 200
 }
 `)
-    const child = startChild(scope, findProgram('mercure')!, ['run', '--config', 'Caddyfile'], { name: 'mercure', cwd: folder, logFile: join(folder, 'log') })
-    await answers(`http://127.0.0.1:${port}/`, child)
+    const child = start(scope, findProgram(['mercure'])!, ['run', '--config', 'Caddyfile'], { name: 'mercure', cwd: folder, logFile: join(folder, 'log') })
+    await answers(`http://127.0.0.1:${port}/`, child, { name: 'mercure' })
     const line = await Line.open(scope, port, 'http')
     const headers = ['Content-Type: application/x-www-form-urlencoded', `Authorization: Bearer ${token({ sub: 'bench', mercure: { publish: ['*'] } })}`]
     return {

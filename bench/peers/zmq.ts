@@ -1,11 +1,11 @@
 // Publishing over ZeroMQ, which Pushpin documents for many messages a second: a PUSH socket of ZMTP 3.0 (RFC 23), no more than that.
 import net from 'node:net'
-import type { Scope } from './scope.ts'
+import type { Scope } from '../../test/fixtures/wait.ts'
 
 export async function openZmqPush (scope: Scope, port: number): Promise<{ send: (message: string) => void, check: () => void }> {
   const socket = net.connect({ port, host: '127.0.0.1', noDelay: true })
   await new Promise<void>((resolve, reject) => { socket.once('connect', resolve).once('error', reject) })
-  scope.onEnd(() => { socket.destroy() })
+  scope.teardown(() => { socket.destroy() })
   let fault: string | undefined
   socket.on('error', (error) => { fault = error.message })
   socket.on('close', () => { fault ??= 'the connection closed' })

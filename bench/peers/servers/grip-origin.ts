@@ -1,6 +1,6 @@
 // The application behind Pushpin: it answers each connect with the instruction to hold the stream open, and nothing else.
 import { createServer } from 'node:http'
-import { sayListening } from './packages.ts'
+import { sayListening } from '../../servers/listening.ts'
 
 const server = createServer((_request, response) => {
   response.writeHead(200, {

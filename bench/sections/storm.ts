@@ -1,11 +1,12 @@
 // Storm: a node is killed and all its clients come back to the others at once, each with its Last-Event-ID.
-import { pause } from './harness/child.ts'
-import { type Client, Crowd } from './harness/crowd.ts'
-import { Meter } from './harness/meter.ts'
-import { startNode, startRedis, durable } from './harness/parts.ts'
-import { payload } from './harness/payload.ts'
-import { Scope } from './harness/scope.ts'
-import { token } from './harness/tokens.ts'
+import { Undo } from '../../test/fixtures/undo.ts'
+import { Crowd } from '../harness/crowd.ts'
+import { Meter } from '../harness/meter.ts'
+import { durable, startNode, startRedis, token } from '../harness/parts.ts'
+import { payload } from '../harness/payload.ts'
+import { pause } from '../harness/start.ts'
+import { onRedis, tidings, type TidingsRow } from '../rows/tidings.ts'
+import { type Asked, counted, type Section, strangers, torn } from './section.ts'
 
 /** Messages a second to all who reconnect: each is owed to every one of them, before, during and after. */
 const TO_ALL_PER_SECOND = 2
@@ -45,12 +46,12 @@ export interface StormResult {
   readonly strangerCores: number
 }
 
-export async function storm ({ streams, client, profileFolder }: { streams: number, client: Client, profileFolder?: string | undefined }): Promise<StormResult> {
-  const scope = new Scope()
+async function measure ({ service }: TidingsRow, { streams, client, profileFolder }: Asked): Promise<StormResult> {
+  const scope = new Undo()
   try {
     const redis = await startRedis(scope)
-    const doomed = await startNode(scope, redis)
-    const left = [await startNode(scope, redis, { profileFolder }), await startNode(scope, redis, { profileFolder })]
+    const doomed = await startNode(scope, service, redis)
+    const left = [await startNode(scope, service, redis, profileFolder), await startNode(scope, service, redis, profileFolder)]
     const ask = (group: string, ports: readonly number[]) => (_: unknown, i: number) => ({
       port: ports[i % ports.length]!,
       path: '/api/notifications/subscribe',
@@ -66,7 +67,7 @@ export async function storm ({ streams, client, profileFolder }: { streams: numb
     const toOthers = (): NodeJS.Timeout => setInterval(() => { publish('others') }, 1000 / TO_OTHERS_PER_SECOND)
     const timers = { crowd: setInterval(() => { publish('crowd') }, 1000 / TO_ALL_PER_SECOND), others: toOthers() }
     const stop = (): void => { Object.values(timers).forEach(clearInterval) }
-    scope.onEnd(stop)
+    scope.teardown(stop)
     await pause(2000)
     const before = await others.report(0, -1)
     await others.reset()
@@ -75,9 +76,8 @@ export async function storm ({ streams, client, profileFolder }: { streams: numb
     crowd.follow(left.map(({ port }) => port))
     const awake = async (): Promise<number> => (await crowd.report(0, -1)).awakeSeconds + (await others.report(0, -1)).awakeSeconds
     const awakeBefore = await awake()
-    const meter = new Meter({ servers: () => left.map(({ child }) => child.pid), others: { redis: () => [redis.child.pid] } })
-    doomed.child.signal('SIGKILL')
-    await doomed.child.exited
+    const meter = new Meter({ servers: () => left.map(({ pid }) => pid), others: { redis: () => [redis.pid] } })
+    await doomed.kill()
     // Some clients hear of it a moment later than others.
     for (let ended = 0; ended < streams; await pause(20)) ended = (await crowd.report(0, -1)).ended
     const again = await crowd.again()
@@ -122,4 +122,32 @@ export async function storm ({ streams, client, profileFolder }: { streams: numb
   } finally {
     await scope.end()
   }
+}
+
+export const storm: Section<StormResult, TidingsRow> = {
+  name: 'storm',
+  takes: { streams: [10_000, 200], rounds: 2, client: true, profile: true },
+  title: ({ streams }) => `Storm: one of three nodes is killed, its ${streams} clients reconnect at once with Last-Event-ID`,
+  rows: ({ services }) => tidings(services, onRedis(3)),
+  run: measure,
+  columns: [
+    { head: 'all live s', value: (result) => result.allLiveSeconds, digits: 2, isCost: true },
+    { head: 'p50 s', value: (result) => result.p50Seconds, digits: 2, isCost: true },
+    { head: 'nodes CPU s', value: (result) => result.nodeCpuSeconds, digits: 2, isCost: true },
+    { head: 'µs/client', value: (result) => result.nodeMicrosPerClient, digits: 0 },
+    { head: 'redis CPU s', value: (result) => result.redisCpuSeconds, digits: 2, isCost: true },
+    { head: 'others p99 ms', value: (result) => result.othersP99Ms, digits: 1, isCost: true },
+    { head: 'before', value: (result) => result.othersP99BeforeMs, digits: 1 },
+    { head: 'lost', value: (result) => result.lost + result.othersLost, digits: 0 },
+    { head: 'dup', value: (result) => result.duplicates, digits: 0 },
+    { head: 'incomplete', value: (result) => result.incomplete, digits: 0 },
+    torn,
+    { head: 'retries', value: (result) => result.retries, digits: 0 },
+    { head: 'load CPU s', value: (result) => result.loadCpuSeconds, digits: 2 },
+    strangers
+  ],
+  faults: ({ lost, duplicates, late, torn, incomplete, othersLost, clients }, { streams }) => [
+    ...counted({ lost, duplicates, late, torn, incomplete, 'lost by others': othersLost }),
+    ...clients === streams ? [] : [`${clients} of ${streams} reconnected`]
+  ]
 }

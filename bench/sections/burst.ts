@@ -1,18 +1,20 @@
 // Burst: 1,000 messages a second to N streams for some seconds, whether or not the server keeps up.
-import { pause } from './harness/child.ts'
-import { Crowd } from './harness/crowd.ts'
-import { Meter } from './harness/meter.ts'
-import { payload } from './harness/payload.ts'
-import { Scope } from './harness/scope.ts'
-import type { Row } from './rows/row.ts'
-import { deliveryResult, type DeliveryOptions, type DeliveryResult, warmUpFault } from './delivery.ts'
+import { Undo } from '../../test/fixtures/undo.ts'
+import { Crowd } from '../harness/crowd.ts'
+import { Meter } from '../harness/meter.ts'
+import { payload } from '../harness/payload.ts'
+import { pause } from '../harness/start.ts'
+import type { Row } from '../rows/row.ts'
+import { everyRow } from '../rows/rows.ts'
+import { deliveryColumns, deliveryFaults, deliveryResult, type DeliveryResult, warmUpFault } from './delivery.ts'
+import type { Asked, Section } from './section.ts'
 
 const WARM_UP_SECONDS = 2
 /** How long a server may take to deliver what it has when the burst is over. */
 const DRAIN_MS = 20_000
 
-export async function burst (row: Row, { streams, seconds, rate, client, profileFolder }: DeliveryOptions & { rate: number }): Promise<DeliveryResult> {
-  const scope = new Scope()
+export async function measureBurst (row: Row, { streams, seconds, rate, client, profileFolder }: Asked): Promise<DeliveryResult> {
+  const scope = new Undo()
   try {
     const running = await row.start(scope, { streams, profileFolder })
     const crowd = new Crowd(scope, { requests: Array.from({ length: streams }, (_, i) => running.request(i)), liveOn: running.liveOn, client })
@@ -43,4 +45,16 @@ export async function burst (row: Row, { streams, seconds, rate, client, profile
   } finally {
     await scope.end()
   }
+}
+
+export const burst: Section<DeliveryResult> = {
+  name: 'burst',
+  takes: { streams: [2000, 100], seconds: [5, 0.5], rate: [1000, 1000], rounds: 3, peers: true, client: true, profile: true },
+  title: ({ streams, seconds, rate }) => `Burst: ${rate} messages a second to ${streams} streams, ${seconds} s`,
+  rows: everyRow,
+  notInSmoke: ['tidings-redis-1', 'tidings-redis-3-nginx'],
+  run: measureBurst,
+  columns: deliveryColumns,
+  base: 'c-floor',
+  faults: deliveryFaults
 }

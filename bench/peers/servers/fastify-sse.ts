@@ -1,5 +1,6 @@
 // A peer: @fastify/sse, a set of replies, serialised once.
-import { load, sayListening } from './packages.ts'
+import { sayListening } from '../../servers/listening.ts'
+import { load } from '../packages.ts'
 
 const { default: Fastify } = await load('fastify')
 const app = Fastify()

@@ -1,7 +1,8 @@
 // A peer: better-sse on Node's own HTTP server, one channel for all, serialised once.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { text } from 'node:stream/consumers'
-import { load, sayListening } from './packages.ts'
+import { sayListening } from '../../servers/listening.ts'
+import { load } from '../packages.ts'
 
 const { createChannel, createSession } = await load('better-sse')
 const channel = createChannel()

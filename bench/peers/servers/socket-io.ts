@@ -2,7 +2,8 @@
 // first request is let go. Of what it offers beside, eiows (another WebSocket server) and other parsers are not used.
 import { createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
-import { load, sayListening } from './packages.ts'
+import { sayListening } from '../../servers/listening.ts'
+import { load } from '../packages.ts'
 
 const { Server } = await load('socket.io')
 const { createAdapter } = await load('@socket.io/redis-adapter')

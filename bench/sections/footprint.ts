@@ -1,12 +1,13 @@
 // What things cost in memory: a user, a group, a kept notification, on Redis (used_memory) and on a node (heap in use, buffers
 // included; what is resident grows in steps, see idle for that). For docs/capacity.md.
 import net from 'node:net'
-import { pause } from './harness/child.ts'
-import { type Client, Crowd } from './harness/crowd.ts'
-import { durable, keptBytes, type Node, type RedisServer, startNode, startRedis } from './harness/parts.ts'
-import { payload } from './harness/payload.ts'
-import { Scope } from './harness/scope.ts'
-import { token } from './harness/tokens.ts'
+import { Undo } from '../../test/fixtures/undo.ts'
+import { Crowd } from '../harness/crowd.ts'
+import { durable, keptBytes, type Node, type RedisServer, startNode, startRedis, token } from '../harness/parts.ts'
+import { payload } from '../harness/payload.ts'
+import { pause } from '../harness/start.ts'
+import { onRedis, tidings, type TidingsRow } from '../rows/tidings.ts'
+import type { Asked, Section } from './section.ts'
 
 /** Groups of their own that each user is in, in the second step. */
 const GROUPS_EACH = 10
@@ -32,24 +33,24 @@ async function usedMemory ({ port }: RedisServer): Promise<number> {
 
 async function settled (redis: RedisServer, node: Node): Promise<{ redis: number, node: number }> {
   await pause(1500)
-  node.child.signal('SIGWINCH')
+  node.signal('SIGWINCH')
   await pause(1500)
   return { redis: await usedMemory(redis), node: keptBytes(node) }
 }
 
 /** The same users three times on a fresh Redis and node: with no group, with one that all share, with groups of their own. */
-async function weigh (users: number, groupsOf: (i: number) => string[], client: Client, withLogs = false) {
-  const scope = new Scope()
+async function weigh ({ service }: TidingsRow, { streams: users, client }: Asked, groupsOf: (i: number) => string[], withLogs = false) {
+  const scope = new Undo()
   try {
     const redis = await startRedis(scope)
-    const node = await startNode(scope, redis)
+    const node = await startNode(scope, service, redis)
     const requests = Array.from({ length: users }, (_, i) => ({
       port: node.port,
       path: '/api/notifications/subscribe',
       headers: [`Authorization: Bearer ${token({ sub: `user-${i}`, groups: groupsOf(i) })}`]
     }))
     // Code and pools that serve all streams are not charged to the first ones.
-    const warm = new Scope()
+    const warm = new Undo()
     await new Crowd(warm, {
       requests: Array.from({ length: 100 }, (_, i) => ({ ...requests[0]!, headers: [`Authorization: Bearer ${token({ sub: `warm-${i}`, groups: [`warm-${i}`] })}`] })), liveOn: 'sync', client
     }).churn(500, 50)
@@ -77,10 +78,11 @@ async function weigh (users: number, groupsOf: (i: number) => string[], client: 
   }
 }
 
-export async function footprint ({ streams: users, client }: { streams: number, client: Client }): Promise<FootprintResult> {
-  const none = await weigh(users, () => [], client, true)
-  const shared = await weigh(users, () => ['shared'], client)
-  const own = await weigh(users, (i) => Array.from({ length: GROUPS_EACH }, (_, g) => `group-${i}-${g}`), client)
+async function measure (row: TidingsRow, asked: Asked): Promise<FootprintResult> {
+  const { streams: users } = asked
+  const none = await weigh(row, asked, () => [], true)
+  const shared = await weigh(row, asked, () => ['shared'])
+  const own = await weigh(row, asked, (i) => Array.from({ length: GROUPS_EACH }, (_, g) => `group-${i}-${g}`))
   return {
     users,
     costs: [
@@ -95,4 +97,22 @@ export async function footprint ({ streams: users, client }: { streams: number, 
       { thing: 'each further notification in a log', redisBytes: none.more / users / ENTRIES_EACH, nodeBytes: 0 }
     ]
   }
+}
+
+const whole = (bytes: number): string => bytes.toLocaleString('en-US', { maximumFractionDigits: 0 })
+
+export const footprint: Section<FootprintResult, TidingsRow> = {
+  name: 'footprint',
+  partOf: 'scaling',
+  isLong: true,
+  takes: { streams: [5000, 150], client: true },
+  title: ({ streams }) => `Footprint: bytes for each of ${streams} users, on Redis and on a node`,
+  rows: ({ services }) => tidings(services, onRedis(1)),
+  run: measure,
+  columns: [],
+  faults: () => [],
+  table: ({ costs }) => [
+    ['', 'bytes on Redis', 'bytes on the node'],
+    ...costs.map(({ thing, redisBytes, nodeBytes }) => [thing, whole(redisBytes), whole(nodeBytes)])
+  ]
 }

@@ -1,15 +1,18 @@
 // A peer: Pushpin, a proxy that holds streams for an application behind it (GRIP). Its reliable mode ("prev-id" at the hold and at each
 // publish) is not used: it only tells Pushpin to ask the application for what was missed (Grip-Link), so it wants one that keeps a history.
 // What is measured here is its best effort.
+import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { answers, freePort, pause, startChild } from '../harness/child.ts'
-import { findProgram } from '../harness/parts.ts'
+import { fileURLToPath } from 'node:url'
+import { findProgram } from '../../test/fixtures/parts.ts'
+import { answers, freePort, makeFolder } from '../../test/fixtures/process.ts'
 import { tree } from '../harness/proc.ts'
-import { makeFolder } from '../harness/scope.ts'
-import { openZmqPush } from '../harness/zmq.ts'
-import { startScript } from './node-peers.ts'
-import type { Row } from './row.ts'
+import { pause, start, startScript } from '../harness/start.ts'
+import type { Row } from '../rows/row.ts'
+import { openZmqPush } from './zmq.ts'
+
+const origin = fileURLToPath(new URL('servers/grip-origin.ts', import.meta.url))
 
 const conf = (folder: string, { port, control, push, streams }: Record<'port' | 'control' | 'push' | 'streams', number>): string => `
 [global]
@@ -76,19 +79,21 @@ export const pushpin: Row = {
   name: 'pushpin',
   title: 'Pushpin',
   kind: 'peer',
-  absent: () => findProgram('pushpin') === undefined || findProgram('zurl') === undefined ? 'no Pushpin; apt-get install pushpin' : undefined,
+  absent: () => findProgram(['pushpin']) === undefined || findProgram(['zurl']) === undefined ? 'no Pushpin; apt-get install pushpin' : undefined,
   start: async (scope, { streams }) => {
     const folder = makeFolder(scope)
-    const origin = await startScript(scope, 'grip-origin')
+    const application = await startScript(scope, origin)
     const [port, control, push] = [await freePort(), await freePort(), await freePort()]
-    writeFileSync(join(folder, 'routes'), `* 127.0.0.1:${origin.port}\n`)
+    writeFileSync(join(folder, 'routes'), `* 127.0.0.1:${application.port}\n`)
     writeFileSync(join(folder, 'pushpin.conf'), conf(folder, { port, control, push, streams }))
     writeFileSync(join(folder, 'zurl.conf'), zurlConf(folder))
-    const zurl = startChild(scope, findProgram('zurl')!, [`--config=${join(folder, 'zurl.conf')}`], { name: 'zurl', logFile: join(folder, 'zurl.log') })
-    const child = startChild(scope, findProgram('pushpin')!, ['--merge-output', `--config=${join(folder, 'pushpin.conf')}`], {
+    const zurl = start(scope, findProgram(['zurl'])!, [`--config=${join(folder, 'zurl.conf')}`], { name: 'zurl', logFile: join(folder, 'zurl.log') })
+    const child = start(scope, findProgram(['pushpin'])!, ['--merge-output', `--config=${join(folder, 'pushpin.conf')}`], {
       name: 'pushpin', logFile: join(folder, 'pushpin.log')
     })
-    await answers(`http://127.0.0.1:${control}/`, child, 15_000)
+    // Its parts lead groups of their own, which the end of the one that started them does not reach.
+    scope.teardown(() => { spawnSync('pkill', ['-KILL', '-s', String(child.pid)]) })
+    await answers(`http://127.0.0.1:${control}/`, child, { name: 'pushpin', withinMs: 15_000 })
     await untilHeld(`http://127.0.0.1:${port}/events`)
     const socket = await openZmqPush(scope, push)
     let id = 0
@@ -102,7 +107,7 @@ export const pushpin: Row = {
       },
       check: () => { socket.check() },
       servers: () => tree(child.pid),
-      others: { origin: () => [origin.child.pid, zurl.pid] }
+      others: { origin: () => [application.child.pid, zurl.pid] }
     }
   }
 }

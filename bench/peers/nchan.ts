@@ -1,11 +1,12 @@
 // A peer in C: Nchan, a module of nginx. Messages kept in shared memory, as its README recommends for one machine.
-import { existsSync } from 'node:fs'
-import { freePort } from '../harness/child.ts'
-import { nginxAbsent, startOwnNginx } from '../harness/parts.ts'
+import { existsSync, writeFileSync } from 'node:fs'
+import { findProgram } from '../../test/fixtures/parts.ts'
+import { freePort, makeFolder } from '../../test/fixtures/process.ts'
+import { nginxAbsent } from '../harness/parts.ts'
 import { tree } from '../harness/proc.ts'
-import { makeFolder } from '../harness/scope.ts'
+import { start } from '../harness/start.ts'
 import { httpPost, Line } from '../harness/wire.ts'
-import type { Row } from './row.ts'
+import type { Row } from '../rows/row.ts'
 
 const modules = ['/usr/lib/nginx/modules', '/usr/lib64/nginx/modules', '/usr/share/nginx/modules'].map((folder) => `${folder}/ngx_nchan_module.so`)
 
@@ -14,7 +15,7 @@ const conf = (folder: string, module: string, port: number): string => `
 load_module ${module};
 worker_processes 1;
 pid ${folder}/nginx.pid;
-error_log ${folder}/error.log warn;
+error_log stderr notice;
 events { worker_connections 19000; }
 http {
   client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy;
@@ -48,7 +49,10 @@ export const nchan: Row = {
   start: async (scope) => {
     const folder = makeFolder(scope)
     const port = await freePort()
-    const nginx = await startOwnNginx(scope, folder, port, conf(folder, modules.find((path) => existsSync(path))!, port))
+    const file = `${folder}/nginx.conf`
+    writeFileSync(file, conf(folder, modules.find((path) => existsSync(path))!, port))
+    const nginx = start(scope, findProgram(['nginx'])!, ['-p', folder, '-c', file, '-g', 'daemon off;'], { name: 'nginx' })
+    await nginx.waitForLine(/start worker process \d+/)
     const line = await Line.open(scope, port, 'http')
     return {
       request: () => ({ port, path: '/events', headers: ['Accept: text/event-stream'] }),

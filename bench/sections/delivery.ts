@@ -1,14 +1,8 @@
 // What fan-out and burst have in common: the cost of a delivery, the latency, and what was lost.
-import type { Client, Crowd, CrowdReport } from './harness/crowd.ts'
-import { type Cost, loadMicros } from './harness/meter.ts'
-import type { Row } from './rows/row.ts'
-
-export interface DeliveryOptions {
-  readonly streams: number
-  readonly seconds: number
-  readonly client: Client
-  readonly profileFolder?: string | undefined
-}
+import type { Crowd, CrowdReport } from '../harness/crowd.ts'
+import { type Cost, loadMicros } from '../harness/meter.ts'
+import type { Row } from '../rows/row.ts'
+import { type Column, counted, strangers, torn } from './section.ts'
 
 export interface DeliveryResult {
   readonly row: string
@@ -75,3 +69,23 @@ export function deliveryResult (row: Row, { streams, sent, cost, report }: { str
     stolenCores: cost.stolenSeconds / cost.wallSeconds
   }
 }
+
+export const deliveryFaults = ({ lost, behind, duplicates, late, torn, ended }: DeliveryResult): string[] =>
+  counted({ lost, 'not delivered in time': behind, duplicates, late, torn, ended })
+
+export const deliveryColumns: ReadonlyArray<Column<DeliveryResult>> = [
+  { head: 'CPU µs/delivery', value: (result) => result.microsPerDelivery, digits: 2, isCost: true },
+  { head: 'cores', value: (result) => result.serverCores, digits: 2 },
+  { head: 'p50 ms', value: (result) => result.p50Ms, digits: 1, isCost: true },
+  { head: 'p99 ms', value: (result) => result.p99Ms, digits: 1, isCost: true },
+  { head: 'lost', value: (result) => result.lost, digits: 0 },
+  { head: 'behind', value: (result) => result.behind, digits: 0 },
+  { head: 'dup', value: (result) => result.duplicates, digits: 0 },
+  { head: 'late', value: (result) => result.late, digits: 0 },
+  torn,
+  { head: 'ended', value: (result) => result.ended, digits: 0 },
+  { head: 'redis µs', value: (result) => result.others['redis'] ?? NaN, digits: 2, isCost: true },
+  { head: 'nginx µs', value: (result) => result.others['nginx'] ?? NaN, digits: 2, isCost: true },
+  { head: 'load µs', value: (result) => result.loadMicrosPerDelivery, digits: 2 },
+  strangers
+]

@@ -1,11 +1,11 @@
 // Pictures of a result: npm run bench:plot -- [file.json] [folder], by default the newest in bench/results into docs/plots.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { installPackages } from './install.ts'
-import { median } from './harness/stats.ts'
-import { load } from './servers/packages.ts'
-import type { Head } from './machine.ts'
-import type { SectionResult } from './table.ts'
+import { installPackages } from '../install.ts'
+import { median } from '../harness/stats.ts'
+import { load } from './packages.ts'
+import type { Head } from '../machine.ts'
+import type { SectionResult } from '../table.ts'
 
 interface Picture {
   readonly section: string
@@ -90,7 +90,7 @@ function growth ({ rows }: SectionResult, subtitle: readonly string[]): object |
 }
 
 function newest (): string {
-  const folder = join(import.meta.dirname, 'results')
+  const folder = join(import.meta.dirname, '../results')
   const file = readdirSync(folder).filter((name) => name.endsWith('.json')).sort().at(-1)
   if (file === undefined) throw new Error(`no result in ${folder}; make one: npm run bench`)
   return join(folder, file)
@@ -101,7 +101,7 @@ installPackages()
 const vega = await load('vega')
 const vegaLite = await load('vega-lite')
 const { head, sections } = JSON.parse(readFileSync(source ?? newest(), 'utf8')) as { head: Head, sections: SectionResult[] }
-const folder = resolve(target ?? join(import.meta.dirname, '../docs/plots'))
+const folder = resolve(target ?? join(import.meta.dirname, '../../docs/plots'))
 mkdirSync(folder, { recursive: true })
 
 async function draw (file: string, spec: object | undefined): Promise<void> {
