@@ -17,6 +17,7 @@ import { subscribe } from './http/subscribe.ts'
 import { tickets } from './http/tickets.ts'
 import { users } from './http/users.ts'
 import { Hub } from './hub/hub.ts'
+import { version } from './version.ts'
 
 export interface AppOptions {
   readonly config: Config
@@ -97,7 +98,7 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'Tidings', description: 'Notifications to browsers over Server-Sent Events, from any number of nodes.', version: '0.1.0' },
+      info: { title: 'Tidings', description: 'Notifications to browsers over Server-Sent Events, from any number of nodes.', version },
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } }
     }
   })
