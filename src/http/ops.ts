@@ -9,7 +9,7 @@ import { metrics } from './metrics.ts'
 const Status = Type.Object({ status: Type.String(), broker: Type.String(), detail: Type.String() })
 
 export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, nodeName: string, logCounts: Readonly<LogCounts> }> = async (app, { hub, broker, nodeName, logCounts }) => {
-  const registry = metrics({ hub, broker, nodeName, logCounts })
+  const prometheus = metrics({ hub, broker, nodeName, logCounts })
 
   app.get('/livez', {
     schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }) } }
@@ -34,5 +34,8 @@ export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, nodeName
 
   app.get('/metrics', {
     schema: { tags: ['operations'], summary: 'Prometheus', response: { 200: Type.String() } }
-  }, async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()))
+  }, async (request, reply) => {
+    const { type, body } = await prometheus.text(request.headers.accept)
+    return await reply.type(type).send(body)
+  })
 }

@@ -1,0 +1,65 @@
+// Prometheus' text, in both of its forms, from plain numbers that are read when they are asked for.
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+
+/** A number; or one for each value of a label, all of them there before anything happens. */
+type Reading = number | Readonly<Record<string, number>>
+
+/** Of prom-client's own: gauges whose names say that they are counters, and that `nodejs_active_…` counts as well. */
+const ILL_NAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
+export class Metrics {
+  readonly #plain = new Registry()
+  /** Those with exemplars, which prom-client keeps for OpenMetrics alone. */
+  readonly #exemplified = new Registry()
+
+  constructor (nodeName: string) {
+    this.#exemplified.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never)
+    for (const registry of [this.#plain, this.#exemplified]) registry.setDefaultLabels({ node: nodeName })
+    collectDefaultMetrics({ register: this.#plain })
+    for (const name of ILL_NAMED) this.#plain.removeSingleMetric(name)
+  }
+
+  gauge (name: string, help: string, read: () => Reading, label?: string): void {
+    const metric: Gauge = new Gauge({
+      name, help, registers: [this.#plain], labelNames: label === undefined ? [] : [label], collect: () => { each(read(), label, (labels, value) => { metric.set(labels, value) }) }
+    })
+  }
+
+  /** Of numbers that are kept elsewhere and only grow: set, not added to. */
+  counter (name: string, help: string, read: () => Reading, label?: string): void {
+    const metric: Counter = new Counter({
+      name,
+      help,
+      registers: [this.#plain],
+      labelNames: label === undefined ? [] : [label],
+      collect: () => {
+        metric.reset()
+        each(read(), label, (labels, value) => { metric.inc(labels, value) })
+      }
+    })
+  }
+
+  /** Returns what is told each value (seconds) and, if there is one, the trace that it belongs to. */
+  histogram (name: string, help: string, buckets: number[]): (value: number, traceId?: string) => void {
+    const metric = new Histogram({ name, help, buckets, registers: [this.#exemplified], enableExemplars: true })
+    return (value, traceId) => {
+      metric.observe({ value, labels: {}, ...(traceId !== undefined && { exemplarLabels: { trace_id: traceId } }) } as unknown as number)
+    }
+  }
+
+  /** What a client that accepts this is answered: OpenMetrics if it names it, else Prometheus' older form. */
+  async text (accept = ''): Promise<{ type: string, body: string }> {
+    const [plain, exemplified] = await Promise.all([this.#plain.metrics(), this.#exemplified.metrics()])
+    if (accept.includes('application/openmetrics-text')) {
+      // By hand: prom-client would rename the counters themselves, and the older form would lose "_total" for ever.
+      const open = plain.replaceAll(/^# (HELP|TYPE) (\S+)_total /gm, '# $1 $2 ').replaceAll('\n\n', '\n')
+      return { type: this.#exemplified.contentType, body: open + exemplified }
+    }
+    return { type: this.#plain.contentType, body: plain + exemplified.replaceAll(/ # \{.*$/gm, '').replace(/# EOF\n$/, '') }
+  }
+}
+
+function each (reading: Reading, label: string | undefined, say: (labels: Record<string, string>, value: number) => void): void {
+  if (typeof reading === 'number') say({}, reading)
+  else for (const [value, count] of Object.entries(reading)) say({ [label!]: value }, count)
+}

@@ -1,0 +1,43 @@
+// What a node says to Prometheus: names and units by its conventions, the older form and OpenMetrics, exemplars.
+import t from 'tap'
+import { Metrics } from '../../src/http/registry.ts'
+import { startService } from '../http/service.ts'
+import { run, tools } from './tools.ts'
+
+const { promtool } = await tools()
+
+t.test('promtool check metrics: nothing to say of any metric of a node', async (t) => {
+  const service = await startService(t)
+  const { text } = await service.call('GET', '/metrics', { token: null })
+  t.equal(run(promtool, ['check', 'metrics'], { input: text }), '')
+  t.throws(() => run(promtool, ['check', 'metrics'], { input: '# HELP ill_total Counts.\n# TYPE ill_total gauge\nill_total 1\n' }), /non-counter metrics/, 'it would')
+})
+
+t.test('OpenMetrics, for who names it: the same numbers, counters by their bare names, and an end', async (t) => {
+  const service = await startService(t)
+  const scrape = async (accept: string) => {
+    const answer = await fetch(`${service.url}/metrics`, { headers: { accept } })
+    return { type: answer.headers.get('content-type')!, lines: (await answer.text()).split('\n').filter((line) => line.startsWith('tidings_') || line.startsWith('#')) }
+  }
+  const open = await scrape('application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5')
+  const plain = await scrape('text/plain;version=0.0.4')
+  t.match(open.type, /^application\/openmetrics-text; version=1\.0\.0/)
+  t.match(plain.type, /^text\/plain; version=0\.0\.4/)
+  t.equal(open.lines.at(-1), '# EOF')
+  t.ok(open.lines.includes('# TYPE tidings_streams_opened counter') && plain.lines.includes('# TYPE tidings_streams_opened_total counter'))
+  const samples = (lines: string[]) => lines.filter((line) => !line.startsWith('#')).map((line) => line.split(' ')[0]).sort()
+  t.same(samples(open.lines), samples(plain.lines))
+})
+
+t.test('exemplars: the trace that a late notification belongs to, in OpenMetrics alone', async (t) => {
+  const metrics = new Metrics('n')
+  const observe = metrics.histogram('tidings_some_seconds', 'Some.', [0.1, 1])
+  metrics.counter('tidings_things_total', 'Things.', () => ({ one: 1, other: 0 }), 'kind')
+  observe(0.05)
+  observe(0.5, '0af7651916cd43dd8448eb211c80319c')
+  const { body } = await metrics.text('application/openmetrics-text')
+  t.match(body, /^tidings_some_seconds_bucket\{le="1",node="n"\} 2 # \{trace_id="0af7651916cd43dd8448eb211c80319c"\} 0\.5 \d+/m)
+  t.match(body, '# TYPE tidings_things counter\ntidings_things_total{kind="one",node="n"} 1\ntidings_things_total{kind="other",node="n"} 0\n')
+  t.notMatch((await metrics.text()).body, 'trace_id')
+  t.match((await metrics.text()).body, '# TYPE tidings_things_total counter')
+})
