@@ -107,12 +107,12 @@ t.test('gateway: a stream has no time limit, the rest has, and what is for insid
   t.same(stream.matches, [{ path: { type: 'PathPrefix', value: '/api/notifications/subscribe' } }])
   const [rest] = find(objects, 'HTTPRoute', 'tidings').spec.rules
   t.match(rest.timeouts.request, /^[1-9]\d*s$/)
-  t.same(rest.matches.map(({ path }: { path: { value: string } }) => path.value), ['/api', '/client.js'])
+  t.same(rest.matches.map(({ path }: { path: { value: string } }) => path.value), ['/api', '/client.js', '/client'])
   t.same(find(objects, 'Gateway').spec.listeners.map(({ protocol }: { protocol: string }) => protocol), ['HTTP', 'HTTPS'])
   t.match(find(objects, 'HTTPRoute', '-to-https').spec, { parentRefs: [{ sectionName: 'http' }], rules: [{ filters: [{ type: 'RequestRedirect' }] }] })
   for (const route of ['-streams', 'tidings']) t.same(find(objects, 'HTTPRoute', route).spec.parentRefs, [{ name: 'news-tidings', sectionName: 'https' }])
   const paths = find(render('ingress'), 'Ingress', 'tidings').spec.rules[0].http.paths.map(({ path }: { path: string }) => path)
-  t.same(paths, ['/api', '/client.js', '/docs'])
+  t.same(paths, ['/api', '/client', '/client.js', '/docs'])
 })
 
 t.test('never an error status: what Envoy Gateway answers itself becomes 200 and a wait, on the streams alone', async (t) => {
