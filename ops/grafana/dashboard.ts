@@ -109,15 +109,15 @@ const rows: Row[] = [{
   panels: [
     { title: 'Hearing, by node', description: '1: what is published is heard.', unit: 'short', min: 0, max: 1, queries: [{ expr: `min by (node) (tidings_broker_up{${NODE}})`, legend: '{{node}}' }] },
     { title: 'Deaf', description: 'Share of the time in which a node heard nothing.', unit: 'percentunit', min: 0, queries: [{ expr: `sum by (node) (rate(tidings_pubsub_deaf_seconds_total{${NODE}}[${RATE}]))`, legend: '{{node}}' }] },
+    { title: 'Round trip', description: 'A message of the node to itself, through Redis, once a second; the last one.', unit: 's', min: 0, queries: [{ expr: `max by (node) (tidings_redis_round_trip_seconds{${NODE}})`, legend: '{{node}}' }] },
     {
-      title: 'Round trip',
-      description: 'A message of the node to itself, through Redis, once a second.',
-      unit: 's',
+      title: 'Memory of Redis',
+      description: 'Share of what Redis may use (0: no limit), and warnings that /readyz puts into words.',
+      unit: 'percentunit',
       min: 0,
-      queries: [0.5, 0.99].map((q) => ({ expr: quantile(q, 'tidings_redis_round_trip_seconds', ', node'), legend: `{{node}} p${q * 100}` }))
+      queries: [{ expr: `max(tidings_redis_memory_used_ratio{${NODE}})`, legend: 'used' }, { expr: `max(tidings_broker_warnings{${NODE}})`, legend: 'warnings' }]
     },
-    { title: 'Requests that wait', description: 'For the call under way, by what they ask.', unit: 'short', min: 0, queries: [{ expr: `sum by (queue) (tidings_requests_waiting{${NODE}})`, legend: '{{queue}}' }] },
-    { title: 'Clocks', description: 'How far that of Redis is ahead of a node\'s.', unit: 's', queries: [{ expr: `max by (node) (tidings_clock_difference_seconds{${NODE}})`, legend: '{{node}}' }] }
+    { title: 'Clocks', description: 'How far that of a node is ahead of that of Redis.', unit: 's', queries: [{ expr: `max by (node) (tidings_clock_difference_seconds{${NODE}})`, legend: '{{node}}' }] }
   ]
 }, {
   title: 'Processes',
@@ -132,7 +132,13 @@ const rows: Row[] = [{
       queries: [{ expr: `sum by (node) (process_resident_memory_bytes{${NODE}})`, legend: '{{node}}' }, { expr: `sum by (node) (nodejs_heap_size_used_bytes{${NODE}})`, legend: '{{node}} heap' }]
     },
     { title: 'Open files', description: 'Share of what the process may have; a stream is one.', unit: 'percentunit', min: 0, max: 1, queries: [{ expr: `max by (node) (process_open_fds{${NODE}} / process_max_fds{${NODE}})`, legend: '{{node}}' }] },
-    { title: 'Log lines lost', description: 'The log could not be written.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_log_lines_lost_total', 'node'), legend: '{{node}}' }] },
+    {
+      title: 'Log',
+      description: 'Writes that failed, and lines that were lost.',
+      unit: 'ops',
+      min: 0,
+      queries: [{ expr: rate('tidings_log_write_errors_total', 'node'), legend: '{{node}} failed' }, { expr: rate('tidings_log_lines_lost_total', 'node'), legend: '{{node}} lost' }]
+    },
     { title: 'Versions', description: 'Nodes by version.', unit: 'short', min: 0, stack: true, queries: [{ expr: `count by (version) (tidings_build_info{${NODE}})`, legend: '{{version}}' }] }
   ]
 }]
