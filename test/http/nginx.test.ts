@@ -1,0 +1,190 @@
+// nginx.conf on a real nginx, before real nodes: what stands in front of it, what it answers by itself, and what it keeps out.
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import net from 'node:net'
+import t, { type Test } from 'tap'
+import { connect } from '../fixtures/client.ts'
+import { startNginx, startOtherNginx, type Nginx } from '../fixtures/nginx.ts'
+import { startNode } from '../fixtures/node.ts'
+import { createIssuer, MANAGE, PUBLISH } from '../fixtures/tokens.ts'
+import { eventually } from '../fixtures/wait.ts'
+
+const SUBSCRIBE = '/api/notifications/subscribe'
+const issuer = createIssuer()
+const node = await startNode(t, { env: { ...issuer.env, TRUST_PROXY: 'loopback', HEARTBEAT_SECONDS: '1', CONNECTS_PER_MINUTE: '0' } })
+const nginx = await startNginx(t, { nodes: [node.port] })
+const token = issuer.token({ sub: 'ann' })
+const operator = issuer.token({ sub: 'shop', scope: `${PUBLISH} ${MANAGE}` })
+const LATER = /^retry: \d+\nevent: ping\ndata: \{\}\n\n$/
+
+/** Bytes as they are; everything that comes back within a second, or until the other end closes. */
+async function exchange (port: number, text: string | Buffer, { waitMs = 1000 } = {}): Promise<string> {
+  const pieces: Buffer[] = []
+  const socket = net.connect(port, '127.0.0.1', () => { socket.write(text) })
+  socket.on('data', (piece) => pieces.push(piece))
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, waitMs)
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+  socket.destroy()
+  return Buffer.concat(pieces).toString()
+}
+
+async function publish (to: string, data: unknown): Promise<void> {
+  const answer = await fetch(`${node.url}/api/notifications`, {
+    method: 'POST', headers: { authorization: `Bearer ${operator}`, 'content-type': 'application/json' }, body: JSON.stringify({ to, data })
+  })
+  if (answer.status !== 202) throw new Error(await answer.text())
+}
+
+/** Loopback is a shared address, of which no limit is kept; here it is one like any other. */
+const strangers = (conf: string): string => conf.replaceAll('127.0.0.0/8 1; ', '')
+
+for (const more of ['', 'proxy_http_version 1.1;', 'proxy_http_version 1.1; gzip on; gzip_types *; gzip_min_length 0; gzip_proxied any;']) {
+  t.test(`nginx.conf, behind an ordinary nginx with "${more}": a stream begins, and brings what is published, at once`, async (t) => {
+    const url = await startOtherNginx(t, `location / { proxy_pass ${nginx.url}; ${more} }`)
+    const client = connect(t, { url, token, reconnect: false })
+    await client.until(() => client.syncs[0], 'its sync', 3000)
+    await publish('user:ann', 'hello')
+    await client.until(() => client.events.find(({ json }) => json === 'hello'), 'the notification', 1000)
+    t.equal(client.connection.headers['x-accel-buffering'], undefined, 'which that nginx keeps to itself')
+  })
+}
+
+t.test('nginx.conf, asked by HTTP/1.0 without a Host, serves streams and the rest', async (t) => {
+  const stream = await exchange(nginx.port, `GET ${SUBSCRIBE} HTTP/1.0\r\nAuthorization: Bearer ${token}\r\n\r\n`)
+  t.match(stream, /^HTTP\/1\.[01] 200 OK\r\n/)
+  t.match(stream, 'event: sync')
+  t.match(stream, /^X-Accel-Buffering: no\r$/mi, 'said to the next proxy, too')
+  t.match(await exchange(nginx.port, 'GET /docs/json HTTP/1.0\r\n\r\n'), /^HTTP\/1\.[01] 200 OK\r\n/)
+})
+
+t.test('nginx.conf, behind a balancer that ends TLS: the scheme that it says is kept, so a page\'s own origin is known', async (t) => {
+  const ask = async (headers: Record<string, string>) => await exchange(nginx.port, 'POST /api/notifications/tickets HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n' +
+    `Cookie: tidings_token=${token}\r\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}Content-Length: 0\r\n\r\n`)
+  t.match(await ask({ Origin: 'https://app.example', 'X-Forwarded-Proto': 'https' }), /^HTTP\/1\.1 201 /)
+  t.match(await ask({ Origin: 'https://app.example' }), /^HTTP\/1\.1 403 /, 'no TLS was said')
+  t.match(await ask({ Origin: 'https://app.example', 'X-Forwarded-Proto': 'wss' }), /^HTTP\/1\.1 403 /, 'nothing but https is believed')
+  t.match(await ask({ Origin: 'http://app.example' }), /^HTTP\/1\.1 201 /)
+  t.match(await ask({ Origin: 'https://elsewhere.example', 'X-Forwarded-Proto': 'https' }), /^HTTP\/1\.1 403 /)
+})
+
+t.test('nginx.conf, told the same by a stranger, does not believe it; by a balancer that is named, it does', async (t) => {
+  const ask = async ({ port }: Nginx) => await exchange(port, 'POST /api/notifications/tickets HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\nX-Forwarded-For: 198.51.100.7\r\n' +
+    `Cookie: tidings_token=${token}\r\nOrigin: https://app.example\r\nX-Forwarded-Proto: https\r\nContent-Length: 0\r\n\r\n`)
+  t.match(await ask(await startNginx(t, { nodes: [node.port], edit: strangers })), /^HTTP\/1\.1 403 /)
+  const named = { 'http-balancers.conf': 'set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For; real_ip_recursive on;' }
+  t.match(await ask(await startNginx(t, { nodes: [node.port], edit: strangers, snippets: named })), /^HTTP\/1\.1 201 /)
+})
+
+t.test('stream, with headers that are too large for nginx or for the node: told to come again, since cookies come and go', async (t) => {
+  for (const bytes of [17_000, 70_000]) {
+    const cookies = Array.from({ length: bytes / 1000 }, (_, i) => `Cookie: c${i}=${'x'.repeat(990)}\r\n`).join('')
+    const stream = await exchange(nginx.port, `GET ${SUBSCRIBE} HTTP/1.1\r\nHost: x\r\nOrigin: https://app.example\r\nConnection: close\r\n${cookies}\r\n`)
+    t.match(stream, /^HTTP\/1\.1 200 OK\r\n/, `${bytes} bytes`)
+    t.match(stream, /^Content-Type: text\/event-stream; charset=utf-8\r$/mi)
+    t.match(stream, /^Access-Control-Allow-Origin: https:\/\/app\.example\r$/mi)
+    t.match(stream, /retry: \d+\nevent: ping\ndata: \{\}\n\n/)
+    const other = await exchange(nginx.port, `GET /docs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${cookies}\r\n`)
+    t.match(other, /^HTTP\/1\.1 431 [\s\S]*"code":"TIDINGS_HEADERS_TOO_LARGE"/, 'any other route says what it is')
+  }
+})
+
+t.test('stream, with every node gone: a block that every client understands, and an end', async (t) => {
+  const alone = await startNginx(t, { nodes: [1] })
+  const answer = await fetch(`${alone.url}${SUBSCRIBE}`, { headers: { origin: 'https://app.example' } })
+  t.equal(answer.status, 200)
+  t.match(Object.fromEntries(answer.headers), { 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no', 'access-control-allow-origin': 'https://app.example' })
+  t.match(await answer.text(), LATER)
+})
+
+t.test('bodies, of who has no token: answered before they have come, and kept nowhere', async (t) => {
+  const piece = Buffer.alloc(200_000, 'a')
+  const head = (line: string, length: number) => `${line} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`
+  for (const [line, status] of [['POST /nothing', 413], ['POST /api/notifications/tickets', 413], [`GET ${SUBSCRIBE}`, 413], ['POST /api/notifications', 401], ['PUT /api/users/42/groups', 401]] as const) {
+    const answer = await exchange(nginx.port, Buffer.concat([Buffer.from(head(line, 1_000_000)), piece]))
+    t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} [\\s\\S]*\\r\\n\\r\\n(?:[0-9a-f]+\\r\\n)?\\{"statusCode":${status},"code":"TIDINGS_`), line)
+  }
+  const large = 'x'.repeat(60_000)
+  const answer = await fetch(`${nginx.url}/api/notifications`, {
+    method: 'POST', headers: { authorization: `Bearer ${operator}`, 'content-type': 'application/json' }, body: JSON.stringify({ to: Array.from({ length: 1000 }, (_, i) => `user:${'u'.repeat(100)}${i}`), data: large })
+  })
+  t.equal(answer.status, 202, 'a publish as large as one can be')
+  const groups = await fetch(`${nginx.url}/api/users/${encodeURIComponent('a/b')}/groups`, {
+    method: 'PUT', headers: { authorization: `Bearer ${operator}`, 'content-type': 'application/json' }, body: JSON.stringify({ groups: Array.from({ length: 1000 }, (_, i) => `${'g'.repeat(120)}${i}`) })
+  })
+  t.ok(groups.ok, 'as many groups as one can be in')
+})
+
+t.test('bodies and answers, held by clients that stand still: no file of nginx has a byte of them', { skip: process.platform !== 'linux' && 'reads /proc' }, async (t) => {
+  const sockets = ['POST /api/notifications', 'POST /nothing', 'GET /docs/static/swagger-ui-bundle.js'].flatMap((line) => Array.from({ length: 10 }, () => {
+    const socket = net.connect(nginx.port, '127.0.0.1')
+    socket.on('error', () => {})
+    socket.pause()
+    t.teardown(() => socket.destroy())
+    socket.write(`${line} HTTP/1.1\r\nHost: x\r\nContent-Length: ${line.startsWith('POST') ? 15_000 : 0}\r\n\r\n${line.startsWith('POST') ? 'a'.repeat(14_000) : ''}`)
+    return socket
+  }))
+  t.equal(sockets.length, 30)
+  const files = () => readFileSync(`/proc/${nginx.pid}/task/${nginx.pid}/children`, 'utf8').trim().split(' ').flatMap((worker) => readdirSync(`/proc/${worker}/fd`).map((fd) => {
+    try {
+      return readlinkSync(`/proc/${worker}/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  }))
+  const idle = files().filter((file) => file.startsWith('socket:')).length
+  await eventually(async () => files().filter((file) => file.startsWith('socket:')).length, (now) => now >= idle, { what: 'the connections to have come' })
+  await new Promise((resolve) => { setTimeout(resolve, 500) })
+  t.same(files().filter((file) => /client_body|nginx_proxy/.test(file)), [])
+})
+
+t.test('limits, of one public address: a stream too many is told to come again, any other request 429; shared addresses have none', async (t) => {
+  const lower = (conf: string): string => conf.replace('limit_conn streams 5000;', 'limit_conn streams 3;').replace('zone=request_rate burst=1500 nodelay', 'zone=request_rate burst=3 nodelay')
+    .replace('zone=request_rate:10m rate=300r/s', 'zone=request_rate:10m rate=1r/m')
+  for (const [edit, isLimited] of [[(conf: string) => strangers(lower(conf)), true], [lower, false]] as const) {
+    const { url } = await startNginx(t, { nodes: [node.port], edit })
+    const clients = Array.from({ length: 3 }, (_, i) => connect(t, { url, token: issuer.token({ sub: `limit-${i}` }) }))
+    for (const client of clients) await client.live()
+    const fourth = await fetch(`${url}${SUBSCRIBE}`, { headers: { authorization: `Bearer ${token}` } })
+    t.equal(fourth.status, 200)
+    if (isLimited) t.match(await fourth.text(), LATER)
+    else await fourth.body?.cancel()
+    const statuses = []
+    for (let i = 0; i < 6; i++) {
+      const answer = await fetch(`${url}/docs/json`)
+      statuses.push(answer.status)
+      const body = await answer.json() as { code?: string }
+      if (answer.status !== 200) t.match({ body, retry: answer.headers.get('retry-after') }, { body: { statusCode: 429, code: 'TIDINGS_TOO_MANY_REQUESTS' }, retry: '2' })
+    }
+    t.same(statuses, isLimited ? [200, 200, 200, 200, 429, 429] : [200, 200, 200, 200, 200, 200])
+  }
+})
+
+t.test('limits, of IPv6: a network of 64 bits counts as one address, the next one as another', async (t) => {
+  const { url } = await startNginx(t, {
+    nodes: [node.port],
+    edit: (conf) => conf.replace('limit_conn streams 5000;', 'limit_conn streams 1;'),
+    snippets: { 'http-balancers.conf': 'set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For; real_ip_recursive on;' }
+  })
+  const open = async (t: Test, address: string): Promise<string> => {
+    const client = connect(t, { url, token: issuer.token({ sub: address }), headers: { 'x-forwarded-for': address }, reconnect: false })
+    await client.until(() => client.events.find(({ event }) => event === 'sync' || event === 'ping'), 'an answer')
+    return client.events[0]!.event
+  }
+  t.equal(await open(t, '2001:db8:0:1::1'), 'sync')
+  t.equal(await open(t, '2001:db8:0:1:ffff::2'), 'ping', 'the same network')
+  t.equal(await open(t, '2001:db8:0:2::1'), 'sync')
+  t.equal(await open(t, '198.51.100.7'), 'sync')
+  t.equal(await open(t, '198.51.100.7'), 'ping')
+  t.equal(await open(t, '198.51.100.8'), 'sync')
+  t.equal(await open(t, 'fd00::1'), 'sync')
+  t.equal(await open(t, 'fd00::1'), 'sync', 'a private address is not limited')
+})
+
+t.test('nginx.conf, without TLS, says nothing of Strict-Transport-Security', async (t) => {
+  for (const path of ['/docs/json', '/nothing', '/livez', SUBSCRIBE]) t.equal((await fetch(`${nginx.url}${path}`)).headers.get('strict-transport-security'), null, path)
+})
