@@ -135,7 +135,7 @@ t.test('all nodes killed, nginx left alone: it tells clients to retry, and they 
   await Promise.all(clients.map(async (client) => {
     const dark = await client.until(() => client.connections.find(({ number, ending, status }) => number > 1 && status === 200 && ending === 'end'), 'an answer of nginx')
     t.match(dark.headers['content-type'], /^text\/event-stream/)
-    t.match(dark.body, /^retry: \d+\n\n$/)
+    t.match(dark.body, /^retry: \d+\nevent: ping\ndata: \{\}\n\n$/)
   }))
   const answer = await cluster.call('POST', `${nginx.url}/api/notifications`, { to: 'all', data: 1 })
   t.match([answer.status, answer.headers.get('retry-after'), answer.body.code], [503, /^\d+$/, /^TIDINGS_/], 'a publisher is told to try again')
