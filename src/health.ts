@@ -7,10 +7,10 @@ import { LISTEN_DEFAULTS, readSetting } from './environment.ts'
 
 const TIMEOUT_MS = 4000
 
-/** The wildcards are no addresses that one can connect to; every other is the only one that answers. */
-function addressOf (host: string): string {
-  if (host === '0.0.0.0') return '127.0.0.1'
-  return host === '::' ? '::1' : host
+/** The wildcards are no addresses that one can connect to; every other is the only one that answers. `::` is both, if a system has both. */
+function addressesOf (host: string): string[] {
+  if (host === '0.0.0.0') return ['127.0.0.1']
+  return host === '::' ? ['::1', '127.0.0.1'] : [host]
 }
 
 /** The port that a node with PORT=0 was given, from Linux's tables: of the process that runs server.ts with the environment that we have. */
@@ -36,24 +36,29 @@ function findPort (): number {
   throw new Error('no node was found that listens')
 }
 
-try {
-  const host = addressOf(readSetting(process.env, 'HOST') ?? LISTEN_DEFAULTS.HOST)
-  const given = Number(readSetting(process.env, 'PORT') ?? LISTEN_DEFAULTS.PORT)
-  const port = given === 0 ? findPort() : given
-  // An agent of its own: the global one goes through HTTP_PROXY where NODE_USE_ENV_PROXY is set.
-  const request = http.get({ host, port, path: '/livez', agent: false, timeout: TIMEOUT_MS, headers: { host: isIPv6(host) ? `[${host}]` : host } })
-  request.on('timeout', () => { request.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)) })
-  request.on('error', fail)
-  request.on('response', (response) => {
-    response.resume()
-    if (response.statusCode === 200) process.exit(0)
-    fail(new Error(`/livez answered ${response.statusCode}`))
+/** Resolves if /livez answers 200, and rejects with the reason if not. */
+async function ask (host: string, port: number): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    // An agent of its own: the global one goes through HTTP_PROXY where NODE_USE_ENV_PROXY is set.
+    const request = http.get({ host, port, path: '/livez', agent: false, timeout: TIMEOUT_MS, headers: { host: isIPv6(host) ? `[${host}]` : host } })
+    request.on('timeout', () => { request.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)) })
+    request.on('error', reject)
+    request.on('response', ({ statusCode }) => {
+      request.destroy()
+      if (statusCode === 200) resolve()
+      else reject(new Error(`/livez answered ${statusCode}`))
+    })
   })
-} catch (error) {
-  fail(error as Error)
 }
 
-function fail ({ message }: Error): void {
-  console.error(`not alive: ${message}`)
+try {
+  const hosts = addressesOf(readSetting(process.env, 'HOST') ?? LISTEN_DEFAULTS.HOST)
+  const given = Number(readSetting(process.env, 'PORT') ?? LISTEN_DEFAULTS.PORT)
+  const port = given === 0 ? findPort() : given
+  await Promise.any(hosts.map(async (host) => { await ask(host, port) }))
+  process.exit(0)
+} catch (error) {
+  const reasons = error instanceof AggregateError ? error.errors as Error[] : [error as Error]
+  console.error(`not alive: ${reasons.map(({ message }) => message).join('; ')}`)
   process.exit(1)
 }
