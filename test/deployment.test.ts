@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '..')
 const read = (name: string) => readFileSync(join(root, name), 'utf8')
 
 t.test('docker-compose.yml, settings: every one can be given, none is unknown', async (t) => {
-  const [, block = ''] = /^ {4}environment:\n((?: {6}.*\n)+)/m.exec(read('docker-compose.yml')) ?? []
+  const [, block = ''] = /^ {2}node:\n(?: {4}.*\n)*? {4}environment:\n((?: {6}.*\n)+)/m.exec(read('docker-compose.yml')) ?? []
   const passed = [...block.matchAll(/^ {6}([A-Z_]+):/gm)].map(([, name]) => name!)
   // The image sets the address, a node finds its own name, and the other two keys take JWT_SECRET's line, as its comment says.
   // A file must be mounted, so whoever keeps a secret in one writes both lines.

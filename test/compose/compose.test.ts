@@ -1,10 +1,13 @@
 // docker-compose.yml as operators run it: real image, real Redis, three nodes behind nginx. Each client gets exactly what it is
 // owed, in id order, while nodes are killed, stopped and added.
 import { randomUUID } from 'node:crypto'
+import https from 'node:https'
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { connect, type Client } from '../fixtures/client.ts'
 import { Ledger } from '../fixtures/ledger.ts'
 import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
+import { freePort } from '../fixtures/process.ts'
 import { eventually, startStack } from './stack.ts'
 
 // Building, pulling and starting take their time.
@@ -154,16 +157,17 @@ t.test('docker-compose.yml, three nodes: the ledger holds whatever happens to th
     ledger.assertExact(t)
   })
 
-  await t.test('scaling, to four nodes: nginx learns them without losing a stream', async (t) => {
+  await t.test('scaling, to four nodes: nginx learns them by itself, without losing a stream', async (t) => {
     const before = clients.map(({ connection }) => connection.number)
     await stack.compose('up', '-d', '--no-build', '--no-recreate', '--scale', 'node=4')
     const nodes = await stack.containers('node')
     t.equal(nodes.length, 4)
     for (const container of nodes) await eventually(`${container} to be ready`, async () => { if (await stack.ask(container, '/readyz') !== 200) throw new Error('not ready') })
-    await stack.reloadNginx()
     const fresh: Client[] = []
-    for (const userId of [...Object.keys(users), ...Object.keys(users)]) fresh.push(await subscribe(userId))
-    t.equal(spread(fresh), 4, fresh.map(nodeOf).join(' '))
+    await eventually('streams on all four nodes', async () => {
+      for (const userId of Object.keys(users)) fresh.push(await subscribe(userId))
+      if (spread(fresh) < 4) throw new Error(fresh.map(nodeOf).join(' '))
+    })
     await publishRound()
     t.same(await post(['all']), [4], 'all four nodes took it')
     await ledger.settled()
@@ -171,9 +175,119 @@ t.test('docker-compose.yml, three nodes: the ledger holds whatever happens to th
     t.same(clients.slice(0, before.length).map(({ connection }) => connection.number), before, 'the old streams stayed')
   })
 
+  await t.test('scaling, down to two nodes: nobody waits for those that are gone', async (t) => {
+    await stack.compose('up', '-d', '--no-build', '--no-recreate', '--scale', 'node=2')
+    await publishRound()
+    // The time of nginx's look at the names.
+    await setTimeout(4000)
+    const waits: number[] = []
+    for (let i = 0; i < 12; i++) {
+      const startedAtMs = performance.now()
+      const response = await fetch(`${stack.url}/docs/json`)
+      await response.arrayBuffer()
+      waits.push(Math.round(performance.now() - startedAtMs))
+      t.equal(response.status, 200)
+    }
+    t.ok(Math.max(...waits) < 1000, `answers took ${waits.join(', ')} ms`)
+    await ledger.settled()
+    ledger.assertExact(t)
+  })
+
+  await t.test('roll.sh, while every publish is sent once and no more: new nodes, none refused, everybody resumes complete', async (t) => {
+    const before = await stack.containers('node')
+    const statuses: number[] = []
+    let isOver = false
+    const publishing = (async () => {
+      while (!isOver) {
+        const data = { mark: ledger.mark() }
+        const response = await fetch(`${stack.url}/api/notifications`, {
+          method: 'POST', headers: { Authorization: `Bearer ${publisher}`, 'Content-Type': 'application/json' }, body: JSON.stringify({ to: 'all', data })
+        })
+        statuses.push(response.status)
+        const body = await response.json() as { notifications: { to: string, id: string }[] }
+        if (response.status === 202) ledger.sent({ to: 'all', id: body.notifications[0]!.id, data })
+        await setTimeout(50)
+      }
+    })()
+    t.match(await stack.roll({ HEARTBEAT_SECONDS: '2' }), '2 of 2 nodes replaced')
+    isOver = true
+    await publishing
+    t.ok(statuses.length > 100, `${statuses.length} publishes`)
+    t.same(statuses.filter((status) => status !== 202), [])
+    const after = await stack.containers('node')
+    t.equal(after.length, 2)
+    t.same(after.filter((container) => before.includes(container)), [])
+    for (const container of after) t.match(await stack.docker('exec', container, 'env'), 'HEARTBEAT_SECONDS=2')
+    await ledger.settled()
+    ledger.assertExact(t)
+    t.same([...new Set(clients.flatMap(({ syncs }) => syncs.slice(1).map(({ json }) => json.resume)))], ['complete'])
+  })
+
+  await t.test('the walls: nginx does not reach Redis, which asks for a password, is bounded, and is no more privileged than the rest', async (t) => {
+    const [nginx = ''] = await stack.containers('nginx')
+    const reach = (container: string) => stack.docker('exec', container, 'sh', '-c', 'getent hosts redis || echo unknown')
+    t.equal(await reach(nginx), 'unknown')
+    t.match(await stack.docker('exec', '-e', 'REDISCLI_AUTH=', redis, 'redis-cli', 'GET', 'x'), 'NOAUTH')
+    t.match(await stack.docker('exec', redis, 'redis-cli', 'CONFIG', 'GET', 'maxmemory*'), /maxmemory\n536870912[\s\S]*noeviction|noeviction[\s\S]*maxmemory\n536870912/)
+    t.notMatch(await stack.docker('exec', redis, 'cat', '/proc/1/cmdline'), 'tidings', 'the password is in no list of processes')
+    for (const service of ['redis', 'node', 'nginx']) {
+      for (const container of await stack.containers(service)) {
+        const [{ HostConfig: host }] = JSON.parse(await stack.docker('inspect', container)) as [{ HostConfig: { ReadonlyRootfs: boolean, CapDrop: string[], SecurityOpt: string[], Memory: number, PidsLimit: number } }]
+        t.match(host, { ReadonlyRootfs: true, CapDrop: ['ALL'], SecurityOpt: ['no-new-privileges:true'] }, service)
+        t.ok(host.Memory > 0 && host.PidsLimit > 0, `${service} has limits`)
+      }
+    }
+  })
+
+  await t.test('ps and logs, in a shell that knows no secret: work; up says in the log of a node what is missing', async (t) => {
+    t.match(await stack.bareCompose('ps'), 'node')
+    t.match(await stack.bareCompose('logs', '--no-color', '--tail=5', 'redis'), 'redis')
+  })
+
+  await t.test('the image: asks for a secret and a Redis by name, ends at a signal that comes at once, is healthy where it is alive', async (t) => {
+    const none = await stack.docker('run', '--rm', stack.project).then(String, (error: Error) => error.message)
+    t.match(none, 'exactly one of JWT_SECRET')
+    t.match(none, 'REDIS_URL must be set where NODE_ENV is production')
+    const start = async (...options: string[]) => (await stack.docker('run', '-d', '-e', `JWT_SECRET=${issuer.env.JWT_SECRET}`, '-e', 'REDIS_URL=memory:', '--read-only', ...options, stack.project)).trim()
+    const early = await start()
+    t.teardown(() => stack.docker('rm', '-f', early))
+    // Long before it listens; what comes within the first tenth of a second is lost to any process 1, which Node has hardly begun to be.
+    await setTimeout(250)
+    t.notMatch(await stack.docker('logs', early), 'listening')
+    await stack.docker('stop', '-t', '8', early)
+    t.equal(await stack.docker('inspect', '--format', '{{.State.ExitCode}}', early), '0')
+    for (const env of ['PORT=0', 'HOST=::', 'HTTP_PROXY=http://127.0.0.1:1']) {
+      const container = await start('-e', env, '-e', 'NODE_USE_ENV_PROXY=1', '--health-interval=1s')
+      t.teardown(() => stack.docker('rm', '-f', container))
+      await eventually(`${env}: healthy`, async () => {
+        const health = await stack.docker('inspect', '--format', '{{.State.Health.Status}}', container)
+        if (health !== 'healthy') throw new Error(health)
+      })
+    }
+    t.pass('healthy')
+  })
+
   await t.test('down: nothing is left', async (t) => {
     for (const client of clients) client.close()
     await stack.down()
     t.same(await stack.remains(), [])
   })
+})
+
+t.test('docker-compose.yml, with TIDINGS_TLS_PORT: TLS and HTTP/2 with a certificate that was made, HTTP is sent there', async (t) => {
+  const issuer = createIssuer()
+  const port = await freePort()
+  const stack = await startStack(t, { ...issuer.env, TIDINGS_TLS_PORT: String(port) })
+  const answer = await fetch(`${stack.url}/docs/json?x=1`, { redirect: 'manual' })
+  t.match({ status: answer.status, location: answer.headers.get('location') }, { status: 308, location: `https://127.0.0.1:${port}/docs/json?x=1` })
+  const ask = async (path: string) => await new Promise<{ status: number | undefined, hsts: unknown, issuer: unknown }>((resolve, reject) => {
+    https.get({ host: '127.0.0.1', port, path, rejectUnauthorized: false, agent: false }, (response) => {
+      const { issuer: by } = (response.socket as import('node:tls').TLSSocket).getPeerCertificate()
+      response.resume()
+      resolve({ status: response.statusCode, hsts: response.headers['strict-transport-security'], issuer: by.CN })
+    }).on('error', reject)
+  })
+  t.match(await ask('/docs/json'), { status: 200, hsts: /^max-age=\d+$/, issuer: 'localhost' })
+  t.match(await ask('/api/notifications/subscribe'), { status: 401, hsts: /^max-age=\d+$/ })
+  t.match(await stack.compose('exec', '-T', 'nginx', 'sh', '-c', 'cat /tmp/tidings.d/server-tls.conf'), /http2/)
 })

@@ -21,12 +21,14 @@ export interface Stack {
   docker: (...args: string[]) => Promise<string>
   /** `docker compose …` on this project. */
   compose: (...args: string[]) => Promise<string>
+  /** The same with an environment that has no settings: what "ps" or "logs" is typed in, in another shell. */
+  bareCompose: (...args: string[]) => Promise<string>
+  /** `ops/compose/roll.sh --no-build`, with more settings. */
+  roll: (env?: Record<string, string>) => Promise<string>
   /** The status of a GET that a node sends to itself, for what nginx does not pass on. */
   ask: (container: string, path: string) => Promise<number>
   /** Ids of the running containers of a service. */
   containers: (service: string) => Promise<string[]>
-  /** The command that docker-compose.yml names, after scaling; resolves when only workers that read the new nodes take connections. */
-  reloadNginx: () => Promise<void>
   /** Ids of whatever is left of the project: containers, networks, volumes. */
   remains: () => Promise<string[]>
   /** `down -v`; also done when the test is over. */
@@ -81,8 +83,9 @@ export async function startStack (t: Scope, env: Record<string, string>): Promis
   const envFile = join(makeFolder(t), 'env')
   writeFileSync(envFile, '')
   const { PATH, HOME, DOCKER_HOST, DOCKER_CONFIG, DOCKER_CONTEXT } = process.env
+  const system: NodeJS.ProcessEnv = Object.fromEntries(Object.entries({ PATH, HOME, DOCKER_HOST, DOCKER_CONFIG, DOCKER_CONTEXT }).filter(([, value]) => value !== undefined))
   const composeEnv: NodeJS.ProcessEnv = {
-    ...Object.fromEntries(Object.entries({ PATH, HOME, DOCKER_HOST, DOCKER_CONFIG, DOCKER_CONTEXT }).filter(([, value]) => value !== undefined)),
+    ...system,
     TIDINGS_IMAGE: project,
     TIDINGS_PORT: String(port),
     ...env
@@ -90,6 +93,8 @@ export async function startStack (t: Scope, env: Record<string, string>): Promis
   const docker = (...args: string[]) => run('docker', args)
   const composeArgs = (...args: string[]) => [...first, '--env-file', envFile, '-p', project, '-f', join(root, 'docker-compose.yml'), ...args]
   const compose = (...args: string[]) => run(command, composeArgs(...args), composeEnv)
+  const bareCompose = (...args: string[]) => run(command, composeArgs(...args), system)
+  const roll = (more: Record<string, string> = {}) => run(join(root, 'ops/compose/roll.sh'), ['--no-build'], { ...composeEnv, ...more, COMPOSE: [command, ...composeArgs()].join(' ') })
   const remains = async () => {
     const label = ['-q', '--filter', `label=com.docker.compose.project=${project}`]
     const found = await Promise.all([docker('ps', '-a', ...label), docker('network', 'ls', ...label), docker('volume', 'ls', ...label)])
@@ -97,17 +102,6 @@ export async function startStack (t: Scope, env: Record<string, string>): Promis
   }
   const containers = async (service: string) => (await docker('ps', '-q', '--no-trunc',
     '--filter', `label=com.docker.compose.project=${project}`, '--filter', `label=com.docker.compose.service=${service}`)).split('\n').filter(Boolean)
-  const reloadNginx = async () => {
-    const [nginx = ''] = await containers('nginx')
-    // A worker that keeps old streams but takes no new ones says "is shutting down" instead.
-    const workers = async () => (await docker('top', nginx, '-eo', 'pid,args')).split('\n').filter((line) => /nginx: worker process$/.test(line.trim()))
-    const before = await workers()
-    await compose('exec', '-T', 'nginx', 'nginx', '-s', 'reload')
-    await eventually('nginx to have new workers only', async () => {
-      const now = await workers()
-      if (now.length === 0 || now.some((worker) => before.includes(worker))) throw new Error(now.join('; '))
-    })
-  }
   const down = async () => {
     await compose('down', '-v', '--remove-orphans', '-t', '5')
   }
@@ -134,9 +128,10 @@ export async function startStack (t: Scope, env: Record<string, string>): Promis
     project,
     docker,
     compose,
+    bareCompose,
+    roll,
     ask: async (container, path) => Number(await docker('exec', container, 'node', '-e', `console.log((await fetch('http://127.0.0.1:' + process.env.PORT + '${path}')).status)`)),
     containers,
-    reloadNginx,
     remains,
     down
   }

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Replaces the nodes of docker-compose.yml one by one, with a new image or new settings, and refuses nobody meanwhile:
+#
+#   ops/compose/roll.sh              builds the image first
+#   ops/compose/roll.sh --no-build   takes the image as it is (built or pulled before)
+#
+# For each old node a new one is started and must be ready; then the old one drains (DRAIN_SECONDS), and is removed. Streams resume
+# on the others. COMPOSE is the command with its options, if not "docker compose" or "docker-compose".
+set -eu
+cd "$(dirname "$0")/../.."
+
+say() { printf '%s\n' "$*"; }
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+if [ -z "${COMPOSE:-}" ]; then
+  COMPOSE=docker-compose
+  if docker compose version > /dev/null 2>&1; then COMPOSE='docker compose'; fi
+fi
+nodes() { $COMPOSE ps -q node; }
+ready() { docker exec "$1" node -e "fetch('http://127.0.0.1:3000/readyz').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))" 2> /dev/null; }
+
+[ "${1:-}" = --no-build ] || $COMPOSE build node
+old=$(nodes)
+[ -n "$old" ] || fail 'No node is running. Type: docker compose up -d'
+count=$(say "$old" | wc -l)
+
+for gone in $old; do
+  before=$(nodes)
+  $COMPOSE up -d --no-deps --no-build --no-recreate --scale "node=$((count + 1))" node
+  new=$(nodes | grep -vF "$before") || fail 'No new node was started; nothing was stopped.'
+  tries=60
+  until ready "$new"; do
+    tries=$((tries - 1))
+    if [ $tries -eq 0 ]; then
+      docker logs --tail 20 "$new" >&2
+      docker rm -f "$new" > /dev/null
+      fail 'The new node did not become ready in a minute; its last words are above. It was taken away again, and the old ones go on.'
+    fi
+    sleep 1
+  done
+  # nginx looks names up every 2 seconds.
+  sleep 5
+  say "$(docker inspect --format '{{.Name}}' "$new" | tr -d /) is ready; $(docker inspect --format '{{.Name}}' "$gone" | tr -d /) drains"
+  docker stop "$gone" > /dev/null
+  docker rm "$gone" > /dev/null
+done
+say "$count of $count nodes replaced"

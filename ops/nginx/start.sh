@@ -1,0 +1,81 @@
+#!/bin/sh
+# Starts nginx with nginx.conf and what these variables ask for; docker-compose.yml hands them on.
+#
+#   TIDINGS_TLS_PORT       TLS and HTTP/2, on a port that clients know by this number; HTTP is then redirected there
+#   TIDINGS_CERTIFICATES   the folder of tls.crt and tls.key; without them a self-signed certificate is made, anew at each start
+#   TIDINGS_BALANCERS      addresses or CIDR ranges of balancers in front, comma-separated: theirs is the X-Forwarded-For that counts
+#
+# And it keeps the addresses of the nodes fresh: nginx 1.27.3 and later looks them up by itself, an older one is told to.
+set -eu
+conf=${NGINX_CONF:-/etc/nginx/nginx.conf}
+work=${NGINX_WORK:-/tmp}
+certificates=${TIDINGS_CERTIFICATES:-/etc/nginx/certificates}
+tls_listen=${NGINX_TLS_LISTEN:-8443}
+
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+version=$(nginx -v 2>&1 | sed 's,.*nginx/,,; s,[^0-9.].*,,')
+at_least() { [ "$(printf '%s\n' "$1" "$version" | sort -V | head -n 1)" = "$1" ]; }
+addresses() { getent ahostsv4 node | cut -d ' ' -f 1 | sort -u; }
+
+mkdir -p "$work/tidings.d"
+rm -f "$work"/tidings.d/*.conf
+nodes=
+if at_least 1.27.3; then
+  resolvers=$(sed -nE 's/^nameserver +([0-9.]+)$/\1/p; s/^nameserver +([0-9a-fA-F:]*:[0-9a-fA-F:]*)$/[\1]/p' /etc/resolv.conf | tr '\n' ' ')
+  printf 'resolver %s valid=2s ipv6=off;\n' "$resolvers" > "$work/tidings.d/http-resolver.conf"
+  nodes='s/^( *server node:3000) /\1 resolve /'
+fi
+sed -E "$nodes" "$conf" > "$work/nginx.conf"
+
+if [ -n "${TIDINGS_BALANCERS:-}" ]; then
+  {
+    printf '%s\n' "$TIDINGS_BALANCERS" | tr ', ' '\n\n' | sed -n 's/..*/set_real_ip_from &;/p'
+    printf 'real_ip_header X-Forwarded-For;\nreal_ip_recursive on;\n'
+  } > "$work/tidings.d/http-balancers.conf"
+fi
+
+if [ -n "${TIDINGS_TLS_PORT:-}" ]; then
+  case $TIDINGS_TLS_PORT in *[!0-9]*) fail "TIDINGS_TLS_PORT must be the number of a port, not \"$TIDINGS_TLS_PORT\"" ;; esac
+  if [ -e "$certificates/tls.crt" ] || [ -e "$certificates/tls.key" ]; then
+    for file in tls.crt tls.key; do
+      [ -r "$certificates/$file" ] || fail "$certificates/$file cannot be read: both tls.crt and tls.key must be there, and readable for user $(id -u)"
+    done
+  else
+    certificates=$work
+    command -v openssl > /dev/null || fail 'There is no openssl to make a certificate with: give one in TIDINGS_CERTIFICATES (tls.crt and tls.key)'
+    (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj /CN=localhost \
+      -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' -keyout "$work/tls.key" -out "$work/tls.crt" 2> /dev/null)
+    printf 'No certificate was given: a self-signed one for localhost was made. Browsers warn of it.\n' >&2
+  fi
+  listen="listen $tls_listen ssl http2 backlog=65535;"
+  if at_least 1.25.1; then listen="listen $tls_listen ssl backlog=65535; http2 on;"; fi
+  port=:$TIDINGS_TLS_PORT
+  if [ "$port" = :443 ]; then port=; fi
+  cat > "$work/tidings.d/server-tls.conf" <<CONF
+$listen
+ssl_certificate "$certificates/tls.crt";
+ssl_certificate_key "$certificates/tls.key";
+ssl_protocols TLSv1.2 TLSv1.3;
+ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;
+ssl_session_cache shared:tls:10m;
+ssl_session_timeout 1h;
+ssl_session_tickets off;
+# 308 keeps the method and the body. A balancer that ended TLS says so in X-Forwarded-Proto.
+if (\$forwarded_proto = http) {
+  return 308 https://\$host$port\$request_uri;
+}
+CONF
+fi
+
+if [ -z "$nodes" ]; then
+  # Streams stay with the old workers when nginx reads its file again.
+  (
+    known=$(addresses)
+    # $$ is nginx by then.
+    while sleep 2 && kill -0 $$ 2> /dev/null; do
+      now=$(addresses) || continue
+      if [ -n "$now" ] && [ "$now" != "$known" ]; then nginx -c "$work/nginx.conf" -s reload && known=$now; fi
+    done
+  ) &
+fi
+exec nginx -c "$work/nginx.conf" -g 'daemon off;'

@@ -1,0 +1,102 @@
+// ops/nginx/start.sh: nginx.conf with TLS and with balancers in front, on a real nginx.
+import { execFileSync } from 'node:child_process'
+import { chmodSync, rmSync } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
+import { join } from 'node:path'
+import tls from 'node:tls'
+import t from 'tap'
+import { startFront } from '../fixtures/nginx.ts'
+import { startNode } from '../fixtures/node.ts'
+import { makeFolder } from '../fixtures/process.ts'
+import { createIssuer } from '../fixtures/tokens.ts'
+
+const issuer = createIssuer()
+const node = await startNode(t, { env: { ...issuer.env, TRUST_PROXY: 'loopback' } })
+const token = issuer.token({ sub: 'ann' })
+
+interface Answer { status: number | undefined, headers: http.IncomingHttpHeaders, subject: unknown }
+
+async function ask (url: string, { method = 'GET', headers = {} }: { method?: string, headers?: Record<string, string> } = {}): Promise<Answer> {
+  return await new Promise((resolve, reject) => {
+    const client = url.startsWith('https') ? https : http
+    client.request(url, { method, headers, rejectUnauthorized: false, agent: false }, (response) => {
+      const subject = response.socket instanceof tls.TLSSocket ? response.socket.getPeerCertificate().subject.CN : undefined
+      response.destroy()
+      resolve({ status: response.statusCode, headers: response.headers, subject })
+    }).on('error', reject).end()
+  })
+}
+
+t.test('TLS, without a certificate: one is made for localhost; HTTP is sent there with its method and body; HSTS is on every answer', async (t) => {
+  const front = await startFront(t, { nodes: [node.port] })
+  t.match(front.lines.join('\n'), 'a self-signed one for localhost was made')
+  t.match(await ask(`${front.tlsUrl}/docs/json`), { status: 200, subject: 'localhost' })
+  for (const path of ['/docs/json', '/nothing', '/livez', '/api/notifications/subscribe']) {
+    t.equal((await ask(`${front.tlsUrl}${path}`)).headers['strict-transport-security'], 'max-age=31536000', path)
+  }
+  const { port } = new URL(front.tlsUrl)
+  for (const method of ['GET', 'POST']) {
+    t.match(await ask(`${front.url}/api/notifications?x=1`, { method, headers: { host: 'app.example:8080' } }),
+      { status: 308, headers: { location: `https://app.example:${port}/api/notifications?x=1` } }, method)
+  }
+  const names = await new Promise<string | undefined>((resolve, reject) => {
+    const socket = tls.connect({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2', 'http/1.1'] }, () => {
+      t.equal(socket.alpnProtocol, 'h2')
+      resolve(socket.getPeerCertificate().subjectaltname)
+      socket.destroy()
+    })
+    socket.on('error', reject)
+  })
+  t.match(names, /DNS:localhost, IP Address:127\.0\.0\.1/)
+  await t.rejects(new Promise((resolve, reject) => { tls.connect({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false, maxVersion: 'TLSv1.1', minVersion: 'TLSv1' }, () => { resolve('TLS 1.1') }).on('error', reject) }))
+})
+
+t.test('TLS, of a cookie over HTTPS: the page\'s own origin is known', async (t) => {
+  const front = await startFront(t, { nodes: [node.port] })
+  const headers = (origin: string) => ({ host: 'app.example', cookie: `tidings_token=${token}`, origin })
+  t.equal((await ask(`${front.tlsUrl}/api/notifications/tickets`, { method: 'POST', headers: headers('https://app.example') })).status, 201)
+  t.equal((await ask(`${front.tlsUrl}/api/notifications/tickets`, { method: 'POST', headers: headers('http://app.example') })).status, 403)
+})
+
+t.test('TLS, where a balancer has ended it already: served as it comes, not sent elsewhere', async (t) => {
+  const front = await startFront(t, { nodes: [node.port] })
+  t.equal((await ask(`${front.url}/docs/json`, { headers: { 'x-forwarded-proto': 'https' } })).status, 200)
+})
+
+t.test('TLS, with a certificate that is given, uses it; with half of one, does not start and says why', async (t) => {
+  const folder = makeFolder(t)
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=app.example', '-days', '2',
+    '-keyout', join(folder, 'tls.key'), '-out', join(folder, 'tls.crt')], { stdio: 'ignore' })
+  chmodSync(join(folder, 'tls.key'), 0o644)
+  const front = await startFront(t, { nodes: [node.port], env: { TIDINGS_CERTIFICATES: folder } })
+  t.match(await ask(`${front.tlsUrl}/docs/json`), { status: 200, subject: 'app.example' })
+  rmSync(join(folder, 'tls.key'))
+  await t.rejects(startFront(t, { nodes: [node.port], env: { TIDINGS_CERTIFICATES: folder } }), /tls\.key cannot be read: both tls\.crt and tls\.key must be there/)
+  await t.rejects(startFront(t, { nodes: [node.port], env: { TIDINGS_TLS_PORT: 'yes' } }), /TIDINGS_TLS_PORT must be the number of a port, not "yes"/)
+})
+
+t.test('TLS, not asked for: none, and no redirect', async (t) => {
+  const front = await startFront(t, { nodes: [node.port], env: { TIDINGS_TLS_PORT: '' } })
+  t.equal((await ask(`${front.url}/docs/json`)).status, 200)
+  await t.rejects(ask(`${front.tlsUrl}/docs/json`))
+})
+
+t.test('balancers, named: what they say of the client\'s address counts, and what others say does not', async (t) => {
+  const limited = await startNode(t, { env: { ...issuer.env, TRUST_PROXY: 'loopback', CONNECTS_PER_MINUTE_PER_ADDRESS: '1' } })
+  const connects = async (balancers: string): Promise<(string | undefined)[]> => {
+    const front = await startFront(t, { nodes: [limited.port], env: { TIDINGS_TLS_PORT: '', TIDINGS_BALANCERS: balancers } })
+    const answers = []
+    for (const address of ['198.51.100.1', '198.51.100.2', '198.51.100.1']) {
+      const answer = await fetch(`${front.url}/api/notifications/subscribe`, { headers: { authorization: `Bearer ${token}`, 'x-forwarded-for': address } })
+      const reader = answer.body!.getReader()
+      let text = ''
+      while (!/event: (sync|ping)\n/.test(text)) text += Buffer.from((await reader.read()).value ?? []).toString()
+      await reader.cancel()
+      answers.push(/event: (sync|ping)\n/.exec(text)?.[1])
+    }
+    return answers
+  }
+  t.same(await connects('10.0.0.0/8, 127.0.0.1'), ['sync', 'sync', 'ping'], 'each address has a stream, the third is one too many')
+  t.same(await connects('10.0.0.0/8'), ['sync', 'ping', 'ping'], 'all are the one that they come from')
+})
