@@ -32,9 +32,7 @@ export function createReader (on: EventReader): (text: string) => void {
         event = ''
         continue
       }
-      const colon = line.indexOf(':')
-      const field = colon < 0 ? line : line.slice(0, colon)
-      const value = colon < 0 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1)
+      const [, field, value = ''] = /^([^:]*):? ?(.*)/s.exec(line)!
       if (field === 'data') data = data === undefined ? value : `${data}\n${value}`
       else if (field === 'event') event = value
       else if (field === 'id') id = value

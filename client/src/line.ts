@@ -1,5 +1,7 @@
 // Keeps one stream open: opens it, notices when it is dead, waits, and opens it again from the last id.
+import type { Credentials } from './api.ts'
 import { createReader, type Received } from './events.ts'
+import { ANSWER_MS, ask, speakFor, within } from './request.ts'
 
 /**
  * - `connecting`: a stream is being opened, or what was missed is arriving
@@ -13,11 +15,8 @@ export type State = 'connecting' | 'live' | 'waiting' | 'replaced' | 'closed' | 
 
 export interface LineOptions {
   /** Of the stream. */
-  readonly url: URL
-  /** A one-time ticket for each connect; undefined: the cookie speaks. */
-  readonly ticket: (() => Promise<string>) | undefined
-  /** Puts a fresh token into the cookie when the old one is about to end. */
-  readonly renew: (() => unknown) | undefined
+  readonly url: string
+  readonly credentials: Credentials
   /** Where to go on from; empty for a first visit. */
   readonly lastId: () => string
   readonly onEvent: (received: Received, isReplay: boolean) => void
@@ -34,8 +33,6 @@ export interface Line {
   readonly heartbeatMs: number
 }
 
-/** Nothing asked of the page or the network may take longer before there is an answer. */
-const ANSWER_MS = 10_000
 const LONGEST_WAIT_MS = 30_000
 /** A stream that lives shorter than this counts as one more failure. */
 const SHORT_LIFE_MS = 5000
@@ -47,14 +44,8 @@ export function stopwatch (): () => number {
   return () => Math.max(performance.now() - since, Date.now() - date)
 }
 
-/** What `promise` becomes, or an error after `ms`. */
-async function within<T> (ms: number, promise: T | Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const late = new Promise<never>((_resolve, reject) => { timer = setTimeout(reject, ms) })
-  return await Promise.race([promise, late]).finally(() => { clearTimeout(timer) })
-}
-
-export function createLine ({ url, ticket, renew, lastId, onEvent, onState }: LineOptions): Line {
+export function createLine ({ url, credentials, lastId, onEvent, onState }: LineOptions): Line {
+  const { token, ticket, renew } = credentials
   let heartbeatMs = 15_000
   let retryMs = 3000
   let failures = 0
@@ -93,9 +84,9 @@ export function createLine ({ url, ticket, renew, lastId, onEvent, onState }: Li
 
   /** A second stream with a fresh ticket; the first one goes when the second is live. */
   async function replace (): Promise<void> {
-    if (next !== undefined || (ticket ?? renew) === undefined) return
+    if (next !== undefined || (token ?? ticket ?? renew) === undefined) return
     const mine = next = new AbortController()
-    if (ticket === undefined) await within(ANSWER_MS, Promise.resolve(renew!())).catch(() => {})
+    if (renew !== undefined) await within(renew()).catch(reportError)
     if (!mine.signal.aborted) await run(mine, false)
     if (next === mine) next = undefined
   }
@@ -143,15 +134,12 @@ export function createLine ({ url, ticket, renew, lastId, onEvent, onState }: Li
     })
 
     try {
-      if (ticket !== undefined) {
-        const text: unknown = await within(ANSWER_MS, ticket())
-        if (typeof text !== 'string' || text === '') throw reportError(new TypeError('ticket() must resolve to a string'))
-        address.searchParams.set('ticket', text)
-      }
+      if (ticket !== undefined) address.searchParams.set('ticket', await ask(ticket))
       // The header says "the same visitor, back again"; the parameter takes the session over.
       if (id !== '') isHere ? address.searchParams.set('lastEventId', id) : headers['last-event-id'] = id
       if (!signal.aborted) {
-        const response = await fetch(address, { headers, signal, cache: 'no-store', credentials: ticket === undefined ? 'include' : 'omit' })
+        const init: RequestInit = ticket !== undefined ? { headers, credentials: 'omit' } : await speakFor(credentials, headers)
+        const response = await fetch(address, { ...init, signal, cache: 'no-store' })
         status = response.status
         if (status === 200) {
           const bytes = response.body!.getReader()

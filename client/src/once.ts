@@ -21,11 +21,11 @@ const REMEMBERED = 1000
 const LISTEN_MS = 100
 
 export function createOnce ({ tab, isLeader, post }: OnceOptions): Once {
-  const granted = new Map<string, string>()
+  const granted = new Map<string, unknown>()
   const waiting = new Map<string, (isMine: boolean) => void>()
   let mayGrant = Promise.resolve()
 
-  function remember (id: string, to: string): void {
+  function remember (id: string, to: unknown): void {
     granted.set(id, to)
     if (granted.size > REMEMBERED) granted.delete(granted.keys().next().value!)
     waiting.get(id)?.(to === tab)
@@ -55,10 +55,11 @@ export function createOnce ({ tab, isLeader, post }: OnceOptions): Once {
     },
     hear ({ type, id, to, from, ids }) {
       if (type === 'granted' && Array.isArray(ids)) {
-        for (const [id, to] of ids) if (!granted.has(id)) remember(String(id), String(to))
-      } else if (typeof id !== 'string') return
-      if (type === 'claim' && isLeader()) ask(id as string, from)
-      if (type === 'grant') remember(id as string, String(to))
+        for (const [id, to] of ids) if (!granted.has(id)) remember(id, to)
+      }
+      if (typeof id !== 'string') return
+      if (type === 'claim' && isLeader()) ask(id, from)
+      if (type === 'grant') remember(id, to)
     },
     greet () {
       if (isLeader()) mayGrant = new Promise((resolve) => { setTimeout(resolve, LISTEN_MS) })

@@ -1,0 +1,69 @@
+// What a page sees: the options of connect(), and the connection that it returns.
+import type { Inbox } from './inbox.ts'
+import type { State } from './line.ts'
+
+/** What a handler is told besides the data. */
+export interface Meta {
+  /** Opaque. Undefined for what has none: a plain PUBLISH, `keep: none`. */
+  readonly id: string | undefined
+  readonly event: string
+  /** It was published while there was no line, and comes from the history. */
+  readonly isReplay: boolean
+}
+
+export type Handler<Data = any> = (data: Data, meta: Meta) => unknown
+
+/** The data of each event by its name. */
+export type EventMap = Record<string, any>
+
+/** https://standardschema.dev, as far as it is used here; it must answer at once. */
+export interface Schema<Data = unknown> {
+  readonly '~standard': {
+    readonly validate: (value: unknown) =>
+      | { readonly value: Data, readonly issues?: undefined }
+      | { readonly issues: readonly { readonly message: string }[] }
+      | Promise<unknown>
+  }
+}
+
+/** How the service knows the user: by a token or a ticket if one of the functions is there, else by its cookie. */
+export interface Credentials {
+  /** A token (JWT), for every request: it goes as a header, to the stream as well. */
+  readonly token?: (() => Promise<string>) | undefined
+  /** A one-time ticket (your back end asks for it at POST /api/notifications/tickets), for each connect. */
+  readonly ticket?: (() => Promise<string>) | undefined
+  /** With a cookie: puts a fresh token into it; called a while before the old one ends. */
+  readonly renew?: (() => unknown) | undefined
+}
+
+export interface ConnectOptions<Events extends EventMap = EventMap> extends Credentials {
+  /** Where the service is: its origin, or the path that it is mounted under. Default: the page's own origin. */
+  readonly url?: string | URL | undefined
+  /** `browser`: all tabs share one stream. `tab`: one each. Default: `browser`. */
+  readonly share?: 'browser' | 'tab' | undefined
+  /** Who is signed in. Tabs share a stream only with tabs of the same user. Give it if people can change without a logout. */
+  readonly user?: string | undefined
+  /** Checks the data of an event at run time; what does not pass is reported as an error and handed to nobody. */
+  readonly schemas?: { readonly [Event in keyof Events]?: Schema<Events[Event]> } | undefined
+}
+
+export interface Tidings<Events extends EventMap = EventMap> {
+  readonly state: State
+  /** Called when the state has changed. Returns how to stop that. */
+  subscribe: (listener: () => void) => () => void
+  /**
+   * Calls `handler` for each notification with that event name (`message` if it was published without one), or for all with `*`.
+   * What the service itself says can be heard by its name: sync, ping, read, retracted, expiring, replaced, closed.
+   * Returns how to stop that.
+   */
+  on: <Event extends keyof Events & string>(event: Event | '*', handler: Handler<Events[Event]>) => () => void
+  /** Called when something may be missing: fetch your data anew. Returns how to stop that. */
+  onIncomplete: (handler: () => void) => () => void
+  readonly inbox: Inbox
+  /** Of all tabs that ask for this id, one calls `fn`. Resolves to whether it was this one. */
+  once: (id: string, fn: () => unknown) => Promise<boolean>
+  /** After `replaced`, `closed` or `denied`: opens the stream anew, here. */
+  useHere: () => void
+  /** For good. */
+  close: () => void
+}

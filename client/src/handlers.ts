@@ -1,0 +1,25 @@
+// Who in the page hears of which event, with its data checked.
+import type { Handler, Meta, Schema } from './api.ts'
+import { createListeners, report } from './listeners.ts'
+
+/** What the service itself says; `*` does not mean these. */
+export const isOwn = (event: string): boolean => /^(sync|ping|read|retracted|expiring|replaced|closed)$/.test(event)
+
+export function createHandlers (schemas: { readonly [event: string]: Schema | undefined } = {}) {
+  const handlers = createListeners<[data: any, meta: Meta]>()
+  return {
+    on: (wanted: string, handler: Handler) => handlers.add((data, meta) => {
+      if (meta.event === wanted || (wanted === '*' && !isOwn(meta.event))) return handler(data, meta)
+    }),
+    call (data: any, meta: Meta): void {
+      report(() => {
+        const schema = Object.hasOwn(schemas, meta.event) ? schemas[meta.event] : undefined
+        const result: any = schema ? schema['~standard'].validate(data) : { value: data }
+        if (result.issues || !('value' in result)) throw new TypeError(`${meta.event}: ${result.issues?.[0]?.message ?? 'a schema must answer at once'}`)
+        handlers.call(result.value, meta)
+      })
+    }
+  }
+}
+
+export type Handlers = ReturnType<typeof createHandlers>

@@ -1,0 +1,216 @@
+// The inbox as all tabs show it: one list and four absolute values, changed at once by what the user does, put right by the service.
+import { isAfter } from './ids.ts'
+import { createListeners, type Listeners } from './listeners.ts'
+
+export interface InboxItem<Data = any> {
+  readonly id: string
+  /** The address that it came by. */
+  readonly to: string
+  readonly event: string
+  readonly data: Data
+  /** An ISO time. */
+  readonly at: string
+  readonly key?: string
+  readonly isRead: boolean
+}
+
+/** Never changed, only replaced. */
+export interface InboxState {
+  /** Newest first. */
+  readonly items: readonly InboxItem[]
+  /** Up to 100, which stands for any more. */
+  readonly unseen: number
+  readonly unread: number
+  /** Up to where the list was shown, and read. */
+  readonly seen: string
+  readonly read: string
+  /** The list has come. */
+  readonly isLoaded: boolean
+  /** There are older ones: loadMore(). */
+  readonly hasMore: boolean
+  /** False: older ones existed, and have left the history. */
+  readonly isComplete: boolean
+}
+
+export interface Inbox {
+  readonly items: readonly InboxItem[]
+  readonly unseen: number
+  readonly unread: number
+  readonly hasMore: boolean
+  /** All of it, at this moment. */
+  readonly state: InboxState
+  /** Called when anything has changed; from the first listener on the list is fetched and kept. Returns how to stop that. */
+  subscribe: (listener: () => void) => () => void
+  loadMore: () => Promise<void>
+  /** The list was shown: nothing of it is new any more. */
+  see: () => Promise<void>
+  /** One is read; or all up to an id, and nothing newer. Without anything: all that is in the list. */
+  read: (what?: string | { readonly upTo: string }) => Promise<void>
+  /** One is unread again. */
+  markUnread: (id: string) => Promise<void>
+  /** Gone for this user, on every device. */
+  dismiss: (id: string) => Promise<void>
+}
+
+export interface InboxOptions {
+  /** Asks the service; throws what is not 2xx. `path` is relative to …/api/notifications */
+  readonly request: (method: string, path: string, body?: object) => Promise<any>
+  readonly isLeader: () => boolean
+  readonly post: (message: { type: string, [field: string]: unknown }) => void
+}
+
+/** Of the list, in one answer. */
+const PAGE = 50
+/** Whoever was sent the same does not ask for it in the same moment. */
+const SPREAD_MS = 1000
+const MOST_COUNTED = 100
+
+const newest = (one: unknown, other: string): string => typeof one === 'string' && isAfter(one, other) ? one : other
+
+export function createInbox ({ request, isLeader, post }: InboxOptions) {
+  const changed: Listeners<[]> = createListeners()
+  let state: InboxState = { items: [], unseen: 0, unread: 0, seen: '', read: '', isLoaded: false, hasMore: false, isComplete: true }
+  /** Somebody looks at the list, in this tab or another. */
+  let isWanted = false
+  let timer: ReturnType<typeof setTimeout> | undefined
+  /** What was heard or done since the start: an answer of before is not the last word. */
+  let changes = 0
+
+  function set (next: Partial<InboxState>): void {
+    state = { ...state, ...next }
+    changed.call()
+  }
+
+  /** What `sync`, `read` and the answers of the service have in common. A service of before the inbox says only `unread`. */
+  function take (values: any, items = state.items): void {
+    const read = newest(values.read, state.read)
+    if (read !== state.read) items = items.map((item) => item.isRead || isAfter(item.id, read) ? item : { ...item, isRead: true })
+    for (const { id, isRead, dismissed } of values.changed ?? []) {
+      items = dismissed ? items.filter((item) => item.id !== id) : items.map((item) => item.id === id ? { ...item, isRead } : item)
+    }
+    set({ items, read, seen: newest(values.seen, state.seen), unseen: values.unseen ?? 0, unread: values.unread ?? 0 })
+  }
+
+  /** The newest page, in place of what it covers. */
+  function merge (page: any): void {
+    const { notifications, next, complete } = page
+    const older = next === undefined ? [] : state.items.filter(({ id }) => isAfter(String(notifications.at(-1)?.id ?? next), id))
+    take(page, [...notifications, ...older])
+    set({ isLoaded: true, hasMore: next !== undefined && (older.length === 0 || state.hasMore), isComplete: complete !== false })
+  }
+
+  async function refresh (): Promise<void> {
+    timer = undefined
+    const before = changes
+    const page = await request('GET', `?limit=${PAGE}`)
+    if (before !== changes) return later()
+    merge(page)
+    post({ type: 'inbox', page })
+  }
+
+  /** The leader asks, for all tabs. */
+  function later (spreadMs = SPREAD_MS): void {
+    if (!isWanted || !isLeader()) return
+    // A service that has no inbox, or none for us, is asked again when the stream is.
+    timer ??= setTimeout(() => { refresh().catch(() => {}) }, Math.random() * spreadMs)
+  }
+
+  function want (): void {
+    if (isWanted) return
+    isWanted = true
+    post({ type: 'inbox?' })
+    later(0)
+  }
+
+  /** Shows what will be so, asks for it, and takes what is so then. */
+  async function act (method: string, path: string, guess: object, upTo?: string): Promise<void> {
+    const before = ++changes
+    take({ ...state, ...guess })
+    try {
+      const answer = await request(method, `/${path}`, upTo === undefined ? upTo : { upTo })
+      // Otherwise the stream has spoken meanwhile, and goes on to.
+      if (before === changes) take(answer)
+    } catch (error) {
+      isWanted = true
+      isLeader() ? later(0) : post({ type: 'inbox?', isOld: true })
+      throw error
+    }
+  }
+
+  /** One read, unread again, or dismissed. */
+  async function mark (id: string, method: string, path: string, change: { isRead?: boolean, dismissed?: boolean }): Promise<void> {
+    const item = state.items.find((item) => item.id === id)
+    const { isRead = true, dismissed } = change
+    const less = (count: number, by: boolean): number => count < MOST_COUNTED ? count - Number(by) : count
+    const wasUnread = item?.isRead === false
+    await act(method, encodeURIComponent(id) + path, {
+      changed: [{ id, ...change }],
+      unread: item?.isRead === isRead && dismissed !== true ? state.unread : isRead ? less(state.unread, wasUnread) : state.unread + 1,
+      unseen: less(state.unseen, dismissed === true && wasUnread && isAfter(id, state.seen))
+    })
+  }
+
+  const inbox: Inbox = {
+    get items () { return state.items },
+    get unseen () { return state.unseen },
+    get unread () { return state.unread },
+    get hasMore () { return state.hasMore },
+    get state () { return state },
+    subscribe (listener) {
+      want()
+      return changed.add(listener)
+    },
+    async loadMore () {
+      const last = state.items.at(-1)
+      if (last === undefined) return want()
+      const { notifications, next, complete } = await request('GET', `?limit=${PAGE}&before=${last.id}`)
+      // Two calls at once bring the same page.
+      if (state.items.at(-1) === last) set({ items: [...state.items, ...notifications], hasMore: next !== undefined, isComplete: complete })
+    },
+    async see () {
+      const upTo = state.items[0]?.id
+      if (upTo !== undefined && (state.unseen > 0 || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
+    },
+    async read (what = { upTo: state.items[0]?.id ?? '' }) {
+      if (typeof what === 'string') return await mark(what, 'PUT', '/read', { isRead: true })
+      const { upTo } = what
+      const above = state.items.filter(({ id }) => isAfter(id, upTo))
+      if (upTo !== '') {
+        await act('PUT', 'read', {
+          seen: upTo, read: upTo, unseen: Math.min(state.unseen, above.length), unread: above.filter(({ isRead }) => !isRead).length
+        }, upTo)
+      }
+    },
+    markUnread: async (id) => await mark(id, 'DELETE', '/read', { isRead: false }),
+    dismiss: async (id) => await mark(id, 'DELETE', '', { dismissed: true })
+  }
+
+  return {
+    inbox,
+    /** From the stream, in every tab. `isOwn`: an event of the service itself. */
+    onEvent (event: string, data: any, isOwn: boolean): void {
+      if (event === 'sync' || event === 'read') {
+        changes++
+        take(data)
+      } else if (event === 'retracted') {
+        changes++
+        set({ items: state.items.filter(({ id, to, key }) => id !== data.id && (data.key === undefined || key !== data.key || to !== data.to)) })
+      }
+      if (event === 'sync' || event === 'retracted' || !isOwn) later()
+    },
+    onMessage ({ type, page, isOld }: { type: string, page?: unknown, isOld?: unknown }): void {
+      if (type === 'inbox' && Array.isArray((page as any)?.notifications)) merge(page)
+      if (type !== 'inbox?') return
+      isWanted = true
+      if (!isLeader()) return
+      if (!state.isLoaded || isOld === true) return later(0)
+      const notifications = state.items.slice(0, PAGE)
+      const hasMore = state.hasMore || state.items.length > PAGE
+      post({ type: 'inbox', page: { ...state, items: null, notifications, next: hasMore ? notifications.at(-1)?.id : undefined, complete: state.isComplete } })
+    },
+    /** A leader that does not know the list yet, and those who look at it. */
+    greet (): void {
+      if (isWanted) isLeader() ? later(0) : post({ type: 'inbox?' })
+    }
+  }
+}
