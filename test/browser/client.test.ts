@@ -1,79 +1,150 @@
 // The browser module in Chromium: a stream, shared by all tabs of one user, handed over without a hole or a double.
 import t from 'tap'
-import { openDoor } from '../fixtures/door.ts'
-import { startBrowser } from '../fixtures/browser.ts'
-import { startNode } from '../fixtures/node.ts'
-import { startRedis } from '../fixtures/redis.ts'
-import { chromiumWindow, PAGE, startTab, type Tab } from '../fixtures/tabs.ts'
-import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
-import type { Scope } from '../fixtures/wait.ts'
+import { startGround, startVisitor, type ChromiumTab } from '../fixtures/client-lab.ts'
 
-const redis = await startRedis(t)
-const issuer = createIssuer()
-const node = await startNode(t, { env: { ...redis.env, ...issuer.env, HEARTBEAT_SECONDS: '1', RETRY_MS: '200' } })
-const operator = issuer.token({ sub: 'operator', scope: PUBLISH })
-const browser = await startBrowser(t)
-let users = 0
-
-async function publish (to: string, data: unknown): Promise<string> {
-  const answer = await fetch(`${node.url}/api/notifications`, {
-    method: 'POST', headers: { authorization: `Bearer ${operator}`, 'content-type': 'application/json' }, body: JSON.stringify({ to, data })
-  })
-  const { notifications } = await answer.json() as { notifications: { id: string }[] }
-  return notifications[0]!.id
-}
-
-/** A front door of its own, and in the browser the cookie of a user of its own. */
-async function lab (t: Scope) {
-  const user = `user-${++users}`
-  const door = await openDoor(t, { target: node.url, page: PAGE })
-  const cookie = async (claims = {}) => {
-    await browser.addCookies([{ name: 'tidings_token', value: issuer.token({ sub: user, ...claims }), url: door.url, httpOnly: true }])
-  }
-  await cookie()
-  let tabs = 0
-  return {
-    user,
-    door,
-    cookie,
-    to: `user:${user}`,
-    tab: async (options: string | null = '{}'): Promise<Tab & { page: any }> => {
-      const window = await chromiumWindow(t, browser, `${door.url}/page`)
-      return { ...window, ...await startTab(window, `tab ${++tabs}`, options) }
-    }
-  }
-}
+const ground = await startGround(t)
+const { publish } = ground
+const live = async (...tabs: ChromiumTab[]) => { for (const tab of tabs) await tab.until('tidings.state === "live"') }
+const ids = async (tab: ChromiumTab) => await tab.run<string[]>('return got().map(({ id }) => id)')
 
 t.test('one tab: connects, receives by name and by *, knows the id', async (t) => {
-  const { door, tab, to } = await lab(t)
+  const { door, tab, to } = await startVisitor(t, ground)
   const one = await tab()
-  await one.until('tidings.state === "live"')
+  await live(one)
   const id = await publish(to, { n: 1 })
   await one.until('got().length === 1')
   t.match(await one.run('return got()[0]'), { id, event: 'message', json: { n: 1 }, isReplay: false })
+  await one.run('globalThis.named = []; globalThis.off = tidings.on("stock", (data, { event }) => { named.push([data, event]); look() })')
+  await publish(to, { n: 2 }, { event: 'stock' })
+  await one.until('got().length === 2')
+  await one.run('off()')
+  await publish(to, { n: 3 }, { event: 'stock' })
+  await one.until('got().length === 3')
+  t.same(await one.run('return named'), [[{ n: 2 }, 'stock']])
   t.match(await one.run('return own("sync")[0].json'), { resume: 'fresh' })
   t.same(await one.run('return states'), ['connecting', 'live'])
   t.equal(door.open.length, 1)
   await one.run('tidings.close()')
   await door.until(() => door.open.length === 0 ? true : undefined, 'no stream')
   t.equal(await one.state(), 'closed')
+  await one.run('tidings.useHere()')
+  t.equal(await one.state(), 'closed', 'for good')
 })
 
 t.test('three tabs: one stream, each gets each once; the leader is closed, the next goes on from the last id', async (t) => {
-  const { door, tab, to } = await lab(t)
+  const { door, tab, to } = await startVisitor(t, ground)
   const tabs = [await tab(), await tab(), await tab()]
-  for (const one of tabs) await one.until('tidings.state === "live"')
+  await live(...tabs)
   t.equal(door.streams.length, 1)
-  const ids = [await publish(to, { n: 1 })]
+  const sent = [await publish(to, { n: 1 })]
   for (const one of tabs) await one.until('got().length === 1')
   await tabs[0]!.close()
-  ids.push(await publish(to, { n: 2 }))
+  sent.push(await publish(to, { n: 2 }))
   await door.until(() => door.streams.length === 2 ? true : undefined, 'the second stream')
-  ids.push(await publish(to, { n: 3 }))
+  sent.push(await publish(to, { n: 3 }))
   for (const one of tabs.slice(1)) {
     await one.until('got().length === 3')
-    t.same(await one.run('return got().map(({ id }) => id)'), ids)
+    t.same(await ids(one), sent)
   }
-  t.equal(door.streams[1]!.lastEventId, ids[0])
+  t.equal(door.streams[1]!.lastEventId, sent[0])
   t.equal(door.open.length, 1)
+})
+
+t.test('the leader crashes: the next tab goes on', async (t) => {
+  const { door, tab, to } = await startVisitor(t, ground)
+  const tabs = [await tab(), await tab()]
+  await live(...tabs)
+  await publish(to, { n: 1 })
+  await tabs[1]!.until('got().length === 1')
+  await tabs[0]!.page.goto('chrome://crash').catch(() => {})
+  await publish(to, { n: 2 })
+  await tabs[1]!.until('got().length === 2')
+  await live(tabs[1]!)
+  t.equal(door.open.length, 1)
+})
+
+t.test('a tab that opens late: live at once from its peers, without a stream or a request of its own', async (t) => {
+  const { door, tab, to } = await startVisitor(t, ground)
+  const first = await tab()
+  await live(first)
+  await publish(to, { n: 1 })
+  await first.until('got().length === 1')
+  const asked = door.streams.length
+  const late = await tab()
+  await live(late)
+  await publish(to, { n: 2 })
+  await late.until('got().length === 1')
+  t.match(await late.run('return got()'), [{ json: { n: 2 } }])
+  t.equal(door.streams.length, asked)
+})
+
+t.test('share: "tab", and a page without locks: a stream each', async (t) => {
+  const { door, tab, to } = await startVisitor(t, ground)
+  const tabs = [await tab('{ share: "tab" }'), await tab('{ share: "tab" }'), await tab(null)]
+  await tabs[2]!.run('Object.defineProperty(navigator, "locks", { value: undefined }); await begin({})')
+  await live(...tabs)
+  t.equal(door.open.length, 3)
+  await publish(to, { n: 1 })
+  for (const one of tabs) await one.until('got().length === 1')
+})
+
+t.test('once: of all tabs one acts, whoever leads, and nobody later', async (t) => {
+  const { tab } = await startVisitor(t, ground)
+  const tabs = [await tab(), await tab(), await tab()]
+  await live(...tabs)
+  const act = async (id: string, those = tabs) => await Promise.all(those.map((one) => one.run<boolean>(`return await tidings.once("${id}", () => { (globalThis.acted ??= []).push("${id}") })`)))
+  for (let n = 0; n < 20; n++) t.equal((await act(`n${n}`)).filter(Boolean).length, 1)
+  const acted = await Promise.all(tabs.map((one) => one.run('return acted?.length ?? 0')))
+  t.equal(acted.reduce((sum, n) => sum + n, 0), 20, 'as often as it was said')
+  await tabs[0]!.close()
+  const rest = [tabs[1]!, tabs[2]!, await tab()]
+  await live(...rest)
+  t.same(await act('n5', rest), [false, false, false], 'the next leader knows what was done')
+  t.equal((await act('another', rest)).filter(Boolean).length, 1)
+})
+
+t.test('other code on the channel, and a handler that throws: nothing comes of it', async (t) => {
+  const { tab, to } = await startVisitor(t, ground)
+  const tabs = [await tab(), await tab()]
+  await live(...tabs)
+  await tabs[0]!.run(`
+    tidings.on('message', () => { throw new Error('a bad handler') })
+    tidings.on('message', async () => { throw new Error('a bad promise') })
+    tidings.subscribe(() => { throw new Error('a bad listener') })
+    const name = (await navigator.locks.query()).held.find(({ name }) => name.startsWith('tidings ')).name
+    const channel = new BroadcastChannel(name)
+    const rubbish = [null, 1, 'x', [], {}, { tidings: 1 }, { tidings: 1, type: 'state', from: 'x' }, { tidings: 1, type: 'event', from: 'x', term: Date.now() + 1000 },
+      { tidings: 1, type: 'state', from: 'x', term: 'high' }, { tidings: 1, type: 'state', from: 'x', term: 1e300, state: 'closed' }, { tidings: 1, type: 'claim', from: 'x' },
+      { tidings: 1, type: 'granted', from: 'x', ids: [1, null] }, { tidings: 1, type: 'inbox', from: 'x', page: { notifications: 'no' } }, { tidings: 2, type: 'state', from: 'x', term: 5, state: 'closed' },
+      { type: 'event', from: 'x', term: Date.now(), received: { event: 'message', data: '"forged"' } }, new Map(), new ArrayBuffer(8)]
+    for (const one of rubbish) channel.postMessage(one)
+  `)
+  const sent = [await publish(to, { n: 1 }), await publish(to, { n: 2 })]
+  for (const one of tabs) {
+    await one.until('got().length === 2')
+    t.same(await ids(one), sent)
+    await live(one)
+  }
+  await tabs[0]!.until('errors.length === 4')
+  t.same((await tabs[0]!.run<string[]>('return errors')).map((text) => /a bad \w+/.exec(text)?.[0]).toSorted(), ['a bad handler', 'a bad handler', 'a bad promise', 'a bad promise'])
+})
+
+t.test('two users of one browser, told apart by "user": two streams', async (t) => {
+  const { door, tab } = await startVisitor(t, ground)
+  await live(await tab('{ user: "ada" }'), await tab('{ user: "grace" }'))
+  t.equal(door.open.length, 2)
+})
+
+t.test('schemas: what does not pass is reported and handed to nobody', async (t) => {
+  const { tab, to } = await startVisitor(t, ground)
+  const one = await tab(`{ schemas: { stock: { '~standard': { validate: (value) => typeof value.price === 'number' ? { value: { ...value, checked: true } } : { issues: [{ message: 'no price' }] } } },
+    slow: { '~standard': { validate: async (value) => ({ value }) } } } }`)
+  await live(one)
+  await publish(to, { price: 'x' }, { event: 'stock' })
+  await publish(to, {}, { event: 'slow' })
+  await publish(to, { price: 1 }, { event: 'stock' })
+  await publish(to, {}, { event: 'toString' })
+  await one.until('got().length === 2')
+  t.match(await one.run('return got()'), [{ json: { price: 1, checked: true } }, { event: 'toString' }])
+  t.match(await one.run('return errors'), [/stock: no price/, /slow: a schema must answer at once/])
 })
