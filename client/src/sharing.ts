@@ -94,7 +94,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
   }
 
   function hear ({ data }: MessageEvent): void {
-    if (data?.tidings !== 1 || typeof data.type !== 'string' || typeof data.from !== 'string') return
+    if (data?.tidings !== 1) return
     if (data.term !== undefined) {
       if (!(data.term >= term) || data.term > Date.now() + 86_400_000) return
       heard = stopwatch()
@@ -106,7 +106,11 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
         }
       }
     }
-    onMessage(data)
+    try {
+      onMessage(data)
+    } catch {
+      // Other code's: ours is well formed, and what listeners throw is reported by itself.
+    }
   }
 
   return {

@@ -116,11 +116,11 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     if (type === 'wake' && sharing.isLeader) line.check(true)
     if (type === 'state' && term !== undefined) follow(term, message)
     if (type === 'event' && term !== undefined && !isFinal(state)) {
-      const { received, before, isReplay } = message as unknown as { received?: Received, before: unknown, isReplay: unknown }
-      if (typeof received?.event !== 'string' || typeof received.data !== 'string') return
-      if (last === '') last = String(before)
-      if (isAfter(String(before), last)) return fallBehind()
-      accept(received, isReplay === true)
+      const { received, before, isReplay } = message as unknown as { received: Received, before: string, isReplay: boolean }
+      if (typeof before !== 'string' || typeof received.event !== 'string' || typeof received.data !== 'string') return
+      if (last === '') last = before
+      if (isAfter(before, last)) return fallBehind()
+      accept(received, isReplay)
     }
     once.hear(message)
     inbox.onMessage(message)

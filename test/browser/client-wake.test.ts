@@ -1,14 +1,14 @@
 // The browser module after whatever happens to a page or a line: live again within three seconds, nothing lost, nothing twice.
 import t from 'tap'
-import { startGround, startVisitor, type ChromiumTab, type Visitor } from '../fixtures/client-lab.ts'
+import { startGround, startVisitor, type BrowserTab, type Visitor } from '../fixtures/client-lab.ts'
 
 /** As issue and DESIGN promise it, once the network, the page or a node is there again. */
 const WITHIN_MS = 3000
 const ground = await startGround(t)
-const { browser, publish } = ground
-const live = async (...tabs: ChromiumTab[]) => { for (const tab of tabs) await tab.until('tidings.state === "live"') }
-const freeze = async (tab: ChromiumTab, state: 'frozen' | 'active') => {
-  const session = await browser.newCDPSession(tab.page)
+const { publish } = ground
+const live = async (...tabs: BrowserTab[]) => { for (const tab of tabs) await tab.until('tidings.state === "live"') }
+const freeze = async (tab: BrowserTab, state: 'frozen' | 'active') => {
+  const session = await tab.page!.createCDPSession()
   await session.send('Page.setWebLifecycleState', { state })
 }
 
@@ -20,9 +20,10 @@ interface Judge {
 
 /** Publishes while `act` has it cut off, lets it come back, and looks that all came, soon. */
 async function comesBack (t: Judge, { door, tab, to }: Visitor, { cut, mend, count = 2 }: {
-  cut: (tabs: ChromiumTab[]) => unknown, mend: (tabs: ChromiumTab[]) => unknown, count?: number
-}): Promise<ChromiumTab[]> {
-  const tabs: ChromiumTab[] = []
+  cut: (tabs: BrowserTab[]) => unknown, mend: (tabs: BrowserTab[]) => unknown, count?: number
+}): Promise<BrowserTab[]> {
+  door.alter = (text) => text.includes('heartbeatSeconds') ? text : text.replace('"groups":', '"heartbeatSeconds":1,"groups":')
+  const tabs: BrowserTab[] = []
   for (let n = 0; n < count; n++) tabs.push(await tab())
   await live(...tabs)
   const sent = [await publish(to, { n: 1 })]
@@ -65,12 +66,8 @@ t.test('the leader frozen: the other tab leads; thawed, it has all', async (t) =
 
 t.test('network off and on', async (t) => {
   const visitor = await startVisitor(t, ground)
-  const network = async (tabs: ChromiumTab[], offline: boolean) => {
-    for (const { page } of tabs) {
-      const session = await browser.newCDPSession(page)
-      await session.send('Network.enable')
-      await session.send('Network.emulateNetworkConditions', { offline, latency: 0, downloadThroughput: -1, uploadThroughput: -1 })
-    }
+  const network = async (tabs: BrowserTab[], offline: boolean) => {
+    for (const { page } of tabs) await page!.setOfflineMode(offline)
   }
   await comesBack(t, visitor, {
     cut: async (tabs) => {
