@@ -1,54 +1,67 @@
 // npm run bench: runs what is asked in rounds, each row in turn, and ends with tables and a JSON file.
 import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { readOptions, usage } from './command.ts'
 import { checkFigures, shownPath, writeFigures } from './figures.ts'
 import { compileLoad } from './harness/crowd.ts'
-import { nodeSettings } from './harness/parts.ts'
+import { otherCheckout, thisCheckout } from './harness/service.ts'
 import { installPackages, installParts, missingParts } from './install.ts'
 import { headText, openFileLimit, readHead } from './machine.ts'
-import { type Options, readOptions, usage, UsageError } from './options.ts'
-import { type AnyPlan, plans } from './plan.ts'
+import { type Options, UsageError } from './options.ts'
+import { peers } from './peers/peers.ts'
+import { type Plan, plans } from './plan.ts'
 import { notTaken, select } from './select.ts'
-import { baseOf, type Measured, type SectionResult, sectionTable } from './table.ts'
+import { againstTable, baseOf, type Measured, type SectionResult, sectionTable } from './table.ts'
 
 /** Open files that a process needs beside its streams. */
 const SPARE_FILES = 300
 
-function checkLimits (options: Options): void {
+function checkLimits (plans: readonly Plan[]): void {
   const limit = openFileLimit()
-  const most = options.streams ?? (options.smoke ? 0 : Math.max(...options.only.map((section) => section === 'idle' ? 15_000 : section === 'storm' ? 10_000 : 5000)))
+  const most = Math.max(...plans.map(({ asked: { streams } }) => streams))
   if (most + SPARE_FILES <= limit) return
   throw new UsageError(`${most} streams need ${most + SPARE_FILES} open files in the server's process, and a process may have ${limit} (ulimit -Hn). Ask for fewer: --streams ${limit - SPARE_FILES}`)
 }
 
-async function measure (plan: AnyPlan): Promise<SectionResult> {
-  console.log(`\n${plan.title}`)
-  const rows: Measured[] = plan.entries.map(({ name, title, absent }) => {
+/** For the table: what happened, and of what a process said last the line that looks like the reason. */
+function inOneLine ({ message }: Error): string {
+  const [first = '', ...rest] = message.split('\n')
+  const reason = rest.findLast((line) => /error|fail|cannot/i.test(line) && !/^\s+at /.test(line))
+  return reason === undefined ? first : `${first}: ${reason.trim().slice(0, 300)}`
+}
+
+async function measure ({ section, asked, rounds, rows }: Plan): Promise<SectionResult> {
+  const title = section.title(asked)
+  console.log(`\n${title}`)
+  const results: Measured[] = rows.map(({ name, title, twin, absent }) => {
     const why = absent()
     if (why !== undefined) console.log(`  ${title}: absent, ${why}`)
-    return { name, title, failures: [], rounds: [], ...(why !== undefined && { absent: why }) }
+    return { name, title, failures: [], rounds: [], ...(twin !== undefined && { twin }), ...(why !== undefined && { absent: why }) }
   })
-  for (let round = 0; round < plan.rounds; round++) {
-    for (const [at, entry] of plan.entries.entries()) {
-      const row = rows[at]!
+  const [first] = section.columns
+  const inTurn = [...rows.entries()]
+  for (let round = 0; round < rounds; round++) {
+    // There and back again: whatever the machine does slowly meanwhile, nobody is always before or behind somebody else.
+    for (const [at, row] of round % 2 === 0 ? inTurn : inTurn.toReversed()) {
+      const { absent, failures, rounds: done } = results[at]!
       // One that failed is not tried again: rounds must stay side by side.
-      if (row.absent !== undefined || row.failures.length > 0) continue
+      if (absent !== undefined || failures.length > 0) continue
       const startedMs = performance.now()
+      const line = `  ${round + 1}/${rounds}  ${row.title.padEnd(40)}  `
       try {
-        const result = await entry.run()
-        row.rounds.push(result)
-        const [first] = plan.columns
+        const result = await section.run(row, asked)
+        done.push(result)
         const said = first === undefined ? '' : `${first.head} ${first.value(result).toFixed(first.digits)}`
-        const faults = plan.faults(result)
-        console.log(`  ${round + 1}/${plan.rounds}  ${entry.title.padEnd(40)}  ${said}${faults.length > 0 ? `  (${faults.join(', ')})` : ''}  ${((performance.now() - startedMs) / 1000).toFixed(0)} s`)
+        const faults = section.faults(result, asked)
+        console.log(`${line}${said}${faults.length > 0 ? `  (${faults.join(', ')})` : ''}  ${((performance.now() - startedMs) / 1000).toFixed(0)} s`)
       } catch (error) {
-        row.failures.push((error as Error).message.split('\n')[0]!)
-        console.log(`  ${round + 1}/${plan.rounds}  ${entry.title.padEnd(40)}  failed: ${(error as Error).message}`)
+        failures.push(inOneLine(error as Error))
+        console.log(`${line}failed: ${(error as Error).message}`)
       }
     }
   }
-  const base = baseOf(plan.base, rows)
-  return { section: plan.section, title: plan.title, rows, ...(base !== undefined && { base }) }
+  const base = baseOf(section.base, results)
+  return { section: section.name, title, rows: results, ...(base !== undefined && { base }) }
 }
 
 /** Rows without a figure in some round. Whoever merely lost messages has one. */
@@ -57,26 +70,30 @@ function failuresOf ({ section, rows }: SectionResult): string[] {
 }
 
 /** What a smoke run fails by. What it could not run it has not shown to be right; only a peer may be absent. */
-function faultsOf (plan: AnyPlan, { rows }: SectionResult): string[] {
+function faultsOf ({ section, asked, rows: wanted }: Plan, { rows }: SectionResult): string[] {
   return rows.flatMap(({ title, absent, failures, rounds }, at) => [
-    ...absent === undefined || plan.entries[at]!.isPeer ? [] : [`absent, ${absent}`],
+    ...absent === undefined || wanted[at]!.kind === 'peer' ? [] : [`absent, ${absent}`],
     ...failures,
-    ...rounds.flatMap((result) => plan.faults(result))
-  ].map((fault) => `${plan.section}, ${title}: ${fault}`))
+    ...rounds.flatMap((result) => section.faults(result, asked))
+  ].map((fault) => `${section.name}, ${title}: ${fault}`))
 }
 
 async function run (options: Options, args: readonly string[]): Promise<number> {
-  checkLimits(options)
-  Object.assign(nodeSettings, options.settings)
+  const other = options.against === undefined ? undefined : otherCheckout(options.against, options.settings)
+  const field = {
+    services: [thisCheckout(options.settings), ...other === undefined ? [] : [other]],
+    peers: peers.filter(({ name }) => options.peers.includes(name))
+  }
   const asked = { ...options, ...(options.profile !== undefined && { profile: resolve(options.profile) }) }
-  const { plans: todo, leftOut } = select(plans(asked), options)
+  const { plans: todo, leftOut } = select(plans(asked, field), options)
+  checkLimits(todo)
   const file = checkFigures(options.json ?? `${import.meta.dirname}/results/${new Date().toISOString().replaceAll(':', '')}.json`)
   for (const line of [...leftOut, ...notTaken(options, todo)]) console.log(line)
   if (options.peers.length > 0) installPackages()
   const missing = missingParts()
   if (options.install) installParts(missing)
   else if (missing.length > 0 && !options.smoke) console.log(`Some rows will be absent. To have them: apt-get install ${missing.join(' ')} (or --install)`)
-  const reasons = todo.flatMap(({ entries }) => entries.map(({ title, absent }) => [title, absent()] as const))
+  const reasons = todo.flatMap(({ rows }) => rows.map(({ title, absent }) => [title, absent()] as const))
   if (!options.smoke && reasons.every(([, why]) => why !== undefined)) {
     throw new UsageError(`nothing to measure: every row is absent\n${reasons.map(([title, why]) => `  ${title}: ${why}`).join('\n')}`)
   }
@@ -84,7 +101,7 @@ async function run (options: Options, args: readonly string[]): Promise<number> 
   if (options.client === 'c' && compileLoad() === undefined) {
     console.log('No C compiler, so the load client in Node counts; what it can take is said in bench/load/load.ts')
   }
-  const head = readHead(args)
+  const head = readHead(args, other)
   console.log(headText(head))
 
   const sections: SectionResult[] = []
@@ -94,11 +111,11 @@ async function run (options: Options, args: readonly string[]): Promise<number> 
   }
 
   console.log(`\n${'='.repeat(80)}\n${headText(head)}`)
-  for (const [at, plan] of todo.entries()) console.log(sectionTable(plan, sections[at]!))
+  for (const [at, plan] of todo.entries()) console.log(`${sectionTable(plan, sections[at]!)}${againstTable(plan, sections[at]!)}`)
   console.log(`\nfigures: ${shownPath(file)}`)
 
-  const faults = todo.flatMap((plan, at) => faultsOf(plan, sections[at]!))
   if (options.smoke) {
+    const faults = todo.flatMap((plan, at) => faultsOf(plan, sections[at]!))
     console.log(faults.length === 0 ? 'smoke: everything ran and every count was right' : `smoke: ${faults.length} faults\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
     return faults.length === 0 ? 0 : 1
   }

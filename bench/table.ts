@@ -1,11 +1,13 @@
 // The tables at the end, in Markdown: medians over the rounds, and multiples of a base row taken round by round.
-import type { AnyPlan, Column } from './plan.ts'
+import type { Plan } from './plan.ts'
 import { median } from './harness/stats.ts'
-import type { FootprintResult } from './footprint.ts'
+import type { Column } from './sections/section.ts'
 
 export interface Measured {
   readonly name: string
   readonly title: string
+  /** For a row of another checkout: the name of the same row of this one. */
+  readonly twin?: string
   /** Why there is nothing. */
   readonly absent?: string
   /** What went wrong in a round that has no result. */
@@ -17,7 +19,7 @@ export interface Measured {
 export interface SectionResult {
   readonly section: string
   readonly title: string
-  /** What the ratios are of: the plan's base, or the first row where that one has no result; undefined where there is nothing to compare. */
+  /** What the ratios are of: the section's base, or the first row where that one has no result; undefined where there is nothing to compare. */
   readonly base?: string
   readonly rows: Measured[]
 }
@@ -34,30 +36,32 @@ export function baseOf (wanted: string | undefined, rows: readonly Measured[]): 
   return (measured.find(({ name }) => name === wanted) ?? measured[0]!).name
 }
 
-/** Median of the multiples of each round, and the least and the most. */
-export function multiples (row: Measured, base: Measured | undefined, column: Column<unknown>): number[] {
+/** Of each round that both have: the one's figure divided by the other's. */
+export function multiples (row: Measured, base: Measured | undefined, { value }: Column<unknown>): number[] {
   return row.rounds.flatMap((result, round) => {
     const of = base?.rounds[round]
-    return of === undefined ? [] : [column.value(result) / column.value(of)]
+    return of === undefined ? [] : [value(result) / value(of)]
   })
 }
 
-export function sectionTable (plan: AnyPlan, { title, rows, base: baseName }: SectionResult): string {
-  const lines = [`\n${title}${plan.rounds > 1 ? `; medians of ${plan.rounds} rounds` : ''}`]
-  if (plan.section === 'footprint') return [...lines, ...footprintTable(rows)].join('\n')
+export function sectionTable ({ section: { columns, table }, rounds }: Plan, { title, rows, base: baseName }: SectionResult): string {
   const base = rows.find(({ name }) => name === baseName)
-  const measured = rows.filter(({ rounds }) => rounds.length > 0)
-  if (measured.length > 0) lines.push(...figures(plan, measured, base))
-  for (const { title: row, absent, failures } of rows) {
-    if (absent !== undefined) lines.push(`absent: ${row}: ${absent}`)
-    for (const failure of failures) lines.push(`failed: ${row}: ${failure}`)
-  }
-  return lines.join('\n')
+  const measured = rows.filter((row) => row.rounds.length > 0)
+  return [
+    `\n${title}${rounds > 1 ? `; medians of ${rounds} rounds` : ''}`,
+    ...table !== undefined
+      ? measured.flatMap(({ title, rounds: [result] }) => [...measured.length > 1 ? [title] : [], ...markdown(table(result))])
+      : measured.length > 0 ? figures(columns, measured, base) : [],
+    ...rows.flatMap(({ title, absent, failures }) => [
+      ...absent === undefined ? [] : [`absent: ${title}: ${absent}`],
+      ...failures.map((failure) => `failed: ${title}: ${failure}`)
+    ])
+  ].join('\n')
 }
 
-function figures (plan: AnyPlan, measured: readonly Measured[], base: Measured | undefined): string[] {
+function figures (all: ReadonlyArray<Column<any>>, measured: readonly Measured[], base: Measured | undefined): string[] {
   // A column that says nothing of any row is left out.
-  const columns = plan.columns.filter((column, at) => at === 0 || measured.some(({ rounds }) => rounds.some((result) => Number.isFinite(column.value(result)))))
+  const columns = all.filter(({ value }, at) => at === 0 || measured.some(({ rounds }) => rounds.some((result) => Number.isFinite(value(result)))))
   const hasBase = base !== undefined
   return markdown([
     ['', columns[0]!.head, ...hasBase ? [`× ${base.title}`, 'least–most'] : [], ...columns.slice(1).map(({ head }) => head)],
@@ -69,15 +73,21 @@ function figures (plan: AnyPlan, measured: readonly Measured[], base: Measured |
   ])
 }
 
-function footprintTable (rows: readonly Measured[]): string[] {
-  return rows.flatMap(({ rounds, absent, failures, title }) => [
-    ...absent === undefined ? [] : [`absent: ${title}: ${absent}`],
-    ...failures.map((failure) => `failed: ${title}: ${failure}`),
-    ...rounds.flatMap(({ costs }: FootprintResult) => markdown([
-      ['', 'bytes on Redis', 'bytes on the node'],
-      ...costs.map(({ thing, redisBytes, nodeBytes }) => [thing, figure(redisBytes, 0), figure(nodeBytes, 0)])
-    ]))
-  ])
+/** What this checkout's rows are of the other's, for each column that costs; '' where no row has a twin. */
+export function againstTable ({ section: { columns } }: Plan, { rows }: SectionResult): string {
+  const pairs = rows.flatMap((there) => {
+    const here = rows.find(({ name }) => name === there.twin)
+    return here === undefined || here.rounds.length === 0 || there.rounds.length === 0 ? [] : [{ here, there }]
+  })
+  const compared = columns.filter((column) => column.isCost && pairs.some(({ here, there }) => multiples(here, there, column).some(Number.isFinite)))
+  if (compared.length === 0) return ''
+  return ['\n\nthis checkout ÷ the other, round by round: median (least–most)', ...markdown([
+    ['', ...compared.map(({ head }) => head)],
+    ...pairs.map(({ here, there }) => [`${here.title} ÷ ${there.name}`, ...compared.map((column) => {
+      const ratios = multiples(here, there, column).filter(Number.isFinite)
+      return ratios.length === 0 ? '–' : `${figure(median(ratios), 2)} (${figure(Math.min(...ratios), 2)}–${figure(Math.max(...ratios), 2)})`
+    })])
+  ])].join('\n')
 }
 
 function markdown (cells: readonly string[][]): string[] {

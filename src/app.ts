@@ -7,16 +7,22 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, t
 import type { Broker } from './broker/broker.ts'
 import type { Config } from './config.ts'
 import type { LogCounts } from './log.ts'
-import { handleClientError, handleErrors, handleFrameworkError } from './http/errors.ts'
 import { auth } from './http/auth.ts'
+import { MAX_BODY_BYTES } from './http/body.ts'
 import { client } from './http/client.ts'
-import { limits } from './http/limits.ts'
+import { trustedProxies } from './http/client-address.ts'
+import { frameworkErrorHandler, handleClientError, handleErrors, refuseUnknownPaths } from './http/errors.ts'
+import { commonHeaders, corsHeaders } from './http/headers.ts'
+import { rateLimits } from './http/limits.ts'
 import { ops } from './http/ops.ts'
+import { limitPipelining } from './http/pipelining.ts'
 import { publish } from './http/publish.ts'
+import { Refusals } from './http/refusals.ts'
 import { subscribe } from './http/subscribe.ts'
 import { tickets } from './http/tickets.ts'
 import { users } from './http/users.ts'
 import { Hub } from './hub/hub.ts'
+import { version } from './version.ts'
 
 export interface AppOptions {
   readonly config: Config
@@ -28,18 +34,8 @@ export interface AppOptions {
   readonly logCounts?: Readonly<LogCounts>
 }
 
-/**
- * Those of helmet's that mean something to an API; the pages (/docs) send a policy of their own. A constant: helmet puts its values
- * together anew for each request, a fifth of what a publish costs. Strict-Transport-Security is for whoever terminates TLS to say:
- * we cannot know what else lives on the host.
- */
-const securityHeaders = {
-  'content-security-policy': "default-src 'none';frame-ancestors 'none'",
-  'cross-origin-resource-policy': 'same-origin',
-  'referrer-policy': 'no-referrer',
-  'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY'
-}
+/** How long a request may take to arrive. */
+const REQUEST_TIMEOUT_MS = 60_000
 
 const logRequest: onResponseHookHandler = (request, reply, done) => {
   request.log.debug({ method: request.method, route: request.routeOptions.url, statusCode: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request')
@@ -54,15 +50,20 @@ declare module 'fastify' {
 
 /** Builds a node; the caller listens. `app.hub.drain(ms)` before `app.close()` ends the streams without a storm. */
 export async function buildApp ({ config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 } }: AppOptions): Promise<FastifyInstance> {
+  const headers = commonHeaders(config)
+  const refusals = new Refusals(logger ?? { info: () => {} })
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     // Its lines carry URLs, and a one-time ticket may stand in one. We log one line a stream, and requests at debug.
     logController: new LogController({ disableRequestLogging: true }),
-    trustProxy: config.TRUST_PROXY.length > 0 ? config.TRUST_PROXY : false,
+    trustProxy: trustedProxies(config.TRUST_PROXY),
+    bodyLimit: MAX_BODY_BYTES,
+    // For a request to arrive, with its body. A stream has arrived with its headers, and is not ended by this.
+    requestTimeout: REQUEST_TIMEOUT_MS,
     // A browser that connects while we close must not be answered 503: EventSource would never come back.
     return503OnClosing: false,
     routerOptions: { maxParamLength: 2048 },
-    frameworkErrors: handleFrameworkError,
+    frameworkErrors: frameworkErrorHandler((request) => ({ ...headers, ...corsHeaders(request, config.CORS_ORIGINS) }), refusals),
     clientErrorHandler: handleClientError,
     // JSON is passed on, never merged into an object of ours.
     onProtoPoisoning: 'ignore',
@@ -84,8 +85,8 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   app.removeContentTypeParser('text/plain')
   app.decorate('hub', hub)
   app.decorateRequest('principal', null)
-  handleErrors(app)
-  const headers = { 'tidings-node': config.NODE_NAME, ...securityHeaders }
+  handleErrors(app, refusals)
+  limitPipelining(app)
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headers)
     // Whoever stands in front keeps connections for later requests: later this node is gone.
@@ -97,8 +98,14 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'Tidings', description: 'Notifications to browsers over Server-Sent Events, from any number of nodes.', version: '0.1.0' },
-      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } }
+      info: { title: 'Tidings', description: 'Notifications to browsers over Server-Sent Events, from any number of nodes.', version },
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+          cookie: { type: 'apiKey', in: 'cookie', name: config.TOKEN_COOKIE },
+          ticket: { type: 'apiKey', in: 'query', name: 'ticket' }
+        }
+      }
     }
   })
   await app.register(swaggerUi, {
@@ -116,14 +123,17 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
       maxAge: 600
     })
   }
-  await app.register(auth, { config })
-  await app.register(limits, { config, broker })
-  await app.register(tickets, { broker })
-  await app.register(subscribe, { config, hub, broker })
-  await app.register(publish, { config, hub, broker })
-  await app.register(users, { broker })
+  // After CORS, so that a page may read what it is refused.
+  refuseUnknownPaths(app)
+
+  const limits = rateLimits(config, broker)
+  await app.register(auth, { config, sessions: broker })
+  await app.register(tickets, { broker, limits })
+  await app.register(subscribe, { config, hub, broker, limits, refusals })
+  await app.register(publish, { config, hub, messages: broker, limit: limits.publish })
+  await app.register(users, { members: broker, sessions: broker })
   await app.register(client)
-  await app.register(ops, { hub, broker, nodeName: config.NODE_NAME, logCounts })
+  await app.register(ops, { hub, broker, refusals, nodeName: config.NODE_NAME, logCounts })
 
   app.addHook('onReady', async () => { hub.start() })
   // Streams are requests that never end; close() would wait for them for ever.

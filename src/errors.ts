@@ -1,9 +1,10 @@
 // Every error a client can see: code, HTTP status, and a sentence that says what to do.
-import createError from '@fastify/error'
+import { format } from 'node:util'
 
 const table = {
   TIDINGS_TOKEN_MISSING: [401, 'No token. Send it as "Authorization: Bearer <token>" or in the cookie that TOKEN_COOKIE names.'],
   TIDINGS_TOKEN_INVALID: [401, 'The token is not valid: %s. Get a new one from the service that signs you in.'],
+  TIDINGS_TOKEN_NOT_YET: [401, 'The token is not valid before %s. Try again then, or set the clock of the service that signs you in.'],
   TIDINGS_TOKEN_EXPIRED: [401, 'The token has expired. Get a new one and connect again.'],
   TIDINGS_TOKEN_REVOKED: [401, 'The user has logged out since this token was issued. Sign in again.'],
   TIDINGS_BAD_TICKET: [401, 'The ticket is unknown, older than 30 s, or was used by somebody else. Get a new one with POST /api/notifications/tickets.'],
@@ -22,10 +23,11 @@ const table = {
   TIDINGS_TOO_MANY_GROUPS: [400, 'A user may be in at most %s groups. Leave some, or address the user directly.'],
   TIDINGS_NOT_FOUND: [404, 'There is nothing at %s. See /docs for the routes.'],
   TIDINGS_METHOD_NOT_ALLOWED: [405, 'The method %s is not known here. See /docs for the routes.'],
-  TIDINGS_DATA_TOO_LARGE: [413, 'data has %s bytes serialised, more than MAX_DATA_BYTES (%s). Send less, or send a link.'],
-  TIDINGS_BODY_TOO_LARGE: [413, 'The body is larger than a publish can be. Send fewer addresses or less data.'],
+  TIDINGS_DATA_TOO_LARGE: [413, 'data has %s bytes, more than MAX_DATA_BYTES (%s). Send less, or send a link.'],
+  TIDINGS_FAN_OUT_TOO_LARGE: [413, '%s addresses times %s bytes of data are more than %s bytes. Put the addresses into several publishes, or send a link.'],
+  TIDINGS_BODY_TOO_LARGE: [413, 'The body is larger than this route takes. Send fewer addresses, names or less data.'],
   TIDINGS_UNSUPPORTED_MEDIA_TYPE: [415, 'The body must be JSON. Send Content-Type: application/json.'],
-  TIDINGS_TOO_MANY_REQUESTS: [429, 'More than %s publishes in a minute. Wait as long as Retry-After says, put more addresses into one publish, or raise PUBLISH_PER_MINUTE.'],
+  TIDINGS_TOO_MANY_REQUESTS: [429, 'More than %s %s in a minute. Wait as long as Retry-After says, or raise %s.'],
   TIDINGS_HEADERS_TOO_LARGE: [431, 'The request headers are too large. Send less than 16 KB.'],
   TIDINGS_BUSY: [503, 'This node takes no streams at the moment. Ask another node, or come back later.'],
   TIDINGS_KEYS_UNAVAILABLE: [503, 'The key of the token is not known, and the key server (JWKS_URL) cannot be asked for it just now. Try again.'],
@@ -39,10 +41,16 @@ export type ErrorCode = keyof typeof table
 /** The whole table, for the OpenAPI page, the documents and their test. */
 export const errorTable: Readonly<Record<ErrorCode, readonly [status: number, message: string]>> = table
 
-const classes = new Map(Object.entries(table).map(([code, [status, message]]) => [code, createError(code, message, status)]))
+/** An error of the table. `parts` fill the `%s` of its sentence. */
+export class TidingsError extends Error {
+  override readonly name = 'TidingsError'
+  readonly code: ErrorCode
+  readonly statusCode: number
 
-/** An error of the table; `parts` fill the `%s` of its sentence. */
-export function fail (code: ErrorCode, ...parts: unknown[]): Error & { code: string, statusCode?: number } {
-  const ErrorClass = classes.get(code)!
-  return new ErrorClass(...parts)
+  constructor (code: ErrorCode, ...parts: unknown[]) {
+    const [statusCode, message] = table[code]
+    super(format(message, ...parts))
+    this.code = code
+    this.statusCode = statusCode
+  }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { Uncertain, Unavailable } from '../src/broker/broker.ts'
 import { type ErrorCode, errorTable } from '../src/errors.ts'
-import { createIssuer } from './fixtures/tokens.ts'
+import { createIssuer, MANAGE } from './fixtures/tokens.ts'
 import { type Answer, assertError, type Service, type ServiceOptions, startService } from './http/service.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
@@ -29,6 +29,7 @@ const raw = (method: string, headers: Record<string, string> = {}) => async (ser
 const cases: Record<ErrorCode, Case> = {
   TIDINGS_TOKEN_MISSING: { ask: subscribe(() => null) },
   TIDINGS_TOKEN_INVALID: { ask: subscribe(() => 'no-token') },
+  TIDINGS_TOKEN_NOT_YET: { ask: async (service) => await service.call('GET', '/api/users/42/groups', { token: service.token({ scope: MANAGE, nbf: Math.floor(Date.now() / 1000) + 60 }) }) },
   TIDINGS_TOKEN_EXPIRED: { ask: subscribe(({ token }) => token({ exp: 1 })) },
   TIDINGS_TOKEN_REVOKED: {
     ask: async (service) => {
@@ -65,6 +66,7 @@ const cases: Record<ErrorCode, Case> = {
   TIDINGS_NOT_FOUND: { ask: get('/nowhere') },
   TIDINGS_METHOD_NOT_ALLOWED: { ask: raw('BREW') },
   TIDINGS_DATA_TOO_LARGE: { env: { MAX_DATA_BYTES: '10' }, ask: publish('all', 'eleven byte') },
+  TIDINGS_FAN_OUT_TOO_LARGE: { ask: async (service) => await service.call('POST', '/api/notifications', { body: { to: Array.from({ length: 200 }, (_, i) => `user:${i}`), data: 'x'.repeat(50_000) } }) },
   TIDINGS_BODY_TOO_LARGE: { env: { MAX_DATA_BYTES: '10' }, ask: post(`{"to":"all","data":1}${' '.repeat(1_100_000)}`, { connection: 'close' }) },
   TIDINGS_UNSUPPORTED_MEDIA_TYPE: { ask: post('<all/>', { 'content-type': 'application/xml' }) },
   TIDINGS_TOO_MANY_REQUESTS: {

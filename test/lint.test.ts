@@ -139,6 +139,17 @@ t.test('the raw response, every spelling: refused but where streams are written'
   t.same(await faults('src/app.ts', 'export const path = String.raw`a\\b`'), [], 'String.raw is something else')
 })
 
+t.test('the raw response and its socket, as types: refused but where streams are written', async (t) => {
+  for (const code of ['import type { ServerResponse } from \'node:http\'\nexport type R = ServerResponse', 'import type { Socket } from \'node:net\'\nexport type S = Socket']) {
+    for (const file of ['src/app.ts', 'src/server.ts', 'src/hub/hub.ts', 'src/http/publish.ts']) t.same(await faults(file, code), ['no-restricted-syntax'], file)
+    for (const file of ['src/hub/stream.ts', 'src/http/event-stream.ts', 'src/http/errors.ts']) t.same(await faults(file, code), [], file)
+  }
+})
+
+t.test('comments of more than 120 columns in http: refused', async (t) => {
+  t.same(await faults('src/http/publish.ts', `// ${'words '.repeat(21)}end\nexport {}`), ['max-len'])
+})
+
 t.test('promises, left alone or in the place of a boolean: refused', async (t) => {
   const file = 'src/notification.ts'
   t.same(await faults(file, 'const work = async () => {}\nwork()', withTypes), ['@typescript-eslint/no-floating-promises'])

@@ -4,9 +4,10 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
-import { type Child, startChild } from './child.ts'
+import { makeFolder, tail, type Spawned } from '../../test/fixtures/process.ts'
+import type { Scope } from '../../test/fixtures/wait.ts'
 import { PAYLOAD_BYTES } from './payload.ts'
-import { makeFolder, type Scope } from './scope.ts'
+import { start } from './start.ts'
 import { Histogram } from './stats.ts'
 
 /** What one stream asks for; `headers` whole lines. */
@@ -78,7 +79,7 @@ export interface CrowdOptions {
 
 export class Crowd {
   readonly streams: number
-  readonly #children: Child[] = []
+  readonly #children: Spawned[] = []
   readonly #waiting = new Map<string, (answer: Answer, child: number) => void>()
   #fail: (error: Error) => void = () => {}
   #stopped = false
@@ -92,14 +93,17 @@ export class Crowd {
       const file = join(place, `requests-${i}`)
       const mine = requests.filter((_, at) => at % processes === i)
       writeFileSync(file, mine.map(({ port, path, headers = [] }) => [port, path, ...headers].join('\t') + '\n').join(''))
-      const child = startChild(scope, command!, [...first, file, String(PAYLOAD_BYTES), ...(liveOn === 'sync' ? ['sync'] : [])], {
+      const child = start(scope, command!, [...first, file, String(PAYLOAD_BYTES), ...(liveOn === 'sync' ? ['sync'] : [])], {
         name: `load client ${i + 1}`,
+        hasStdin: true,
         onLine: (line) => { this.#heard(line, i) }
       })
-      void child.exited.then((how) => { if (!this.#stopped) this.#fail(new Error(how)) })
+      void child.exited.then(({ code, signal }) => {
+        if (!this.#stopped) this.#fail(new Error(`load client ${i + 1} ended (${signal ?? `exit ${code}`})\n${tail(child.lines)}`))
+      })
       this.#children.push(child)
     }
-    scope.onEnd(() => { this.#stopped = true })
+    scope.teardown(() => { this.#stopped = true })
   }
 
   #heard (line: string, child: number): void {

@@ -1,92 +1,65 @@
-// What a measurement stands on: Redis, nginx with the project's own file, and nodes of the service.
-import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { answers, type Child, freePort, pause, startChild } from './child.ts'
+// What a measurement stands on, from test/fixtures: Redis, nginx with the project's own file, and nodes of the service.
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import * as fixtures from '../../test/fixtures/nginx.ts'
+import { startNode as startTestNode, type TestNode } from '../../test/fixtures/node.ts'
+import { isOnPath } from '../../test/fixtures/parts.ts'
+import { freePort, makeFolder } from '../../test/fixtures/process.ts'
+import { startRedis as startTestRedis } from '../../test/fixtures/redis.ts'
+import { createIssuer, type Claims } from '../../test/fixtures/tokens.ts'
+import type { Scope } from '../../test/fixtures/wait.ts'
+import type { Service } from './service.ts'
+import { profiling, settle } from './start.ts'
 import { Line, respCommand } from './wire.ts'
-import { makeFolder, type Scope } from './scope.ts'
-import { secret } from './tokens.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
-const settle = fileURLToPath(new URL('../servers/settle.ts', import.meta.url))
-
-/** Debian keeps servers where only root's PATH looks. */
-export function findProgram (...names: readonly string[]): string | undefined {
-  for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/usr/local/bin', '/usr/bin']) {
-    for (const name of names) {
-      try {
-        accessSync(join(folder, name), constants.X_OK)
-        return join(folder, name)
-      } catch {}
-    }
-  }
-  return undefined
-}
+/** Keys are as long as an operator's: memory is weighed. */
+const PREFIX = 'tidings'
+const issuer = createIssuer()
+export const secret = issuer.env['JWT_SECRET']!
+/** Good for a day: some runs are long. */
+export const token = (claims: Claims): string => issuer.token({ exp: Math.floor(Date.now() / 1000) + 86_400, ...claims })
 
 export interface RedisServer {
+  readonly url: string
   readonly port: number
-  readonly child: Child
+  readonly pid: number
   /** A connection of the bench's own. */
   readonly line: Line
 }
 
-export function redisAbsent (): string | undefined {
-  return findProgram('redis-server', 'valkey-server') === undefined ? 'no redis-server; apt-get install redis-server' : undefined
-}
+export const redisAbsent = (): string | undefined => isOnPath('redis') ? undefined : 'no redis-server; apt-get install redis-server'
 
 export async function startRedis (scope: Scope): Promise<RedisServer> {
-  const folder = makeFolder(scope)
-  const port = await freePort()
-  const child = startChild(scope, findProgram('redis-server', 'valkey-server')!, [
-    '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder, '--maxclients', '10000'
-  ], { name: 'redis', logFile: join(folder, 'redis.log') })
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const line = await Line.open(scope, port, 'resp')
-      return { port, child, line }
-    } catch (error) {
-      if (attempt > 200 || !child.running) throw child.running ? error : new Error(await child.exited)
-      await pause(25)
-    }
-  }
+  const { url, port, pid } = await startTestRedis(scope, { own: true, args: ['--maxclients', '10000'] })
+  return { url, port, pid: pid!, line: await Line.open(scope, port, 'resp') }
 }
 
-export interface Node {
-  readonly port: number
-  readonly child: Child
+/** A durable publish as another service does it, without a library. */
+export function durable (address: string, json: string): string {
+  return respCommand('FCALL', 'tidings_publish', '1', PREFIX, address, 'message', json)
+}
+
+export interface Node extends TestNode {
   readonly logFile: string
 }
 
-export interface NodeOptions {
-  readonly env?: Record<string, string>
-  readonly profileFolder?: string | undefined
-}
-
-/** What --set asks for; every node gets it. */
-export const nodeSettings: Record<string, string> = {}
-
 /** A node as an operator would run it: authentication, history, metrics, the log at `info` into a file. */
-export async function startNode (scope: Scope, redis: RedisServer | undefined, { env = {}, profileFolder }: NodeOptions = {}): Promise<Node> {
-  const folder = makeFolder(scope)
-  const port = await freePort()
-  const profile = profileFolder === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileFolder]
-  const logFile = join(folder, 'log')
-  const child = startChild(scope, process.execPath, [...profile, '--import', settle, 'src/server.ts'], {
-    name: 'node of Tidings',
-    cwd: root,
+export async function startNode (scope: Scope, service: Service, redis: RedisServer | undefined, profileFolder?: string): Promise<Node> {
+  const logFile = join(makeFolder(scope), 'log')
+  const node = await startTestNode(scope, {
+    root: service.root,
+    port: await freePort(),
     logFile,
+    nodeArgs: [...profiling(profileFolder), '--import', settle],
     env: {
-      PORT: String(port),
-      JWT_SECRET: secret,
+      ...issuer.env,
       PUBLISH_PER_MINUTE: '0',
       DRAIN_SECONDS: '0',
-      ...nodeSettings,
-      ...(redis !== undefined && { REDIS_URL: `redis://127.0.0.1:${redis.port}` }),
-      ...env
+      ...service.settings,
+      ...(redis !== undefined && { REDIS_URL: redis.url })
     }
   })
-  await answers(`http://127.0.0.1:${port}/readyz`, child)
-  return { port, child, logFile }
+  return Object.assign(node, { logFile })
 }
 
 /** What the node's heap and buffers held after its last SIGWINCH (bench/servers/settle.ts), from the end of a log that may be long. */
@@ -103,43 +76,10 @@ export function keptBytes ({ logFile }: Node): number {
   }
 }
 
-export function nginxAbsent (): string | undefined {
-  return findProgram('nginx') === undefined ? 'no nginx; apt-get install nginx' : undefined
-}
+export const nginxAbsent = (): string | undefined => isOnPath('nginx') ? undefined : 'no nginx; apt-get install nginx'
 
-/** The project's own nginx.conf; only addresses and the places of its files are replaced. */
-export async function startNginx (scope: Scope, nodes: readonly Node[]): Promise<{ port: number, child: Child }> {
-  const folder = makeFolder(scope)
-  const port = await freePort()
-  const text = readFileSync(join(root, 'nginx.conf'), 'utf8')
-    .replaceAll('/tmp/', `${folder}/`)
-    .replace('/dev/stdout', join(folder, 'access.log'))
-    .replace(/^( *)server node:3000\b(.*);$/gm, (_, indent: string, rest: string) => nodes.map((node) => `${indent}server 127.0.0.1:${node.port}${rest};`).join('\n'))
-    .replace(/^( *)listen 8080 /m, `$1listen 127.0.0.1:${port} `)
-    // A process of the bench's user has no more files than that user may open.
-    .replace(/^worker_rlimit_nofile .*$/m, '')
-    .replace(/worker_connections \d+/, 'worker_connections 19000')
-  const child = await startOwnNginx(scope, folder, port, text)
-  return { port, child }
-}
-
-export async function startOwnNginx (scope: Scope, folder: string, port: number, text: string): Promise<Child> {
-  writeFileSync(join(folder, 'nginx.conf'), text)
-  const child = startChild(scope, findProgram('nginx')!, ['-p', folder, '-c', join(folder, 'nginx.conf'), '-g', 'daemon off;'], {
-    name: 'nginx', logFile: join(folder, 'nginx.log')
-  })
-  for (let attempt = 0; ; attempt++) {
-    try {
-      await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(1000) })
-      return child
-    } catch (error) {
-      if (attempt > 100 || !child.running) throw child.running ? error : new Error(await child.exited)
-      await pause(50)
-    }
-  }
-}
-
-/** A durable publish as another service does it, without a library. */
-export function durable (address: string, json: string): string {
-  return respCommand('FCALL', 'tidings_publish', '1', 'tidings', address, 'message', json)
+/** The project's own nginx.conf, but that a process of the bench's user has no more files than that user may open. */
+export async function startNginx (scope: Scope, nodes: readonly Node[]): Promise<fixtures.Nginx> {
+  const edit = (conf: string): string => conf.replace(/^worker_rlimit_nofile .*$/m, '').replace(/worker_connections \d+/, 'worker_connections 19000')
+  return await fixtures.startNginx(scope, { nodes: nodes.map(({ port }) => port), edit })
 }

@@ -1,6 +1,6 @@
 // Publishing without being the bottleneck: prepared bytes on raw keep-alive connections, HTTP/1.1 and RESP, pipelined, in order.
 import net from 'node:net'
-import type { Scope } from './scope.ts'
+import type { Scope } from '../../test/fixtures/wait.ts'
 
 /** The bytes of one request or command. */
 export function httpPost (path: string, headers: readonly string[], body: string): string {
@@ -40,7 +40,7 @@ export class Line {
   static async open (scope: Scope, port: number, protocol: 'http' | 'resp'): Promise<Line> {
     const socket = net.connect({ port, host: '127.0.0.1', noDelay: true })
     await new Promise<void>((resolve, reject) => { socket.once('connect', resolve).once('error', reject) })
-    scope.onEnd(() => { socket.destroy() })
+    scope.teardown(() => { socket.destroy() })
     return new Line(socket, protocol)
   }
 

@@ -1,8 +1,8 @@
 // The floors: what a delivery costs when nothing is done but the write.
 import { fileURLToPath } from 'node:url'
-import { startChild } from '../harness/child.ts'
+import type { Scope } from '../../test/fixtures/wait.ts'
 import { compile } from '../harness/crowd.ts'
-import type { Scope } from '../harness/scope.ts'
+import { profiling, startListening } from '../harness/start.ts'
 import type { Row } from './row.ts'
 
 const source = fileURLToPath(new URL('../servers/floor.c', import.meta.url))
@@ -16,13 +16,8 @@ interface Loop {
 }
 
 async function startLoop (scope: Scope, command: string, args: readonly string[], name: string): Promise<Loop> {
-  const { promise, resolve, reject } = Promise.withResolvers<number>()
-  const child = startChild(scope, command, args, {
-    name,
-    onLine: (line) => { if (line.startsWith('listening on ')) resolve(Number(line.slice(13))) }
-  })
-  void child.exited.then((how) => { reject(new Error(how)) })
-  return { port: await promise, pid: child.pid, send: child.send, check: () => { if (!child.running) throw new Error(`${name} has ended`) } }
+  const { child, port } = await startListening(scope, command, args, { name })
+  return { port, pid: child.pid, send: child.send, check: () => { if (!child.running) throw new Error(`${name} has ended`) } }
 }
 
 /** One row of one or more processes, over which the streams are spread. */
@@ -35,10 +30,9 @@ function floor (kind: 'c' | 'node', count: number): Row {
     kind: 'floor',
     absent: () => isC && compile('floor', [source]) === undefined ? 'no C compiler; apt-get install gcc libc6-dev' : undefined,
     start: async (scope, { profileFolder }) => {
-      const profile = profileFolder === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileFolder]
       const loops: Loop[] = []
       for (let i = 0; i < count; i++) {
-        loops.push(await (isC ? startLoop(scope, compile('floor', [source])!, [], 'the C floor') : startLoop(scope, process.execPath, [...profile, script], 'the Node floor')))
+        loops.push(await (isC ? startLoop(scope, compile('floor', [source])!, [], 'the C floor') : startLoop(scope, process.execPath, [...profiling(profileFolder), script], 'the Node floor')))
       }
       return {
         request: (i) => ({ port: loops[i % count]!.port, path: '/' }),

@@ -1,13 +1,19 @@
 // What is compared: a server that can be started, subscribed to and published through, whoever made it.
 import type { StreamRequest } from '../harness/crowd.ts'
-import type { Scope } from '../harness/scope.ts'
+import type { Scope } from '../../test/fixtures/wait.ts'
 
-export interface Row {
+/** What every row of every section has. */
+export interface Named {
   readonly name: string
   readonly title: string
   readonly kind: 'floor' | 'tidings' | 'peer'
+  /** For a row of another checkout: the name of the same row of this one. */
+  readonly twin?: string
   /** Why it cannot be measured here, with what to do about it; undefined if it can. */
   readonly absent: () => string | undefined
+}
+
+export interface Row extends Named {
   readonly start: (scope: Scope, options: StartOptions) => Promise<Running>
 }
 

@@ -1,10 +1,14 @@
 // Tidings itself: embedded, on Redis with one or more nodes, and behind the project's nginx. Everything on.
 import type { StreamRequest } from '../harness/crowd.ts'
-import { durable, keptBytes, nginxAbsent, type Node, redisAbsent, startNginx, startNode, startRedis } from '../harness/parts.ts'
+import { durable, keptBytes, nginxAbsent, type Node, redisAbsent, startNginx, startNode, startRedis, token } from '../harness/parts.ts'
 import { tree } from '../harness/proc.ts'
-import { token } from '../harness/tokens.ts'
+import type { Service } from '../harness/service.ts'
 import { httpPost, Line } from '../harness/wire.ts'
 import type { Row, Running } from './row.ts'
+
+export interface TidingsRow extends Row {
+  readonly service: Service
+}
 
 /** The group that all streams are in. */
 export const GROUP = 'bench'
@@ -26,42 +30,48 @@ const publishHeaders = ['Content-Type: application/json', `Authorization: Bearer
 
 function memoryOf (nodes: readonly Node[]): Required<Pick<Running, 'settle' | 'kept'>> {
   return {
-    settle: () => { for (const { child } of nodes) child.signal('SIGWINCH') },
+    settle: () => { for (const node of nodes) node.signal('SIGWINCH') },
     kept: () => nodes.reduce((sum, node) => sum + keptBytes(node), 0)
   }
 }
 
-const embedded: Row = {
-  name: 'tidings',
-  title: 'Tidings, embedded',
-  kind: 'tidings',
+type Make = (service: Service) => TidingsRow
+
+function row (service: Service, name: string, title: string, rest: Pick<Row, 'absent' | 'start'>): TidingsRow {
+  return { ...named(service, name, title), kind: 'tidings', service, ...rest }
+}
+
+/** Names of a row of this checkout, or of its twin of another one. */
+export function named ({ tag }: Service, name: string, title: string): Pick<Row, 'name' | 'title' | 'twin'> {
+  return { name: `${name}${tag}`, title: tag === '' ? title : `${title} ${tag}`, ...(tag !== '' && { twin: name }) }
+}
+
+export const embedded: Make = (service) => row(service, 'tidings', 'Tidings, embedded', {
   absent: () => undefined,
   start: async (scope, { profileFolder }) => {
-    const node = await startNode(scope, undefined, { profileFolder })
+    const node = await startNode(scope, service, undefined, profileFolder)
     const line = await Line.open(scope, node.port, 'http')
     return {
       request: (i) => subscribe(i, [node.port]),
       liveOn: 'sync',
       publish: (json) => { line.send(publishRequest(`group:${GROUP}`, json)) },
       check: () => { line.check() },
-      servers: () => [node.child.pid],
+      servers: () => [node.pid],
       others: {},
       ...memoryOf([node])
     }
   }
-}
+})
 
 /** Published as another service does it: FCALL on Redis, so what a node does is only to deliver. */
-export function onRedis (count: number, { nginx = false } = {}): Row {
-  return {
-    name: `tidings-redis-${count}${nginx ? '-nginx' : ''}`,
-    title: `Tidings, Redis, ${count} node${count > 1 ? 's' : ''}${nginx ? ', nginx' : ''}`,
-    kind: 'tidings',
+export const onRedis = (count: number, { nginx = false } = {}): Make => (service) => {
+  const name = `tidings-redis-${count}${nginx ? '-nginx' : ''}`
+  return row(service, name, `Tidings, Redis, ${count} node${count > 1 ? 's' : ''}${nginx ? ', nginx' : ''}`, {
     absent: () => redisAbsent() ?? (nginx ? nginxAbsent() : undefined),
     start: async (scope, { profileFolder }): Promise<Running> => {
       const redis = await startRedis(scope)
       const nodes: Node[] = []
-      for (let i = 0; i < count; i++) nodes.push(await startNode(scope, redis, { profileFolder }))
+      for (let i = 0; i < count; i++) nodes.push(await startNode(scope, service, redis, profileFolder))
       const front = nginx ? await startNginx(scope, nodes) : undefined
       const ports = front === undefined ? nodes.map(({ port }) => port) : [front.port]
       return {
@@ -69,37 +79,39 @@ export function onRedis (count: number, { nginx = false } = {}): Row {
         liveOn: 'sync',
         publish: (json) => { redis.line.send(durable(`group:${GROUP}`, json)) },
         check: () => { redis.line.check() },
-        servers: () => nodes.map(({ child }) => child.pid),
+        servers: () => nodes.map(({ pid }) => pid),
         others: {
-          redis: () => [redis.child.pid],
-          ...(front !== undefined && { nginx: () => tree(front.child.pid) })
+          redis: () => [redis.pid],
+          ...(front !== undefined && { nginx: () => tree(front.pid) })
         },
         ...memoryOf(nodes)
       }
     }
-  }
+  })
 }
 
 /** Published over HTTP at one node, received on another. */
-export const acrossNodes: Row = {
-  name: 'tidings-across',
-  title: 'Tidings, HTTP on one node, stream on another',
-  kind: 'tidings',
+export const acrossNodes: Make = (service) => row(service, 'tidings-across', 'Tidings, HTTP on one node, stream on another', {
   absent: redisAbsent,
   start: async (scope, { profileFolder }) => {
     const redis = await startRedis(scope)
-    const [here, there] = [await startNode(scope, redis, { profileFolder }), await startNode(scope, redis, { profileFolder })]
+    const [here, there] = [await startNode(scope, service, redis, profileFolder), await startNode(scope, service, redis, profileFolder)]
     const line = await Line.open(scope, here.port, 'http')
     return {
       request: (i) => subscribe(i, [there.port]),
       liveOn: 'sync',
       publish: (json) => { line.send(publishRequest(`group:${GROUP}`, json)) },
       check: () => { line.check() },
-      servers: () => [here.child.pid, there.child.pid],
-      others: { redis: () => [redis.child.pid] },
+      servers: () => [here.pid, there.pid],
+      others: { redis: () => [redis.pid] },
       ...memoryOf([here, there])
     }
   }
+})
+
+/** Each in every checkout, side by side. */
+export function tidings (services: readonly Service[], ...make: readonly Make[]): TidingsRow[] {
+  return make.flatMap((one) => services.map((service) => one(service)))
 }
 
-export const tidings: readonly Row[] = [embedded, onRedis(1), onRedis(3), onRedis(3, { nginx: true })]
+export const usual = [embedded, onRedis(1), onRedis(3), onRedis(3, { nginx: true })] as const

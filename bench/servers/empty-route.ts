@@ -1,7 +1,7 @@
 // What Fastify alone answers: an empty route with the body schema of POST /api/notifications and the same check of the token.
 import jwt from '@fastify/jwt'
 import Fastify from 'fastify'
-import { sayListening } from './packages.ts'
+import { sayListening } from './listening.ts'
 
 const text = { type: 'string' }
 const app = Fastify({ ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true, allowUnionTypes: true } } })

@@ -1,21 +1,22 @@
-// Who is asking: the token of a request, verified, as a principal.
+// Who is asking: the token of a request, verified, as a principal; and whether it still counts.
 import cookie from '@fastify/cookie'
 import jwt, { type FastifyJWTOptions } from '@fastify/jwt'
 import type { FastifyRequest } from 'fastify'
 import plugin from 'fastify-plugin'
 import { LruMap } from 'toad-cache'
-import { type Identity, MAX_GROUPS } from '../broker/broker.ts'
+import { type Identity, Revoked, type Sessions } from '../broker/broker.ts'
 import { type Config, keyAlgorithm, publicKeyPem } from '../config.ts'
-import { fail } from '../errors.ts'
-import { isName } from '../notification.ts'
+import { TidingsError } from '../errors.ts'
+import { readClaims } from './claims.ts'
 import { refuseCrossSite } from './cross-site.ts'
 import { keySet } from './key-set.ts'
 
 export interface Principal extends Identity {
-  readonly groups: readonly string[]
+  /** Undefined if the token has no such claim. */
+  readonly groups: readonly string[] | undefined
   readonly scopes: readonly string[]
-  /** Milliseconds since 1970. */
-  readonly expiresAtMs: number
+  /** Seconds since 1970. */
+  readonly expiresAtSeconds: number
 }
 
 declare module 'fastify' {
@@ -24,10 +25,18 @@ declare module 'fastify' {
     principal: Principal | null
   }
   interface FastifyInstance {
-    /** The principal of a request. Throws TIDINGS_TOKEN_MISSING, _INVALID or _EXPIRED (401), TIDINGS_CROSS_SITE (403). */
+    /**
+     * The principal of a request, if its user has not logged out since. Throws TIDINGS_TOKEN_MISSING, _INVALID,
+     * _NOT_YET, _EXPIRED or _REVOKED (401), TIDINGS_CROSS_SITE (403).
+     */
     authenticate: (request: FastifyRequest) => Promise<Principal>
     /** The same, and TIDINGS_SCOPE_MISSING (403) if the token lacks the scope. */
     authorize: (request: FastifyRequest, scope: string) => Promise<Principal>
+    /**
+     * What the token alone says. Only for routes whose own call of the broker refuses revoked tokens in the same
+     * round trip. Throws the same, and _REVOKED only if this node has heard it before.
+     */
+    readTokenAlone: (request: FastifyRequest) => Promise<Principal>
   }
 }
 
@@ -35,7 +44,7 @@ declare module 'fastify' {
 const CACHED_TOKENS = 10_000
 const MAX_CACHED_LENGTH = 2048
 
-export const auth = plugin<{ config: Config }>(async (app, { config }) => {
+export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, { config, sessions }) => {
   await app.register(cookie)
   await app.register(jwt, {
     ...keyOptions(config, app.log),
@@ -44,39 +53,73 @@ export const auth = plugin<{ config: Config }>(async (app, { config }) => {
 
   // With a key set, a key may be withdrawn at any time: there each token is looked at each time.
   const verified = config.JWKS_URL === undefined ? new LruMap<Principal>(CACHED_TOKENS) : undefined
+  // A token that was revoked stays so. Whoever goes on using it is refused before anything is counted for its user.
+  const revoked = new LruMap<true>(CACHED_TOKENS)
 
-  async function verify (request: FastifyRequest): Promise<Principal> {
-    try {
-      return readClaims(await request.jwtVerify())
-    } catch (error) {
-      throw translate(error as Error & { code?: string })
-    }
+  /** What alone decides: @fastify/jwt looks at the cookie only where there is no such header. */
+  function credentialOf (request: FastifyRequest): string {
+    const { authorization = '' } = request.headers
+    return isBearer(authorization) ? authorization : `cookie ${request.cookies[config.TOKEN_COOKIE] ?? ''}`
   }
 
-  app.decorate('authenticate', async (request) => {
-    const { authorization = '' } = request.headers
-    const isBearer = /^bearer\s/i.test(authorization)
+  app.addHook('onError', async (request, _reply, error) => {
+    if (!(error instanceof Revoked) && error.code !== 'TIDINGS_TOKEN_REVOKED') return
+    const credential = credentialOf(request)
+    if (credential.length <= MAX_CACHED_LENGTH) revoked.set(credential, true)
+  })
+
+  app.decorate('readTokenAlone', async (request) => {
     // A browser sends a cookie whoever asks it to; a header only our own page can set.
-    if (!isBearer) refuseCrossSite(request, config.CORS_ORIGINS)
-    // What alone decides: @fastify/jwt looks at the cookie only where there is no such header.
-    const credential = isBearer ? authorization : `cookie ${request.cookies[config.TOKEN_COOKIE] ?? ''}`
+    if (!isBearer(request.headers.authorization)) refuseCrossSite(request, config.CORS_ORIGINS)
+    const credential = credentialOf(request)
     const known = verified?.get(credential)
-    if (known !== undefined && known.expiresAtMs > Date.now()) return known
+    if (known !== undefined && known.expiresAtSeconds * 1000 > Date.now()) {
+      if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
+      return known
+    }
     const principal = await verify(request)
+    if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
     if (credential.length <= MAX_CACHED_LENGTH) verified?.set(credential, principal)
+    return principal
+  })
+
+  app.decorate('authenticate', async (request) => {
+    const principal = await app.readTokenAlone(request)
+    const { verdict } = await sessions.visit(identityOf(principal))
+    if (verdict === 'revoked') throw new TidingsError('TIDINGS_TOKEN_REVOKED')
     return principal
   })
 
   app.decorate('authorize', async (request, scope) => {
     const principal = await app.authenticate(request)
-    if (!principal.scopes.includes(scope)) throw fail('TIDINGS_SCOPE_MISSING', scope)
+    if (!principal.scopes.includes(scope)) throw new TidingsError('TIDINGS_SCOPE_MISSING', scope)
     return principal
   })
 }, { name: 'auth' })
 
+export function identityOf ({ userId, issuedAtSeconds, expiresAtSeconds }: Principal): Identity & { expiresAtSeconds: number } {
+  return { userId, issuedAtSeconds, expiresAtSeconds }
+}
+
+function isBearer (authorization = ''): boolean {
+  return /^bearer\s/i.test(authorization)
+}
+
+async function verify (request: FastifyRequest): Promise<Principal> {
+  let claims: Record<string, unknown>
+  try {
+    claims = await request.jwtVerify()
+  } catch (error) {
+    throw translate(error as Error & { code?: string })
+  }
+  return readClaims(claims)
+}
+
 /** Key and pinned algorithm: what the token's header says about either is only compared, never followed. */
 function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: Config, log: Parameters<typeof keySet>[1]): FastifyJWTOptions {
   const verify = {
+    // Whether it counts already, claims.ts says: a time that is none is not to fail inside the library.
+    ignoreNotBefore: true,
     requiredClaims: ['sub', 'exp', ...JWT_ISSUER === undefined ? [] : ['iss'], ...JWT_AUDIENCE === undefined ? [] : ['aud']],
     ...(JWT_ISSUER !== undefined && { allowedIss: JWT_ISSUER }),
     ...(JWT_AUDIENCE !== undefined && { allowedAud: JWT_AUDIENCE })
@@ -95,24 +138,10 @@ function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, JWT_ISSUER, JWT_AUD
 
 function translate (error: Error & { code?: string }): Error {
   const { code = '', message } = error
-  if (code.startsWith('FST_JWT_NO_AUTHORIZATION') || code === 'FST_JWT_BAD_REQUEST' || code === 'FST_JWT_BAD_COOKIE_REQUEST') return fail('TIDINGS_TOKEN_MISSING')
-  if (code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED') return fail('TIDINGS_TOKEN_EXPIRED')
+  if (code.startsWith('FST_JWT_NO_AUTHORIZATION') || code === 'FST_JWT_BAD_REQUEST' || code === 'FST_JWT_BAD_COOKIE_REQUEST') return new TidingsError('TIDINGS_TOKEN_MISSING')
+  if (code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED') return new TidingsError('TIDINGS_TOKEN_EXPIRED')
+  // The library tells when the token ended, or begins, and cannot write such a date.
+  if (error instanceof RangeError) return new TidingsError('TIDINGS_TOKEN_INVALID', 'exp is no time')
   if (!code.startsWith('FST_JWT') && !code.startsWith('FAST_JWT')) return error
-  return fail('TIDINGS_TOKEN_INVALID', message.replace('Authorization token is invalid: ', '').replace(/\.$/, ''))
-}
-
-function readClaims (claims: Record<string, unknown>): Principal {
-  const { sub, exp, iat, groups = [], scope = '' } = claims
-  if (typeof sub !== 'string' || !isName(sub)) throw fail('TIDINGS_TOKEN_INVALID', 'sub must be a string of 1 to 128 characters without control characters')
-  if (!Array.isArray(groups) || groups.length > MAX_GROUPS || !groups.every((group) => typeof group === 'string' && isName(group))) {
-    throw fail('TIDINGS_TOKEN_INVALID', `groups must be an array of at most ${MAX_GROUPS} names of 1 to 128 characters without control characters`)
-  }
-  if (typeof scope !== 'string') throw fail('TIDINGS_TOKEN_INVALID', 'scope must be a string, its parts separated by spaces (RFC 8693)')
-  return {
-    userId: sub,
-    issuedAtSeconds: typeof iat === 'number' ? iat : 0,
-    groups: groups as string[],
-    scopes: scope.split(' '),
-    expiresAtMs: (exp as number) * 1000
-  }
+  return new TidingsError('TIDINGS_TOKEN_INVALID', message.replace('Authorization token is invalid: ', '').replace(/\.$/, ''))
 }

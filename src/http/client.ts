@@ -32,7 +32,8 @@ export const client: FastifyPluginAsync = async (app) => {
   const schema = { hide: true }
   app.get('/client.js', { schema }, async (request, reply) => send(request, reply, 'no-cache'))
 
-  // For ever the same under its own name. A node of another version is asked, too, while a new one is rolled out: it gives what it has.
+  // For ever the same under its own name. A node of another version is asked, too, while a new one is rolled out: it
+  // gives what it has.
   app.get<{ Params: { version: string } }>('/client/:version.js', { schema }, async (request, reply) =>
     send(request, reply, request.params.version === version ? 'public, max-age=31536000, immutable' : 'no-cache'))
 }

@@ -1,17 +1,18 @@
 // Cookies and other people's pages: a request that a browser sends for a foreign site does not speak for the user.
 import type { FastifyRequest } from 'fastify'
-import { fail } from '../errors.ts'
+import { TidingsError } from '../errors.ts'
 
 /**
- * For requests that are authenticated by a cookie. Browsers say where a request comes from (Fetch Metadata, and Origin): from our own
- * origin, from one of CORS_ORIGINS, or typed in by the user. Everything else is refused. Programs other than browsers send neither.
+ * For requests that are authenticated by a cookie. Browsers say where a request comes from (Fetch Metadata, and
+ * Origin): from our own origin, from one of CORS_ORIGINS, or typed in by the user. Everything else is refused.
+ * Programs other than browsers send neither.
  */
 export function refuseCrossSite (request: FastifyRequest, allowedOrigins: readonly string[]): void {
   const { origin } = request.headers
   const site = request.headers['sec-fetch-site']
   if (origin !== undefined) {
     if (allowedOrigins.includes(origin) || site === 'same-origin' || origin === `${request.protocol}://${request.host}`) return
-    throw fail('TIDINGS_CROSS_SITE')
+    throw new TidingsError('TIDINGS_CROSS_SITE')
   }
-  if (site !== undefined && site !== 'same-origin' && site !== 'none') throw fail('TIDINGS_CROSS_SITE')
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') throw new TidingsError('TIDINGS_CROSS_SITE')
 }

@@ -1,5 +1,5 @@
-// What an event stream is as an HTTP answer, and what Node keeps of it. The only file beside hub/stream.ts that touches
-// the raw response; what it knows of Node's inside was checked with Node 24.21.
+// What an event stream is as an HTTP answer, and what Node keeps of it. The only file beside hub/stream.ts that
+// touches the raw response; what it knows of Node's inside was checked with Node 24.21.
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { FastifySSEPlugin } from 'fastify-sse-v2'
@@ -19,9 +19,9 @@ export function lineOf (reply: FastifyReply): 'ready' | 'queued' | 'gone' {
 }
 
 /**
- * Sends status and headers at once by fastify-sse-v2 (which hijacks, and carries CORS and other reply headers over), then
- * takes its pipe off again: the pipe costs 9 KB a connection and looks at no backpressure. The stream writes its shared
- * bytes itself.
+ * Sends status and headers at once by fastify-sse-v2 (which hijacks, and carries CORS and other reply headers over),
+ * then takes its pipe off again: the pipe costs 9 KB a connection and looks at no backpressure. The stream writes its
+ * shared bytes itself.
  */
 export function openEventStream (reply: FastifyReply): ServerResponse {
   const { raw } = reply
@@ -51,8 +51,8 @@ export function stop (reply: FastifyReply): void {
 }
 
 /**
- * 200, a hint and an end: `EventSource` tries again by itself. The hint stands in the block of an event, since several
- * client libraries take a block with nothing but `retry:` for an empty message, and one ignores it.
+ * 200, a hint and an end: `EventSource` tries again by itself. The hint stands in the block of an event, since
+ * several client libraries take a block with nothing but `retry:` for an empty message, and one ignores it.
  */
 export function comeBack (reply: FastifyReply, retryMs: number): void {
   reply
@@ -71,9 +71,10 @@ const nothing: readonly never[] = []
 let outgoingHeaders: symbol | undefined
 
 /**
- * Frees what a request and its reply hold in memory once only the stream remains: Fastify's request and reply, both sides'
- * headers, and the rope of strings that the head was put together from. That is about half of the heap of an idle stream
- * (docs/performance.md). The headers must have been sent, and the response may only be written to by its socket and ended.
+ * Frees what a request and its reply hold in memory once only the stream remains: Fastify's request and reply, both
+ * sides' headers, and the rope of strings that the head was put together from. That is about half of the heap of an
+ * idle stream (docs/performance.md). The headers must have been sent, and the response may only be written to by its
+ * socket and ended.
  */
 export function letGo (response: ServerResponse): void {
   // Fastify waits for the end with a closure that holds its request and reply; it is told that all is done.
@@ -84,7 +85,8 @@ export function letGo (response: ServerResponse): void {
   req.rawHeaders = nothing as unknown as string[]
   req.headers = nothing as unknown as typeof req.headers
 
-  // Node keeps the head that it has sent, as `_header` (truthy: sent) and in parts under a symbol. Nothing reads either again.
+  // Node keeps the head that it has sent, as `_header` (truthy: sent) and in parts under a symbol. Nothing reads
+  // either again.
   outgoingHeaders ??= Object.getOwnPropertySymbols(response).find(({ description }) => description === 'kOutHeaders')
   Object.assign(response, { _header: 'sent' })
   if (outgoingHeaders !== undefined) Object.assign(response, { [outgoingHeaders]: null })

@@ -1,15 +1,22 @@
-// The keys of JWKS_URL: found by `kid`, remembered, renewed. By the `jose` library, which refetches for unknown kids once in a while only.
+// The keys of JWKS_URL: found by `kid`, remembered, renewed. By the `jose` library, which refetches for unknown kids
+// once in a while only.
 import { KeyObject } from 'node:crypto'
 import { createRemoteJWKSet, errors, type CryptoKey } from 'jose'
 import { MIN_RSA_BITS } from '../config.ts'
-import { fail } from '../errors.ts'
+import { TidingsError } from '../errors.ts'
 
-/** An unknown `kid` asks the key server again, but not more often than this. Until then it may be a new one that will be known. */
+/**
+ * An unknown `kid` asks the key server again, but not more often than this. Until then it may be a new one that will
+ * be known.
+ */
 const COOLDOWN_MS = 10_000
 const TIMEOUT_MS = 5000
 /** After a failed fetch. */
 const RETRY_MS = 2000
-/** After this a known key is still used, while the set is fetched anew: a key that was withdrawn is gone within twice the time. */
+/**
+ * After this a known key is still used, while the set is fetched anew: a key that was withdrawn is gone within twice
+ * the time.
+ */
 const REFRESH_MS = 300_000
 
 /**
@@ -29,25 +36,26 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
   }
 
   return async ({ alg, kid }) => {
-    if ((alg !== 'RS256' && alg !== 'ES256') || kid === undefined) throw fail('TIDINGS_TOKEN_INVALID', 'its header must name a kid, and RS256 or ES256')
+    if ((alg !== 'RS256' && alg !== 'ES256') || kid === undefined) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its header must name a kid, and RS256 or ES256')
     refresh()
-    // The library waits between two fetches that worked; a server that is away must not be asked at every request either.
+    // The library waits between two fetches that worked; a server that is away must not be asked at every request
+    // either.
     const isKnown = keys.jwks()?.keys.some((key) => key.kid === kid) === true
-    if (!isKnown && Date.now() - failedAtMs < RETRY_MS) throw fail('TIDINGS_KEYS_UNAVAILABLE')
+    if (!isKnown && Date.now() - failedAtMs < RETRY_MS) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
     const mayAsk = !keys.coolingDown
     let key: CryptoKey
     try {
       key = await keys({ alg, kid })
     } catch (error) {
       // A 401 would end an EventSource for good, and right after a rotation the kid is one that will be known.
-      if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw fail('TIDINGS_KEYS_UNAVAILABLE')
-      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw fail('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set')
+      if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
+      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set')
       failedAtMs = Date.now()
       log.warn({ err: error }, 'JWKS_URL cannot be fetched')
-      throw fail('TIDINGS_KEYS_UNAVAILABLE')
+      throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
     }
     const { modulusLength = Infinity } = key.algorithm as { modulusLength?: number }
-    if (modulusLength < MIN_RSA_BITS) throw fail('TIDINGS_TOKEN_INVALID', `its key has less than ${MIN_RSA_BITS} bits`)
+    if (modulusLength < MIN_RSA_BITS) throw new TidingsError('TIDINGS_TOKEN_INVALID', `its key has less than ${MIN_RSA_BITS} bits`)
     let pem = pems.get(key)
     if (pem === undefined) pems.set(key, pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string)
     return pem

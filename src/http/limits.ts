@@ -1,72 +1,79 @@
-// Rate limits over all nodes: @fastify/rate-limit counts, the broker remembers.
-import rateLimit, { type FastifyRateLimitStore, type RateLimitPluginOptions } from '@fastify/rate-limit'
-import type { FastifyRequest } from 'fastify'
-import plugin from 'fastify-plugin'
-import type { Broker } from '../broker/broker.ts'
+// Rate limits over all nodes: what is counted, and what is answered past it. The broker remembers the counts.
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Broker, VISIT_WINDOW_MS } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
-import { fail } from '../errors.ts'
+import { TidingsError } from '../errors.ts'
+import { networkOf } from './client-address.ts'
 import { Leases } from './leases.ts'
 
 const MINUTE_MS = 60_000
 /** The longest that a client who connects too often is told to wait. */
 const MAX_WAIT_MS = 60_000
 
-declare module 'fastify' {
-  interface FastifyInstance {
-    /** For routes that publish: 429 with Retry-After and the RateLimit headers past PUBLISH_PER_MINUTE. */
-    publishLimit: { rateLimit: object } | Record<string, never>
-    /** What limits how often a client connects: the broker counts it, over all nodes, as it admits the client. */
-    connectLimits: (request: FastifyRequest, userId: string) => readonly ConnectLimit[]
-    /** How long a client that connects too often must wait, in milliseconds; 0: it does not. `counts`: of its limits, in their order. */
-    connectWaitMs: (limits: readonly ConnectLimit[], counts: readonly number[]) => number
-  }
+/**
+ * Counts for a user; throws TIDINGS_TOO_MANY_REQUESTS (429) past the limit. Sets the RateLimit headers and, with the
+ * error, Retry-After. `weight` is how much this request counts, 1 by default.
+ */
+export type RequestLimit = (reply: FastifyReply, userId: string, weight?: number) => Promise<void>
+
+/** What a connect counts against. The broker counts it in the round trip that lets the client in. */
+export interface ConnectLimits {
+  readonly counters: readonly string[]
+  /**
+   * How long the client must wait, in milliseconds; 0: it need not. `counts`: those of the counters, in their order.
+   */
+  readonly waitMs: (counts: readonly number[]) => number
+  /** The same for a request that is no stream: throws TIDINGS_TOO_MANY_REQUESTS (429). */
+  readonly check: (reply: FastifyReply, counts: readonly number[]) => void
 }
 
-export interface ConnectLimit {
-  /** Connects in VISIT_WINDOW_MS. */
-  readonly max: number
-  readonly counter: string
+export interface RateLimits {
+  readonly publish: RequestLimit
+  readonly inbox: RequestLimit
+  /**
+   * `who`: whether the user counts, the client's address, or both. A ticket is a connect that its user has paid for.
+   */
+  readonly connect: (request: FastifyRequest, userId: string, who?: 'user' | 'address' | 'both') => ConnectLimits
 }
 
-export const limits = plugin<{ config: Config, broker: Broker }>(async (app, { config, broker }) => {
+export function rateLimits (config: Config, broker: Broker): RateLimits {
   const leases = new Leases(broker)
-  class Store implements FastifyRateLimitStore {
-    incr (key: string, callback: Parameters<FastifyRateLimitStore['incr']>[1], windowMs = MINUTE_MS, max = Infinity): void {
-      leases.hit(key.slice(key.indexOf(':') + 1), key, max, windowMs).then(({ count, restMs }) => { callback(null, { current: count, ttl: restMs }) }, (error: Error) => { callback(error) })
-    }
+  return {
+    publish: requestLimit(leases, { kind: 'publish', what: 'publishes', setting: 'PUBLISH_PER_MINUTE', max: config.PUBLISH_PER_MINUTE }),
+    inbox: requestLimit(leases, { kind: 'inbox', what: 'requests for the inbox', setting: 'INBOX_PER_MINUTE', max: config.INBOX_PER_MINUTE }),
+    connect: (request, userId, who = 'both') => connectLimits([
+      { setting: 'CONNECTS_PER_MINUTE', counter: `connect:${userId}`, max: who === 'address' ? 0 : config.CONNECTS_PER_MINUTE },
+      { setting: 'CONNECTS_PER_MINUTE_PER_ADDRESS', counter: `address:${networkOf(request.ip)}`, max: who === 'user' ? 0 : config.CONNECTS_PER_MINUTE_PER_ADDRESS }
+    ].filter(({ max }) => max > 0), config.RETRY_MS)
+  }
+}
 
-    child (): Store {
-      return this
+function requestLimit (leases: Leases, { kind, what, setting, max }: { kind: string, what: string, setting: string, max: number }): RequestLimit {
+  return async (reply, userId, weight = 1) => {
+    if (max === 0) return
+    const { count, restMs } = await leases.hit(userId, `${kind}:${userId}`, max, MINUTE_MS, weight)
+    const restSeconds = Math.max(1, Math.ceil(restMs / 1000))
+    reply.headers({ 'ratelimit-limit': max, 'ratelimit-remaining': Math.max(0, max - count), 'ratelimit-reset': restSeconds })
+    if (count <= max) return
+    reply.header('retry-after', restSeconds)
+    throw new TidingsError('TIDINGS_TOO_MANY_REQUESTS', max, what, setting)
+  }
+}
+
+function connectLimits (limits: ReadonlyArray<{ setting: string, counter: string, max: number }>, retryMs: number): ConnectLimits {
+  return {
+    counters: limits.map(({ counter }) => counter),
+    waitMs: (counts) => {
+      const excess = Math.max(0, ...limits.map(({ max }, i) => counts[i]! / max - 1))
+      // It grows with every attempt too many, so that a loop slows itself down. It is jittered, so that many do not
+      // come back as one.
+      return excess === 0 ? 0 : Math.min(MAX_WAIT_MS, retryMs * (1 + 10 * excess)) * (0.75 + 0.5 * Math.random())
+    },
+    check: (reply, counts) => {
+      const exceeded = limits.find(({ max }, i) => counts[i]! > max)
+      if (exceeded === undefined) return
+      reply.header('retry-after', VISIT_WINDOW_MS / 1000)
+      throw new TidingsError('TIDINGS_TOO_MANY_REQUESTS', exceeded.max, 'connects', exceeded.setting)
     }
   }
-
-  await app.register(rateLimit, {
-    global: false,
-    store: Store as unknown as NonNullable<RateLimitPluginOptions['store']>,
-    enableDraftSpec: true,
-    timeWindow: MINUTE_MS,
-    errorResponseBuilder: (_request, { max }) => fail('TIDINGS_TOO_MANY_REQUESTS', max)
-  })
-
-  const { PUBLISH_PER_MINUTE, CONNECTS_PER_MINUTE, CONNECTS_PER_MINUTE_PER_ADDRESS } = config
-  app.decorate('publishLimit', PUBLISH_PER_MINUTE === 0
-    ? {}
-    : {
-        rateLimit: {
-          max: PUBLISH_PER_MINUTE,
-          hook: 'preParsing', // the token is known, the body not read yet
-          keyGenerator: (request: FastifyRequest) => `publish:${request.principal!.userId}`
-        }
-      })
-
-  app.decorate('connectLimits', (request, userId) => [
-    { max: CONNECTS_PER_MINUTE, counter: `connect:${userId}` },
-    { max: CONNECTS_PER_MINUTE_PER_ADDRESS, counter: `address:${request.ip}` }
-  ].filter(({ max }) => max > 0))
-
-  app.decorate('connectWaitMs', (limits, counts) => {
-    const excess = Math.max(0, ...limits.map(({ max }, i) => counts[i]! / max - 1))
-    // Grows with every attempt too many, so that a loop slows itself down; jittered, so that many do not come back as one.
-    return excess === 0 ? 0 : Math.min(MAX_WAIT_MS, config.RETRY_MS * (1 + 10 * excess)) * (0.75 + 0.5 * Math.random())
-  })
-}, { name: 'limits' })
+}

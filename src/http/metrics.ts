@@ -3,11 +3,12 @@ import { readFileSync } from 'node:fs'
 import type { Broker } from '../broker/broker.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { LogCounts } from '../log.ts'
+import type { Refusals } from './refusals.ts'
 import { Metrics } from './registry.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 
-export function metrics ({ hub, broker, nodeName, logCounts }: { hub: Hub, broker: Broker, nodeName: string, logCounts: Readonly<LogCounts> }): Metrics {
+export function metrics ({ hub, broker, refusals, nodeName, logCounts }: { hub: Hub, broker: Broker, refusals: Refusals, nodeName: string, logCounts: Readonly<LogCounts> }): Metrics {
   const metrics = new Metrics(nodeName)
   const gauge = metrics.gauge.bind(metrics)
   const counter = metrics.counter.bind(metrics)
@@ -18,7 +19,8 @@ export function metrics ({ hub, broker, nodeName, logCounts }: { hub: Hub, broke
   gauge('tidings_users', 'Users with an open stream', () => hub.users)
   gauge('tidings_channels', 'Channels that this node is subscribed to', () => hub.channels)
   gauge('tidings_broker_up', '1 if publishing and hearing both work (Redis, or the embedded broker)', () => broker.state().up ? 1 : 0)
-  // Prometheus wants "_total" at the end of what only grows. The name without it is the one that was published first, and stays, as a gauge.
+  // Prometheus wants "_total" at the end of what only grows. The name without it is the one that was published first,
+  // and stays, as a gauge.
   gauge('tidings_pubsub_deaf_seconds', 'Time in which the node heard nothing from Redis; the same as tidings_pubsub_deaf_seconds_total', () => broker.state().deafSeconds)
   counter('tidings_pubsub_deaf_seconds_total', 'Time in which the node heard nothing from Redis', () => broker.state().deafSeconds)
   counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => stats.published)
@@ -28,6 +30,7 @@ export function metrics ({ hub, broker, nodeName, logCounts }: { hub: Hub, broke
   counter('tidings_dropped_total', 'Channel messages dropped, by reason', () => stats.dropped, 'reason')
   counter('tidings_streams_opened_total', 'Streams opened', () => stats.opened)
   counter('tidings_streams_ended_total', 'Streams ended, by reason', () => stats.ended, 'reason')
+  counter('tidings_refused_total', 'Requests refused, and streams told to come back later, by error code', () => refusals.counts, 'code')
   counter('tidings_log_write_errors_total', 'Writes of the log that failed; while it grows, there is no log', () => logCounts.failedWrites)
   counter('tidings_log_lines_lost_total', 'Log lines that could not be kept any longer and are lost', () => logCounts.lostLines)
   stats.onLatency = metrics.histogram(

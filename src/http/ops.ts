@@ -5,11 +5,13 @@ import type { Broker } from '../broker/broker.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { LogCounts } from '../log.ts'
 import { metrics } from './metrics.ts'
+import type { Refusals } from './refusals.ts'
+import { content } from './schemas.ts'
 
 const Status = Type.Object({ status: Type.String(), broker: Type.String(), detail: Type.String() })
 
-export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, nodeName: string, logCounts: Readonly<LogCounts> }> = async (app, { hub, broker, nodeName, logCounts }) => {
-  const prometheus = metrics({ hub, broker, nodeName, logCounts })
+export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, refusals: Refusals, nodeName: string, logCounts: Readonly<LogCounts> }> = async (app, { hub, broker, refusals, nodeName, logCounts }) => {
+  const prometheus = metrics({ hub, broker, refusals, nodeName, logCounts })
 
   app.get('/livez', {
     schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }) } }
@@ -33,7 +35,7 @@ export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, nodeName
   })
 
   app.get('/metrics', {
-    schema: { tags: ['operations'], summary: 'Prometheus', response: { 200: Type.String() } }
+    schema: { tags: ['operations'], summary: 'Prometheus', response: { 200: content('text/plain', '# TYPE tidings_streams gauge\ntidings_streams{node="node-1"} 42\n', 'The text format of Prometheus.') } }
   }, async (request, reply) => {
     const { type, body } = await prometheus.text(request.headers.accept)
     return await reply.type(type).send(body)

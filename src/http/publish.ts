@@ -2,15 +2,34 @@
 import { createHash } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
-import type { Broker } from '../broker/broker.ts'
+import type { Messages } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
-import { fail } from '../errors.ts'
+import { TidingsError } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
-import { DEFAULT_EVENT, eventFault, isAddress, isTooDeep, MAX_ADDRESSES } from '../notification.ts'
-import { mayPublish, PUBLISH_SCOPE, publishesNothing } from './scopes.ts'
+import { memberText } from '../json-text.ts'
+import { type Address, DEFAULT_EVENT, eventFault, isAddress, isTooDeep, MAX_ADDRESSES } from '../notification.ts'
+import { identityOf } from './auth.ts'
+import type { RequestLimit } from './limits.ts'
+import { allowPipelining } from './pipelining.ts'
+import { PUBLISH_SCOPE, publishesNothing, requireScopes } from './scopes.ts'
 import { bearer, errorResponses } from './schemas.ts'
 
-const Address = Type.String({ description: 'user:<userId>, group:<name> or all' })
+export interface PublishOptions {
+  readonly config: Config
+  readonly hub: Hub
+  readonly messages: Messages
+  readonly limit: RequestLimit
+}
+
+/**
+ * Addresses × bytes of one publish. Redis cuts off a subscriber, and that is every node, whom it owes more than 32
+ * MB.
+ */
+const MAX_FAN_OUT_BYTES = 8_388_608
+/** So many addresses of a publish count as one in PUBLISH_PER_MINUTE. */
+const ADDRESSES_PER_HIT = 100
+
+const AddressText = Type.String({ description: 'user:<userId>, group:<name> or all' })
 
 const schema = {
   tags: ['publish'],
@@ -23,15 +42,18 @@ const schema = {
   }),
   body: Type.Object({
     to: Type.Unsafe<string | string[]>({
-      type: ['string', 'array'], items: Address, minItems: 1, maxItems: MAX_ADDRESSES, description: `One address or up to ${MAX_ADDRESSES}.`
+      type: ['string', 'array'], items: AddressText, minItems: 1, maxItems: MAX_ADDRESSES, description: `One address or up to ${MAX_ADDRESSES}.`
     }),
     event: Type.Optional(Type.String({ description: 'SSE event name, 1 to 64 of A-Z a-z 0-9 . _ -', default: DEFAULT_EVENT })),
-    data: Type.Unsafe<unknown>({ description: 'Any JSON value.' })
-  }, { additionalProperties: false, examples: [{ to: 'user:42', event: 'complaint', data: { title: 'Complaint update' } }] }),
+    data: Type.Unsafe<unknown>({ description: 'Any JSON value. Its text reaches clients as it is written here.' })
+  }, {
+    additionalProperties: false,
+    examples: [{ to: 'group:Complaints', data: { title: 'Complaint update', message: 'The part has arrived.' } }]
+  }),
   response: {
     202: Type.Object({
       notifications: Type.Array(Type.Object({
-        to: Address,
+        to: AddressText,
         id: Type.String({ description: 'Opaque; the id that the client sees.' }),
         receivers: Type.Integer({ description: 'Nodes that took it; 0 means nobody is online.' })
       }))
@@ -40,30 +62,55 @@ const schema = {
   }
 }
 
-export const publish: FastifyPluginAsyncTypebox<{ config: Config, hub: Hub, broker: Broker }> = async (app, { config, hub, broker }) => {
-  // Room for data that is escaped more than it need be, and for all the addresses.
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Of a publish, its body as it came. */
+    bodyText: string
+  }
+}
+
+export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { config, hub, messages, limit }) => {
+  // Room for data with much white space, and for all the addresses.
   const bodyLimit = 2 * config.MAX_DATA_BYTES + 1_048_576
+
+  app.decorateRequest('bodyText', '')
+  app.removeContentTypeParser('application/json')
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, text, done) => {
+    const json = text.charCodeAt(0) === 0xFEFF ? text.slice(1) : text
+    try {
+      const body: unknown = JSON.parse(json)
+      request.bodyText = json
+      done(null, body)
+    } catch {
+      done(new TidingsError('TIDINGS_BAD_JSON'))
+    }
+  })
 
   app.post('/api/notifications', {
     schema,
     bodyLimit,
     // Before the body is read: who may not publish is not listened to.
-    onRequest: async (request) => {
-      request.principal = await app.authenticate(request)
-      if (publishesNothing(request.principal.scopes)) throw fail('TIDINGS_SCOPE_MISSING', PUBLISH_SCOPE)
-    },
-    config: app.publishLimit
+    onRequest: async (request, reply) => {
+      const principal = await app.readTokenAlone(request)
+      if (publishesNothing(principal.scopes)) throw new TidingsError('TIDINGS_SCOPE_MISSING', PUBLISH_SCOPE)
+      request.principal = principal
+      allowPipelining(request)
+      await limit(reply, principal.userId)
+    }
   }, async (request, reply) => {
-    const { to, event = DEFAULT_EVENT, data } = request.body
+    const { to, event = DEFAULT_EVENT } = request.body
     const addresses = typeof to === 'string' ? [to] : [...new Set(to)]
-    for (const address of addresses) if (!isAddress(address)) throw fail('TIDINGS_BAD_ADDRESS', JSON.stringify(address.slice(0, 160)))
-    const { userId, issuedAtSeconds, scopes } = request.principal!
-    mayPublish(scopes, addresses)
+    for (const address of addresses) checkAddress(address)
+    const principal = request.principal!
+    requireScopes(principal.scopes, addresses)
     checkEvent(event)
-    const json = serialise(data, config.MAX_DATA_BYTES)
-    const idempotencyKey = bindKey(request.headers['idempotency-key'], userId)
+    const json = memberText(request.bodyText, 'data')!
+    checkData(json, config.MAX_DATA_BYTES, addresses.length)
+    const idempotencyKey = bindKey(request.headers['idempotency-key'], principal.userId)
+    const moreHits = Math.ceil(addresses.length / ADDRESSES_PER_HIT) - 1
+    if (moreHits > 0) await limit(reply, principal.userId, moreHits)
 
-    const answer = await broker.publish({ to: addresses, event, json, idempotencyKey, publisher: { userId, issuedAtSeconds } })
+    const answer = await messages.publish({ to: addresses, event, json, idempotencyKey, publisher: identityOf(principal) })
     if (!answer.replayed) hub.stats.published += answer.notifications.length
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)
@@ -71,28 +118,26 @@ export const publish: FastifyPluginAsyncTypebox<{ config: Config, hub: Hub, brok
   })
 }
 
-function checkEvent (event: string): void {
-  const fault = eventFault(event)
-  if (fault === 'reserved') throw fail('TIDINGS_RESERVED_EVENT', event)
-  if (fault === 'malformed') throw fail('TIDINGS_BAD_EVENT', JSON.stringify(event.slice(0, 80)))
+function checkAddress (address: Address): void {
+  if (!isAddress(address)) throw new TidingsError('TIDINGS_BAD_ADDRESS', JSON.stringify(address.slice(0, 160)))
 }
 
-function serialise (data: unknown, maxDataBytes: number): string {
-  let json: string
-  try {
-    json = JSON.stringify(data)
-  } catch {
-    throw fail('TIDINGS_DATA_TOO_DEEP') // the parser takes any depth, the serialiser's stack does not
-  }
+function checkEvent (event: string): void {
+  const fault = eventFault(event)
+  if (fault === 'reserved') throw new TidingsError('TIDINGS_RESERVED_EVENT', event)
+  if (fault === 'malformed') throw new TidingsError('TIDINGS_BAD_EVENT', JSON.stringify(event.slice(0, 80)))
+}
+
+function checkData (json: string, maxDataBytes: number, addresses: number): void {
+  if (isTooDeep(json)) throw new TidingsError('TIDINGS_DATA_TOO_DEEP')
   const bytes = Buffer.byteLength(json)
-  if (bytes > maxDataBytes) throw fail('TIDINGS_DATA_TOO_LARGE', bytes, maxDataBytes)
-  if (isTooDeep(json)) throw fail('TIDINGS_DATA_TOO_DEEP')
-  return json
+  if (bytes > maxDataBytes) throw new TidingsError('TIDINGS_DATA_TOO_LARGE', bytes, maxDataBytes)
+  if (bytes * addresses > MAX_FAN_OUT_BYTES) throw new TidingsError('TIDINGS_FAN_OUT_TOO_LARGE', addresses, bytes, MAX_FAN_OUT_BYTES)
 }
 
 /** Bound to the publisher, so that two services may use the same key; hashed, so that it is of one length. */
 function bindKey (key: string | string[] | undefined, userId: string): string | undefined {
   if (key === undefined) return undefined
-  if (typeof key !== 'string' || !/^[!-~]{1,255}$/.test(key)) throw fail('TIDINGS_BAD_IDEMPOTENCY_KEY')
+  if (typeof key !== 'string' || !/^[!-~]{1,255}$/.test(key)) throw new TidingsError('TIDINGS_BAD_IDEMPOTENCY_KEY')
   return createHash('sha256').update(`${userId}\n${key}`).digest('base64url')
 }

@@ -17,4 +17,14 @@ export function errorResponses (...statuses: number[]): Record<number, typeof Er
   }))
 }
 
+/** Routes for services: a token in a header. */
 export const bearer = [{ bearer: [] }]
+/** Routes for users: the token may also come in the cookie TOKEN_COOKIE. */
+export const bearerOrCookie = [{ bearer: [] }, { cookie: [] }]
+/** The streams: a one-time ticket as well. */
+export const bearerCookieOrTicket = [...bearerOrCookie, { ticket: [] }]
+
+/** A response that is no JSON. */
+export function content (type: string, example: string, description: string): object {
+  return { description, content: { [type]: { schema: Type.String({ examples: [example] }) } } }
+}

@@ -1,5 +1,5 @@
 // Who may publish what: everything, one kind of address, or one address.
-import { fail } from '../errors.ts'
+import { TidingsError } from '../errors.ts'
 import type { Address } from '../notification.ts'
 
 export const PUBLISH_SCOPE = 'notifications:publish'
@@ -10,16 +10,17 @@ export function publishesNothing (scopes: readonly string[]): boolean {
 }
 
 /** Throws TIDINGS_SCOPE_MISSING (403) for the first address that no scope covers. */
-export function mayPublish (scopes: readonly string[], addresses: readonly Address[]): void {
+export function requireScopes (scopes: readonly string[], addresses: readonly Address[]): void {
   if (scopes.includes(PUBLISH_SCOPE)) return
   const allowed = new Set(scopes)
   for (const address of addresses) {
     const [kind, ...rest] = address.split(':')
     const name = rest.join(':')
     const byKind = `${PUBLISH_SCOPE}:${kind}`
-    // A scope ends at a space, so a name with one is percent-encoded. Plain it may stand where that says nothing else.
+    // A scope ends at a space, so a name with one is percent-encoded. Plain it may stand where that says nothing
+    // else.
     const byName = name === '' ? byKind : `${byKind}:${encodeURIComponent(name)}`
     const byPlainName = name.includes('%') ? byName : `${byKind}:${name}`
-    if (!allowed.has(byKind) && !allowed.has(byName) && !allowed.has(byPlainName)) throw fail('TIDINGS_SCOPE_MISSING', byName)
+    if (!allowed.has(byKind) && !allowed.has(byName) && !allowed.has(byPlainName)) throw new TidingsError('TIDINGS_SCOPE_MISSING', byName)
   }
 }

@@ -1,54 +1,80 @@
 // GET /api/notifications/subscribe: from a request to a live stream.
-import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import Type, { type Static } from 'typebox'
-import { type Broker, Uncertain, Unavailable } from '../broker/broker.ts'
+import type { Broker } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
-import { fail } from '../errors.ts'
+import { type ErrorCode, TidingsError } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
 import { type EndReason, Stream } from '../hub/stream.ts'
 import { parsePosition, type ResumeFrom, TERMINAL_MARK } from '../notification.ts'
-import type { Principal } from './auth.ts'
+import { identityOf, type Principal } from './auth.ts'
+import { addressOf } from './client-address.ts'
+import { refuseCrossSite } from './cross-site.ts'
+import { translate } from './errors.ts'
 import { allowEventStreams, answerNobody, comeBack, lineOf, openEventStream, stop } from './event-stream.ts'
-import { errorResponses } from './schemas.ts'
-import { redeem } from './tickets.ts'
+import type { RateLimits } from './limits.ts'
+import type { Refusals } from './refusals.ts'
+import { bearerCookieOrTicket, content, errorResponses } from './schemas.ts'
+import { findTicket, isPassOf, passName, type Redeemable, spend } from './ticket-store.ts'
 
 export interface SubscribeOptions {
   readonly config: Config
   readonly hub: Hub
   readonly broker: Broker
+  readonly limits: RateLimits
+  readonly refusals: Refusals
 }
 
+/** Where the pass of a spent ticket is sent, and nowhere else. */
+const STREAM_PATH = '/api/notifications/subscribe'
 const FAILOVER_HEADER = 'tidings-failover'
+/** An unused ticket must be good still when its page comes back. */
+const MAX_TICKET_WAIT_MS = 10_000
 
 const options = { exposeHeadRoute: false } as const
 
 /** What a request for a stream is answered. */
 type Decision =
-  | { readonly answer: 'open', readonly principal: Principal, readonly from: ResumeFrom, readonly sessionCursor: number | 'fresh' | undefined }
-  | { readonly answer: 'comeBack', readonly retryMs: number }
+  | { readonly answer: 'open', readonly principal: Principal, readonly from: ResumeFrom, readonly sessionCursor: number | 'fresh' | undefined, readonly cookie: string | undefined }
+  | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode }
   | { readonly answer: 'stop' }
 
+// Any number of them, and unknown ones beside: a query that is not well formed would end an EventSource for ever.
+const oneOrMore = (description: string) => Type.Optional(Type.Unsafe<string | string[]>({ type: ['string', 'array'], items: { type: 'string' }, description }))
 const querystring = Type.Object({
-  // Any number of them: a position that is not ours is no error.
-  lastEventId: Type.Optional(Type.Unsafe<string | string[]>({
-    type: ['string', 'array'], items: { type: 'string' }, description: 'Where to resume from, for clients that cannot send Last-Event-ID.'
-  })),
-  ticket: Type.Optional(Type.String({ description: 'From POST /api/notifications/tickets.' }))
+  lastEventId: oneOrMore('Where to resume from, for clients that cannot send Last-Event-ID.'),
+  ticket: oneOrMore('From POST /api/notifications/tickets. Of several the first counts.')
 })
+
+const EXAMPLE = `retry: 3000
+id: 1763794000999999
+event: sync
+data: {"resume":"fresh","replayed":0,"unread":0,"groups":["Complaints"]}
+
+id: 1763794001222333
+data: {"title":"Complaint update"}
+
+event: ping
+data: {}
+
+`
 
 const schema = {
   tags: ['stream'],
+  security: bearerCookieOrTicket,
   querystring,
   headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ description: 'Sent by EventSource when it reconnects.' })) }),
   response: {
-    200: Type.String({ description: 'text/event-stream: retry, history, sync, then live notifications and pings.' }),
+    200: content('text/event-stream', EXAMPLE, 'History, sync, then live notifications and pings. A condition that passes is answered so, too: one block with retry, and an end.'),
     204: Type.Null({ description: 'This stream was ended for good; EventSource stops.' }),
-    ...errorResponses(400, 401, 403, 503)
+    ...errorResponses(401, 403)
   }
 }
 
-export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app, { config, hub, broker }) => {
+type Query = Static<typeof querystring>
+
+export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app, { config, hub, broker, limits, refusals }) => {
   const isSingle = config.SESSION_POLICY === 'single'
   await allowEventStreams(app, config.RETRY_MS)
 
@@ -68,11 +94,13 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     return reply
   })
 
-  async function open (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<void> {
-    const decision = await decide(request, reply, query, pathUserId)
+  async function open (request: FastifyRequest, reply: FastifyReply, query: Query, pathUserId?: string): Promise<void> {
+    const decision = await decide(request, query, pathUserId)
     switch (decision.answer) {
       case 'stop': return stop(reply)
-      case 'comeBack': return comeBack(reply, decision.retryMs)
+      case 'comeBack':
+        refusals.count(decision.because)
+        return comeBack(reply, decision.retryMs)
       case 'open': return start(request, reply, decision)
     }
   }
@@ -82,51 +110,95 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
       return await admit(...request)
     } catch (error) {
       // Any status but 200 would end an EventSource for ever, and these conditions pass.
-      if (isPassing(error)) return { answer: 'comeBack', retryMs: hub.retryMs() }
-      throw error
+      const known = translate(error as Error)
+      if (!isPassing(known)) throw error
+      if (known.code === 'TIDINGS_INTERNAL') app.log.error({ err: error }, 'unexpected error')
+      return later(known.code)
     }
   }
 
-  /** Who may have a stream, and from where. Throws what is answered as an error. */
-  async function admit (request: FastifyRequest, reply: FastifyReply, query: Static<typeof querystring>, pathUserId?: string): Promise<Decision> {
-    if (hub.isDraining || !broker.state().up || isFull()) {
-      // A proxy that asks another node at 503, and never shows it to the browser, says so (nginx.conf). Without it, an
-      // emptying node would draw the reconnects: a balancer by least connections likes it best.
-      if (request.headers[FAILOVER_HEADER] === '503') throw fail('TIDINGS_BUSY')
-      return { answer: 'comeBack', retryMs: hub.retryMs() }
-    }
-    const principal = query.ticket === undefined ? await app.authenticate(request) : await redeem(query.ticket, request, reply, { broker, allowedOrigins: config.CORS_ORIGINS })
-    const { userId, issuedAtSeconds } = principal
-    if (pathUserId !== undefined && pathUserId !== userId) throw fail('TIDINGS_NOT_YOUR_STREAM')
+  function later (because: ErrorCode, retryMs = hub.retryMs()): Decision {
+    return { answer: 'comeBack', retryMs, because }
+  }
 
-    // Only the browser's own reconnect sends the header. A page that opens a new stream, from wherever, means "use here".
+  /** Who may have a stream, and from where. Throws what is answered as an error. */
+  async function admit (request: FastifyRequest, query: Query, pathUserId?: string): Promise<Decision> {
+    if (hub.isDraining || !broker.state().up || isFull()) {
+      // A proxy that asks another node at 503, and never shows it to the browser, says so (nginx.conf). Without it,
+      // an emptying node would draw the reconnects: a balancer by least connections likes it best.
+      if (request.headers[FAILOVER_HEADER] === '503') throw new TidingsError('TIDINGS_BUSY')
+      return later(broker.state().up ? 'TIDINGS_BUSY' : 'TIDINGS_UNAVAILABLE')
+    }
+    const ticket = await ticketOf(request, [query.ticket ?? []].flat()[0])
+    const principal = ticket?.principal ?? await app.readTokenAlone(request)
+    const { userId } = principal
+    if (pathUserId !== undefined && pathUserId !== userId) throw new TidingsError('TIDINGS_NOT_YOUR_STREAM')
+
+    // Only the browser's own reconnect sends the header. A page that opens a new stream, from wherever, means "use
+    // here".
     const header = request.headers['last-event-id']?.toString()
     const position = header || query.lastEventId?.toString()
     if (position?.startsWith(TERMINAL_MARK)) return { answer: 'stop' }
     const reconnectsFrom = parsePosition(header)
     const sessionCursor = !isSingle ? undefined : reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom
 
-    const limits = app.connectLimits(request, userId)
-    const { verdict, counts } = await broker.visit({ userId, issuedAtSeconds, sessionCursor, counters: limits.map(({ counter }) => counter) })
-    if (verdict === 'revoked') throw fail('TIDINGS_TOKEN_REVOKED')
-    const waitMs = app.connectWaitMs(limits, counts)
-    if (waitMs > 0) return { answer: 'comeBack', retryMs: waitMs }
+    const isFirst = ticket?.isSpent === false
+    const connect = limits.connect(request, userId, isFirst ? 'address' : 'both')
+    const { verdict, counts } = await broker.visit({ ...identityOf(principal), sessionCursor, counters: connect.counters })
+    if (verdict === 'revoked') throw new TidingsError('TIDINGS_TOKEN_REVOKED')
+    const waitMs = connect.waitMs(counts)
+    if (waitMs > 0) return later('TIDINGS_TOO_MANY_REQUESTS', isFirst ? Math.min(waitMs, MAX_TICKET_WAIT_MS) : waitMs)
     // Taken over while it was away: its reconnect must not take the session back.
     if (verdict === 'replaced') return { answer: 'stop' }
-    if (!isSingle && hub.streamsOf(userId) >= config.MAX_STREAMS_PER_USER) throw fail('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
-    return { answer: 'open', principal, from: parsePosition(position), sessionCursor }
+    if (isCrowded(userId)) throw new TidingsError('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
+    return { answer: 'open', principal, from: parsePosition(position), sessionCursor, cookie: isFirst ? await passFor(ticket) : undefined }
   }
 
-  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, sessionCursor }: Decision & { answer: 'open' }): void {
+  /**
+   * What a ticket stands for. Its first use spends it and sets a cookie, the pass; EventSource reconnects to the same
+   * URL with the spent ticket, and is let in if it brings the pass. So a URL that leaked is worth nothing without the
+   * cookie, which no script can read, and the cookie nothing without a ticket of that user. Neither outlives the
+   * token.
+   */
+  async function ticketOf (request: FastifyRequest, text: string | undefined): Promise<Redeemable | undefined> {
+    if (text === undefined) return undefined
+    const ticket = await findTicket(broker, text)
+    if (ticket === undefined) throw new TidingsError('TIDINGS_BAD_TICKET')
+    if (ticket.principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED')
+    if (!ticket.isSpent) return ticket
+    // From here on it is the cookie that speaks.
+    refuseCrossSite(request, config.CORS_ORIGINS)
+    if (!isPassOf(ticket, request.cookies[passName(ticket.principal.userId)])) throw new TidingsError('TIDINGS_BAD_TICKET')
+    return ticket
+  }
+
+  /** Spends the ticket, once its user has been let in. */
+  async function passFor (ticket: Redeemable): Promise<string> {
+    const pass = await spend(broker, ticket)
+    if (pass === undefined) throw new TidingsError('TIDINGS_BAD_TICKET') // another was faster
+    return app.serializeCookie(pass.name, pass.value, { path: STREAM_PATH, httpOnly: true, secure: true, sameSite: 'strict', maxAge: pass.maxAgeSeconds })
+  }
+
+  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, sessionCursor, cookie }: Decision & { answer: 'open' }): void {
+    // Not reply.setCookie: that is written by a hook which a hijacked reply does not run.
+    if (cookie !== undefined) reply.header('set-cookie', cookie)
     switch (lineOf(reply)) {
       case 'gone': return answerNobody(reply)
       // It waits behind another answer on the same connection (HTTP pipelining), where a stream can write nothing.
       case 'queued': return comeBack(reply, hub.retryMs())
     }
-    const { userId, issuedAtSeconds, groups, expiresAtMs } = principal
-    const { ip } = request // read from headers that are let go of with the rest
+    const { userId, groups = [] } = principal
+    // Looked at again: others may have been let in while the broker was asked. From here to the hub nothing is
+    // awaited.
+    if (hub.isDraining || isFull()) {
+      refusals.count('TIDINGS_BUSY')
+      return comeBack(reply, hub.retryMs())
+    }
+    if (isCrowded(userId)) throw new TidingsError('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
+    const ip = addressOf(request.ip) // read from headers that are let go of with the rest
     const response = openEventStream(reply)
-    const stream = new Stream(response, { userId, issuedAtSeconds, groups, expiresAtMs, sessionCursor }, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
+    const owner = { ...identityOf(principal), groups, sessionCursor, expiresAtMs: principal.expiresAtSeconds * 1000 }
+    const stream = new Stream(response, owner, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
     hub.stats.opened++
     app.log.info({ userId, ip, resumes: from !== 'fresh' }, 'stream open')
     // Not awaited: the request is answered, what follows belongs to the stream.
@@ -135,6 +207,10 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
   function isFull (): boolean {
     return config.MAX_STREAMS > 0 && hub.streams >= config.MAX_STREAMS
+  }
+
+  function isCrowded (userId: string): boolean {
+    return !isSingle && hub.streamsOf(userId) >= config.MAX_STREAMS_PER_USER
   }
 
   function onEnd (stream: Stream, reason: EndReason): void {
@@ -146,6 +222,6 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 }
 
 /** Tried again by the browser, not by its user. */
-function isPassing (error: unknown): boolean {
-  return error instanceof Unavailable || error instanceof Uncertain || (error as { code?: string }).code === 'TIDINGS_KEYS_UNAVAILABLE'
+function isPassing ({ code, statusCode }: TidingsError): boolean {
+  return code === 'TIDINGS_TOKEN_NOT_YET' || (statusCode >= 500 && code !== 'TIDINGS_BUSY')
 }

@@ -1,11 +1,11 @@
 // /api/users: the groups of a user, and whether they are online. For login handlers and back offices.
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox, TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
-import { type Broker, MAX_GROUPS } from '../broker/broker.ts'
-import { fail } from '../errors.ts'
+import { MAX_GROUPS, type Members, type Sessions } from '../broker/broker.ts'
+import { TidingsError } from '../errors.ts'
 import { isName } from '../notification.ts'
-import { admitted } from './admission.ts'
+import { ignoreBodies } from './body.ts'
 import { bearer, errorResponses } from './schemas.ts'
 
 export const MANAGE_SCOPE = 'notifications:manage'
@@ -18,70 +18,79 @@ const common = {
 const errors = errorResponses(400, 401, 403, 503)
 const userParams = Type.Object({ userId: Type.String() })
 const groupParams = Type.Object({ userId: Type.String(), group: Type.String() })
-const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_GROUPS }) }, { additionalProperties: false })
+const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_GROUPS }) }, { additionalProperties: false, examples: [{ groups: ['Complaints', 'Sales'] }] })
 
-export const users: FastifyPluginAsyncTypebox<{ broker: Broker }> = async (app, { broker }) => {
+/** Room for MAX_GROUPS names, however they are escaped. */
+const GROUPS_BODY_BYTES = 2_097_152
+
+export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sessions }> = async (app, { members, sessions }) => {
   app.addHook('onRequest', async (request) => {
-    await admitted(broker, await app.authorize(request, MANAGE_SCOPE))
+    await app.authorize(request, MANAGE_SCOPE)
     const { userId, group } = request.params as { userId: string, group?: string }
     checkName(userId, 'user id')
     if (group !== undefined) checkName(group, 'group name')
   })
 
-  const groupsOf = async (userId: string): Promise<{ groups: string[] }> => ({ groups: [...(await broker.groups(userId)).keys()].sort() })
-
-  app.get('/api/users/:userId/groups', {
-    schema: { ...common, summary: 'The groups of a user', params: userParams, response: { 200: Groups, ...errors } }
-  }, async (request) => await groupsOf(request.params.userId))
+  const groupsOf = async (userId: string): Promise<{ groups: string[] }> => ({ groups: [...(await members.groups(userId)).keys()].sort() })
 
   app.put('/api/users/:userId/groups', {
-    schema: { ...common, summary: 'Replace the groups of a user, as a login handler does', params: userParams, body: Groups, response: { 200: Groups, ...errors } }
+    bodyLimit: GROUPS_BODY_BYTES,
+    schema: { ...common, summary: 'Replace the groups of a user, as a login handler does', params: userParams, body: Groups, response: { 200: Groups, ...errorResponses(400, 401, 403, 413, 415, 503) } }
   }, async (request) => {
     const { groups } = request.body
     for (const group of groups) checkName(group, 'group name')
-    await broker.replaceGroups(request.params.userId, groups)
+    await members.replaceGroups(request.params.userId, groups)
     return await groupsOf(request.params.userId)
   })
 
-  const change = (verb: 'join' | 'leave') => async (request: FastifyRequest<{ Params: { userId: string, group: string } }>): Promise<{ groups: string[] }> => {
-    const { userId, group } = request.params
-    await broker[verb](userId, group)
-    return await groupsOf(userId)
-  }
+  await app.register(async (plain) => {
+    const bodiless = plain.withTypeProvider<TypeBoxTypeProvider>()
+    ignoreBodies(bodiless)
 
-  app.put('/api/users/:userId/groups/:group', {
-    schema: { ...common, summary: 'Join a group; live streams follow at once, on every node', params: groupParams, response: { 200: Groups, ...errors } }
-  }, change('join'))
+    bodiless.get('/api/users/:userId/groups', {
+      schema: { ...common, summary: 'The groups of a user', params: userParams, response: { 200: Groups, ...errors } }
+    }, async (request) => await groupsOf(request.params.userId))
 
-  app.delete('/api/users/:userId/groups/:group', {
-    schema: { ...common, summary: 'Leave a group; live streams follow at once, on every node', params: groupParams, response: { 200: Groups, ...errors } }
-  }, change('leave'))
-
-  app.delete('/api/users/:userId/streams', {
-    schema: {
-      ...common,
-      summary: 'Log out: ends every stream of the user for good, and refuses the tokens issued up to now',
-      params: userParams,
-      response: { 204: Type.Null(), ...errors }
+    const change = (verb: 'join' | 'leave') => async (request: FastifyRequest<{ Params: { userId: string, group: string } }>): Promise<{ groups: string[] }> => {
+      const { userId, group } = request.params
+      await members[verb](userId, group)
+      return await groupsOf(userId)
     }
-  }, async (request, reply) => {
-    await broker.logout(request.params.userId)
-    return reply.code(204).send(null)
-  })
 
-  app.get('/api/users/:userId/presence', {
-    schema: {
-      ...common,
-      summary: 'Whether the user has a stream, and on how many nodes',
-      params: userParams,
-      response: { 200: Type.Object({ online: Type.Boolean(), nodes: Type.Integer() }), ...errors }
-    }
-  }, async (request) => {
-    const nodes = await broker.presence(request.params.userId)
-    return { online: nodes > 0, nodes }
+    bodiless.put('/api/users/:userId/groups/:group', {
+      schema: { ...common, summary: 'Join a group; live streams follow at once, on every node', params: groupParams, response: { 200: Groups, ...errors } }
+    }, change('join'))
+
+    bodiless.delete('/api/users/:userId/groups/:group', {
+      schema: { ...common, summary: 'Leave a group; live streams follow at once, on every node', params: groupParams, response: { 200: Groups, ...errors } }
+    }, change('leave'))
+
+    bodiless.delete('/api/users/:userId/streams', {
+      schema: {
+        ...common,
+        summary: 'Log out: ends every stream of the user for good, and refuses the tokens issued up to now',
+        params: userParams,
+        response: { 204: Type.Null(), ...errors }
+      }
+    }, async (request, reply) => {
+      await sessions.logout(request.params.userId)
+      return reply.code(204).send(null)
+    })
+
+    bodiless.get('/api/users/:userId/presence', {
+      schema: {
+        ...common,
+        summary: 'Whether the user has a stream, and on how many nodes',
+        params: userParams,
+        response: { 200: Type.Object({ online: Type.Boolean(), nodes: Type.Integer() }, { examples: [{ online: true, nodes: 1 }] }), ...errors }
+      }
+    }, async (request) => {
+      const nodes = await members.presence(request.params.userId)
+      return { online: nodes > 0, nodes }
+    })
   })
 }
 
 function checkName (name: string, what: string): void {
-  if (!isName(name)) throw fail('TIDINGS_BAD_NAME', what)
+  if (!isName(name)) throw new TidingsError('TIDINGS_BAD_NAME', what)
 }

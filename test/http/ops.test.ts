@@ -113,7 +113,7 @@ function routesOf (tree: string): string[] {
     parents.length = depth
     parents.push(part)
     const path = parents.join('').replace(/:(\w+)/g, '{$1}')
-    for (const method of methods?.split(', ') ?? []) if (method !== 'HEAD' && method !== 'OPTIONS' && !path.startsWith('/docs')) routes.push(`${method} ${path}`)
+    for (const method of methods?.split(', ') ?? []) if (method !== 'HEAD' && method !== 'OPTIONS' && !/^\/(docs|client)/.test(path)) routes.push(`${method} ${path}`)
   }
   return routes.sort()
 }

@@ -68,9 +68,11 @@ export interface ServiceOptions {
   bus?: MemoryBus
   /** Given the real broker, puts in what a test needs to be different. */
   alter?: (broker: MemoryBroker) => void
+  /** Given the app before it listens. */
+  prepare?: (app: FastifyInstance) => void
 }
 
-export async function startService (t: Scope, { env = {}, issuer = createIssuer(), bus, alter }: ServiceOptions = {}): Promise<Service> {
+export async function startService (t: Scope, { env = {}, issuer = createIssuer(), bus, alter, prepare }: ServiceOptions = {}): Promise<Service> {
   const config = parseConfig({ RETRY_MS: '20', ...issuer.env, ...env }, 'node-under-test')
   bus ??= new MemoryBus({ historyLength: config.HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES })
   const broker = new MemoryBroker(bus)
@@ -86,6 +88,7 @@ export async function startService (t: Scope, { env = {}, issuer = createIssuer(
     }
   })
   const app = await buildApp({ config, broker, logger })
+  prepare?.(app)
   const arrivals = watchArrivals(app)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(async () => {

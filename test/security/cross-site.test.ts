@@ -153,7 +153,8 @@ t.test('a form of another page, with a body that needs no preflight, publishes n
 t.test('security headers, on every kind of answer, the stream included', async (t) => {
   const authorization = `Bearer ${all.token({ sub: 'ann', scope })}`
   for (const [method, path, headers] of [
-    ['GET', SUBSCRIBE, { authorization }], ['GET', SUBSCRIBE, {}], ['POST', '/api/notifications', { authorization }], ['GET', '/livez', {}], ['GET', '/nowhere', {}], ['DELETE', '/api/users/bob/streams', { authorization }]
+    ['GET', SUBSCRIBE, { authorization }], ['GET', SUBSCRIBE, {}], ['POST', '/api/notifications', { authorization }], ['GET', '/livez', {}], ['GET', '/nowhere', {}], ['DELETE', '/api/users/bob/streams', { authorization }],
+    ['GET', '/api/%zz', {}], ['GET', `/api/users/${'x'.repeat(3000)}/groups`, {}], ['QUERY', '/livez', {}], ['PATCH', '/livez', {}], ['GET', '/livez', { 'x-long': 'x'.repeat(17_000) }]
   ] as [string, string, Record<string, string>][]) {
     const { get, status } = await ask(t, method, path, headers)
     const what = `${method} ${path} ${status}`

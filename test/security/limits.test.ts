@@ -38,6 +38,39 @@ onBoth(t, 'publishing, without a good token or scope, does not count against any
   t.equal(await send(all.token({ sub: 'a', scope: PUBLISH })), 202)
 })
 
+onBoth(t, 'publishing, to many addresses, counts once for each 100 of them', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { env: { PUBLISH_PER_MINUTE: '12' } })
+  const to = (count: number) => Array.from({ length: count }, (_, i) => `user:${i}`)
+  const publish = async (count: number) => await all.call('POST', '/api/notifications', { body: { to: to(count), data: 1 } })
+  t.equal((await publish(100)).headers.get('ratelimit-remaining'), '11')
+  t.equal((await publish(101)).headers.get('ratelimit-remaining'), '9')
+  t.equal((await publish(500)).headers.get('ratelimit-remaining'), '4')
+  const refused = await publish(500)
+  t.match(refused, { status: 429, body: { code: 'TIDINGS_TOO_MANY_REQUESTS' } })
+  t.match(refused.headers.get('retry-after'), /^[1-9]\d*$/)
+})
+
+onBoth(t, 'publishing, by 60 at once on two nodes, lets as many through as the limit says', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { env: { PUBLISH_PER_MINUTE: '40' } })
+  const answers = await Promise.all(Array.from({ length: 60 }, async (_, i) => await all.call('POST', '/api/notifications', { node: i % 2, body: { to: 'user:42', data: 1 } })))
+  t.equal(answers.filter(({ status }) => status === 202).length, 40)
+})
+
+onBoth(t, 'revoked token, used in a loop, takes nothing from its user', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { env: { PUBLISH_PER_MINUTE: '10', CONNECTS_PER_MINUTE: '10' } })
+  const stolen = all.token({ sub: 'ann', scope: PUBLISH, iat: Math.floor(Date.now() / 1000) - 60 })
+  await all.call('DELETE', '/api/users/ann/streams')
+  for (let i = 0; i < 30; i++) {
+    t.equal((await all.call('POST', '/api/notifications', { token: stolen, node: i % 2, body: { to: 'user:42', data: 1 } })).status, 401)
+    t.equal((await all.call('GET', SUBSCRIBE, { token: stolen, node: i % 2 })).status, 401)
+    t.equal((await all.call('POST', '/api/notifications/tickets', { token: stolen, node: i % 2 })).status, 401)
+  }
+  await new Promise((resolve) => { setTimeout(resolve, 1010 - Date.now() % 1000) }) // a token of the very second counts as older
+  const fresh = all.token({ sub: 'ann', scope: PUBLISH })
+  for (let i = 0; i < 8; i++) t.equal((await all.call('POST', '/api/notifications', { token: fresh, node: i % 2, body: { to: 'user:42', data: 1 } })).status, 202)
+  await all.bare(t, { token: fresh }).live()
+})
+
 onBoth(t, 'publishing, with the limit set to 0, is not limited', async (t, kind) => {
   const all = await startNodes(t, kind, redis, { env: { PUBLISH_PER_MINUTE: '0' } })
   const answers = await Promise.all(Array.from({ length: 50 }, async (_, i) => await all.call('POST', '/api/notifications', { node: i % 2, body: { to: 'user:42', data: 1 } })))

@@ -57,7 +57,7 @@ onBoth(t, 'token, expired or not quite right, is refused whole: nobody goes on w
   const all = await startNodes(t, kind, redis)
   const claims = { sub: 'ann', groups: ['Complaints'], scope: 'notifications:publish' }
   for (const [what, bad] of Object.entries({
-    expired: { exp: now() - 1 }, 'one bad group among good ones': { groups: ['Complaints', ''] }, 'groups no array': { groups: 'Complaints' }, 'scope no string': { scope: ['notifications:publish'] }, 'not valid yet': { nbf: now() + 60 }
+    expired: { exp: now() - 1 }, 'one bad group among good ones': { groups: ['Complaints', ''] }, 'groups no array': { groups: 'Complaints' }, 'scope no string': { scope: ['notifications:publish'] }, 'not valid before tomorrow': { nbf: now() + 86_400 }
   })) {
     const token = all.token({ ...claims, ...bad })
     t.equal((await all.call('GET', '/api/notifications/subscribe', { token })).status, 401, `${what}: stream`)

@@ -1,0 +1,16 @@
+// Every section, in the order in which they run.
+import { burst } from './burst.ts'
+import { churn } from './churn.ts'
+import { fanout } from './fanout.ts'
+import { footprint } from './footprint.ts'
+import { idle } from './idle.ts'
+import { latency } from './latency.ts'
+import { publish } from './publish.ts'
+import { scaling, scalingBurst } from './scaling.ts'
+import type { AnySection } from './section.ts'
+import { storm } from './storm.ts'
+
+export const sections: readonly AnySection[] = [fanout, burst, idle, churn, latency, storm, publish, scaling, scalingBurst, footprint]
+
+/** What --only may name: scaling-burst and footprint come with scaling. */
+export const sectionNames: readonly string[] = sections.filter(({ partOf }) => partOf === undefined).map(({ name }) => name)

@@ -1,0 +1,55 @@
+// The address of a client as a value: one, whatever its spelling. Proxies write ports, brackets and IPv4 inside of
+// IPv6.
+import { BlockList, isIPv4, isIPv6 } from 'node:net'
+
+const NAMED: Record<string, readonly string[]> = {
+  loopback: ['127.0.0.0/8', '::1/128'],
+  linklocal: ['169.254.0.0/16', 'fe80::/10'],
+  uniquelocal: ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']
+}
+
+/** The 16-bit groups of an IPv6 address that Node takes for one. */
+function groupsOf (ipv6: string): number[] {
+  // An IPv4 at the end stands for two groups.
+  const text = ipv6.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_all, a, b, c, d) => `${(a * 256 + +b).toString(16)}:${(c * 256 + +d).toString(16)}`)
+  const [head = [], tail] = text.split('::').map((part) => part === '' ? [] : part.split(':').map((group) => parseInt(group, 16)))
+  return tail === undefined ? head : [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail]
+}
+
+/**
+ * The one spelling of an address: without port, brackets and zone; IPv4 as such, also where it stands in IPv6
+ * (`::ffff:192.0.2.1`); IPv6 in eight groups of hexadecimal digits. What is no address stays as it is.
+ */
+export function addressOf (text: string): string {
+  const [, bracketed, plain] = /^\[([^\]]*)\](?::\d*)?$|^([\d.]+):\d+$/.exec(text.trim()) ?? []
+  const bare = (bracketed ?? plain ?? text.trim()).replace(/%.*$/, '')
+  if (!isIPv6(bare)) return isIPv4(bare) ? bare : text
+  const groups = groupsOf(bare)
+  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
+    return groups.slice(6).flatMap((group) => [group >> 8, group & 255]).join('.')
+  }
+  return groups.map((group) => group.toString(16)).join(':')
+}
+
+/**
+ * What limits count: an IPv4 address, or the network (/64) of an IPv6 one, of which a client may choose any address.
+ */
+export function networkOf (text: string): string {
+  const address = addressOf(text)
+  return isIPv6(address) ? `${address.split(':').slice(0, 4).join(':')}::/64` : address
+}
+
+/** Fastify's `trustProxy` for TRUST_PROXY: addresses, ranges, and the names of NAMED. */
+export function trustedProxies (list: readonly string[]): false | ((address: string) => boolean) {
+  if (list.length === 0) return false
+  const ranges = new BlockList()
+  for (const entry of list.flatMap((entry) => NAMED[entry] ?? [entry])) {
+    const [ip = '', bits] = entry.split('/')
+    const family = isIPv4(ip) ? 'ipv4' : 'ipv6'
+    ranges.addSubnet(ip, bits === undefined ? (family === 'ipv4' ? 32 : 128) : Number(bits), family)
+  }
+  return (text) => {
+    const address = addressOf(text)
+    return isIPv6(address) ? ranges.check(address, 'ipv6') : isIPv4(address) && ranges.check(address, 'ipv4')
+  }
+}

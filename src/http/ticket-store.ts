@@ -1,0 +1,88 @@
+// Tickets and passes, and what is kept of them. Only hashes are: who can read the store cannot use what stands there.
+//
+//   principal:<hash>      who a token says its user is, once for each token, until the token ends
+//   ticket:<hash>         <place> <principal's hash>, 30 s
+//   pass:<place>          <ticket's hash> <pass's hash> <principal's hash>, until the token ends
+//   tickets:<user hash>   how many tickets the user has had: the next place
+//
+// A user has PLACES places for spent tickets, which are used round and round. So what a user can leave here is
+// bounded.
+import { createHash, randomBytes } from 'node:crypto'
+import type { Store } from '../broker/broker.ts'
+import type { Principal } from './auth.ts'
+
+export const TICKET_SECONDS = 30
+/** Streams opened by ticket that can come back by themselves; of one more, the oldest must get a new ticket. */
+const PLACES = 128
+/** A pass lives as long as its token, but not longer than browsers keep a cookie. */
+const MAX_PASS_SECONDS = 400 * 86_400
+
+/** What a ticket stands for. */
+export interface Redeemable {
+  readonly principal: Principal
+  /** Whether the ticket has been used: then it counts only with the pass that its first use was given. */
+  readonly isSpent: boolean
+  readonly ticket: string
+  readonly place: string
+  readonly principalHash: string
+  readonly passHash: string | undefined
+}
+
+export interface Pass {
+  readonly name: string
+  readonly value: string
+  readonly maxAgeSeconds: number
+}
+
+const secret = (): string => randomBytes(32).toString('base64url')
+const hash = (text: string): string => createHash('sha256').update(text).digest('base64url')
+const userHash = (userId: string): string => hash(userId).slice(0, 16)
+
+/** Named after the user: two users in one browser, as in two tabs, do not push each other out. */
+export const passName = (userId: string): string => `tidings_pass_${userHash(userId)}`
+
+export async function issueTicket (store: Store, principal: Principal): Promise<string> {
+  const { userId } = principal
+  const home = store.homeOf(userId)
+  const text = JSON.stringify(principal)
+  const principalHash = hash(text)
+  const { count } = await store.hit(home, `tickets:${userHash(userId)}`, MAX_PASS_SECONDS * 1000)
+  const place = `${userHash(userId)}.${count % PLACES}`
+  const ticket = `${home}.${place}.${secret()}`
+  await Promise.all([
+    store.put(home, `principal:${principalHash}`, text, Math.max(TICKET_SECONDS, secondsLeft(principal))),
+    store.put(home, `ticket:${hash(ticket)}`, `${place} ${principalHash}`, TICKET_SECONDS)
+  ])
+  return ticket
+}
+
+/** What a ticket stands for; nothing is changed by looking. Undefined: it is unknown, or too old. */
+export async function findTicket (store: Store, ticket: string): Promise<Redeemable | undefined> {
+  // It says itself where things of its user are kept.
+  const [, home, place] = /^([^.]*)\.([\w-]{16}\.\d{1,3})\.[\w-]{43}$/.exec(ticket) ?? []
+  if (home === undefined || place === undefined) return undefined
+  const ticketHash = hash(ticket)
+  const fresh = await store.get(home, `ticket:${ticketHash}`)
+  const [spentHash, passHash, spentPrincipal] = fresh !== undefined ? [] : (await store.get(home, `pass:${place}`) ?? '').split(' ')
+  const principalHash = fresh !== undefined ? fresh.split(' ')[1] : spentHash === ticketHash ? spentPrincipal : undefined
+  const text = principalHash === undefined ? undefined : await store.get(home, `principal:${principalHash}`)
+  if (text === undefined || principalHash === undefined) return undefined
+  return { principal: JSON.parse(text) as Principal, isSpent: fresh === undefined, ticket, place, principalHash, passHash }
+}
+
+export function isPassOf ({ passHash }: Redeemable, pass: string | undefined): boolean {
+  return pass !== undefined && passHash === hash(pass)
+}
+
+/** Spends a ticket. Of several who try at once, one gets the pass; the others undefined. */
+export async function spend (store: Store, { principal, ticket, place, principalHash }: Redeemable): Promise<Pass | undefined> {
+  const home = store.homeOf(principal.userId)
+  if (await store.take(home, `ticket:${hash(ticket)}`) === undefined) return undefined
+  const pass = { name: passName(principal.userId), value: secret(), maxAgeSeconds: secondsLeft(principal) }
+  await store.put(home, `pass:${place}`, `${hash(ticket)} ${hash(pass.value)} ${principalHash}`, pass.maxAgeSeconds)
+  return pass
+}
+
+function secondsLeft ({ expiresAtSeconds }: Principal): number {
+  return Math.max(1, Math.min(Math.ceil(expiresAtSeconds - Date.now() / 1000), MAX_PASS_SECONDS))
+}
