@@ -1,12 +1,14 @@
 // The Prometheus metrics of a node, read from the hub's plain counters when they are asked for.
-import { readFileSync } from 'node:fs'
 import type { Broker } from '../broker/broker.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { LogCounts } from '../log.ts'
+import { errorTable } from '../errors.ts'
+import { version } from '../version.ts'
 import type { Refusals } from './refusals.ts'
 import { Metrics } from './registry.ts'
 
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+/** Each code is there before it happens: what appears out of nothing, Prometheus does not count. */
+const none = Object.fromEntries(Object.keys(errorTable).map((code) => [code, 0]))
 
 export function metrics ({ hub, broker, refusals, nodeName, logCounts }: { hub: Hub, broker: Broker, refusals: Refusals, nodeName: string, logCounts: Readonly<LogCounts> }): Metrics {
   const metrics = new Metrics(nodeName)
@@ -30,7 +32,7 @@ export function metrics ({ hub, broker, refusals, nodeName, logCounts }: { hub: 
   counter('tidings_dropped_total', 'Channel messages dropped, by reason', () => stats.dropped, 'reason')
   counter('tidings_streams_opened_total', 'Streams opened', () => stats.opened)
   counter('tidings_streams_ended_total', 'Streams ended, by reason', () => stats.ended, 'reason')
-  counter('tidings_refused_total', 'Requests refused, and streams told to come back later, by error code', () => refusals.counts, 'code')
+  counter('tidings_refused_total', 'Requests refused, and streams told to come back later, by error code', () => ({ ...none, ...refusals.counts }), 'code')
   counter('tidings_log_write_errors_total', 'Writes of the log that failed; while it grows, there is no log', () => logCounts.failedWrites)
   counter('tidings_log_lines_lost_total', 'Log lines that could not be kept any longer and are lost', () => logCounts.lostLines)
   stats.onLatency = metrics.histogram(
