@@ -9,12 +9,15 @@ export const MAX_DATA_DEPTH = 1000
 /** Unread is counted up to here ("99+"). */
 export const MAX_UNREAD = 100
 
+/** Characters (code points) of a notification's `key`, at most. */
+export const MAX_KEY_CHARACTERS = 128
+
 /** The event name of a notification that names none, as in the SSE standard. */
 export const DEFAULT_EVENT = 'message'
 
 /** Names that the stream itself speaks; a publisher may not use them. */
 export const RESERVED_EVENTS: ReadonlySet<string> =
-  new Set(['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'open', 'error'])
+  new Set(['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'retracted', 'open', 'error'])
 
 export const EVENT_PATTERN = '^[A-Za-z0-9._-]{1,64}$'
 const eventRule = new RegExp(EVENT_PATTERN)
@@ -30,7 +33,12 @@ export interface Notification {
   readonly id: number
   readonly event: string
   readonly json: string
+  /** Of `read`, which has no id: values as of this position. A stream that was synced later has newer ones. */
+  readonly asOf?: number
 }
+
+/** What becomes of a notification once it is sent: listed and counted, only replayed, or neither. */
+export type Keep = 'inbox' | 'replay' | 'none'
 
 export const ALL: Address = 'all'
 export const userAddress = (userId: string): Address => `user:${userId}`

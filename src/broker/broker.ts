@@ -1,11 +1,11 @@
 // The port between nodes: what a broker promises. The adapters in memory/ and redis/ keep the promises.
-import type { Address, Notification } from '../notification.ts'
+import type { Address, Keep, Notification } from '../notification.ts'
 
 /**
  * Ids are integers in microseconds, one strictly growing order over all addresses. Whatever an id was given to
  * is published in that order on every channel, so a position (cursor) in that order is a position in everything.
  */
-export interface Broker extends Messages, Members, Sessions, Store {
+export interface Broker extends Messages, Members, Sessions, Store, Inbox {
   /** What it is, for a person: `/readyz` says it. */
   readonly name: string
 
@@ -18,11 +18,17 @@ export interface Broker extends Messages, Members, Sessions, Store {
 /** Publishing, hearing, and reading what was published. */
 export interface Messages {
   /**
-   * Takes one id, appends to the log of each address and publishes, all or nothing.
+   * Takes one id, whatever the number of addresses, appends to the log of each and publishes, all or nothing.
    * The same `idempotencyKey` within 24 h publishes nothing and returns the first answer.
+   * Of `keep: 'none'` nothing is stored and nothing has an id.
    * Throws Unavailable (nothing was stored) or Uncertain (no answer; it may have been).
    */
   publish: (request: PublishRequest) => Promise<PublishAnswer>
+  /**
+   * Takes a notification back from an address: it is gone from replay, lists and counts, and every stream of the address
+   * hears `retracted`. False: there was none, or not any more; nobody hears anything. Throws Revoked.
+   */
+  retract: (request: RetractRequest) => Promise<boolean>
 
   /** The channel on which a user hears what is published to an address. Pure. */
   channelOf: (userId: string, address: Address) => Channel
@@ -34,9 +40,9 @@ export interface Messages {
   unsubscribe: (channels: readonly Channel[]) => void
 
   /**
-   * What a stream needs to go on from a cursor, as of one moment: the groups of its user, joined as the token claims
-   * (except those left at or after it was issued and those beyond MAX_GROUPS), and one page of what stands in their
-   * logs. Throws Revoked if the user has logged out since the token was issued, or since the stream was let in.
+   * What a stream needs to go on from a cursor, as of one moment: the groups of its user, which are made to follow the
+   * token's claim (see Reader), and one page of what stands in their logs. Throws Revoked if the user has logged out
+   * since the token was issued, or since the stream was let in.
    */
   resume: (query: ResumeQuery) => Promise<HistoryPage>
 }
@@ -67,6 +73,24 @@ export interface Sessions {
   takeSession: (userId: string, tag: string, cursor: number | 'fresh') => Promise<Session | undefined>
   /** The tags of those that hold their session no more. */
   verifySessions: (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>) => Promise<string[]>
+}
+
+/** What the logs hold for one user, and what they have done with it. Counts and cursors are absolute. */
+export interface Inbox {
+  /** The inbox, newest first. Throws Revoked. */
+  list: (query: ListQuery) => Promise<InboxPage>
+  /** The position of now, with the counts. Throws Revoked. */
+  position: (reader: Reader) => Promise<InboxState>
+  /**
+   * Moves a cursor to a position, never back; `read` moves `seen` along. Every stream of the user hears `read` if
+   * anything changed. Throws FuturePosition, Revoked.
+   */
+  moveCursor: (reader: Reader, cursor: 'seen' | 'read', upTo: number) => Promise<InboxCounts>
+  /**
+   * One notification read, unread again, or dismissed for this user. Every stream of the user hears `read`.
+   * Throws NoNotification (not in this user's inbox), TooManyMarks, Revoked.
+   */
+  mark: (reader: Reader, id: number, as: InboxMark) => Promise<InboxCounts>
 }
 
 /**
@@ -113,6 +137,19 @@ export interface Identity {
   readonly userId: string
   /** Seconds since 1970, as in a token's `iat`; 0 when the token does not say. */
   readonly issuedAtSeconds: number
+  /** Seconds since 1970, as in its `exp`. What the user leaves behind is kept at least until then. */
+  readonly expiresAtSeconds: number
+}
+
+/**
+ * Who reads. With a token, the groups follow its claim first: what it names is joined (except what was left at or after
+ * it was issued, and beyond MAX_GROUPS); what an older claim gave and it does not name is left. What `join` or
+ * `replaceGroups` gave stays. Without a claim (`groups` undefined) nothing changes.
+ * Without `token` a back end reads for the user: nothing changes and nothing is refused.
+ */
+export interface Reader {
+  readonly userId: string
+  readonly token?: Identity & { readonly groups?: readonly string[] | undefined }
 }
 
 export interface PublishRequest {
@@ -120,9 +157,20 @@ export interface PublishRequest {
   readonly event: string
   /** The data as it came, one line of JSON. */
   readonly json: string
+  readonly keep: Keep
+  /** After this it is not replayed, listed or counted; at most, and by default, HISTORY_SECONDS. */
+  readonly ttlSeconds?: number | undefined
+  /** Of the same address, a newer one with the same key takes the older one's place. */
+  readonly key?: string | undefined
   /** Already bound to the publisher; two publishers never share a key. */
   readonly idempotencyKey?: string | undefined
   /** Throws Revoked if they have logged out since their token was issued. */
+  readonly publisher?: Identity
+}
+
+export interface RetractRequest {
+  readonly to: Address
+  readonly what: { readonly id: number } | { readonly key: string }
   readonly publisher?: Identity
 }
 
@@ -135,8 +183,10 @@ export interface Visitor extends Identity {
 
 export interface Visit {
   readonly verdict: 'admitted' | 'revoked' | 'replaced'
-  /** What the counters say now, in their order. */
+  /** What the counters say now, in their order. A revoked visit is not counted: all are 0. */
   readonly counts: readonly number[]
+  /** The id of the visit. A logout after it ends the stream, whatever its token says of its age. */
+  readonly admittedAt: number
 }
 
 export const VISIT_WINDOW_MS = 60_000
@@ -152,7 +202,9 @@ export interface Session {
 export interface PublishAnswer {
   /** True when an earlier call with the same key had published already. */
   readonly replayed: boolean
-  readonly notifications: ReadonlyArray<{ readonly to: Address, readonly id: number, readonly receivers: number }>
+  /** Undefined for `keep: 'none'`. */
+  readonly id: number | undefined
+  readonly notifications: ReadonlyArray<{ readonly to: Address, readonly receivers: number }>
 }
 
 /** Group name → id at which the user joined. */
@@ -160,8 +212,10 @@ export type Membership = Map<string, number>
 
 export interface ResumeQuery {
   readonly user: Identity
-  /** What the token claims. */
-  readonly groups: readonly string[]
+  /** What the token claims; undefined if it has no claim. */
+  readonly groups: readonly string[] | undefined
+  /** From the visit that let the stream in. */
+  readonly admittedAt: number
   /** Read after this position; `fresh` reads no entries, only the clock and the unread count. */
   readonly cursor: number | 'fresh'
   /** The page ends before its data exceeds this. At least one entry is returned if there is one. */
@@ -173,8 +227,9 @@ export interface HistoryPage {
   readonly position: number
   readonly membership: Membership
   /**
-   * Something after the cursor may be missing: trimmed, expired, or lost. Also if `gap:<userId>` is kept as
-   * "<from> <to>" and the cursor lies between: then a stream was cut off before it could be told.
+   * Something after the cursor may be missing: trimmed, expired, evicted or lost; or it was published to a group while
+   * the user was in it, and they are not any more. What was replaced, retracted, dismissed, or outlived its `ttl` is not
+   * missing.
    */
   readonly gap: boolean
   /** The page is full; read on from its last entry. */
@@ -184,8 +239,46 @@ export interface HistoryPage {
    * made of one (a frame) lives as long as it does.
    */
   readonly entries: readonly Notification[]
-  /** Notifications that the user has not read, counted up to MAX_UNREAD. Only the last page has it. */
+  /** As of the position. Only the last page, and one with a gap, must have it; elsewhere it may be all 0. */
+  readonly inbox: InboxCounts
+}
+
+export interface InboxCounts {
+  /** Up to where the list was shown, and up to where it was read; 0 at first. `read` is never above `seen`. */
+  readonly seen: number
+  readonly read: number
+  /** Above the cursor, not read one by one, not dismissed; counted up to MAX_UNREAD. */
+  readonly unseen: number
   readonly unread: number
+}
+
+export interface InboxState extends InboxCounts {
+  readonly position: number
+}
+
+export type InboxMark = 'read' | 'unread' | 'dismissed'
+
+export interface ListQuery {
+  readonly reader: Reader
+  /** Only older ones than this. */
+  readonly before?: number | undefined
+  readonly limit: number
+  readonly unreadOnly: boolean
+}
+
+export interface InboxPage extends InboxState {
+  readonly notifications: readonly InboxItem[]
+  /** The `before` of the next page; undefined at the end. A page may be short and still have one. */
+  readonly next: number | undefined
+  /** False: older ones were trimmed. */
+  readonly complete: boolean
+}
+
+export interface InboxItem extends Notification {
+  /** The address that it came by; of several: user before group before all, groups by name. */
+  readonly to: Address
+  readonly key: string | undefined
+  readonly isRead: boolean
 }
 
 export interface BrokerState {
@@ -196,20 +289,35 @@ export interface BrokerState {
   readonly channels: number
   /** For how long in all, since the start, nothing was heard from the other nodes. */
   readonly deafSeconds: number
+  /** For a person, a sentence each: what works now and will not be relied upon (eviction, clocks, memory). */
+  readonly warnings: readonly string[]
+  /** How far this node's clock is ahead of the broker's, in seconds. */
+  readonly clockDifferenceSeconds: number
+  /** How much of its memory the broker has used, 0 to 1; 0: no limit, or not known. */
+  readonly memoryUsed: number
+  /** How long the last round trip took, in seconds. */
+  readonly roundTripSeconds: number
 }
 
 /** What a broker keeps. */
 export interface HistoryLimits {
-  /** Entries a log keeps, at least. */
+  /** Entries that the log of a user keeps, at least. */
   readonly historyLength: number
+  /** The same of a group and of `all`. */
+  readonly groupHistoryLength: number
   readonly historySeconds: number
   readonly maxDataBytes: number
 }
 
 /** Groups that one user may be in. */
 export const MAX_GROUPS = 1000
+/** Notifications that one user may have marked one by one beside their cursors. */
+export const MAX_MARKS = 1000
 
 export class Unavailable extends Error {}
 export class Uncertain extends Error {}
 export class TooManyGroups extends Error {}
 export class Revoked extends Error {}
+export class FuturePosition extends Error {}
+export class NoNotification extends Error {}
+export class TooManyMarks extends Error {}
