@@ -18,15 +18,15 @@ export interface Broker extends Messages, Members, Sessions, Store, Inbox {
 /** Publishing, hearing, and reading what was published. */
 export interface Messages {
   /**
-   * Takes one id, whatever the number of addresses, appends to the log of each and publishes, all or nothing.
-   * The same `idempotencyKey` within 24 h publishes nothing and returns the first answer.
+   * Takes one id, whatever the number of addresses, appends to the log of each and publishes, all or nothing. An address
+   * named twice is named once. The same `idempotencyKey` within 24 h publishes nothing and returns the first answer.
    * Of `keep: 'none'` nothing is stored and nothing has an id.
    * Throws Unavailable (nothing was stored) or Uncertain (no answer; it may have been).
    */
   publish: (request: PublishRequest) => Promise<PublishAnswer>
   /**
    * Takes a notification back from an address: it is gone from replay, lists and counts, and every stream of the address
-   * hears `retracted`. False: there was none, or not any more; nobody hears anything. Throws Revoked.
+   * hears `retracted` with `{ to, id, key? }`. False: there was none, or not any more; nobody hears anything. Throws Revoked.
    */
   retract: (request: RetractRequest) => Promise<boolean>
 
@@ -82,13 +82,15 @@ export interface Inbox {
   /** The position of now, with the counts. Throws Revoked. */
   position: (reader: Reader) => Promise<InboxState>
   /**
-   * Moves a cursor to a position, never back; `read` moves `seen` along. Every stream of the user hears `read` if
-   * anything changed. Throws FuturePosition, Revoked.
+   * Moves a cursor to a position, never back; `read` moves `seen` along, and takes back each `unread` that it moves over. A
+   * call that moves nothing changes nothing. Every stream of the user hears `read` if anything changed, with the counts.
+   * Throws FuturePosition, Revoked.
    */
   moveCursor: (reader: Reader, cursor: 'seen' | 'read', upTo: number) => Promise<InboxCounts>
   /**
-   * One notification read, unread again, or dismissed for this user. Every stream of the user hears `read`.
-   * Throws NoNotification (not in this user's inbox), TooManyMarks, Revoked.
+   * One notification read, unread again, or dismissed for this user. Every stream of the user hears `read`, with the
+   * counts and `changed: [{ id, isRead? , dismissed? }]`, unless it was so already.
+   * Throws NoNotification (not in this user's inbox, whyever), TooManyMarks, Revoked.
    */
   mark: (reader: Reader, id: number, as: InboxMark) => Promise<InboxCounts>
 }
@@ -142,9 +144,10 @@ export interface Identity {
 }
 
 /**
- * Who reads. With a token, the groups follow its claim first: what it names is joined (except what was left at or after
- * it was issued, and beyond MAX_GROUPS); what an older claim gave and it does not name is left. What `join` or
- * `replaceGroups` gave stays. Without a claim (`groups` undefined) nothing changes.
+ * Who reads. With a token, the groups follow its claim first. The newest claim counts, by `issuedAtSeconds`: what it names
+ * is joined (except what `leave` or `replaceGroups` took away in its second or later, and beyond MAX_GROUPS), what an
+ * older one gave and it does not name is left. Of several of one age each adds; an older one changes nothing. What `join`
+ * or `replaceGroups` gave stays. Without a claim (`groups` undefined) nothing changes.
  * Without `token` a back end reads for the user: nothing changes and nothing is refused.
  */
 export interface Reader {
@@ -185,7 +188,7 @@ export interface Visit {
   readonly verdict: 'admitted' | 'revoked' | 'replaced'
   /** What the counters say now, in their order. A revoked visit is not counted: all are 0. */
   readonly counts: readonly number[]
-  /** The id of the visit. A logout after it ends the stream, whatever its token says of its age. */
+  /** The id of the visit; 0 of a revoked one. A logout after it ends the stream, whatever its token says of its age. */
   readonly admittedAt: number
 }
 
@@ -227,8 +230,8 @@ export interface HistoryPage {
   readonly position: number
   readonly membership: Membership
   /**
-   * Something after the cursor may be missing: trimmed, expired, evicted or lost; or it was published to a group while
-   * the user was in it, and they are not any more. What was replaced, retracted, dismissed, or outlived its `ttl` is not
+   * Something after the cursor may be missing: trimmed, older than the history, evicted or lost; or it was published to a
+   * group while the user was in it, and they are not any more (if they are again, it is among the entries). What was replaced, retracted, dismissed, or outlived its `ttl` is not
    * missing.
    */
   readonly gap: boolean
@@ -243,6 +246,7 @@ export interface HistoryPage {
   readonly inbox: InboxCounts
 }
 
+/** What went to `all` before the user's first visit is listed, and neither unseen nor unread (unless marked so). */
 export interface InboxCounts {
   /** Up to where the list was shown, and up to where it was read; 0 at first. `read` is never above `seen`. */
   readonly seen: number
@@ -270,7 +274,7 @@ export interface InboxPage extends InboxState {
   readonly notifications: readonly InboxItem[]
   /** The `before` of the next page; undefined at the end. A page may be short and still have one. */
   readonly next: number | undefined
-  /** False: older ones were trimmed. */
+  /** False: some that would be in this inbox were trimmed. */
   readonly complete: boolean
 }
 

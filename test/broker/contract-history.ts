@@ -10,7 +10,7 @@ export function history (t: Test, make: MakeBackend): void {
     const a = await (await make(t))()
     const id = await send(a, 'user:1')
     const page = await a.broker.resume({ ...visitorOf('1'), cursor: 'fresh', maxBytes: 1000 })
-    t.match(page, { gap: false, more: false, unread: 1 })
+    t.match(page, { gap: false, more: false, inbox: { unread: 1 } })
     t.same(page.entries, [])
     t.ok(page.position > id)
     t.ok(await send(a, 'user:1') > page.position, 'what comes later is after the position')
@@ -20,16 +20,17 @@ export function history (t: Test, make: MakeBackend): void {
     const node = await make(t)
     const [a, b] = [await node(), await node()]
     for (const group of ['a', 'b']) await a.broker.join('1', group)
+    await now(a, '1')
     const addresses = [userAddress('1'), ALL, groupAddress('a'), groupAddress('b'), userAddress('2'), groupAddress('c')]
     const sent: Array<{ id: number, event: string, json: string }> = []
     for (let i = 0; i < 60; i++) {
-      const { notifications: [one] } = await [a, b][i % 2]!.broker.publish(request(addresses[(i * 7) % 6]!, { i }, { event: `e${i % 3}` }))
-      if ((i * 7) % 6 < 4) sent.push({ id: one!.id, event: `e${i % 3}`, json: JSON.stringify({ i }) })
+      const id = await send([a, b][i % 2]!, addresses[(i * 7) % 6]!, { i }, { event: `e${i % 3}` })
+      if ((i * 7) % 6 < 4) sent.push({ id, event: `e${i % 3}`, json: JSON.stringify({ i }) })
     }
     for (const from of [0, 1, 17, 38, 39]) {
       const [page, ...more] = await readPages(b, { cursor: sent[from]!.id })
       t.same(page!.entries, sent.slice(from + 1), `after ${from}`)
-      t.match(page, { gap: false, more: false, unread: 40 })
+      t.match(page, { gap: false, more: false, inbox: { unread: 40 } })
       t.ok(page!.position > sent.at(-1)!.id)
       t.equal(more.length, 0)
     }
@@ -49,7 +50,7 @@ export function history (t: Test, make: MakeBackend): void {
   t.test('history, of more than a page by bytes, is read in pages with nothing lost and nothing twice', async (t) => {
     const a = await (await make(t))()
     await a.broker.join('1', 'a')
-    const cursor = await now(a)
+    const cursor = await now(a, '1')
     const ids: number[] = []
     for (let i = 0; i < 40; i++) ids.push(await send(a, ['user:1', 'group:a', 'all'][i % 3]!, 'x'.repeat(998)))
     for (const [maxBytes, perPage] of [[4500, 4], [1000, 1], [10, 1], [40_000, 40]] as const) {
@@ -60,7 +61,7 @@ export function history (t: Test, make: MakeBackend): void {
       const extra = full.length - Math.ceil(40 / perPage) + 1
       t.ok(extra === 0 || (extra === 1 && pages.at(-1)!.entries.length === 0))
       for (const page of full) t.match(page, { position: page.entries.at(-1)!.id, gap: false, entries: { length: perPage } })
-      t.equal(pages.at(-1)!.unread, 40)
+      t.equal(pages.at(-1)!.inbox.unread, 40)
       t.ok(isGrowing(pages.map(({ position }) => position)))
     }
   })
@@ -75,7 +76,7 @@ export function history (t: Test, make: MakeBackend): void {
     const plan = [...Array<string>(450).fill('user:1'), ...Array<string>(230).fill('group:a'), ...Array.from({ length: 300 }, (_, i) => ['all', 'group:b', 'user:1'][i % 3]!), 'group:c']
     for (let i = 0; i < plan.length; i += 50) {
       const answers = await Promise.all(plan.slice(i, i + 50).map((to) => a.broker.publish(request(to))))
-      ids.push(...answers.map(({ notifications }) => notifications[0]!.id))
+      ids.push(...answers.map(({ id }) => id!))
     }
     ids.sort((one, other) => one - other)
     for (const maxBytes of [131_072, 300]) {
@@ -104,7 +105,7 @@ export function history (t: Test, make: MakeBackend): void {
     const cursor = await now(a)
     const publishing = Promise.all(Array.from({ length: 300 }, () => b.broker.publish(request('user:1'))))
     const pages = await readPages(a, { cursor, maxBytes: 100_000 })
-    const ids = (await publishing).map(({ notifications }) => notifications[0]!.id).sort((one, other) => one - other)
+    const ids = (await publishing).map(({ id }) => id!).sort((one, other) => one - other)
     await a.ear.count(300)
     const { position } = pages.at(-1)!
     const later = a.ear.notifications.map(({ id }) => id).filter((id) => id > position)
@@ -140,14 +141,14 @@ export function history (t: Test, make: MakeBackend): void {
 
   for (const to of ['user:1', 'group:a', 'all']) {
     t.test(`gap, when the log of ${to} was trimmed past the cursor`, async (t) => {
-      const a = await (await make(t, { historyLength: 50, bornSecondsAgo: 1000 }))()
+      const a = await (await make(t, { historyLength: 50, groupHistoryLength: 50, bornSecondsAgo: 1000 }))()
       await a.broker.join('1', 'a')
       await a.broker.join('2', 'b')
       const start = await now(a)
       const ids: number[] = []
       for (let i = 0; i < 400; i += 50) {
         const answers = await Promise.all(Array.from({ length: 50 }, () => a.broker.publish(request(to))))
-        ids.push(...answers.map(({ notifications }) => notifications[0]!.id))
+        ids.push(...answers.map(({ id }) => id!))
       }
       ids.sort((one, other) => one - other)
       const pages = await readPages(a, { cursor: start })
@@ -156,6 +157,8 @@ export function history (t: Test, make: MakeBackend): void {
       t.ok(kept.length >= 50 && kept.length <= 250, `${kept.length} of them were kept, no fewer than the limit`)
       t.same(kept, ids.slice(-kept.length), 'the newest')
       t.match(await readPages(a, { cursor: ids[200 - 1]! }), [{ gap: true }], 'in the middle of what was trimmed')
+      t.match(await readPages(a, { cursor: ids.at(-kept.length - 1)! }), [{ gap: false, entries: { length: kept.length } }], 'at the last that was trimmed')
+      t.match(await readPages(a, { cursor: ids.at(-kept.length - 2)! }), [{ gap: true }], 'at the one before it')
       t.match(await readPages(a, { cursor: kept[0]! }), [{ gap: false, entries: { length: kept.length - 1 } }], 'at the first that was kept')
       t.match(await readPages(a, { cursor: ids.at(-1)! }), [{ gap: false, entries: { length: 0 } }], 'at the last')
       t.match(await readPages(a, { userId: '2', cursor: start }), [{ gap: to === 'all' }], 'for someone else only if it was for all')
@@ -178,7 +181,7 @@ export function history (t: Test, make: MakeBackend): void {
     const a = await (await make(t))()
     await send(a, 'group:a', 'before the join')
     await a.broker.join('1', 'a')
-    const unread = async (): Promise<number> => (await a.broker.resume({ ...visitorOf('1'), cursor: 'fresh', maxBytes: 1 })).unread
+    const unread = async (): Promise<number> => (await a.broker.resume({ ...visitorOf('1'), cursor: 'fresh', maxBytes: 1 })).inbox.unread
     t.equal(await unread(), 0)
     for (const to of ['user:1', 'group:a', 'all', 'user:2', 'group:b']) await send(a, to)
     t.equal(await unread(), 3)
@@ -186,7 +189,7 @@ export function history (t: Test, make: MakeBackend): void {
     t.equal(await unread(), 99)
     await send(a, 'all')
     t.equal(await unread(), MAX_UNREAD)
-    await a.broker.publish(request(Array.from({ length: 20 }, () => 'user:1')))
+    for (let i = 0; i < 20; i++) await send(a, 'user:1')
     t.equal(await unread(), MAX_UNREAD)
   })
 }

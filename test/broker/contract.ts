@@ -1,10 +1,17 @@
 // The contract of a broker: every promise of src/broker/broker.ts, to be run on each adapter.
 import t, { type Test } from 'tap'
-import type { Broker, HistoryLimits, HistoryPage, Membership, PublishRequest, ResumeQuery } from '../../src/broker/broker.ts'
-import { type Address, groupAddress, type Notification, userAddress } from '../../src/notification.ts'
+import type { Broker, HistoryLimits, HistoryPage, Identity, InboxItem, InboxPage, ListQuery, Membership, PublishRequest, Reader, ResumeQuery } from '../../src/broker/broker.ts'
+import { type Address, type Notification } from '../../src/notification.ts'
 import { type Ear } from './ear.ts'
+import { claims } from './contract-claims.ts'
 import { groups } from './contract-groups.ts'
 import { history } from './contract-history.ts'
+import { inbox } from './contract-inbox.ts'
+import { marks } from './contract-marks.ts'
+import { options } from './contract-options.ts'
+import { publishing } from './contract-publish.ts'
+import { spans } from './contract-spans.ts'
+import { tokens } from './contract-tokens.ts'
 
 export interface Node {
   readonly broker: Broker
@@ -19,15 +26,15 @@ export interface BackendOptions extends Partial<HistoryLimits> {
 /** A backend of its own, and a function that gives one more node on it: started, and up. */
 export type MakeBackend = (t: Test, options?: BackendOptions) => Promise<() => Promise<Node>>
 
-export const limits: HistoryLimits = { historyLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536 }
+export const limits: HistoryLimits = { historyLength: 1000, groupHistoryLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536 }
 
 /** A publish request; the data is the text given, as JSON. */
 export const request = (to: Address | readonly Address[], data: unknown = 'x', rest: Partial<PublishRequest> = {}): PublishRequest =>
-  ({ to: typeof to === 'string' ? [to] : to, event: 'message', json: JSON.stringify(data), ...rest })
+  ({ to: typeof to === 'string' ? [to] : to, event: 'message', json: JSON.stringify(data), keep: 'inbox', ...rest })
 
-/** Publishes to one address; returns the id. */
-export async function send ({ broker }: Node, to: Address, data: unknown = 'x'): Promise<number> {
-  return (await broker.publish(request(to, data))).notifications[0]!.id
+/** Publishes; returns the id. */
+export async function send ({ broker }: Node, to: Address | readonly Address[], data: unknown = 'x', rest: Partial<PublishRequest> = {}): Promise<number> {
+  return (await broker.publish(request(to, data, rest))).id!
 }
 
 /** A position: everything published before is at or before it, everything after is after it. */
@@ -35,22 +42,36 @@ export async function now ({ broker }: Node, userId = 'nobody'): Promise<number>
   return (await broker.resume({ ...visitorOf(userId), cursor: 'fresh', maxBytes: 1 })).position
 }
 
-/** What a token says that names no group, and is newer than any logout. */
 export interface Claim {
-  readonly groups: readonly string[]
+  /** Undefined: the token has no claim. */
+  readonly groups?: readonly string[] | undefined
   readonly issuedAtSeconds: number
 }
 
-export const noClaim: Claim = { groups: [], issuedAtSeconds: 1e10 }
+/** Newer than any logout, and without a claim. */
+export const noClaim: Claim = { issuedAtSeconds: 1e10 }
 
-/** The part of a query that says who asks. */
-export const visitorOf = (userId: string, { groups, issuedAtSeconds }: Claim = noClaim): Pick<ResumeQuery, 'user' | 'groups'> =>
-  ({ user: { userId, issuedAtSeconds }, groups })
+export const identityOf = (userId: string, issuedAtSeconds = noClaim.issuedAtSeconds): Identity =>
+  ({ userId, issuedAtSeconds, expiresAtSeconds: issuedAtSeconds + 3600 })
+
+/** The part of a query that says who asks: of a stream that no logout ends. */
+export const visitorOf = (userId: string, { groups, issuedAtSeconds }: Claim = noClaim): Pick<ResumeQuery, 'user' | 'groups' | 'admittedAt'> =>
+  ({ user: identityOf(userId, issuedAtSeconds), groups, admittedAt: Number.MAX_SAFE_INTEGER })
+
+/** Who reads with a token. */
+export const readerOf = (userId: string, { groups, issuedAtSeconds }: Claim = noClaim): Reader =>
+  ({ userId, token: { ...identityOf(userId, issuedAtSeconds), groups } })
 
 /** The groups of a user who comes with a claim. */
 export async function enter (broker: Broker, userId: string, claim: Claim): Promise<Membership> {
   return (await broker.resume({ ...visitorOf(userId, claim), cursor: 'fresh', maxBytes: 1 })).membership
 }
+
+/** The inbox of a user as a page of it, newest first. */
+export const listOf = async ({ broker }: Node, userId = '1', rest: Partial<ListQuery> = {}): Promise<InboxPage> =>
+  await broker.list({ reader: readerOf(userId), limit: 100, unreadOnly: false, ...rest })
+
+export const idsOf = (notifications: ReadonlyArray<Notification | InboxItem>): number[] => notifications.map(({ id }) => id)
 
 /** What a call is refused with; undefined if it is not. */
 export const refusal = (call: Promise<unknown>): Promise<unknown> => call.then(() => undefined, (error: unknown) => error)
@@ -76,189 +97,6 @@ export const entriesOf = (pages: readonly HistoryPage[]): readonly Notification[
 export const isGrowing = (ids: readonly number[]): boolean => ids.every((id, i) => Number.isSafeInteger(id) && id > (ids[i - 1] ?? 0))
 
 export function contract (name: string, make: MakeBackend): void {
-  t.test(`${name}: publish and subscribe`, { jobs: 4 }, async (t) => { publishing(t, make) })
-  t.test(`${name}: groups and presence`, { jobs: 4 }, async (t) => { groups(t, make) })
-  t.test(`${name}: history`, { jobs: 4 }, async (t) => { history(t, make) })
-}
-
-function publishing (t: Test, make: MakeBackend): void {
-  t.test('ids, over all addresses and nodes, strictly grow and are microseconds', async (t) => {
-    const node = await make(t)
-    const nodes = [await node(), await node(), await node()]
-    const before = Date.now() * 1000
-    const ids: number[] = []
-    for (let i = 0; i < 60; i++) {
-      const { notifications } = await nodes[i % 3]!.broker.publish(request(['user:1', 'group:a', 'all', `user:${i}x`]))
-      ids.push(...notifications.map(({ id }) => id))
-    }
-    t.equal(ids.length, 240)
-    t.ok(isGrowing(ids), 'each greater than the one before')
-    t.ok(Math.abs(ids[0]! - before) < 60_000_000, 'and about now')
-    t.ok(await now(nodes[0]!) > ids.at(-1)!, 'and so is a position')
-  })
-
-  t.test('ids, taken by many at once, are never the same', async (t) => {
-    const node = await make(t)
-    const nodes = [await node(), await node()]
-    const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => nodes[i % 2]!.broker.publish(request(['user:1', 'all']))))
-    const ids = answers.flatMap(({ notifications }) => notifications.map(({ id }) => id))
-    t.equal(new Set(ids).size, 400)
-    t.ok(answers.every(({ notifications: [first, second] }) => first!.id < second!.id))
-  })
-
-  t.test('channels, many at once, are heard by every node in id order with event and data intact', async (t) => {
-    const node = await make(t)
-    const [a, b, c] = [await node(), await node(), await node()]
-    await Promise.all([a, b].map(({ broker }) => broker.subscribe(['user:1', 'group:a', 'group:b', 'all'])))
-    const addresses = ['user:1', 'group:a', 'all', 'group:b', 'user:2']
-    const sent = await Promise.all(Array.from({ length: 300 }, (_, i) =>
-      [a, b, c][i % 3]!.broker.publish(request(addresses[i % 5]!, { i, text: 'é\u2028\r\n\0😀\ud800' }, { event: i % 2 === 0 ? 'message' : 'stock' }))))
-    const owed = sent.flatMap(({ notifications: [one] }, i) => one!.to === 'user:2'
-      ? []
-      : [{ to: one!.to, id: one!.id, event: i % 2 === 0 ? 'message' : 'stock', json: JSON.stringify({ i, text: 'é\u2028\r\n\0😀\ud800' }) }])
-    owed.sort((one, other) => one.id - other.id)
-    for (const { ear } of [a, b]) {
-      await ear.count(owed.length)
-      t.same(ear.heard, owed)
-    }
-    t.same(c.ear.heard, [], 'who subscribed to nothing hears nothing')
-  })
-
-  t.test('receivers, are the nodes that took it', async (t) => {
-    const node = await make(t)
-    const [a, b] = [await node(), await node()]
-    await a.broker.subscribe(['user:1', 'all'])
-    await b.broker.subscribe(['all'])
-    const { replayed, notifications } = await b.broker.publish(request(['user:1', 'user:2', 'all']))
-    t.equal(replayed, false)
-    t.same(notifications.map(({ to, receivers }) => [to, receivers]), [['user:1', 1], ['user:2', 0], ['all', 2]])
-  })
-
-  t.test('publish, to 1,000 addresses, reaches each with its own id in the order given', async (t) => {
-    const node = await make(t)
-    const { broker, ear } = await node()
-    const to = Array.from({ length: 1000 }, (_, i) => i % 2 === 0 ? userAddress(`${i}`) : groupAddress(`${i}`))
-    await broker.subscribe(to)
-    t.equal(broker.state().channels, 1000)
-    const { notifications } = await broker.publish(request(to, 'x', { idempotencyKey: 'k' }))
-    t.same(notifications.map(({ to }) => to), to)
-    t.ok(notifications.every(({ receivers }) => receivers === 1))
-    t.ok(isGrowing(notifications.map(({ id }) => id)))
-    await ear.count(1000)
-    t.same(ear.notifications.map(({ to, id }) => [to, id]), notifications.map(({ to, id }) => [to, id]))
-    t.same(await broker.publish(request(to, 'x', { idempotencyKey: 'k' })), { replayed: true, notifications }, 'and a replay tells all of it again')
-  })
-
-  t.test('idempotency, the same key again from another node, publishes nothing and returns the first answer', async (t) => {
-    const node = await make(t)
-    const [a, b] = [await node(), await node()]
-    await a.broker.subscribe(['user:1', 'user:2'])
-    const first = await a.broker.publish(request(['user:1', 'user:2'], 1, { idempotencyKey: 'k1' }))
-    t.equal(first.replayed, false)
-    t.same(await b.broker.publish(request('user:2', 'something else', { idempotencyKey: 'k1' })), { ...first, replayed: true })
-    t.same(await b.broker.publish(request('user:2', 'something else', { idempotencyKey: 'k1' })), { ...first, replayed: true }, 'and again')
-    const other = await b.broker.publish(request('user:1', 2, { idempotencyKey: 'k2' }))
-    t.equal(other.replayed, false, 'another key is another matter')
-    const fence = await send(b, 'user:2', 3)
-    await a.ear.id(fence)
-    t.same(a.ear.notifications.map(({ json }) => json), ['1', '1', '2', '3'])
-  })
-
-  t.test('idempotency, without a key, publishes each time', async (t) => {
-    const { broker, ear } = await (await make(t))()
-    await broker.subscribe(['all'])
-    for (let i = 0; i < 3; i++) t.equal((await broker.publish(request('all'))).replayed, false)
-    await ear.count(3)
-  })
-
-  t.test('idempotency, one key from two nodes at once, publishes once', async (t) => {
-    const node = await make(t)
-    const nodes = [await node(), await node()]
-    await nodes[0]!.broker.subscribe(['user:1'])
-    for (let round = 0; round < 20; round++) {
-      const answers = await Promise.all(Array.from({ length: 6 }, (_, i) =>
-        nodes[i % 2]!.broker.publish(request('user:1', { round, i }, { idempotencyKey: `key ${round}` }))))
-      t.equal(answers.filter(({ replayed }) => !replayed).length, 1)
-      t.equal(new Set(answers.map(({ notifications }) => JSON.stringify(notifications))).size, 1, 'all get the same answer')
-    }
-    await nodes[0]!.ear.id(await send(nodes[1]!, 'user:1', 'fence'))
-    t.equal(nodes[0]!.ear.notifications.length, 21)
-  })
-
-  t.test('subscribe, once acknowledged, hears the very next notification', async (t) => {
-    const node = await make(t)
-    const [a, b] = [await node(), await node()]
-    for (let i = 0; i < 50; i++) {
-      await a.broker.subscribe([`user:${i}`])
-      const { notifications: [one] } = await b.broker.publish(request(`user:${i}`, i))
-      t.equal(one!.receivers, 1)
-      await a.ear.id(one!.id)
-    }
-    t.equal(a.ear.notifications.length, 50)
-  })
-
-  t.test('subscribe, twice, hears once', async (t) => {
-    const node = await make(t)
-    const a = await node()
-    await Promise.all([a.broker.subscribe(['user:1']), a.broker.subscribe(['user:1', 'all'])])
-    const { notifications: [one] } = await a.broker.publish(request('user:1'))
-    t.equal(one!.receivers, 1)
-    await a.ear.id(await send(a, 'all', 'fence'))
-    t.equal(a.ear.notifications.length, 2)
-    t.equal(a.broker.state().channels, 2)
-  })
-
-  t.test('unsubscribe, hears nothing more, and a new subscription hears again', async (t) => {
-    const node = await make(t)
-    const [a, b] = [await node(), await node()]
-    await a.broker.subscribe(['user:1', 'group:a', 'all'])
-    a.broker.unsubscribe(['user:1', 'group:a'])
-    await a.broker.subscribe(['user:fence'])
-    t.equal((await b.broker.publish(request('user:1'))).notifications[0]!.receivers, 0)
-    t.equal((await b.broker.publish(request('group:a'))).notifications[0]!.receivers, 0)
-    t.equal((await b.broker.publish(request('all'))).notifications[0]!.receivers, 1)
-    t.equal(a.broker.state().channels, 2)
-    a.broker.unsubscribe(['all'])
-    await a.broker.subscribe(['user:1', 'all'])
-    await a.ear.id(await send(b, 'user:1', 'again'))
-    t.same(a.ear.notifications.map(({ to }) => to), ['all', 'user:1'])
-  })
-
-  t.test('unsubscribe, from what was never subscribed, is harmless', async (t) => {
-    const a = await (await make(t))()
-    a.broker.unsubscribe(['user:1'])
-    a.broker.unsubscribe([])
-    await a.broker.subscribe([])
-    await a.broker.subscribe(['user:1'])
-    await a.ear.id(await send(a, 'user:1'))
-    t.equal(a.broker.state().channels, 1)
-  })
-
-  t.test('addresses, of every script and with separators, are distinct', async (t) => {
-    const a = await (await make(t))()
-    const names = ['*', '?', '[a]', 'a b', 'a:b', 'ü', '日本', '😀'.repeat(128), '\\', '"', 'constructor', '__proto__', '-1', '0']
-    await a.broker.subscribe(names.map(userAddress))
-    const sent: Array<{ to: Address, id: number }> = []
-    for (const name of names) sent.push({ to: userAddress(name), id: await send(a, userAddress(name)) })
-    await a.ear.id(sent.at(-1)!.id)
-    t.same(a.ear.notifications.map(({ to, id }) => ({ to, id })), sent)
-    const read = await Promise.all(names.map(async (userId) => entriesOf(await readPages(a, { userId, cursor: sent[0]!.id - 1 })).map(({ id }) => id)))
-    t.same(read, sent.map(({ id }) => [id]))
-  })
-
-  t.test('state, of a broker that works, is up; closed, it is not and hears nothing more', async (t) => {
-    const node = await make(t)
-    const [a, b] = [await node(), await node()]
-    await a.broker.subscribe(['user:1', 'all'])
-    t.match(a.broker.state(), { up: true, detail: String, channels: 2 })
-    await b.broker.subscribe(['all'])
-    await a.broker.close()
-    t.equal(a.broker.state().up, false)
-    const { notifications } = await b.broker.publish(request(['user:1', 'all']))
-    await b.ear.count(1)
-    t.ok(notifications[1]!.receivers <= 2)
-    t.same(a.ear.heard, [], 'not even that the line is interrupted')
-    await a.broker.close()
-    t.pass('to close it again is harmless')
-  })
+  const parts = { publishing, options, groups, spans, claims, history, inbox, marks, tokens }
+  for (const [part, test] of Object.entries(parts)) t.test(`${name}: ${part}`, { jobs: 4 }, async (t) => { test(t, make) })
 }

@@ -14,7 +14,7 @@ export class Ear implements BrokerListener {
   readonly heard: Heard[] = []
   readonly changed = new Signal()
 
-  notification (to: Address, { id, event, json }: Notification): void { this.#hear({ to, id, event, json }) }
+  notification (to: Address, { id, event, json, asOf }: Notification): void { this.#hear({ to, id, event, json, ...asOf !== undefined && { asOf } }) }
   control (userId: string, control: Control): void { this.#hear({ userId, ...control }) }
   dropped (dropped: Address, reason: DropReason): void { this.#hear({ dropped, reason }) }
   interrupted (): void { this.#hear({ line: 'interrupted' }) }
@@ -26,6 +26,11 @@ export class Ear implements BrokerListener {
   }
 
   get notifications (): Array<{ readonly to: Address } & Notification> { return this.heard.filter((one) => 'to' in one) }
+  /** The events of a name that the server itself sends, with their data read. */
+  events (event: 'read' | 'retracted'): Array<{ readonly to: Address, readonly data: Record<string, unknown> } & Notification> {
+    return this.notifications.filter((one) => one.event === event && one.id === 0).map((one) => ({ ...one, data: JSON.parse(one.json) as Record<string, unknown> }))
+  }
+
   get controls (): Array<{ readonly userId: string } & Control> { return this.heard.filter((one) => 'control' in one) }
   get drops (): Array<{ readonly dropped: Address, readonly reason: DropReason }> { return this.heard.filter((one) => 'dropped' in one) }
   /** What the controls were, and of which group. */

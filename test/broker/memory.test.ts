@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { MemoryBroker } from '../../src/broker/memory/memory.ts'
 import { MemoryBus } from '../../src/broker/memory/bus.ts'
-import { contract, entriesOf, isGrowing, limits, type MakeBackend, type Node, now, readPages, request, send } from './contract.ts'
+import { contract, enter, entriesOf, identityOf, idsOf, isGrowing, limits, listOf, type MakeBackend, type Node, now, readerOf, readPages, request, send } from './contract.ts'
 import { Ear } from './ear.ts'
 
 function sit (t: Test, bus: MemoryBus): Node {
@@ -56,9 +56,11 @@ t.test('memory log, after its time, is gone, swept or not', async (t) => {
   clock.ms += 99_000
   const id = await send(a, 'user:1', 'keeps the log')
   clock.ms += 99_000
-  t.match(await readPages(a, { cursor }), [{ gap: true, unread: 2, entries: [{ id }] }])
+  t.match(await readPages(a, { cursor }), [{ gap: true, inbox: { unread: 1 }, entries: [{ id }] }])
+  t.match(await readPages(a, { cursor: 1 }), [{ gap: true, inbox: { unread: 1 }, entries: { length: 2 } }], 'what is older than the history may be replayed, and is not counted')
+  t.match(await listOf(a), { notifications: [{ id }], next: undefined, complete: true })
   clock.ms += 1000
-  t.match(await readPages(a, { cursor: id }), [{ gap: false, unread: 0, entries: [] }])
+  t.match(await readPages(a, { cursor: id }), [{ gap: false, inbox: { unread: 0 }, entries: [] }])
   bus.sweep()
   const fresh = await send(a, 'user:1', 'new')
   t.same(entriesOf(await readPages(a, { cursor: id })).map(({ id }) => id), [fresh])
@@ -72,4 +74,92 @@ t.test('memory listeners, are never called from within the call that publishes',
   t.same(a.ear.heard, [])
   await publishing
   await a.ear.count(1)
+})
+
+t.test('memory membership, of a claim, outlives the token by the history, so that nobody comes back to a hole', async (t) => {
+  const { a, bus, clock } = turned(t, { historySeconds: 100 })
+  const second = clock.ms / 1000
+  const user = { userId: '1', issuedAtSeconds: second, expiresAtSeconds: second + 50 }
+  const resume = async (cursor: number | 'fresh', groups?: readonly string[]) =>
+    await a.broker.resume({ user, groups, admittedAt: Number.MAX_SAFE_INTEGER, cursor, maxBytes: 1000 })
+  await resume('fresh', ['a'])
+  clock.ms += 50_000
+  const cursor = await now(a)
+  const id = await send(a, 'group:a')
+  clock.ms += 99_000
+  bus.sweep()
+  t.match(await resume(cursor), { gap: false, entries: [{ id }] })
+  clock.ms += 151_000
+  bus.sweep()
+  t.equal((await a.broker.groups('1')).size, 0)
+  await a.broker.join('2', 'a')
+  clock.ms += 1_000_000
+  bus.sweep()
+  t.equal((await a.broker.groups('2')).size, 1, 'what the routes gave has no end')
+})
+
+t.test('memory membership, left by the routes, is remembered while an older token may live', async (t) => {
+  const { a, bus, clock } = turned(t, { historySeconds: 100 })
+  const iat = clock.ms / 1000
+  await a.broker.visit({ userId: 'somebody', issuedAtSeconds: iat, expiresAtSeconds: iat + 200_000 })
+  await a.broker.join('1', 'stays')
+  await a.broker.leave('1', 'a')
+  clock.ms += 199_000_000
+  bus.sweep()
+  t.same([...(await enter(a.broker, '1', { groups: ['a'], issuedAtSeconds: iat })).keys()], ['stays'])
+  clock.ms += 2_000_000
+  bus.sweep()
+  t.same([...(await enter(a.broker, '1', { groups: ['a'], issuedAtSeconds: iat })).keys()].sort(), ['a', 'stays'])
+})
+
+t.test('memory membership, left 5,000 times, forgets the oldest and says so to who may lack something', async (t) => {
+  const { a } = turned(t)
+  await a.broker.join('1', 'first')
+  const cursor = await now(a)
+  await send(a, 'group:first')
+  await a.broker.leave('1', 'first')
+  const after = await now(a)
+  for (let i = 0; i < 5000; i++) await a.broker.leave('1', `g${i}`)
+  t.match(await readPages(a, { cursor }), [{ gap: true }])
+  t.match(await readPages(a, { cursor: after }), [{ gap: false }])
+})
+
+t.test('memory inbox, a history after its last change, forgets its cursors and nothing comes back', async (t) => {
+  const { a, bus, clock } = turned(t, { historySeconds: 100 })
+  await now(a, '1')
+  const ids = [await send(a, 'user:1'), await send(a, 'user:1')]
+  await a.broker.moveCursor(readerOf('1'), 'read', ids[0]!)
+  await a.broker.mark(readerOf('1'), ids[1]!, 'dismissed')
+  clock.ms += 99_000
+  t.match(await listOf(a), { read: ids[0], unread: 0, notifications: [{ id: ids[0], isRead: true }] })
+  clock.ms += 2000
+  const later = await send(a, 'user:1')
+  bus.sweep()
+  t.match(await listOf(a), { read: 0, unread: 1, notifications: [{ id: later }] })
+})
+
+t.test('memory logout, is remembered for 30 days, or as long as tokens live', async (t) => {
+  const { a, bus, clock } = turned(t)
+  const iat = clock.ms / 1000 - 10
+  await a.broker.logout('1')
+  clock.ms += 30 * 86_400_000 - 1000
+  bus.sweep()
+  t.match(await a.broker.visit(identityOf('1', iat)), { verdict: 'revoked' })
+  await a.broker.visit({ userId: '2', issuedAtSeconds: iat, expiresAtSeconds: iat + 100 * 86_400 })
+  await a.broker.logout('1')
+  clock.ms += 99 * 86_400_000
+  t.match(await a.broker.visit(identityOf('1', iat)), { verdict: 'revoked' })
+})
+
+t.test('memory resume, of somebody in 1,000 full groups, costs what its page costs', async (t) => {
+  const { a } = turned(t)
+  const groups = Array.from({ length: 1000 }, (_, i) => `g${i}`)
+  await a.broker.replaceGroups('1', groups)
+  const cursor = await now(a, '1')
+  const ids: number[] = []
+  for (let i = 0; i < 120; i++) ids.push(await send(a, groups.map((group) => `group:${group}`)))
+  const startedAt = performance.now()
+  t.same(idsOf(entriesOf(await readPages(a, { cursor, maxBytes: 30 }))), ids)
+  t.match(await listOf(a), { unread: 100, next: ids[20] })
+  t.ok(performance.now() - startedAt < 5000)
 })

@@ -1,10 +1,11 @@
 // The embedded broker: no Redis, one process. Several nodes may share a bus (the demo does).
-import type { Address } from '../../notification.ts'
-import {
-  type Broker, type BrokerListener, type BrokerState, type Channel, type HistoryPage, type Membership, type PublishAnswer,
-  type PublishRequest, type ResumeQuery, type Session, type Visit, VISIT_WINDOW_MS, type Visitor
+import { type Address, userAddress } from '../../notification.ts'
+import type {
+  Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
+  PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
 } from '../broker.ts'
-import type { MemoryBus, Seat } from './bus.ts'
+import type { MemoryBus } from './bus.ts'
+import type { Seat } from './seats.ts'
 
 const SWEEP_MS = 60_000
 
@@ -20,12 +21,16 @@ export class MemoryBroker implements Broker {
 
   start (listener: BrokerListener): void {
     this.#seat = { channels: new Set(), listener }
-    this.#bus.sit(this.#seat)
+    this.#bus.seats.take(this.#seat)
     this.#sweeper = setInterval(() => { this.#bus.sweep() }, SWEEP_MS).unref()
   }
 
   async publish (request: PublishRequest): Promise<PublishAnswer> {
     return this.#bus.publish(request)
+  }
+
+  async retract (request: RetractRequest): Promise<boolean> {
+    return this.#bus.retract(request)
   }
 
   channelOf (_userId: string, address: Address): Channel {
@@ -41,19 +46,19 @@ export class MemoryBroker implements Broker {
   }
 
   async groups (userId: string): Promise<Membership> {
-    return this.#bus.groups(userId)
+    return this.#bus.members.groups(userId)
   }
 
   async join (userId: string, group: string): Promise<void> {
-    this.#bus.join(userId, group)
+    this.#bus.members.join(userId, group)
   }
 
   async leave (userId: string, group: string): Promise<void> {
-    this.#bus.leave(userId, group)
+    this.#bus.members.leave(userId, group)
   }
 
   async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
-    this.#bus.replaceGroups(userId, groups)
+    this.#bus.members.replace(userId, groups)
   }
 
   async resume (query: ResumeQuery): Promise<HistoryPage> {
@@ -61,12 +66,11 @@ export class MemoryBroker implements Broker {
   }
 
   async visit (visitor: Visitor): Promise<Visit> {
-    const counts = (visitor.counters ?? []).map((key) => this.#bus.hit(key, VISIT_WINDOW_MS, 1).count)
-    return { verdict: this.#bus.sessions.visit(visitor), counts }
+    return this.#bus.visit(visitor)
   }
 
   async logout (userId: string): Promise<void> {
-    this.#bus.sessions.logout(userId)
+    this.#bus.logout(userId)
   }
 
   async takeSession (userId: string, tag: string, cursor: number | 'fresh'): Promise<Session | undefined> {
@@ -75,6 +79,22 @@ export class MemoryBroker implements Broker {
 
   async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
     return this.#bus.sessions.verify(sessions)
+  }
+
+  async list (query: ListQuery): Promise<InboxPage> {
+    return this.#bus.list(query)
+  }
+
+  async position (reader: Reader): Promise<InboxState> {
+    return this.#bus.position(reader)
+  }
+
+  async moveCursor (reader: Reader, cursor: 'seen' | 'read', upTo: number): Promise<InboxCounts> {
+    return this.#bus.moveCursor(reader, cursor, upTo)
+  }
+
+  async mark (reader: Reader, id: number, as: InboxMark): Promise<InboxCounts> {
+    return this.#bus.mark(reader, id, as)
   }
 
   homeOf (): string {
@@ -100,16 +120,25 @@ export class MemoryBroker implements Broker {
   }
 
   async presence (userId: string): Promise<number> {
-    return this.#bus.presence(userId)
+    return this.#bus.seats.countOf(userAddress(userId))
   }
 
   state (): BrokerState {
-    return { up: this.#seat !== undefined, detail: 'embedded', channels: this.#seat?.channels.size ?? 0, deafSeconds: 0 }
+    return {
+      up: this.#seat !== undefined,
+      detail: 'embedded',
+      channels: this.#seat?.channels.size ?? 0,
+      deafSeconds: 0,
+      warnings: [],
+      clockDifferenceSeconds: 0,
+      memoryUsed: 0,
+      roundTripSeconds: 0
+    }
   }
 
   async close (): Promise<void> {
     clearInterval(this.#sweeper)
-    if (this.#seat !== undefined) this.#bus.leaveSeat(this.#seat)
+    if (this.#seat !== undefined) this.#bus.seats.leave(this.#seat)
     this.#seat = undefined
   }
 }

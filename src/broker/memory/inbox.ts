@@ -1,0 +1,200 @@
+// What each user has seen, read and dismissed: the two cursors, the marks beside them, and the counts that follow.
+import { type Address, ALL, groupAddress, MAX_UNREAD, type Notification, userAddress } from '../../notification.ts'
+import {
+  FuturePosition, type InboxCounts, type InboxItem, type InboxMark, type InboxPage, type ListQuery, MAX_MARKS, NoNotification, TooManyMarks
+} from '../broker.ts'
+import { SECOND } from './clock.ts'
+import type { Entry, Log } from './log.ts'
+import type { Logs } from './logs.ts'
+import type { Member } from './membership.ts'
+
+interface State {
+  seen: number
+  read: number
+  readonly marks: Map<number, InboxMark>
+  /** The id at which it is forgotten: what it speaks of is older than the history then. */
+  expiresAt: number
+}
+
+/** A log that the user may list, from where on, and what of it they know without having read it. */
+interface Source {
+  readonly to: Address
+  readonly log: Log
+  readonly after: number
+  readonly known: number
+}
+
+/** The inbox of one user at one moment. */
+interface View {
+  readonly userId: string
+  readonly state: Readonly<State>
+  readonly position: number
+  /** The address that a notification is said to have come by is the first that has it. */
+  readonly sources: readonly Source[]
+}
+
+type Change = { readonly id: string, readonly isRead: boolean } | { readonly id: string, readonly dismissed: true }
+
+export interface InboxParts {
+  readonly nextId: () => number
+  readonly logs: Logs
+  readonly memberOf: (userId: string) => Member | undefined
+  readonly historySeconds: number
+  readonly tell: (userId: string, notification: Notification) => void
+}
+
+export class MemoryInbox {
+  readonly #parts: InboxParts
+  readonly #states = new Map<string, State>()
+
+  constructor (parts: InboxParts) {
+    this.#parts = parts
+  }
+
+  #stateOf (userId: string, now: number): State {
+    const state = this.#states.get(userId)
+    return state !== undefined && state.expiresAt > now ? state : { seen: 0, read: 0, marks: new Map(), expiresAt: 0 }
+  }
+
+  #view (userId: string, position = this.#parts.nextId()): View {
+    const { logs, memberOf, historySeconds } = this.#parts
+    const member = memberOf(userId)
+    const since = position - historySeconds * SECOND
+    const sources: Source[] = []
+    const add = (to: Address, log: Log | undefined, after: number, known: number): void => {
+      if (log !== undefined) sources.push({ to, log, after: Math.max(after, since), known })
+    }
+    add(userAddress(userId), logs.user(userId), 0, 0)
+    const groups = [...member?.marks ?? []].flatMap(([group, { joinedAt }]) => joinedAt === undefined ? [] : [{ group, joinedAt }])
+    groups.sort((a, b) => a.group < b.group ? -1 : 1)
+    for (const { group, joinedAt } of groups) add(groupAddress(group), logs.group(group), joinedAt, 0)
+    // What went to all before somebody first came is no news to them.
+    add(ALL, logs.get(ALL), 0, member?.firstVisit ?? Infinity)
+    return { userId, state: this.#stateOf(userId, position), position, sources }
+  }
+
+  isDismissed (userId: string, now: number): (id: number) => boolean {
+    const { marks } = this.#stateOf(userId, now)
+    return (id) => marks.get(id) === 'dismissed'
+  }
+
+  counts (userId: string, position: number): InboxCounts {
+    return countsOf(this.#view(userId, position))
+  }
+
+  list (userId: string, { before = Infinity, limit, unreadOnly }: Pick<ListQuery, 'before' | 'limit' | 'unreadOnly'>): InboxPage {
+    const view = this.#view(userId)
+    const found = new Map<number, InboxItem>()
+    for (const source of view.sources) {
+      let count = 0
+      for (const entry of source.log.backwards(source.after, before)) {
+        const isRead = !isUnread(view, source, entry.id)
+        if (!isListed(view, entry) || (unreadOnly && isRead)) continue
+        const { id, event, json, key } = entry
+        if (!found.has(id)) found.set(id, { id, event, json, to: source.to, key, isRead })
+        if (++count > limit) break // none of its older ones can be among the newest of all
+      }
+    }
+    const newest = [...found.values()].sort((a, b) => b.id - a.id)
+    const notifications = newest.slice(0, limit)
+    return {
+      position: view.position,
+      ...countsOf(view),
+      notifications,
+      next: newest.length > limit ? notifications.at(-1)?.id : undefined,
+      complete: view.sources.every(({ log, after }) => log.trimmedTo <= after)
+    }
+  }
+
+  /** Throws FuturePosition. */
+  move (userId: string, cursor: 'seen' | 'read', upTo: number): InboxCounts {
+    const { state, position } = this.#view(userId)
+    if (upTo > position) throw new FuturePosition('This position lies in the future; use an id or a position that this service gave out')
+    const seen = Math.max(state.seen, upTo)
+    const read = cursor === 'read' ? Math.max(state.read, upTo) : state.read
+    if (seen === state.seen && read === state.read) return this.counts(userId, position)
+    const marks = new Map([...state.marks].filter(([id, as]) => as === 'dismissed' || id > read || (as === 'unread' && read === state.read)))
+    return this.#save(userId, { ...state, seen, read, marks })
+  }
+
+  /** Throws NoNotification, TooManyMarks. */
+  mark (userId: string, id: number, as: InboxMark): InboxCounts {
+    const view = this.#view(userId)
+    const { state } = view
+    if (as === 'dismissed' && state.marks.get(id) === as) return countsOf(view)
+    const source = sourceOf(view, id)
+    if (source === undefined) throw new NoNotification('There is no such notification in this inbox; it may have been taken back, or have left the history')
+    if (as !== 'dismissed' && isUnread(view, source, id) === (as === 'unread')) return countsOf(view)
+    const marks = new Map(state.marks)
+    marks.delete(id)
+    // Without a mark, the cursor says it already.
+    const isSaid = as !== 'dismissed' && isUnread({ ...view, state: { ...state, marks } }, source, id) === (as === 'unread')
+    if (!isSaid) {
+      if (marks.size >= MAX_MARKS) this.#compact(view, marks)
+      if (marks.size >= MAX_MARKS) throw new TooManyMarks(`A user may have at most ${MAX_MARKS} notifications marked one by one; move the read cursor past some of them`)
+      marks.set(id, as)
+    }
+    const change: Change = as === 'dismissed' ? { id: String(id), dismissed: true } : { id: String(id), isRead: as === 'read' }
+    return this.#save(userId, { ...state, marks }, change)
+  }
+
+  /** Lets go of marks whose notification has left. */
+  #compact ({ userId, sources }: View, marks: Map<number, InboxMark>): void {
+    // A group that was left may be joined again, and what was dismissed there must not come back.
+    const left = [...this.#parts.memberOf(userId)?.marks ?? []].flatMap(([group, { spans }]) => spans.length === 0 ? [] : [this.#parts.logs.group(group)])
+    const hasEntry = (id: number): boolean => sources.some(({ log, after }) => id > after && log.get(id) !== undefined) || left.some((log) => log?.get(id) !== undefined)
+    for (const id of marks.keys()) if (!hasEntry(id)) marks.delete(id)
+  }
+
+  #save (userId: string, state: State, change?: Change): InboxCounts {
+    const { nextId, historySeconds, tell } = this.#parts
+    const asOf = nextId()
+    this.#states.set(userId, { ...state, expiresAt: asOf + historySeconds * SECOND })
+    const counts = this.counts(userId, asOf)
+    const data = { ...counts, seen: String(counts.seen), read: String(counts.read), ...change !== undefined && { changed: [change] } }
+    tell(userId, { id: 0, event: 'read', json: JSON.stringify(data), asOf })
+    return counts
+  }
+
+  sweep (now: number): void {
+    for (const [userId, { expiresAt }] of this.#states) if (expiresAt <= now) this.#states.delete(userId)
+  }
+}
+
+function isListed ({ state: { marks }, position }: View, { id, keep, expiresAt }: Entry): boolean {
+  return keep === 'inbox' && expiresAt > position && marks.get(id) !== 'dismissed'
+}
+
+function isUnread ({ state: { marks, read } }: View, { known }: Source, id: number): boolean {
+  const mark = marks.get(id)
+  return mark === 'unread' || (mark !== 'read' && id > Math.max(read, known))
+}
+
+/** Where a notification of the inbox came by. */
+function sourceOf (view: View, id: number): Source | undefined {
+  return view.sources.find(({ log, after }) => {
+    const entry = id > after ? log.get(id) : undefined
+    return entry !== undefined && isListed(view, entry)
+  })
+}
+
+function countsOf (view: View): InboxCounts {
+  const { state: { seen, read, marks } } = view
+  const unseen = newer(view, seen)
+  const unread = newer(view, read)
+  for (const [id, as] of marks) if (as === 'unread' && sourceOf(view, id) !== undefined) unread.add(id)
+  return { seen, read, unseen: Math.min(unseen.size, MAX_UNREAD), unread: Math.min(unread.size, MAX_UNREAD) }
+}
+
+/** Listed, above a cursor, and not read one by one. Stops where nobody counts on. */
+function newer (view: View, cursor: number): Set<number> {
+  const found = new Set<number>()
+  for (const { log, after, known } of view.sources) {
+    for (const entry of log.backwards(Math.max(after, cursor, known))) {
+      if (!isListed(view, entry) || view.state.marks.get(entry.id) === 'read') continue
+      if (found.size >= MAX_UNREAD) return found
+      found.add(entry.id)
+    }
+  }
+  return found
+}

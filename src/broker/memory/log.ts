@@ -1,0 +1,94 @@
+// The bounded history of one address: what was published, oldest first, and up to where it was trimmed.
+import type { Keep, Notification } from '../../notification.ts'
+
+export interface Entry extends Notification {
+  readonly keep: Keep
+  readonly key: string | undefined
+  /** From this id on it is not replayed, listed or counted. */
+  readonly expiresAt: number
+}
+
+/** Trimming moves the whole array, so it is done for a hundred entries at once. */
+const TRIM_STEP = 100
+
+export class Log {
+  /** Ids grow. */
+  readonly #entries: Entry[] = []
+  /** Key → id of the one entry that has it. */
+  readonly #keys = new Map<string, number>()
+  #trimmedTo = 0
+  #last = 0
+
+  /** The id of the newest entry that was trimmed; 0: none. What was taken out on purpose does not count. */
+  get trimmedTo (): number { return this.#trimmedTo }
+  /** The id of the newest entry that it ever had. */
+  get last (): number { return this.#last }
+
+  /** Appends, takes out the one with the same key, and trims to `length` now and then. */
+  append (entry: Entry, length: number): void {
+    if (entry.key !== undefined) {
+      const older = this.#keys.get(entry.key)
+      if (older !== undefined) this.#takeOut(older)
+      this.#keys.set(entry.key, entry.id)
+    }
+    this.#entries.push(entry)
+    this.#last = entry.id
+    if (this.#entries.length < length + TRIM_STEP) return
+    for (const { id, key } of this.#entries.splice(0, this.#entries.length - length)) {
+      this.#trimmedTo = id
+      if (key !== undefined && this.#keys.get(key) === id) this.#keys.delete(key)
+    }
+  }
+
+  get (id: number): Entry | undefined {
+    const entry = this.#entries[this.#indexAfter(id) - 1]
+    return entry?.id === id ? entry : undefined
+  }
+
+  /** The one with a key. */
+  withKey (key: string): Entry | undefined {
+    const id = this.#keys.get(key)
+    return id === undefined ? undefined : this.get(id)
+  }
+
+  /** Takes an entry out on purpose, which is no gap. */
+  retract ({ id, key }: Entry): void {
+    this.#takeOut(id)
+    if (key !== undefined) this.#keys.delete(key)
+  }
+
+  #takeOut (id: number): void {
+    const at = this.#indexAfter(id) - 1
+    if (this.#entries[at]?.id === id) this.#entries.splice(at, 1)
+  }
+
+  /** Entries with after < id ≤ upTo, oldest first. */
+  * between (after: number, upTo = Infinity): Generator<Entry, void> {
+    for (let i = this.#indexAfter(after); i < this.#entries.length; i++) {
+      const entry = this.#entries[i]!
+      if (entry.id > upTo) return
+      yield entry
+    }
+  }
+
+  /** Entries with after < id < before, newest first. */
+  * backwards (after: number, before = Infinity): Generator<Entry, void> {
+    for (let i = this.#indexAfter(before - 1) - 1; i >= 0; i--) {
+      const entry = this.#entries[i]!
+      if (entry.id <= after) return
+      yield entry
+    }
+  }
+
+  /** The index of the first entry that is newer than a position. */
+  #indexAfter (position: number): number {
+    let low = 0
+    let high = this.#entries.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#entries[middle]!.id > position) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+}

@@ -1,0 +1,220 @@
+// Who is in which group since when, who was, and what a token's claim changes. One record a user.
+import { type Identity, MAX_GROUPS, type Membership, TooManyGroups } from '../broker.ts'
+import { SECOND } from './clock.ts'
+
+/** From a join to a leave: the ids in (from, to] were addressed to the user. */
+export interface Span {
+  readonly from: number
+  readonly to: number
+}
+
+interface Mark {
+  /** Undefined: not a member now. */
+  joinedAt: number | undefined
+  /** Joined by the routes: a claim does not take it away. */
+  byRoute: boolean
+  /** When the routes took it away: no older token brings it back. */
+  leftAt: number
+  /** Earlier memberships, oldest first. */
+  spans: Span[]
+}
+
+/** What is known of one user. */
+export interface Member {
+  /** Undefined until a token of theirs was seen. */
+  firstVisit: number | undefined
+  newestIssuedAtSeconds: number
+  newestExpiresAtSeconds: number
+  /** The `iat` of the claim that counts; older ones change nothing. */
+  claimIssuedAtSeconds: number
+  readonly marks: Map<string, Mark>
+  /** A cursor below this may lack something of a group that is remembered no more. */
+  forgottenTo: number
+  /** Without groups of the routes, the record ends at this id. */
+  expiresAt: number
+}
+
+/** Earlier memberships of one group that are remembered. */
+const MAX_SPANS = 4
+/** Groups that are remembered as left. */
+const MAX_LEFT = 5000
+
+export interface MembershipParts {
+  readonly nextId: () => number
+  readonly now: () => number
+  readonly historySeconds: number
+  /** For how long an older token may bring a left group back. */
+  readonly leftSeconds: () => number
+  readonly tell: (userId: string, control: 'join' | 'leave', id: number, group: string) => void
+}
+
+function newMember (): Member {
+  return {
+    firstVisit: undefined,
+    newestIssuedAtSeconds: -1,
+    newestExpiresAtSeconds: 0,
+    claimIssuedAtSeconds: -1,
+    marks: new Map(),
+    forgottenTo: 0,
+    expiresAt: 0
+  }
+}
+
+export class Memberships {
+  readonly #parts: MembershipParts
+  readonly #members = new Map<string, Member>()
+
+  constructor (parts: MembershipParts) {
+    this.#parts = parts
+  }
+
+  /** To be read. Undefined: nothing is known of this user. */
+  get (userId: string): Member | undefined {
+    const member = this.#members.get(userId)
+    return member === undefined || this.#isOver(member) ? undefined : member
+  }
+
+  #isOver ({ marks, expiresAt }: Member): boolean {
+    if (expiresAt > this.#parts.now()) return false
+    for (const { joinedAt, byRoute } of marks.values()) if (joinedAt !== undefined && byRoute) return false
+    return true
+  }
+
+  /** To be written. */
+  #touch (userId: string): Member {
+    let member = this.get(userId)
+    if (member === undefined) this.#members.set(userId, member = newMember())
+    this.#extend(member)
+    return member
+  }
+
+  #extend (member: Member): void {
+    const { now, historySeconds } = this.#parts
+    // A stream lives as long as its token, and comes back within the history.
+    member.expiresAt = Math.max(now(), member.newestExpiresAtSeconds * SECOND) + historySeconds * SECOND
+  }
+
+  /** A token of the user came by. */
+  see ({ userId, issuedAtSeconds, expiresAtSeconds }: Identity): void {
+    const member = this.#touch(userId)
+    member.firstVisit ??= this.#parts.nextId()
+    member.newestIssuedAtSeconds = Math.max(member.newestIssuedAtSeconds, issuedAtSeconds)
+    member.newestExpiresAtSeconds = Math.max(member.newestExpiresAtSeconds, expiresAtSeconds)
+    this.#extend(member)
+  }
+
+  groups (userId: string): Membership {
+    const groups: Membership = new Map()
+    for (const [group, { joinedAt }] of this.get(userId)?.marks ?? []) if (joinedAt !== undefined) groups.set(group, joinedAt)
+    return groups
+  }
+
+  /** Throws TooManyGroups. */
+  join (userId: string, group: string): void {
+    const member = this.#touch(userId)
+    if (member.marks.get(group)?.joinedAt === undefined && joinedOf(member) >= MAX_GROUPS) throw tooMany()
+    this.#enter(userId, member, group, true)
+  }
+
+  /** Leaves its mark also for a group never joined: a token that claims it must not bring it back. */
+  leave (userId: string, group: string): void {
+    const member = this.#touch(userId)
+    this.#exit(userId, member, group, true)
+    this.#forgetOld(member)
+  }
+
+  /** Throws TooManyGroups, and then nothing has changed. */
+  replace (userId: string, wanted: readonly string[]): void {
+    const kept = new Set(wanted)
+    if (kept.size > MAX_GROUPS) throw tooMany()
+    const member = this.#touch(userId)
+    for (const [group, { joinedAt }] of member.marks) {
+      if (joinedAt !== undefined && !kept.has(group)) this.#exit(userId, member, group, true)
+    }
+    for (const group of kept) this.#enter(userId, member, group, true)
+    this.#forgetOld(member)
+  }
+
+  /** What the newest token says of its user's groups replaces what an older one said. Of more than MAX_GROUPS the first count. */
+  claim ({ userId, issuedAtSeconds }: Identity, groups: readonly string[]): void {
+    const member = this.#touch(userId)
+    if (issuedAtSeconds < member.claimIssuedAtSeconds) return
+    if (issuedAtSeconds > member.claimIssuedAtSeconds) {
+      const named = new Set(groups)
+      for (const [group, { joinedAt, byRoute }] of member.marks) {
+        if (joinedAt !== undefined && !byRoute && !named.has(group)) this.#exit(userId, member, group, false)
+      }
+      member.claimIssuedAtSeconds = issuedAtSeconds
+    }
+    let joined = joinedOf(member)
+    for (const group of groups) {
+      const mark = member.marks.get(group)
+      const isLeft = mark !== undefined && issuedAtSeconds * SECOND <= mark.leftAt
+      if (isLeft || mark?.joinedAt !== undefined || joined >= MAX_GROUPS) continue
+      this.#enter(userId, member, group, false)
+      joined++
+    }
+    this.#forgetOld(member)
+  }
+
+  #enter (userId: string, { marks }: Member, group: string, byRoute: boolean): void {
+    let mark = marks.get(group)
+    if (mark === undefined) marks.set(group, mark = { joinedAt: undefined, byRoute: false, leftAt: 0, spans: [] })
+    mark.byRoute ||= byRoute
+    if (mark.joinedAt !== undefined) return
+    mark.joinedAt = this.#parts.nextId()
+    this.#parts.tell(userId, 'join', mark.joinedAt, group)
+  }
+
+  #exit (userId: string, member: Member, group: string, byRoute: boolean): void {
+    const id = this.#parts.nextId()
+    const mark = member.marks.get(group) ?? { joinedAt: undefined, byRoute: false, leftAt: 0, spans: [] }
+    if (mark.joinedAt !== undefined) mark.spans.push({ from: mark.joinedAt, to: id })
+    if (mark.spans.length > MAX_SPANS) member.forgottenTo = Math.max(member.forgottenTo, mark.spans.shift()!.to)
+    mark.joinedAt = undefined
+    mark.byRoute = false
+    if (byRoute) mark.leftAt = id
+    // At the end: what was left last is forgotten last.
+    member.marks.delete(group)
+    member.marks.set(group, mark)
+    this.#parts.tell(userId, 'leave', id, group)
+  }
+
+  /** Lets go of memberships that nobody can ask for any more, and of the oldest left ones beyond MAX_LEFT. */
+  #forgetOld (member: Member): void {
+    const { now, historySeconds, leftSeconds } = this.#parts
+    const spansSince = now() - historySeconds * SECOND
+    const leftSince = now() - leftSeconds() * SECOND
+    let left = 0
+    for (const [group, mark] of member.marks) {
+      mark.spans = mark.spans.filter(({ to }) => to > spansSince)
+      if (mark.joinedAt !== undefined) continue
+      if (mark.leftAt <= leftSince && mark.spans.length === 0) member.marks.delete(group)
+      else left++
+    }
+    for (const [group, { joinedAt, spans }] of member.marks) {
+      if (left <= MAX_LEFT) return
+      if (joinedAt !== undefined) continue
+      for (const { to } of spans) member.forgottenTo = Math.max(member.forgottenTo, to)
+      member.marks.delete(group)
+      left--
+    }
+  }
+
+  sweep (): void {
+    for (const [userId, member] of this.#members) {
+      if (this.#isOver(member)) this.#members.delete(userId)
+      else this.#forgetOld(member)
+    }
+  }
+}
+
+function joinedOf ({ marks }: Member): number {
+  let count = 0
+  for (const { joinedAt } of marks.values()) if (joinedAt !== undefined) count++
+  return count
+}
+
+function tooMany (): TooManyGroups {
+  return new TooManyGroups(`A user may be in at most ${MAX_GROUPS} groups; leave some before joining others`)
+}

@@ -1,0 +1,38 @@
+// The nodes on the bus, what each is subscribed to, and how they are told.
+import type { BrokerListener, Channel } from '../broker.ts'
+
+export interface Seat {
+  readonly channels: Set<Channel>
+  readonly listener: BrokerListener
+}
+
+export class Seats {
+  readonly #seats = new Set<Seat>()
+  // Messages reach listeners in order and never inside the call that published them, as with a real line.
+  #queue: Array<() => void> = []
+
+  take (seat: Seat): void { this.#seats.add(seat) }
+  leave (seat: Seat): void { this.#seats.delete(seat) }
+
+  countOf (channel: Channel): number {
+    let count = 0
+    for (const { channels } of this.#seats) if (channels.has(channel)) count++
+    return count
+  }
+
+  /** Tells everybody who is subscribed now; returns how many. */
+  tell (channel: Channel, say: (listener: BrokerListener) => void): number {
+    const seats = [...this.#seats].filter(({ channels }) => channels.has(channel))
+    if (seats.length > 0) this.#post(() => { for (const { listener } of seats) say(listener) })
+    return seats.length
+  }
+
+  #post (send: () => void): void {
+    if (this.#queue.push(send) > 1) return
+    queueMicrotask(() => {
+      const queue = this.#queue
+      this.#queue = []
+      for (const send of queue) send()
+    })
+  }
+}
