@@ -48,7 +48,10 @@ const originOf = (app: FastifyInstance): string => `http://127.0.0.1:${portOf(ap
 async function start (): Promise<string> {
   const config = configOf('node-1', basePort)
   const bus = new MemoryBus({
-    historyLength: config.HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES
+    historyLength: config.HISTORY_LENGTH,
+    groupHistoryLength: config.GROUP_HISTORY_LENGTH,
+    historySeconds: config.HISTORY_SECONDS,
+    maxDataBytes: config.MAX_DATA_BYTES
   })
 
   let users: Array<typeof USERS[number] & { token: string }> = []

@@ -36,7 +36,12 @@ function readConfig (): Config {
 
 function chooseBroker (config: Config, log: Logger): Broker {
   const { REDIS_URL: url, REDIS_PREFIX: prefix, NODE_NAME: nodeName } = config
-  const limits = { historyLength: config.HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES }
+  const limits = {
+    historyLength: config.HISTORY_LENGTH,
+    groupHistoryLength: config.GROUP_HISTORY_LENGTH,
+    historySeconds: config.HISTORY_SECONDS,
+    maxDataBytes: config.MAX_DATA_BYTES
+  }
   if (url !== undefined && url !== MEMORY_URL) return new RedisBroker({ url, prefix, nodeName, log, ...limits })
   log.info(`${url === undefined ? 'REDIS_URL is not set' : `REDIS_URL is ${MEMORY_URL}`}: embedded broker, this is the only node and its history ends with it`)
   return new MemoryBroker(new MemoryBus(limits))

@@ -20,7 +20,7 @@ t.test('README, table of settings: the schema, with its defaults and meanings', 
 })
 
 t.test('README, table of routes: what OpenAPI lists', async (t) => {
-  const limits = { historyLength: 10, historySeconds: 10, maxDataBytes: 10 }
+  const limits = { historyLength: 10, groupHistoryLength: 10, historySeconds: 10, maxDataBytes: 10 }
   const app = await buildApp({ config: parseConfig({ JWT_SECRET: 'x'.repeat(32) }, 'readme'), broker: new MemoryBroker(new MemoryBus(limits)) })
   t.teardown(() => app.close())
   await app.ready()

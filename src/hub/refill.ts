@@ -26,7 +26,7 @@ export interface RefillParts {
  * only to say that something may be missing. Throws what the broker throws; the stream is then still held and can be tried again.
  */
 export async function refill (stream: Stream, from: ResumeFrom, { broker, topics, stats, holdSession }: RefillParts): Promise<void> {
-  const { userId, issuedAtSeconds, groups } = stream.owner
+  const { userId, groups, admittedAt } = stream.owner
   const isForeign = from === 'foreign'
   let cursor = from === 'foreign' ? 'fresh' : from
   if (isForeign) stream.gap = true
@@ -39,10 +39,10 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
     // that the token claims, since most often these are all there are.
     topics.add(stream, userAddress(userId))
     topics.add(stream, ALL)
-    if (!stream.isLive) for (const group of groups) topics.add(stream, groupAddress(group))
+    if (!stream.isLive) for (const group of groups ?? []) topics.add(stream, groupAddress(group))
     await topics.subscribed(stream)
     if (!await holdSession(stream)) return
-    const page = await broker.resume({ user: { userId, issuedAtSeconds }, groups, cursor, maxBytes: PAGE_BYTES })
+    const page = await broker.resume({ user: stream.owner, groups, admittedAt, cursor, maxBytes: PAGE_BYTES })
     if (stream.hasEnded) return
     // What was published there since this page was read may have passed us by.
     if (follow(stream, topics, [...page.membership.keys()])) stream.staleUntil = Infinity
@@ -81,7 +81,7 @@ export async function refill (stream: Stream, from: ResumeFrom, { broker, topics
       // The clock of a Redis that took over may be behind: what it gives out from here on is new, whatever the stream has seen.
       if (stream.gap) stream.cursor = page.position
       const resume = stream.gap ? 'incomplete' : from === 'fresh' ? 'fresh' : 'complete'
-      stream.write(syncFrame(page.position, { resume, replayed, unread: page.unread, groups: [...page.membership.keys()].sort() }))
+      stream.write(syncFrame(page.position, { resume, replayed, unread: page.inbox.unread, groups: [...page.membership.keys()].sort() }))
       isTold = stream.gap
       stream.gap = false
     } else stream.cursor = Math.max(stream.cursor, page.position)

@@ -21,7 +21,9 @@ const nothing = Buffer.alloc(0)
 
 export interface StreamOwner extends Identity {
   /** The groups that the token claims; needed again when the stream is refilled. */
-  readonly groups: readonly string[]
+  readonly groups: readonly string[] | undefined
+  /** The id of the visit that let it in. */
+  readonly admittedAt: number
   /** When the token expires. */
   readonly expiresAtMs: number
   /** Where its own reconnect resumes from; decides, with SESSION_POLICY=single, whether it still holds the session. */

@@ -71,7 +71,7 @@ t.test('age, client that takes nothing any more: its stream goes all the same', 
 })
 
 t.test('drain: ends every stream with a hint, takes no new one but tells it when to come, is not ready; then close() resolves', async (t) => {
-  const bus = new MemoryBus({ historyLength: 100, historySeconds: 100, maxDataBytes: 65_536 })
+  const bus = new MemoryBus({ historyLength: 100, groupHistoryLength: 100, historySeconds: 100, maxDataBytes: 65_536 })
   const service = await startService(t, { env: { RETRY_MS: '1000' }, bus })
   const ledger = new Ledger(t)
   const other = await startService(t, { bus, issuer: service.issuer })

@@ -36,12 +36,11 @@ t.test('metrics: every number moves when its thing happens', async (t) => {
   const second = service.client(t)
   await second.live()
   await service.publish(['user:42', 'group:g', 'user:nobody'], 1)
-  await first.next()
-  await first.next()
-  await second.next()
+  await service.publish('user:42', 2)
+  for (const client of [first, second]) await client.next(({ json }) => json === 2)
   const now = await read()
   t.match(now, {
-    tidings_streams: 2, tidings_users: 1, tidings_channels: 3, tidings_published_total: 3, tidings_received_total: 2, tidings_streams_opened_total: 2, tidings_publish_to_write_seconds_count: 2
+    tidings_streams: 2, tidings_users: 1, tidings_channels: 3, tidings_published_total: 4, tidings_received_total: 3, tidings_streams_opened_total: 2, tidings_publish_to_write_seconds_count: 2
   })
   t.equal(now.tidings_delivered_total, 4, 'two notifications, each to both streams of the user, who is in the group')
   first.close()

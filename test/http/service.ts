@@ -74,7 +74,7 @@ export interface ServiceOptions {
 
 export async function startService (t: Scope, { env = {}, issuer = createIssuer(), bus, alter, prepare }: ServiceOptions = {}): Promise<Service> {
   const config = parseConfig({ RETRY_MS: '20', ...issuer.env, ...env }, 'node-under-test')
-  bus ??= new MemoryBus({ historyLength: config.HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES })
+  bus ??= new MemoryBus({ historyLength: config.HISTORY_LENGTH, groupHistoryLength: config.GROUP_HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES })
   const broker = new MemoryBroker(bus)
   alter?.(broker)
   const lines: string[] = []

@@ -29,7 +29,7 @@ export async function open (t: Test, { bufferBytes = 1_048_576, ...options }: Pa
   const server = createServer((_request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
     response.flushHeaders()
-    const owner = { userId: '1', groups: [], issuedAtSeconds: 0, expiresAtMs: Infinity }
+    const owner = { userId: '1', groups: [], admittedAt: 1, issuedAtSeconds: 0, expiresAtSeconds: Infinity, expiresAtMs: Infinity }
     opened.resolve({
       response,
       stream: new Stream(response, owner, { bufferBytes }, (_stream, reason) => {

@@ -134,7 +134,7 @@ export interface RigOptions extends Partial<Omit<HubOptions, 'broker' | 'log'>> 
 }
 
 export async function startHub (t: Test, { bufferBytes = 1_048_576, bus: busOptions = {}, ...options }: RigOptions = {}): Promise<Rig> {
-  const bus = new MemoryBus({ historyLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536, ...busOptions })
+  const bus = new MemoryBus({ historyLength: 1000, groupHistoryLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536, ...busOptions })
   const broker = new ScriptedBroker(bus)
   const other = new MemoryBroker(bus)
   const warnings: string[] = []
@@ -163,8 +163,10 @@ export async function startHub (t: Test, { bufferBytes = 1_048_576, bus: busOpti
     response.flushHeaders()
     const owner = {
       userId: options.userId ?? '1',
-      groups: options.groups ?? [],
+      groups: options.groups,
+      admittedAt: Number.MAX_SAFE_INTEGER,
       issuedAtSeconds: Math.floor(Date.now() / 1000),
+      expiresAtSeconds: (options.expiresAtMs ?? Infinity) / 1000,
       expiresAtMs: options.expiresAtMs ?? Infinity
     }
     const stream = new Stream(response, owner, { bufferBytes }, (stream, reason) => {
@@ -205,8 +207,10 @@ export async function startHub (t: Test, { bufferBytes = 1_048_576, bus: busOpti
       await client.live()
       return { client, ...await opened }
     },
-    publish: async (to, data = 'x') =>
-      (await other.publish({ to: typeof to === 'string' ? [to] : to, event: 'message', json: JSON.stringify(data) })).notifications.map(({ id }) => id)
+    publish: async (to, data = 'x') => {
+      const { id, notifications } = await other.publish({ to: typeof to === 'string' ? [to] : to, event: 'message', json: JSON.stringify(data), keep: 'inbox' })
+      return notifications.map(() => id!)
+    }
   }
 }
 

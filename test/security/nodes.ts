@@ -75,7 +75,7 @@ let made = 0
 export async function startNodes (t: Scope, kind: Kind, redis: Redis, { count = 2, env = {}, envOf = () => ({}), issuer = createIssuer(), redisUrl = () => redis.url, alter }: NodesOptions = {}): Promise<Nodes> {
   const prefix = `${redis.prefix}:${++made}`
   let aheadMs = 0
-  const limits = { historyLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536 }
+  const limits = { historyLength: 1000, groupHistoryLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536 }
   const bus = new MemoryBus({ ...limits, nowMs: () => Date.now() + aheadMs })
   const nodes = await Promise.all(Array.from({ length: count }, (_, n) => start(n)))
 
