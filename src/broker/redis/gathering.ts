@@ -3,12 +3,16 @@
 /** The answer to one question; an Error rejects that one alone. */
 export type Answer<A> = A | Error
 
-/** How many questions one call carries, at most: it keeps everybody else from Redis while it runs. */
-const MAX_QUESTIONS = 64
-/** How heavy they are together, at most, if there is more than one; in bytes, more or less. */
-const MAX_WEIGHT = 1_048_576
-/** How many calls are under way at once: at Redis, the last of many would wait longer than a command may take, and publishers with them. */
-const MAX_CALLS = 4
+export interface GatheringOptions<Question> {
+  /** How heavy a question is. Default: nothing. */
+  readonly weigh?: (question: Question) => number
+  /** How many questions one call carries, at most: it keeps everybody else from Redis while it runs. Default 64. */
+  readonly maxQuestions?: number
+  /** How heavy they are together, at most, if there is more than one; in bytes, more or less. Default 1 MiB. */
+  readonly maxWeight?: number
+  /** How many calls are under way at once: the last of many would wait longer than a command may take, and publishers with them. Default 4. */
+  readonly maxCalls?: number
+}
 
 /**
  * Gathers what is asked in one turn of the event loop, or while a call is under way, and asks it with one call. Those that fill a call need
@@ -16,18 +20,18 @@ const MAX_CALLS = 4
  */
 export class Gathering<Question, A> {
   readonly #call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>
-  readonly #weigh: (question: Question) => number
+  readonly #options: Required<GatheringOptions<Question>>
   #waiting: Array<{ readonly question: Question, readonly resolve: (answer: A) => void, readonly reject: (error: Error) => void }> = []
   #calls = 0
   #isScheduled = false
 
   /**
    * `call` answers the questions in their order, and at least the first: those that it leaves over are asked again with the next call. If it
-   * throws, all of them hear the error. `weigh`: how heavy a question is.
+   * throws, all of them hear the error.
    */
-  constructor (call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>, weigh: (question: Question) => number = () => 0) {
+  constructor (call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>, options: GatheringOptions<Question> = {}) {
     this.#call = call
-    this.#weigh = weigh
+    this.#options = { weigh: () => 0, maxQuestions: 64, maxWeight: 1_048_576, maxCalls: 4, ...options }
   }
 
   ask (question: Question): Promise<A> {
@@ -38,7 +42,8 @@ export class Gathering<Question, A> {
   }
 
   #schedule (): void {
-    const mayAsk = this.#calls === 0 ? this.#waiting.length > 0 : this.#calls < MAX_CALLS && this.#waiting.length >= MAX_QUESTIONS
+    const { maxCalls, maxQuestions } = this.#options
+    const mayAsk = this.#calls === 0 ? this.#waiting.length > 0 : this.#calls < maxCalls && this.#waiting.length >= maxQuestions
     if (this.#isScheduled || !mayAsk) return
     this.#isScheduled = true
     setImmediate(() => {
@@ -48,12 +53,13 @@ export class Gathering<Question, A> {
   }
 
   #fitting (): number {
+    const { weigh, maxQuestions, maxWeight } = this.#options
     let weight = 0
-    for (const [count, { question }] of this.#waiting.slice(0, MAX_QUESTIONS).entries()) {
-      weight += this.#weigh(question)
-      if (weight > MAX_WEIGHT && count > 0) return count
+    for (const [count, { question }] of this.#waiting.slice(0, maxQuestions).entries()) {
+      weight += weigh(question)
+      if (weight > maxWeight && count > 0) return count
     }
-    return MAX_QUESTIONS
+    return maxQuestions
   }
 
   async #next (): Promise<void> {

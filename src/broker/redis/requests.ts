@@ -1,8 +1,9 @@
-// What comes by the thousand, at Redis: publishes, visits and resumes of the same moment are one call each, and resumes share what they read.
+// What comes by the thousand (publishes, visits, resumes) in few calls: those of one moment go together, and resumes share what they read.
 import { type Address, eventFault, type Notification } from '../../notification.ts'
 import {
   type HistoryPage, type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, type Visit, VISIT_WINDOW_MS, type Visitor
 } from '../broker.ts'
+import type { RedisCommands } from './commands.ts'
 import { type Answer, Gathering } from './gathering.ts'
 
 /** What one call may read from the logs, more or less: it keeps everybody else from Redis meanwhile. */
@@ -10,30 +11,31 @@ const WORK_BYTES = 1_048_576
 /** What an argument of a call, or writing to one address, counts beside its bytes. */
 const ARGUMENT_WEIGHT = 100
 
-/** What functions.lua says of one who could not be answered. */
+/** What the library says of one who could not be answered. */
 type Failed = ['error', why: string]
-type PublishReply = [replayed: 0 | 1, ...flat: Array<string | number>]
-type ResumeReply = [position: string, gap: number, more: number, unread: number, membership: string[], places: number[]]
+type PublishReply = [replayed: 0 | 1, id: string, receivers: number[], to: string[] | 0]
 type VisitReply = [verdict: Visit['verdict'], ...counts: number[]]
-
-export interface RequestParts {
-  /** Calls a function of functions.lua. */
-  readonly call: (name: string, ...args: Array<string | number>) => Promise<unknown>
-  /** Redis's error as one of the broker's. */
-  readonly translate: (message: string) => Error
-  /** Told of every id and position that is new. */
-  readonly onId: (id: number) => void
-}
+type PageReply = [
+  position: string, gap: number, more: number, membership: string[], places: number[], seen: string, read: string, unseen: number, unread: number
+]
 
 export class RedisRequests {
-  readonly #parts: RequestParts
-  // A token may claim as many groups as a user may be in.
-  readonly #resumes = new Gathering<ResumeQuery, HistoryPage>((queries) => this.#resume(queries), ({ groups }) => groups.length * ARGUMENT_WEIGHT)
-  readonly #publishes = new Gathering<PublishRequest, PublishAnswer>((requests) => this.#publish(requests), ({ to, json }) => to.length * (json.length + ARGUMENT_WEIGHT))
+  readonly #commands: RedisCommands
+  readonly #prefix: string
+  readonly #resumes = new Gathering<ResumeQuery, HistoryPage>((queries) => this.#resume(queries), {
+    // A token may claim as many groups as a user may be in.
+    weigh: ({ groups = [] }) => groups.length * ARGUMENT_WEIGHT
+  })
+
+  readonly #publishes = new Gathering<PublishRequest, PublishAnswer>((requests) => this.#publish(requests), {
+    weigh: ({ to, json }) => to.length * (json.length + ARGUMENT_WEIGHT)
+  })
+
   readonly #visits = new Gathering<Visitor, Visit>((visitors) => this.#visit(visitors))
 
-  constructor (parts: RequestParts) {
-    this.#parts = parts
+  constructor (commands: RedisCommands, prefix: string) {
+    this.#commands = commands
+    this.#prefix = prefix
   }
 
   /** As Broker's. */
@@ -41,21 +43,9 @@ export class RedisRequests {
     return this.#publishes.ask(request)
   }
 
-  async #publish (requests: readonly PublishRequest[]): Promise<Array<Answer<PublishAnswer>>> {
-    const { call, translate, onId } = this.#parts
-    const args: Array<string | number> = []
-    for (const { to, event, json, idempotencyKey = '', publisher } of requests) {
-      args.push(idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, to.length, ...to)
-    }
-    const replies = await call('tidings_publish_requests', ...args) as Array<PublishReply | Failed>
-    return replies.map((reply) => {
-      const [replayed, ...flat] = reply
-      if (replayed === 'error') return translate(flat[0] as string)
-      const notifications = []
-      for (let i = 0; i < flat.length; i += 3) notifications.push({ to: flat[i] as Address, id: Number(flat[i + 1]), receivers: Number(flat[i + 2]) })
-      if (replayed === 0) onId(notifications.at(-1)?.id ?? 0)
-      return { replayed: replayed === 1, notifications }
-    })
+  /** As Broker's. */
+  visit (visitor: Visitor): Promise<Visit> {
+    return this.#visits.ask(visitor)
   }
 
   /** As Broker's. */
@@ -63,59 +53,83 @@ export class RedisRequests {
     return this.#resumes.ask(query)
   }
 
-  /** As Broker's. */
-  visit (visitor: Visitor): Promise<Visit> {
-    return this.#visits.ask(visitor)
+  #translate (why: string): Error {
+    return this.#commands.translate(new Error(why))
   }
 
-  async #resume (queries: readonly ResumeQuery[]): Promise<Array<Answer<HistoryPage>>> {
-    const { call, translate, onId } = this.#parts
-    const args: Array<string | number> = [Math.min(...queries.map(({ maxBytes }) => maxBytes)), WORK_BYTES]
-    for (const { user: { userId, issuedAtSeconds }, groups, cursor } of queries) {
-      args.push(userId, issuedAtSeconds, cursor === 'fresh' ? '' : cursor, groups.length, ...groups)
+  async #publish (requests: readonly PublishRequest[]): Promise<Array<Answer<PublishAnswer>>> {
+    const args: Array<string | number> = []
+    const targets = requests.map(({ to }) => [...new Set(to)])
+    for (const [i, { event, json, keep, ttlSeconds = '', key = '', idempotencyKey = '', publisher }] of requests.entries()) {
+      const to = targets[i]!
+      args.push(idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, keep, ttlSeconds, key, '', to.length, ...to)
     }
-    const [flat, ...replies] = await call('tidings_resume', ...args) as [string[], ...Array<ResumeReply | Failed>]
-    const entries: Array<Notification | undefined> = []
-    for (let i = 0; i < flat.length; i += 3) entries.push(readEntry(flat[i]!, flat[i + 1]!, flat[i + 2]!))
-    return replies.map((reply) => {
-      if (reply.length === 2) return translate(reply[1])
-      const [position, gap, more, unread, membership, places] = reply
-      onId(Number(position))
-      // An id that Redis has not given out yet would make a stream take everything until then for a duplicate.
-      const owed = places.map((place) => (entries[place]?.id ?? Infinity) <= Number(position) ? entries[place] : undefined)
+    const replies = await this.#commands.call(this.#prefix, 'tidings_publish_all', args) as Array<PublishReply | Failed>
+    return replies.map((reply, i) => {
+      if (reply[0] === 'error') return this.#translate(reply[1])
+      const [replayed, id, receivers, addresses] = reply
+      const to: readonly Address[] = addresses === 0 ? targets[i]! : addresses
+      if (id !== '') this.#commands.saw(Number(id))
       return {
-        position: Number(position),
-        gap: gap === 1 || owed.includes(undefined),
-        more: more === 1,
-        unread,
-        membership: readMembership(membership),
-        entries: owed.filter((entry) => entry !== undefined)
+        replayed: replayed === 1,
+        id: id === '' ? undefined : Number(id),
+        // Whom an answer was for is kept with it unless it was very many.
+        notifications: receivers.map((count, at) => ({ to: to[at]!, receivers: count }))
       }
     })
   }
 
   async #visit (visitors: readonly Visitor[]): Promise<Array<Answer<Visit>>> {
-    const { call, translate } = this.#parts
-    const args = visitors.flatMap(({ userId, issuedAtSeconds, sessionCursor = 'fresh', counters = [] }) =>
-      [userId, issuedAtSeconds, sessionCursor === 'fresh' ? '' : sessionCursor, counters.length, ...counters])
-    const replies = await call('tidings_visit', VISIT_WINDOW_MS, ...args) as Array<VisitReply | Failed>
+    const args = visitors.flatMap(({ userId, issuedAtSeconds, expiresAtSeconds, sessionCursor = 'fresh', counters = [] }) =>
+      [userId, issuedAtSeconds, expiresAtSeconds, sessionCursor === 'fresh' ? '' : sessionCursor, counters.length, ...counters])
+    const [id, ...replies] = await this.#commands.call(this.#prefix, 'tidings_visits', [VISIT_WINDOW_MS, ...args]) as [string, ...Array<VisitReply | Failed>]
+    this.#commands.saw(Number(id))
     return replies.map((reply) => {
-      const [verdict, ...counts] = reply
-      return verdict === 'error' ? translate(reply[1] as string) : { verdict, counts: counts as number[] }
+      if (reply[0] === 'error') return this.#translate(reply[1] as string)
+      const [verdict, ...counts] = reply as VisitReply
+      return { verdict, counts, admittedAt: Number(id) }
+    })
+  }
+
+  async #resume (queries: readonly ResumeQuery[]): Promise<Array<Answer<HistoryPage>>> {
+    // Pages are one size for all of a call: every stream asks for the same.
+    const args = queries.flatMap(({ user, groups, admittedAt, cursor }) => [
+      user.userId, user.issuedAtSeconds, user.expiresAtSeconds, admittedAt, cursor === 'fresh' ? '' : cursor,
+      groups === undefined ? -1 : groups.length, ...groups ?? []
+    ])
+    const maxBytes = Math.min(...queries.map(({ maxBytes }) => maxBytes))
+    const [flat, ...replies] = await this.#commands.call(this.#prefix, 'tidings_read_pages', [maxBytes, WORK_BYTES, ...args]) as [string[], ...Array<PageReply | Failed>]
+    const entries: Array<Notification | undefined> = []
+    for (let i = 0; i < flat.length; i += 3) entries.push(readEntry(flat[i]!, flat[i + 1]!, flat[i + 2]!))
+    return replies.map((reply) => {
+      if (reply[0] === 'error') return this.#translate(reply[1] as string)
+      const [position, gap, more, membership, places, seen, read, unseen, unread] = reply as PageReply
+      this.#commands.saw(Number(position))
+      const owed = places.map((place) => entries[place])
+      return {
+        position: Number(position),
+        gap: gap === 1 || owed.includes(undefined),
+        more: more === 1,
+        membership: readMembership(membership),
+        entries: owed.filter((entry) => entry !== undefined),
+        inbox: { seen: Number(seen), read: Number(read), unseen, unread }
+      }
     })
   }
 }
 
-/** What stands in a log. Undefined: not written by functions.lua, which takes nothing that cannot be read here; so something is missing. */
-function readEntry (id: string, event: string, data: string): Notification | undefined {
+/** What stands in a log. Undefined: not written by the library, which takes nothing that cannot be read here; so something is missing. */
+export function readEntry (id: string, event: string, json: string): Notification | undefined {
   const number = Number(id)
   if (!Number.isSafeInteger(number) || eventFault(event) !== undefined) return undefined
   try {
-    // Stored as the publisher wrote it; one line is what a frame needs.
-    return { id: number, event, json: JSON.stringify(JSON.parse(data)) }
+    // Whoever may write in a log can put anything there.
+    JSON.parse(json)
   } catch {
     return undefined
   }
+  // The old library stored what it was given with its line breaks, which can only stand between tokens; a frame is one line.
+  return { id: number, event, json: /[\r\n]/.test(json) ? json.replace(/[\r\n]/g, ' ') : json }
 }
 
 /** From group, id, group, id… */

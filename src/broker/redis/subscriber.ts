@@ -1,8 +1,11 @@
 // The connection that hears: which channels this node wants, proof that it hears them, and what to do when it does not.
-import type { Redis } from 'ioredis'
-import type { Address } from '../../notification.ts'
-import { type BrokerListener, Unavailable } from '../broker.ts'
-import { readPayload } from './wire.ts'
+import { EventEmitter } from 'node:events'
+import { Redis } from 'ioredis'
+import { type BrokerListener, type Channel, Unavailable } from '../broker.ts'
+import { connectionOptions, type Log } from './commands.ts'
+import { explain } from './diagnosis.ts'
+import { Gathering } from './gathering.ts'
+import { Wire } from './wire.ts'
 
 /** Channels in one SUBSCRIBE: larger ones keep Redis busy for long, smaller ones cost round trips. */
 const BATCH = 500
@@ -10,50 +13,69 @@ const BATCH = 500
 const DEAF_TICKS = 3
 /** Ticks that a connection has to come up before another one is tried. */
 const CONNECT_TICKS = 5
+/** The longest pause after Redis has refused a subscription; it doubles from one second on. */
+const MAX_PAUSE_TICKS = 8
 
 export interface SubscriberOptions {
+  readonly url: string
   readonly prefix: string
   readonly nodeName: string
   readonly maxDataBytes: number
-  readonly log: { info: (text: string) => void, warn: (text: string) => void }
+  readonly log: Log
 }
 
 /**
  * A half-open line says nothing, and a client library that subscribed again proves nothing. So the node publishes to a channel of
  * its own (the canary) and must hear it here: only then is the connection up, and when it falls silent it is built anew.
+ * `subscribed`: the canary may be published to.
  */
-export class RedisSubscriber {
+export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
   readonly #redis: Redis
   readonly #prefix: string
-  readonly #canary: Address
-  readonly #maxDataBytes: number
-  readonly #log: SubscriberOptions['log']
+  readonly #canary: Channel
+  readonly #wire: Wire
+  readonly #log: Log
   /** What is subscribed, or will be as soon as there is a connection. */
-  readonly #wanted = new Set<Address>()
-  #listener!: BrokerListener
-  #sing!: () => void
+  readonly #wanted = new Set<Channel>()
+  /** What is asked for in one turn, or while an answer is awaited, is asked together. */
+  readonly #asking = new Gathering<readonly Channel[], void>(async (asked) => {
+    await this.#send(asked.flat())
+    return asked.map(() => undefined)
+  }, { maxQuestions: Infinity, maxCalls: 1 })
+
+  #listener: BrokerListener | undefined
   #up = false
   #wasUp = false
   #silentTicks = 0
-  #deafSinceMs: number | undefined = Date.now()
+  /** Why Redis does not let us subscribe, and for how long we do not ask again. */
+  #refusal = ''
+  #told = ''
+  #pauseTicks = 0
+  #restTicks = 0
+  #deafSinceMs: number | undefined = performance.now()
   #deafMs = 0
 
-  constructor (redis: Redis, { prefix, nodeName, maxDataBytes, log }: SubscriberOptions) {
-    this.#redis = redis
+  constructor ({ url, prefix, nodeName, maxDataBytes, log }: SubscriberOptions) {
+    super()
+    this.#redis = new Redis(url, { ...connectionOptions(nodeName), autoResubscribe: false })
     this.#prefix = `${prefix}:`
     this.#canary = `node:${nodeName}`
-    this.#maxDataBytes = maxDataBytes
+    this.#wire = new Wire(maxDataBytes)
     this.#log = log
   }
 
-  /** The channel that the other connection must publish to when `sing` is called. */
+  /** What the other connection must publish to once a second. */
   get canaryChannel (): string {
     return this.#prefix + this.#canary
   }
 
-  start (listener: BrokerListener, sing: () => void): void {
+  /** What the library's messages bear from now on. */
+  set nonce (nonce: string) {
+    this.#wire.nonce = nonce
+  }
+
+  start (listener: BrokerListener): void {
     this.#listener = listener
-    this.#sing = sing
     this.#redis.on('message', (channel: string, payload: string) => { this.#hear(channel.slice(this.#prefix.length), payload) })
     this.#redis.on('ready', () => { void this.#resubscribe() })
     this.#redis.on('close', () => { this.#interrupt('its connection closed') })
@@ -63,35 +85,42 @@ export class RedisSubscriber {
 
   /** Once a second. */
   tick (): void {
+    if (this.#refusal !== '') {
+      // The line stands, and Redis has said no: to ask at once would get the same answer.
+      if (--this.#restTicks <= 0 && this.#redis.status === 'ready') void this.#resubscribe()
+      return
+    }
     this.#silentTicks++
     if (this.#silentTicks > (this.#up ? DEAF_TICKS : CONNECT_TICKS)) {
       this.#interrupt(`nothing was heard for ${this.#silentTicks} seconds`)
       this.#silentTicks = 0
       this.#redis.disconnect(true)
-    } else this.#sing()
+    }
   }
 
-  #hear (address: Address, payload: string): void {
+  #hear (channel: Channel, payload: string): void {
     this.#silentTicks = 0
-    if (address === this.#canary) {
+    if (channel === this.#canary) {
       this.#prove()
       return
     }
-    const incoming = readPayload(payload, this.#maxDataBytes)
-    if ('notification' in incoming) this.#listener.notification(address, incoming.notification)
-    else if ('dropped' in incoming) this.#listener.dropped(address, incoming.dropped)
-    else if (address.startsWith('user:')) this.#listener.control(address.slice(5), incoming.control)
+    const incoming = this.#wire.read(payload)
+    if ('notification' in incoming) this.#listener?.notification(channel, incoming.notification)
+    else if ('dropped' in incoming) this.#listener?.dropped(channel, incoming.dropped)
+    else if (channel.startsWith('user:')) this.#listener?.control(channel.slice(5), incoming.control)
   }
 
   // All channels were subscribed before the canary was, so whoever hears it hears them.
   #prove (): void {
     if (this.#up) return
     this.#up = true
-    this.#deafMs += Date.now() - this.#deafSinceMs!
+    this.#refusal = this.#told = ''
+    this.#pauseTicks = 0
+    this.#deafMs += performance.now() - (this.#deafSinceMs ?? performance.now())
     this.#deafSinceMs = undefined
     if (this.#wasUp) {
       this.#log.info('Redis: heard again on all channels; live streams are refilled')
-      this.#listener.restored(() => true)
+      this.#listener?.restored(() => true)
     }
     this.#wasUp = true
   }
@@ -99,59 +128,79 @@ export class RedisSubscriber {
   /** Has the live streams refilled although the line stood. */
   startOver (): void {
     if (!this.#up) return // they will be, when it is there again
-    this.#listener.interrupted(() => true)
-    this.#listener.restored(() => true)
+    this.#listener?.interrupted(() => true)
+    this.#listener?.restored(() => true)
   }
 
   #interrupt (why: string): void {
     if (!this.#up) return
     this.#up = false
-    this.#deafSinceMs = Date.now()
+    this.#deafSinceMs = performance.now()
     this.#log.warn(`Redis: the subscriber is deaf, ${why}; streams stay open, a new connection is built`)
-    this.#listener.interrupted(() => true)
+    this.#listener?.interrupted(() => true)
   }
 
   async #resubscribe (): Promise<void> {
     try {
       await this.#send([...this.#wanted])
       await this.#send([this.#canary])
-      this.#sing()
-    } catch {
-      // The line broke again, or Redis refuses: a new connection starts over.
-      this.#redis.disconnect(true)
+      this.#refusal = ''
+      this.#silentTicks = 0
+      this.emit('subscribed')
+    } catch (error) {
+      // The line broke again: a new connection starts over.
+      if (this.#redis.status !== 'ready' || !isRefusal.test((error as Error).message)) this.#redis.disconnect(true)
+      else this.refused(error as Error)
     }
   }
 
-  async #send (addresses: readonly Address[]): Promise<void> {
+  /** Redis does not let us use our channels. */
+  refused ({ message }: Error): void {
+    const refusal = explain(message)
+    if (refusal !== this.#told) this.#log.warn(`Redis: cannot subscribe, ${refusal}; asking again, with pauses`)
+    this.#refusal = this.#told = refusal
+    this.#pauseTicks = Math.min(MAX_PAUSE_TICKS, Math.max(1, this.#pauseTicks * 2))
+    this.#restTicks = this.#pauseTicks
+  }
+
+  async #send (channels: readonly Channel[]): Promise<void> {
     const sent = []
-    for (let i = 0; i < addresses.length; i += BATCH) {
-      sent.push(this.#redis.subscribe(...addresses.slice(i, i + BATCH).map((address) => this.#prefix + address)))
+    for (let i = 0; i < channels.length; i += BATCH) {
+      sent.push(this.#redis.subscribe(...channels.slice(i, i + BATCH).map((channel) => this.#prefix + channel)))
     }
     await Promise.all(sent)
   }
 
-  async subscribe (addresses: readonly Address[]): Promise<void> {
-    if (!this.#up) throw new Unavailable('the subscriber connection is not there')
-    for (const address of addresses) this.#wanted.add(address)
+  async subscribe (channels: readonly Channel[]): Promise<void> {
+    if (!this.#up) throw new Unavailable(this.fault)
+    for (const channel of channels) this.#wanted.add(channel)
     try {
-      await this.#send(addresses)
+      await this.#asking.ask(channels)
     } catch (error) {
-      for (const address of addresses) this.#wanted.delete(address)
-      throw new Unavailable((error as Error).message)
+      for (const channel of channels) this.#wanted.delete(channel)
+      throw new Unavailable(explain((error as Error).message))
     }
   }
 
-  unsubscribe (addresses: readonly Address[]): void {
-    for (const address of addresses) this.#wanted.delete(address)
+  unsubscribe (channels: readonly Channel[]): void {
+    for (const channel of channels) this.#wanted.delete(channel)
     // Also while the line is not proved yet: it may just be subscribing them again. Without a line the refusal means nothing.
-    for (let i = 0; i < addresses.length; i += BATCH) {
-      this.#redis.unsubscribe(...addresses.slice(i, i + BATCH).map((address) => this.#prefix + address)).catch(() => {})
+    for (let i = 0; i < channels.length; i += BATCH) {
+      this.#redis.unsubscribe(...channels.slice(i, i + BATCH).map((channel) => this.#prefix + channel)).catch(() => {})
     }
   }
 
-  state (): { up: boolean, channels: number, deafSeconds: number } {
-    const nowDeafMs = this.#deafSinceMs === undefined ? 0 : Date.now() - this.#deafSinceMs
-    return { up: this.#up, channels: this.#wanted.size, deafSeconds: (this.#deafMs + nowDeafMs) / 1000 }
+  /** Why nothing is heard; empty if it is. */
+  get fault (): string {
+    if (this.#up) return ''
+    return this.#refusal === '' ? 'the subscriber connection is not there' : `cannot subscribe: ${this.#refusal}`
+  }
+
+  get channels (): number { return this.#wanted.size }
+
+  get deafSeconds (): number {
+    const nowDeafMs = this.#deafSinceMs === undefined ? 0 : performance.now() - this.#deafSinceMs
+    return (this.#deafMs + nowDeafMs) / 1000
   }
 
   close (): void {
@@ -160,3 +209,5 @@ export class RedisSubscriber {
     this.#redis.disconnect()
   }
 }
+
+const isRefusal = /^(NOPERM|NOAUTH|WRONGPASS|ERR|OOM)/

@@ -1,69 +1,122 @@
-// What travels on a Redis channel, read back: a notification with an id (from functions.lua), a plain one, or a control message.
+// What travels on a Redis channel, read back: a notification with an id (from the function library), a plain one, or a control message.
 import { DEFAULT_EVENT, eventFault, isTooDeep, type Notification } from '../../notification.ts'
 import type { Control, DropReason } from '../broker.ts'
 
-/** What functions.lua begins its payloads with. A plain PUBLISH that brings an `id` of its own has it ignored. */
+/** What the library begins its notifications with; the nonce follows. A plain PUBLISH that brings an `id` of its own has it ignored. */
 const DURABLE = '{"tidings":1,'
+const CONTROL = '{"control":'
 /** What a plain payload may have around its data. */
 const ENVELOPE_BYTES = 1024
-/** More than any node's MAX_DATA_BYTES may be. */
-const MOST_BYTES = 16_777_216
-/** How far Redis's clock may be ahead of ours. */
-const MAX_AHEAD_MS = 3_600_000
 
 export type Incoming =
   | { readonly notification: Notification }
   | { readonly control: Control }
   | { readonly dropped: DropReason }
 
-/** Reads a channel payload; never throws, whatever somebody published: it would take the node down, and all nodes that listen. */
-export function readPayload (payload: string, maxDataBytes: number): Incoming {
-  try {
-    return read(payload, maxDataBytes)
-  } catch {
-    // No JSON, or so deep that not even the stack is enough for it.
-    return { dropped: 'malformed' }
+const MALFORMED: Incoming = { dropped: 'malformed' }
+
+/** Reads what arrives on the channels of one prefix. */
+export class Wire {
+  readonly #maxDataBytes: number
+  #nonce = ''
+  #mark = ''
+
+  constructor (maxDataBytes: number) {
+    this.#maxDataBytes = maxDataBytes
+  }
+
+  /** The secret of the library: who can only PUBLISH does not know it. */
+  get nonce (): string { return this.#nonce }
+
+  set nonce (nonce: string) {
+    this.#nonce = nonce
+    this.#mark = `${DURABLE}"n":"${nonce}","id":`
+  }
+
+  /** Never throws, whatever somebody published: it would take the node down, and all nodes that listen. */
+  read (payload: string): Incoming {
+    // The library has checked what it sends, so that nothing is parsed here.
+    if (this.#nonce !== '' && payload.startsWith(this.#mark)) return readDurable(payload, this.#mark.length)
+    // An imitation, or the library is another one by now, which `configure` will tell within the second.
+    if (payload.startsWith(DURABLE)) return MALFORMED
+    if (payload.length > this.#maxDataBytes + ENVELOPE_BYTES) return { dropped: 'oversized' }
+    try {
+      return payload.startsWith(CONTROL) ? this.#readControl(payload) : this.#readPlain(payload)
+    } catch {
+      // No JSON, or so deep that not even the stack is enough for it.
+      return MALFORMED
+    }
+  }
+
+  #readControl (payload: string): Incoming {
+    const { control, n, subject, id } = JSON.parse(payload) as Record<string, unknown>
+    if (n !== this.#nonce || n === '' || typeof id !== 'string') return MALFORMED
+    if (control === 'logout') return { control: { control, id: Number(id) } }
+    if (typeof subject !== 'string') return MALFORMED
+    if (control === 'join' || control === 'leave') return { control: { control, id: Number(id), group: subject } }
+    return control === 'takeover' ? { control: { control, id: Number(id), tag: subject } } : MALFORMED
+  }
+
+  #readPlain (payload: string): Incoming {
+    const message: unknown = JSON.parse(payload)
+    if (typeof message !== 'object' || message === null || Array.isArray(message)) return MALFORMED
+    const { event = DEFAULT_EVENT, data, control } = message as Record<string, unknown>
+    if (control !== undefined || typeof event !== 'string' || data === undefined) return MALFORMED
+    const fault = eventFault(event)
+    if (fault !== undefined) return { dropped: fault }
+    // Without its own opening brace: the data may be as deep as with FCALL.
+    if (isTooDeep(payload.slice(payload.indexOf('{') + 1))) return MALFORMED
+    const json = memberText(payload, 'data')
+    return Buffer.byteLength(json) > this.#maxDataBytes ? { dropped: 'oversized' } : { notification: { id: 0, event, json } }
   }
 }
 
-function read (payload: string, maxDataBytes: number): Incoming {
-  const durable = payload.startsWith(DURABLE)
-  // What has an id was checked before it was stored; to drop it here, for this node's own limit, would lose it in silence. But an
-  // imitation may not cost us any amount of memory.
-  if (payload.length > (durable ? MOST_BYTES : maxDataBytes) + ENVELOPE_BYTES) return { dropped: 'oversized' }
-  const message: unknown = JSON.parse(payload)
-  if (typeof message !== 'object' || message === null || Array.isArray(message)) return { dropped: 'malformed' }
-  const { id, event = DEFAULT_EVENT, data, control, subject } = message as Record<string, unknown>
-  if (durable) return readDurable(id, event, data)
-  if (control !== undefined) return readControl(control, subject, typeof id === 'string' ? Number(id) : NaN)
-  return readPlain(event, data, payload, maxDataBytes)
+// <id>[,"asOf":<id>],"event":"<event>"[,"tp":"<traceparent>"],"data":<json>}
+function readDurable (payload: string, at: number): Incoming {
+  const idEnd = payload.indexOf(',', at)
+  const id = Number(payload.slice(at, idEnd))
+  const eventAt = payload.indexOf('"event":"', idEnd) + 9
+  const eventEnd = payload.indexOf('"', eventAt)
+  const event = payload.slice(eventAt, eventEnd)
+  const dataAt = payload.indexOf(',"data":', eventEnd) + 8
+  const json = payload.slice(dataAt, -1)
+  if (id > 0) return { notification: { id, event, json } }
+  return { notification: { id, event, json, asOf: Number(payload.slice(idEnd + 8, eventAt - 10)) } }
 }
 
-// Only functions.lua writes these, but anyone who may PUBLISH can imitate it. An id from the far future would make a stream take
-// everything after it for a duplicate.
-function isId (id: unknown): id is number {
-  return Number.isSafeInteger(id) && id as number > 0 && id as number < (Date.now() + MAX_AHEAD_MS) * 1000
+/** The text of the last member of that name of a JSON object, on one line. The object has been parsed: it is good JSON. */
+function memberText (object: string, name: string): string {
+  let found = ''
+  let at = object.indexOf('{') + 1
+  for (;;) {
+    const keyAt = object.indexOf('"', at)
+    if (keyAt === -1) break
+    const keyEnd = stringEnd(object, keyAt)
+    const valueAt = object.indexOf(':', keyEnd) + 1
+    at = valueEnd(object, valueAt)
+    if (JSON.parse(object.slice(keyAt, keyEnd)) === name) found = object.slice(valueAt, at)
+    if (object[at] !== ',') break
+  }
+  // A line break can only stand between tokens.
+  return found.trim().replace(/[\r\n]/g, ' ')
 }
 
-function readDurable (id: unknown, event: unknown, data: unknown): Incoming {
-  if (!isId(id) || typeof event !== 'string' || eventFault(event) !== undefined || data === undefined) return { dropped: 'malformed' }
-  return { notification: { id, event, json: JSON.stringify(data) } }
+/** The index behind a string's closing quote. */
+function stringEnd (text: string, at: number): number {
+  for (let i = at + 1; ; i++) {
+    if (text[i] === '\\') i++
+    else if (text[i] === '"') return i + 1
+  }
 }
 
-function readControl (control: unknown, subject: unknown, id: number): Incoming {
-  if (!isId(id)) return { dropped: 'malformed' }
-  if (control === 'logout') return { control: { control, id } }
-  if (typeof subject !== 'string') return { dropped: 'malformed' }
-  if (control === 'join' || control === 'leave') return { control: { control, id, group: subject } }
-  return control === 'takeover' ? { control: { control, id, tag: subject } } : { dropped: 'malformed' }
-}
-
-function readPlain (event: unknown, data: unknown, payload: string, maxDataBytes: number): Incoming {
-  if (typeof event !== 'string' || data === undefined) return { dropped: 'malformed' }
-  const fault = eventFault(event)
-  if (fault !== undefined) return { dropped: fault }
-  // Without its own opening brace: the data may be as deep as with FCALL.
-  if (isTooDeep(payload.slice(payload.indexOf('{') + 1))) return { dropped: 'malformed' }
-  const json = JSON.stringify(data)
-  return Buffer.byteLength(json) > maxDataBytes ? { dropped: 'oversized' } : { notification: { id: 0, event, json } }
+/** The index of the comma or brace behind a value of an object. */
+function valueEnd (text: string, at: number): number {
+  let depth = 0
+  for (let i = at; ; i++) {
+    const c = text[i]
+    if (c === '"') i = stringEnd(text, i) - 1
+    else if (c === '{' || c === '[') depth++
+    else if (c === ']' || (c === '}' && depth > 0)) depth--
+    else if (depth === 0 && (c === ',' || c === '}')) return i
+  }
 }

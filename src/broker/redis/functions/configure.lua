@@ -1,0 +1,79 @@
+-- What nodes do at their start and once a second: limits, the nonce, and what a Redis that answers does not tell by itself.
+
+local DATABASES = 16
+-- Another database's installation is alive if its clock was seen so recently.
+local ALIVE = 30 * SECOND
+
+-- Pub/Sub knows no databases: an installation with the same prefix in another one would get our messages, and we theirs.
+local function other_database(ctx, own)
+  local found
+  for database = 0, DATABASES - 1 do
+    if database ~= own and not found then
+      local selected = redis.pcall('SELECT', database)
+      if selected.err then break end
+      local seen = redis.pcall('HGET', ctx.prefix .. ':config', 'clock_seen')
+      if type(seen) == 'string' and math.abs(ctx.now - (tonumber(seen) or 0)) < ALIVE then found = database end
+    end
+  end
+  redis.pcall('SELECT', own)
+  return found
+end
+
+-- A process that began with a clock behind an id that a node was answered before has lost what was acknowledged (a failover, a crash between two
+-- writes to disk). What, nobody knows: so the history begins anew, and every older position is told.
+local function look_for_loss(ctx, clock, run_id, newest_before)
+  local key = ctx.prefix .. ':config'
+  local run = redis.call('HMGET', key, 'run_id', 'run_clock')
+  if run[1] ~= run_id then
+    run[2] = clock
+    redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(clock), 'evicted', '0')
+  end
+  if tonumber(run[2]) < newest_before then
+    redis.call('SET', ctx.prefix .. ':born', int(next_id(ctx)))
+    redis.call('HSET', key, 'run_clock', int(newest_before)) -- said once; what is told to the other nodes is the same
+  end
+end
+
+local function configure_with(ctx, c)
+  local key = ctx.prefix .. ':config'
+  local clock = read_clock(ctx) or next_id(ctx)
+  if c.is_start or redis.call('EXISTS', key) == 0 then
+    -- Logs expired under the shorter time until now: a longer one does not bring them back.
+    local old = tonumber(redis.call('HGET', key, 'history_seconds') or c.seconds)
+    if c.seconds > old then redis.call('HSET', key, 'kept_since', int(next_id(ctx) - old * SECOND)) end
+    redis.call('HSET', key, 'history_length', int(c.user_length), 'group_history_length', int(c.group_length), 'history_seconds', int(c.seconds), 'max_data_bytes', int(c.max_bytes))
+    limits = {}
+  end
+  if c.run_id then look_for_loss(ctx, clock, c.run_id, c.newest_before) end
+  -- An id each second: it proves that Redis takes writes, and keeps the clock of ids where the time has been.
+  local id = next_id(ctx)
+  redis.call('HSET', key, 'clock_seen', int(id))
+  return id
+end
+
+-- ARGV: the database, history_length, group_history_length, history_seconds, max_data_bytes, the run id of this Redis process, the newest id that
+-- the node was answered by another one before, 1 at the start of a node (0: the settings that stand are kept), 1 if an older library was
+-- replaced just now, 1 if the eviction policy can take what has an end.
+-- Reply: [version, born, an id, the time in microseconds, the nonce]
+local function configure(keys, args)
+  local ctx, is_start = open(keys), args[8] == '1'
+  local found = is_start and other_database(ctx, tonumber(args[1]))
+  if found then
+    refuse('TIDINGS_OTHER_DATABASE Another installation with the prefix "' .. ctx.prefix .. '" runs in database ' .. found ..
+      ' of this Redis, and channels are the same in all databases: give one of the two another REDIS_PREFIX')
+  end
+  local config_key = ctx.prefix .. ':config'
+  local is_old_data = redis.call('EXISTS', config_key) == 1 and not redis.call('HGET', config_key, 'version')
+  local id = configure_with(ctx, {
+    user_length = tonumber(args[2]), group_length = tonumber(args[3]), seconds = tonumber(args[4]), max_bytes = tonumber(args[5]),
+    run_id = args[6], newest_before = tonumber(args[7]), is_start = is_start
+  })
+  if args[9] == '1' or is_old_data then redis.call('HSET', config_key, 'old_until', int(id)) end
+  redis.call('HSET', config_key, 'version', VERSION, 'evicts', args[10])
+  local born = redis.call('GET', ctx.prefix .. ':born')
+  if not born or not born:find('^%d+$') or tonumber(born) > id then
+    born = int(id)
+    redis.call('SET', ctx.prefix .. ':born', born)
+  end
+  return { VERSION, born, int(id), int(ctx.now), NONCE }
+end

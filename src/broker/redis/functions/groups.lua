@@ -1,0 +1,262 @@
+-- Who is in which group since when, who was, and what a token's claim changes.
+--
+-- <prefix>:groups:<user> has a field for each group:
+--   "+<joined at>", then r if the routes joined it, c if a claim did, nothing if the old library did
+--   "-<left at>", then r if the routes took it, c if a claim did
+-- and after that " <from>:<to>" for each earlier membership. The empty name stands for the user:
+--   "<first visit> <newest exp> <newest iat> <iat of the claim that counts> <id below which memberships are forgotten>"
+
+local MAX_SPANS = 4
+local MAX_LEFT = 5000
+-- A logout is remembered so long at least.
+local REVOKED_SECONDS = 30 * DAY_SECONDS
+-- No token lives longer for us: what it leaves behind is kept until its end.
+local MAX_TOKEN_SECONDS = 400 * DAY_SECONDS
+
+-- Tells every node that has a stream of the user; `subject` is a group, or the tag of a session.
+local function tell(ctx, user, control, id, subject)
+  local member = subject and ',"subject":' .. encode(subject) or ''
+  redis.call('PUBLISH', ctx.prefix .. ':user:' .. user, '{"control":"' .. control .. '","n":"' .. NONCE .. '"' .. member .. ',"id":"' .. int(id) .. '"}')
+end
+
+local function read_mark(text)
+  local sign, at, by, spans = text:match('^([+-])(%d+)(%a?)(.*)$')
+  if not sign then return { at = 0, by = 'c', spans = '' } end
+  return { joined = sign == '+', at = tonumber(at), by = by, spans = spans }
+end
+
+local function write_mark(mark)
+  return (mark.joined and '+' or '-') .. int(mark.at) .. mark.by .. mark.spans
+end
+
+local function read_user(text)
+  local first, exp, iat, claim, forgotten = (text or ''):match('^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+  return {
+    first = tonumber(first), exp = tonumber(exp) or 0, iat = tonumber(iat) or -1, claim = tonumber(claim) or -1, forgotten = tonumber(forgotten) or 0
+  }
+end
+
+local function write_user(known)
+  return ('%s %s %.17g %.17g %s'):format(known.first and int(known.first) or '-', int(known.exp), known.iat, known.claim, int(known.forgotten))
+end
+
+-- What is known of a user: marks by group, the number of those joined and left, and `user`, see above.
+local function read_groups(ctx, user)
+  local flat = redis.call('HGETALL', ctx.prefix .. ':groups:' .. user)
+  local groups = { marks = {}, joined = 0, left = 0, changed = {}, gone = {} }
+  for i = 1, #flat, 2 do
+    if flat[i] == '' then groups.user = read_user(flat[i + 1]) else
+      local mark = read_mark(flat[i + 1])
+      groups.marks[flat[i]] = mark
+      if mark.joined then groups.joined = groups.joined + 1 else groups.left = groups.left + 1 end
+    end
+  end
+  groups.user = groups.user or read_user(nil)
+  return groups
+end
+
+local function set_mark(groups, group, mark)
+  local was = groups.marks[group]
+  if was then
+    if was.joined then groups.joined = groups.joined - 1 else groups.left = groups.left - 1 end
+  end
+  if mark.joined then groups.joined = groups.joined + 1 else groups.left = groups.left + 1 end
+  groups.marks[group] = mark
+  groups.changed[group] = mark
+end
+
+local function enter_group(ctx, user, groups, group, by)
+  local mark = groups.marks[group]
+  if mark and mark.joined then
+    if mark.by ~= 'r' and mark.by ~= by then set_mark(groups, group, { joined = true, at = mark.at, by = by, spans = mark.spans }) end
+    return
+  end
+  local id = next_id(ctx)
+  set_mark(groups, group, { joined = true, at = id, by = by, spans = mark and mark.spans or '' })
+  groups.moved = true
+  tell(ctx, user, 'join', id, group)
+end
+
+-- The spans that a cursor may still ask for, and one more. Beyond MAX_SPANS the oldest is forgotten, and whoever was away since is told.
+local function with_span(ctx, groups, spans, from, to)
+  local since, list = to - ctx.limits.seconds * SECOND, {}
+  for span in spans:gmatch('%d+:%d+') do
+    if tonumber(span:match(':(%d+)$')) > since then list[#list + 1] = span end
+  end
+  if from then list[#list + 1] = int(from) .. ':' .. int(to) end
+  if #list > MAX_SPANS then
+    groups.user.forgotten = math.max(groups.user.forgotten, tonumber(table.remove(list, 1):match(':(%d+)$')))
+  end
+  return #list > 0 and ' ' .. table.concat(list, ' ') or ''
+end
+
+local function exit_group(ctx, user, groups, group, by)
+  local mark, id = groups.marks[group], next_id(ctx)
+  local spans = with_span(ctx, groups, mark and mark.spans or '', mark and mark.joined and mark.at or nil, id)
+  -- What the routes took, no older token brings back, whoever takes it again.
+  set_mark(groups, group, { joined = false, at = id, by = by, spans = spans })
+  groups.moved = true
+  tell(ctx, user, 'leave', id, group)
+end
+
+local function left_seconds(ctx)
+  return math.max(ctx.limits.seconds, ctx.limits.token_seconds, DAY_SECONDS)
+end
+
+-- Marks of left groups go when no token can name them that is older, and the oldest when there are too many.
+local function forget_left(ctx, groups)
+  if groups.left == 0 then return end
+  local since, left = ctx.now - left_seconds(ctx) * SECOND, {}
+  for group, mark in pairs(groups.marks) do
+    if not mark.joined then
+      if mark.at <= since then groups.gone[#groups.gone + 1] = group elseif groups.left > MAX_LEFT then left[#left + 1] = group end
+    end
+  end
+  if groups.left - #groups.gone > MAX_LEFT then
+    table.sort(left, function(a, b) return groups.marks[a].at < groups.marks[b].at end)
+    for i = 1, #left - MAX_LEFT do
+      for to in groups.marks[left[i]].spans:gmatch(':(%d+)') do groups.user.forgotten = math.max(groups.user.forgotten, tonumber(to)) end
+      groups.gone[#groups.gone + 1] = left[i]
+    end
+  end
+  for _, group in ipairs(groups.gone) do
+    groups.marks[group], groups.changed[group] = nil, nil
+    groups.left = groups.left - 1
+  end
+end
+
+-- Writes what has changed, and when the hash ends: never with groups that the routes joined.
+local function save_groups(ctx, user, groups)
+  local key, stays = ctx.prefix .. ':groups:' .. user, false
+  forget_left(ctx, groups)
+  for i = 1, #groups.gone, 1000 do redis.call('HDEL', key, unpack(groups.gone, i, math.min(i + 999, #groups.gone))) end
+  local flat = { '', write_user(groups.user) }
+  for group, mark in pairs(groups.changed) do
+    flat[#flat + 1] = group
+    flat[#flat + 1] = write_mark(mark)
+    if #flat >= 1000 then
+      redis.call('HSET', key, unpack(flat))
+      flat = { '', write_user(groups.user) }
+    end
+  end
+  redis.call('HSET', key, unpack(flat))
+  for _, mark in pairs(groups.marks) do
+    if mark.joined and mark.by ~= 'c' then stays = true; break end
+  end
+  if stays then redis.call('PERSIST', key) else
+    local seconds = groups.left > 0 and left_seconds(ctx) or ctx.limits.seconds
+    redis.call('EXPIREAT', key, int(math.max(math.floor(ctx.now / SECOND) + seconds + 1, groups.user.exp)))
+  end
+  groups.changed, groups.gone = {}, {}
+end
+
+-- A good token came by. token: iat, exp in seconds, at (the id of the visit, if it has one already), claimed (a list, or nil if it claims
+-- nothing), takes (false: a token of an old node, of which nobody knows whether it has no claim or an empty one).
+local function see_token(ctx, user, groups, token)
+  local known, now_seconds = groups.user, math.floor(ctx.now / SECOND)
+  local was_first, was_exp = known.first, known.exp
+  if not known.first then known.first = token.at or next_id(ctx) end
+  local exp = math.min(token.exp, now_seconds + MAX_TOKEN_SECONDS)
+  local dirty = not was_first or token.iat > known.iat or exp > known.exp
+  known.iat, known.exp = math.max(known.iat, token.iat), math.max(known.exp, exp)
+  local life = math.ceil(exp - (token.iat > 0 and token.iat or now_seconds))
+  if life > ctx.limits.token_seconds then
+    ctx.limits.token_seconds = math.min(life, MAX_TOKEN_SECONDS)
+    redis.call('HSET', ctx.prefix .. ':config', 'token_seconds', int(ctx.limits.token_seconds))
+  end
+  if token.claimed and token.iat >= known.claim then
+    if token.takes ~= false and token.iat > known.claim then
+      local named = {}
+      for _, group in ipairs(token.claimed) do named[group] = true end
+      local lost = {}
+      for group, mark in pairs(groups.marks) do
+        if mark.joined and mark.by == 'c' and not named[group] then lost[#lost + 1] = group end
+      end
+      for _, group in ipairs(lost) do exit_group(ctx, user, groups, group, 'c') end
+      known.claim, dirty = token.iat, true
+    end
+    -- Joins at most MAX_GROUPS. An error here would lock the user out; `sync` tells which groups they are in.
+    for _, group in ipairs(token.claimed) do
+      local mark = groups.marks[group]
+      local joined = mark and mark.joined
+      local was_taken = mark and not joined and mark.by ~= 'c' and token.iat * SECOND <= mark.at
+      if joined then
+        if mark.by == '' then enter_group(ctx, user, groups, group, 'c') end
+      elseif not was_taken and groups.joined < MAX_GROUPS then
+        enter_group(ctx, user, groups, group, 'c')
+      end
+    end
+  end
+  -- The end moves with each visit, but not for every one of them.
+  if dirty or next(groups.changed) or not was_exp then save_groups(ctx, user, groups) else
+    local stays = false
+    for _, mark in pairs(groups.marks) do
+      if mark.joined and mark.by ~= 'c' then stays = true; break end
+    end
+    if not stays then
+      local seconds = groups.left > 0 and left_seconds(ctx) or ctx.limits.seconds
+      redis.call('EXPIREAT', ctx.prefix .. ':groups:' .. user, int(math.max(now_seconds + seconds + 1, known.exp)))
+    end
+  end
+end
+
+-- [group, id at which it was joined, …]
+local function membership_of(groups)
+  local membership = {}
+  for group, mark in pairs(groups.marks) do
+    if mark.joined then
+      membership[#membership + 1] = group
+      membership[#membership + 1] = int(mark.at)
+    end
+  end
+  return membership
+end
+
+-- ARGV: user.   Reply: [group, id at which it was joined, …]
+local function groups_of(keys, args)
+  return membership_of(read_groups(open(keys), args[1]))
+end
+
+local function too_many()
+  return redis.error_reply('TIDINGS_TOO_MANY_GROUPS A user may be in at most ' .. MAX_GROUPS .. ' groups; leave some before joining others')
+end
+
+-- ARGV: user, group
+local function join(keys, args)
+  local ctx = open(keys)
+  local groups = read_groups(ctx, args[1])
+  local was = groups.marks[args[2]]
+  local is_new = not (was and was.joined)
+  if is_new and groups.joined >= MAX_GROUPS then return too_many() end
+  enter_group(ctx, args[1], groups, args[2], 'r')
+  save_groups(ctx, args[1], groups)
+  return is_new and 1 or 0
+end
+
+-- ARGV: user, group. The mark stays, also for a group never joined: a token that claims it must not bring it back.
+local function leave(keys, args)
+  local ctx = open(keys)
+  local groups = read_groups(ctx, args[1])
+  exit_group(ctx, args[1], groups, args[2], 'r')
+  save_groups(ctx, args[1], groups)
+  return 1
+end
+
+-- ARGV: user, group…
+local function replace_groups(keys, args)
+  local ctx, user, wanted, count = open(keys), args[1], {}, 0
+  local groups = read_groups(ctx, user)
+  for i = 2, #args do
+    if not wanted[args[i]] then count = count + 1 end
+    wanted[args[i]] = true
+  end
+  if count > MAX_GROUPS then return too_many() end
+  local lost = {}
+  for group, mark in pairs(groups.marks) do
+    if mark.joined and not wanted[group] then lost[#lost + 1] = group end
+  end
+  for _, group in ipairs(lost) do exit_group(ctx, user, groups, group, 'r') end
+  for i = 2, #args do enter_group(ctx, user, groups, args[i], 'r') end
+  save_groups(ctx, user, groups)
+  return #args - 1
+end

@@ -1,0 +1,216 @@
+-- What a user's logs hold after a cursor, oldest first, in pages, and whether something is missing there.
+
+-- Entries that a page may have.
+local MAX_PAGE = 1024
+
+-- What was read of a log stands in log.entries: all of (log.from, log.read_to]. Reads on, but not beyond `last`. False: there is nothing more.
+local function read_on(call, log, last)
+  if log.read_to >= last then return false end
+  -- Our ids end in -0. What another hand wrote with more behind it is passed over, not met again.
+  local chunk, bytes = read_chunk(call, log, 'XRANGE', int(log.read_to + 1) .. '-0', int(last) .. '-0', log.step)
+  for _, entry in ipairs(chunk) do log.entries[#log.entries + 1] = entry end
+  if #chunk < log.step then log.read_to = last else log.read_to = chunk[#chunk].id end
+  log.step = next_step(log.step, chunk, bytes)
+  return #chunk > 0
+end
+
+-- The index of the first entry after an id, of a list that is sorted.
+local function index_after(entries, id)
+  local low, high = 1, #entries + 1
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if entries[middle].id > id then high = middle else low = middle + 1 end
+  end
+  return low
+end
+
+local function shuffle(list)
+  for i = #list, 2, -1 do
+    local j = math.random(i)
+    list[i], list[j] = list[j], list[i]
+  end
+end
+
+-- The oldest entries of many pieces of logs, as many as a page may hold. The window in which it reads shrinks: as soon as the page is full, no
+-- log is read beyond its newest entry any more. In whatever order they come, few entries are then read that are not wanted.
+-- Returns them by id, the ids in a heap, and up to where all is there.
+local function merge(call, pieces, most_bytes)
+  local kept, heap, bytes, upto = {}, {}, 0, call.position
+  for _, piece in ipairs(pieces) do
+    local log, after = piece.log, piece.after
+    if after < log.from or after > log.read_to then
+      log.from, log.read_to, log.entries, log.step = after, after, {}, 2
+    end
+    local i = index_after(log.entries, after)
+    while true do
+      local last = piece.upto and math.min(piece.upto, upto) or upto
+      local entry = log.entries[i]
+      if not entry then
+        if not read_on(call, log, last) then break end
+      elseif entry.id > last then break
+      else
+        i = i + 1
+        if not kept[entry.id] then
+          kept[entry.id] = entry
+          push(heap, entry.id)
+          bytes = bytes + #entry.data + ENTRY_WORK
+          while #heap > 1 and (bytes > most_bytes or #heap > MAX_PAGE) do
+            local greatest = pop(heap)
+            bytes = bytes - #kept[greatest].data - ENTRY_WORK
+            kept[greatest] = nil
+            upto = greatest - 1
+          end
+        end
+      end
+    end
+  end
+  return kept, heap, upto
+end
+
+local function add_spans(pieces, log, spans, cursor)
+  if spans == '' then return end
+  for from, to in spans:gmatch('(%d+):(%d+)') do
+    if tonumber(to) > cursor then pieces[#pieces + 1] = { log = log, after = math.max(cursor, tonumber(from)), upto = tonumber(to) } end
+  end
+end
+
+-- What a user is owed after a cursor, and what they would be, had they not left: pieces of logs, (after, upto].
+local function pieces_of(call, user, groups, cursor)
+  local owed, lost = { { log = open_log(call, 'user:' .. user), after = cursor }, { log = open_log(call, 'all'), after = cursor } }, {}
+  for group, mark in pairs(groups.marks) do
+    if mark.joined then
+      local log = open_log(call, 'group:' .. group)
+      owed[#owed + 1] = { log = log, after = math.max(cursor, mark.at) }
+      add_spans(owed, log, mark.spans, cursor)
+    elseif mark.at > cursor and mark.spans ~= '' then
+      add_spans(lost, open_log(call, 'group:' .. group), mark.spans, cursor)
+    end
+  end
+  return owed, lost
+end
+
+-- Whether something that was addressed to the user, and is not theirs to read any more, stands or stood in a piece.
+local LOST_STEPS = 16
+local function has_lost(call, marks, lost)
+  for _, piece in ipairs(lost) do
+    local after = piece.after
+    for step = 1, LOST_STEPS do
+      local chunk = read_chunk(call, piece.log, 'XRANGE', int(after + 1) .. '-0', int(piece.upto) .. '-0', 1)
+      if #chunk == 0 then break end
+      -- Many that expired or were dismissed stand there: no more of them is looked at.
+      if is_shown(call, marks, chunk[1]) or step == LOST_STEPS then return true end
+      after = chunk[1].id
+    end
+  end
+  return false
+end
+
+local function has_gap(call, groups, marks, cursor, owed, lost)
+  if cursor < call.born or cursor < call.kept_since or cursor < call.since or cursor < groups.user.forgotten then return true end
+  read_trims(call, owed)
+  read_trims(call, lost)
+  for _, pieces in ipairs { owed, lost } do
+    for _, piece in ipairs(pieces) do
+      if piece.after < piece.log.trimmed then return true end
+      if cursor < call.old_until and was_trimmed_by_old(call, piece.log, piece.after) then return true end
+    end
+  end
+  return has_lost(call, marks, lost)
+end
+
+-- Where an entry stands in the reply, counted from 0: what many are owed stands there once.
+local function shared(call, entry)
+  if not entry.place then
+    entry.place = #call.shared / 3
+    for _, field in ipairs { int(entry.id), entry.event, entry.data } do call.shared[#call.shared + 1] = field end
+  end
+  return entry.place
+end
+
+-- One page: places of entries, and the position up to which all is in it or before it.
+local function read_page(call, pieces, marks)
+  shuffle(pieces)
+  while true do
+    local kept, heap, upto = merge(call, pieces, call.page_bytes)
+    table.sort(heap)
+    local places = {}
+    for _, id in ipairs(heap) do
+      local entry = kept[id]
+      if is_shown(call, marks, entry) then places[#places + 1] = shared(call, entry)
+      elseif entry.x then redis.call('XDEL', entry.log.key, int(id) .. '-0') end
+    end
+    if #places > 0 or upto == call.position or call.work > call.most_work then return places, upto end
+    -- Nothing of it is shown: on to the next.
+    for _, piece in ipairs(pieces) do piece.after = math.max(piece.after, upto) end
+  end
+end
+
+local function is_ended(ctx, user, token)
+  local revoked, logout = is_revoked(ctx, user, token.iat)
+  return revoked or (logout and token.admitted and token.admitted < logout)
+end
+
+-- cursor: nil is fresh. Returns [position, gap, more, membership, places, seen, read, unseen, unread].
+local function resume_one(call, user, token, cursor)
+  if is_ended(call, user, token) then refuse(REVOKED) end
+  local groups = read_groups(call, user)
+  see_token(call, user, groups, token)
+  if call.last > call.position then call.position = next_id(call) end
+  local position, membership, inbox = call.position, membership_of(groups), read_inbox(call, user)
+  local gap, places, upto = false, {}, position
+  if cursor and cursor > position then gap = true elseif cursor then
+    local owed, lost = pieces_of(call, user, groups, cursor)
+    call.work = call.work + (#owed + #lost) * LOG_WORK
+    gap = has_gap(call, groups, inbox.marks, cursor, owed, lost)
+    places, upto = read_page(call, owed, inbox.marks)
+  end
+  local more = upto < position
+  local seen, read, unseen, unread = 0, 0, 0, 0
+  if gap or not more then seen, read, unseen, unread = count_inbox(call, view_of(call, user, groups, inbox)) end
+  return { int(upto), gap and 1 or 0, more and 1 or 0, membership, places, int(seen), int(read), unseen, unread }
+end
+
+-- What was evicted may have been anything: the history begins anew.
+local function look_for_evictions(call, config)
+  if config.evicts ~= '1' then return end
+  local evicted = redis.call('INFO', 'stats'):match('evicted_keys:(%d+)')
+  if evicted == config.evicted then return end
+  redis.call('HSET', call.prefix .. ':config', 'evicted', evicted)
+  if tonumber(evicted) > (tonumber(config.evicted) or 0) then redis.call('SET', call.prefix .. ':born', int(call.position)) end
+end
+
+local function open_history(keys, page_bytes, most_work)
+  local call = open_call(keys)
+  local fields = redis.call('HMGET', call.prefix .. ':config', 'kept_since', 'old_until', 'evicts', 'evicted')
+  look_for_evictions(call, { evicts = fields[3], evicted = fields[4] })
+  call.page_bytes, call.most_work = tonumber(page_bytes), tonumber(most_work)
+  call.kept_since, call.old_until = tonumber(fields[1] or 0) or 0, tonumber(fields[2] or 0) or 0
+  call.born = tonumber(redis.call('GET', call.prefix .. ':born') or nil)
+  if not call.born or call.born > call.position then
+    -- No number, or of the future: not written by us.
+    call.born = call.position
+    redis.call('SET', call.prefix .. ':born', int(call.born))
+  end
+  return call
+end
+
+-- ARGV: bytes of data that a page may have, and that the call may read; then for each who resumes: user, the token's iat and exp, the id of
+-- the visit, cursor or '' (fresh), how many groups the token claims or -1 (it claims nothing), group…
+-- Reply: [[id, event, data, …], for each: [position, 1 if something may be missing, 1 if there is more, [group, id at which it was joined, …],
+-- [places of its entries in the list, oldest first], seen, read, unseen, unread]]. Those who are left when the call has done its work are to
+-- be asked for again. An event of '' is an entry that nobody can read.
+local function read_pages(keys, args)
+  local call = open_history(keys, args[1], args[2])
+  local reply, at = { call.shared }, 3
+  while args[at] and call.work < call.most_work do
+    local token = { iat = tonumber(args[at + 1]), exp = tonumber(args[at + 2]), admitted = tonumber(args[at + 3]) }
+    local count = 0
+    if args[at + 5] ~= '-1' then
+      count = count_at(args, at + 5)
+      token.claimed = { unpack(args, at + 6, at + 5 + count) }
+    end
+    reply[#reply + 1] = alone(resume_one, call, args[at], token, tonumber(args[at + 4]))
+    at = at + 6 + count
+  end
+  return reply
+end

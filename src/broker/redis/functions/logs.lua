@@ -1,0 +1,112 @@
+-- How the logs are read by those who ask in one call: each piece once, in growing steps, and with an eye on the work.
+
+-- What an entry counts beside its data, and what it costs to look at a log, in bytes read, more or less.
+local ENTRY_WORK = 64
+local LOG_WORK = 256
+-- Entries that one XRANGE asks for at most, and bytes that it should bring at most.
+local MAX_STEP = 128
+local STEP_BYTES = 65536
+-- No entry of ours is larger, whatever MAX_DATA_BYTES was when it was written; a stream would be cut off for it.
+local MOST_ENTRY_BYTES = 1048576
+
+-- What those who ask in one call share: one moment, and what was read of each log.
+local function open_call(keys)
+  local call = open(keys)
+  call.logs, call.shared, call.work = {}, {}, 0
+  call.position = next_id(call)
+  call.since = call.position - call.limits.seconds * SECOND
+  call.most_bytes = math.max(call.limits.max_bytes, MOST_ENTRY_BYTES)
+  return call
+end
+
+local function open_log(call, address)
+  local log = call.logs[address]
+  if not log then
+    log = { address = address, key = call.prefix .. ':log:' .. address, entries = {}, from = -1, read_to = -1, step = 2, newest = {}, newest_to = math.huge, newest_step = 4 }
+    call.logs[address] = log
+    call.work = call.work + LOG_WORK
+  end
+  return log
+end
+
+local function next_step(step, chunk, bytes)
+  local fits = #chunk > 0 and math.max(1, math.floor(STEP_BYTES / (bytes / #chunk + 1))) or MAX_STEP
+  return math.min(step * 2, MAX_STEP, fits)
+end
+
+local function read_chunk(call, log, name, first, last, limit)
+  local chunk, bytes = redis.call(name, log.key, first, last, 'COUNT', limit), 0
+  for i, raw in ipairs(chunk) do
+    chunk[i] = read_entry(raw, call.most_bytes)
+    chunk[i].log = log
+    bytes = bytes + #chunk[i].data
+  end
+  call.work = call.work + bytes + #chunk * ENTRY_WORK
+  return chunk, bytes
+end
+
+-- A heap of ids with the greatest on top.
+local function push(heap, id)
+  local i = #heap + 1
+  while i > 1 do
+    local parent = math.floor(i / 2)
+    if heap[parent] >= id then break end
+    heap[i] = heap[parent]
+    i = parent
+  end
+  heap[i] = id
+end
+
+local function pop(heap)
+  local top, last = heap[1], table.remove(heap)
+  local size, i = #heap, 1
+  if size == 0 then return top end
+  while true do
+    local child = 2 * i
+    if child > size then break end
+    if child < size and heap[child + 1] > heap[child] then child = child + 1 end
+    if heap[child] <= last then break end
+    heap[i] = heap[child]
+    i = child
+  end
+  heap[i] = last
+  return top
+end
+
+-- The ids of the newest trimmed entries of some logs, read at once.
+local function read_trims(call, pieces)
+  local keys, logs = {}, {}
+  for _, piece in ipairs(pieces) do
+    if not piece.log.trimmed then
+      piece.log.trimmed = 0
+      keys[#keys + 1] = call.prefix .. ':trim:' .. piece.log.address
+      logs[#logs + 1] = piece.log
+    end
+  end
+  for from = 1, #keys, 1000 do
+    local found = redis.call('MGET', unpack(keys, from, math.min(from + 999, #keys)))
+    for i, text in ipairs(found) do logs[from + i - 1].trimmed = text and tonumber(text) or 0 end
+  end
+end
+
+-- The old library trimmed without a note of it: its logs tell only that, and all of it may have been after the cursor.
+local function was_trimmed_by_old(call, log, after)
+  if log.old_trim == nil then
+    log.old_trim = 0
+    local info = redis.pcall('XINFO', 'STREAM', log.key)
+    if not info.err then
+      local fields = {}
+      for i = 1, #info, 2 do fields[info[i]] = info[i + 1] end
+      local first = fields['first-entry']
+      if fields['entries-added'] > fields['length'] then
+        log.old_trim = first and tonumber(first[1]:match('^%d+')) - 1 or tonumber(fields['last-generated-id']:match('^%d+'))
+      end
+    end
+  end
+  return after < log.old_trim
+end
+
+local function is_shown(call, marks, entry)
+  return not (entry.x and entry.x <= call.position) and marks[entry.id] ~= 'd'
+end
+

@@ -1,0 +1,173 @@
+-- What happens atomically in Redis (7 or later, or Valkey): ids, logs, publishing, membership, history, inbox.
+--
+-- Every function takes one key, KEYS[1] = the prefix, and derives from it (what ends when in parentheses; HISTORY is history_seconds):
+--   <prefix>:clock          the last id given out, in microseconds (never)
+--   <prefix>:born           the id at which the history begins (never)
+--   <prefix>:config         hash: the limits, and what configure.lua has seen (never)
+--   <prefix>:log:<address>  stream, entries <id>-0 {e event, d data; r 1 if it is only replayed, x the id at which it expires, k key,
+--                           m 1 if other addresses have it too} (HISTORY after its newest entry)
+--   <prefix>:trim:<address> the id of the newest entry that was trimmed (HISTORY after it was)
+--   <prefix>:keys:<address> sorted set, key -> id of the entry that has it (HISTORY after the newest)
+--   <prefix>:odd:<address>  the id of the newest entry with r, x or m (HISTORY after it)
+--   <prefix>:groups:<user>  hash, see groups.lua (with groups that the routes joined: never; without: the newest token's end, or HISTORY after
+--                           the last visit, whichever is later)
+--   <prefix>:inbox:<user>   hash: seen, read, and a mark for each id, see inbox.lua (HISTORY after the last change)
+--   <prefix>:idem:<key>, <prefix>:idem-fcall:<key>   the answer to an idempotent publish (24 hours)
+--   <prefix>:revoked:<user> "<id of the logout> <newest iat seen>" (30 days, or the longest token life seen)
+--   <prefix>:session:<user> "<fence> <tag>" of the one stream that a user may have (24 hours after the last heartbeat)
+--   <prefix>:kept:<key>     something that nodes keep for a while: tickets (as long as they say)
+--   <prefix>:hits:<key>     a counter of a rate limit (its window)
+--   <prefix>:<address>      the Pub/Sub channel of an address
+-- Numbers stay below 2^53, so Lua's doubles hold them exactly.
+
+-- During a deploy nodes of two versions share one Redis, which has the newer library: a function that nodes call keeps its arguments and its
+-- reply. What must change gets a new name, and the old one stays for a version, in old.lua.
+local VERSION = 6
+local MAX_UNREAD = 100
+local MAX_GROUPS = 1000
+local MAX_MARKS = 1000
+local SECOND = 1000000
+local HOUR = 3600 * SECOND
+local DAY_SECONDS = 86400
+-- Entries over a log's length that are trimmed at once, so that few publishes pay for it.
+local TRIM_STEP = 100
+local RESERVED = { sync = 1, ping = 1, replaced = 1, closed = 1, expiring = 1, read = 1, retracted = 1, open = 1, error = 1 }
+
+local function int(n) return string.format('%.0f', n) end
+
+-- Ends the call, or one question of it, with an error reply.
+local function refuse(text) error({ err = text }, 0) end
+
+-- What a call needs to know: time and limits. The limits are read once a second, or a quarter of a publish would be spent on them.
+local limits, limits_second = {}, nil
+local function open(keys)
+  local prefix, time = keys[1], redis.call('TIME')
+  if time[1] ~= limits_second then limits, limits_second = {}, time[1] end
+  local known = limits[prefix]
+  if not known then
+    local c = redis.call('HMGET', prefix .. ':config', 'history_length', 'group_history_length', 'history_seconds', 'max_data_bytes', 'token_seconds')
+    known = { user_length = tonumber(c[1]) or 1000, seconds = tonumber(c[3]) or DAY_SECONDS, max_bytes = tonumber(c[4]) or 65536, token_seconds = tonumber(c[5]) or 0 }
+    known.group_length = tonumber(c[2]) or known.user_length
+    limits[prefix] = known
+  end
+  return { prefix = prefix, now = time[1] * SECOND + time[2], limits = known }
+end
+
+-- A clock far ahead of the time is right where the time has been there and was set back, and else forged. What `configure` saw each second tells.
+local function is_forged(ctx, last)
+  local seen = tonumber(redis.call('HGET', ctx.prefix .. ':config', 'clock_seen') or 0) or 0
+  return last > seen + HOUR
+end
+
+local function read_clock(ctx)
+  local text = redis.call('GET', ctx.prefix .. ':clock')
+  local last = text and #text <= 16 and text:find('^%d+$') and tonumber(text)
+  if last and last > ctx.now + HOUR and is_forged(ctx, last) then return nil end
+  return last or nil
+end
+
+-- The first of so many ids: now, or one more than the last. Where no clock is found the data was lost (or never was), and history begins here.
+local function reserve(ctx, count)
+  local last = ctx.last or read_clock(ctx)
+  if not last then
+    last = math.max(ctx.now - 1, tonumber(redis.call('HGET', ctx.prefix .. ':config', 'clock_seen') or 0) or 0)
+    local set = redis.pcall('SET', ctx.prefix .. ':born', int(last + 1))
+    if set.err then refuse('TIDINGS_NOT_READY Redis was emptied; call again when a node has set it up, which takes a second') end
+  elseif ctx.now > last + HOUR / 2 then
+    -- A leap of the time is kept, to be told from a forged clock.
+    redis.pcall('HSET', ctx.prefix .. ':config', 'clock_seen', int(ctx.now))
+  end
+  local first = math.max(ctx.now, last + 1)
+  ctx.last = first + count - 1
+  redis.call('SET', ctx.prefix .. ':clock', int(ctx.last))
+  return first
+end
+
+local function next_id(ctx) return reserve(ctx, 1) end
+
+-- When a key ends, in seconds since 1970, that is written at an id: by the clock of ids, which a step of Redis's own does not set back.
+local function end_of(id, seconds) return int(math.floor(id / SECOND) + seconds + 1) end
+
+-- How many arguments follow, which must all be there: a count may be anything that a caller wrote.
+local function count_at(args, at, follow)
+  local count = tonumber(args[at])
+  if not count or count < 0 or count % 1 ~= 0 or at + (follow or 0) + count > #args then
+    refuse('TIDINGS_BAD_REQUEST Argument ' .. at .. ' must be the number of arguments that follow')
+  end
+  return count
+end
+
+-- 1 to 128 code points, no control character (U+0000 to U+001F, U+007F to U+009F).
+local function is_name(name)
+  if #name <= 128 and name:find('^[%w._-]+$') then return true end
+  if #name == 0 or #name > 512 or name:find('[%z\1-\31\127]') or name:find('\194[\128-\159]') then return false end
+  local _, continuation = name:gsub('[\128-\191]', '')
+  return #name - continuation <= 128
+end
+
+local function address_fault(address)
+  if address == 'all' then return nil end
+  local name = address:match('^user:(.*)$') or address:match('^group:(.*)$')
+  if name and is_name(name) then return nil end
+  return 'TIDINGS_BAD_ADDRESS Use user:<userId>, group:<name> or all; ids and names have 1 to 128 characters and no control characters'
+end
+
+local function event_fault(event)
+  if event == 'message' then return nil end
+  if RESERVED[event] then return 'TIDINGS_RESERVED_EVENT The event name "' .. event .. '" is reserved for the stream itself; choose another' end
+  if #event > 64 or not event:find('^[%w._-]+$') then return 'TIDINGS_BAD_EVENT Use 1 to 64 of A-Z a-z 0-9 . _ -' end
+end
+
+local function is_number(token)
+  if token:find('^%-?[1-9]%d*$') then return true end
+  local rest = token:gsub('^%-', '', 1)
+  if rest:find('^0') then rest = rest:sub(2) else
+    local digits = rest:match('^%d+')
+    if not digits then return false end
+    rest = rest:sub(#digits + 1)
+  end
+  rest = rest:gsub('^%.%d+', '', 1)
+  rest = rest:gsub('^[eE][+-]?%d+', '', 1)
+  return rest == ''
+end
+
+-- Whether a control character may stand in a string of something without backslashes, of which the number of strings is known. (One may also
+-- stand between them, where a line break is white space.) A pattern that looks at each character costs more than the publish itself; cjson's
+-- encoder, which would write such a character longer, does not.
+local function may_have_control(data, strings)
+  local slashes = data:find('/', 1, true) and select(2, data:gsub('/', '/')) or 0
+  return #cjson.encode(data) ~= #data + 2 + 2 * strings + slashes
+end
+
+-- Strict JSON (RFC 8259). cjson checks the structure; it is lax about numbers, control characters and words, and refuses lone
+-- surrogates, which JSON allows: those are looked at here. What passes here passes JSON.parse on every node.
+local function json_fault(data, max_bytes)
+  if #data > max_bytes then
+    return 'TIDINGS_DATA_TOO_LARGE data has ' .. #data .. ' bytes, more than MAX_DATA_BYTES (' .. int(max_bytes) .. ')'
+  end
+  local probe, has_escapes = data, data:find('\\', 1, true)
+  if has_escapes and data:find('\\u[dD][89a-fA-F]') then probe = data:gsub('\\u[dD][89a-fA-F]%x%x', '\\u0041') end
+  local ok, why = pcall(cjson.decode, probe)
+  if ok then
+    -- What is left without its strings.
+    local rest, strings = probe, 0
+    if has_escapes then rest = probe:gsub('\\.', '') else rest, strings = probe:gsub('"[^"]*"', ' ') end
+    if has_escapes or may_have_control(data, strings) then
+      rest = (has_escapes and rest or probe):gsub('"[^"%z\1-\31]*"', ' ')
+      ok, why = not rest:find('["%z\1-\8\11\12\14-\31]'), 'a control character stands unescaped'
+    end
+    if ok then
+      for token in rest:gmatch('[%w.+-]+') do
+        if token ~= 'true' and token ~= 'false' and token ~= 'null' and not is_number(token) then
+          ok, why = false, 'not a JSON value: ' .. token:sub(1, 32)
+          break
+        end
+      end
+    end
+  end
+  if not ok then
+    why = tostring(why)
+    if why:find('too many nested') then return 'TIDINGS_DATA_TOO_DEEP data nests deeper than 1000 levels' end
+    return 'TIDINGS_BAD_JSON data is not valid JSON: ' .. why:gsub('[%c]', '?')
+  end
+end

@@ -1,0 +1,69 @@
+-- What can be called, and by which name.
+
+-- What a function refuses is its reply, word for word.
+local function register(name, callback)
+  redis.register_function(name, function(keys, args)
+    local ok, result = pcall(callback, keys, args)
+    if ok then return result end
+    return redis.error_reply(type(result) == 'table' and result.err or tostring(result))
+  end)
+end
+
+-- ARGV, for each request: idempotency key or '', publisher or '', their token's iat, event, data, keep, ttl or '', key or '', traceparent or '',
+-- how many addresses, address…
+-- Reply: for each [1 if an earlier call with this key has published, else 0; id or ''; [nodes that took it, for each address]; [address, …], or
+-- 0 if they are those of the request]
+local function publish_all(keys, args)
+  local ctx, requests, at = open(keys), {}, 1
+  while args[at] do
+    local count = count_at(args, at + 9)
+    local function given(i) return args[at + i] ~= '' and args[at + i] or nil end
+    requests[#requests + 1] = {
+      answer_key = given(0) and ':idem:' .. args[at], user = args[at + 1], iat = tonumber(args[at + 2]), event = args[at + 3], data = args[at + 4],
+      keep = args[at + 5], ttl = tonumber(args[at + 6]), key = given(7), traceparent = given(8), to = { unpack(args, at + 10, at + 9 + count) }
+    }
+    at = at + 10 + count
+  end
+  -- All ids at once: one look at the clock for the whole call.
+  local id = #requests > 0 and reserve(ctx, #requests)
+  local reply = {}
+  for i, req in ipairs(requests) do
+    reply[i] = alone(function()
+      if is_publisher_revoked(ctx, req.user, req.iat) then refuse(REVOKED) end
+      req.id = id + i - 1
+      local replayed, answer = publish_request(ctx, req)
+      return { replayed and 1 or 0, answer[1], answer[2], answer[3] == req.to and 0 or answer[3] }
+    end)
+  end
+  return reply
+end
+
+-- ARGV: publisher or '', their token's iat, address, 'id' or 'key', which.   Reply: 1, or 0 if there was none, or not any more
+local function retract_one(keys, args)
+  local ctx = open(keys)
+  if is_publisher_revoked(ctx, args[1], tonumber(args[2])) then refuse(REVOKED) end
+  return retract_from(ctx, args[3], args[4] == 'id' and { id = tonumber(args[5]) } or { key = args[5] })
+end
+
+-- For other services.
+redis.register_function('tidings_publish', publish)
+register('tidings_retract', retract)
+-- For nodes.
+redis.register_function { function_name = 'tidings_version', callback = function() return VERSION end, flags = { 'no-writes' } }
+register('tidings_configure', configure)
+register('tidings_publish_all', publish_all)
+register('tidings_retract_one', retract_one)
+redis.register_function { function_name = 'tidings_groups', callback = groups_of, flags = { 'no-writes' } }
+register('tidings_join', join)
+register('tidings_leave', leave)
+register('tidings_replace_groups', replace_groups)
+register('tidings_logout', logout)
+register('tidings_visits', visits)
+register('tidings_claim', claim)
+register('tidings_verify', verify)
+register('tidings_hit', hit)
+register('tidings_read_pages', read_pages)
+register('tidings_list', list)
+register('tidings_position', position)
+register('tidings_move_cursor', move_cursor)
+register('tidings_mark', set_inbox_mark)

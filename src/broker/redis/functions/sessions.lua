@@ -1,0 +1,124 @@
+-- Whose token still counts, which stream holds the one session of a user, and the counters of rate limits.
+
+-- Renewed at every heartbeat of its stream.
+local SESSION_SECONDS = 86400
+
+local REVOKED = 'TIDINGS_TOKEN_REVOKED The user has logged out since this token was issued; a new token is needed'
+
+-- The id of the last logout, the newest iat that was seen until then; nil if there was none.
+local function read_logout(ctx, user)
+  local text = redis.call('GET', ctx.prefix .. ':revoked:' .. user)
+  if not text then return nil end
+  local id, newest = text:match('^(%d+) ?(%S*)$')
+  id = tonumber(id)
+  -- The old library kept the id alone: all of that second count as seen.
+  return id, tonumber(newest) or math.floor(id / SECOND)
+end
+
+-- A token of the second of the logout is good if none as new was seen: it was issued after it. One from a clock that ran ahead was seen.
+local function is_revoked(ctx, user, iat)
+  local id, newest = read_logout(ctx, user)
+  return id and (iat < math.floor(id / SECOND) or iat <= newest), id
+end
+
+-- Who publishes was never seen, so a token of the second of the logout may be older than it.
+local function is_publisher_revoked(ctx, user, iat)
+  if user == '' then return false end
+  local revoked, id = is_revoked(ctx, user, iat)
+  return revoked or (id and iat <= math.floor(id / SECOND))
+end
+
+-- ARGV: user. Every stream of the user ends for good, and so do the tokens issued up to now.
+local function logout(keys, args)
+  local ctx, user = open(keys), args[1]
+  local id = next_id(ctx)
+  local known = read_user(redis.call('HGET', ctx.prefix .. ':groups:' .. user, '') or nil)
+  redis.call('SET', ctx.prefix .. ':revoked:' .. user, int(id) .. ' ' .. ('%.17g'):format(known.iat), 'EX', int(math.max(ctx.limits.token_seconds, REVOKED_SECONDS)))
+  tell(ctx, user, 'logout', id)
+  return int(id)
+end
+
+-- The session of a user: the fence (an id; cursors below it belong to tabs that were replaced) and the tag of the stream that holds it.
+local function read_session(ctx, user)
+  local value = redis.call('GET', ctx.prefix .. ':session:' .. user)
+  if not value then return nil end
+  local fence, tag = value:match('^(%d+) (.*)$')
+  return tonumber(fence), tag
+end
+
+-- Counts in a window that begins with its first hit.
+local function count_hits(key, window_ms, hits)
+  local counted = redis.call('INCRBY', key, hits)
+  if counted == tonumber(hits) then redis.call('PEXPIRE', key, window_ms) end
+  return counted
+end
+
+-- Reply: ['admitted', 'revoked' or 'replaced', hits of each counter…]. A revoked token is not counted: it would lock its user out.
+local function visit_one(ctx, at_id, window_ms, user, token, cursor, args, from, count)
+  local answer = { 'admitted' }
+  if is_revoked(ctx, user, token.iat) then
+    answer[1] = 'revoked'
+    for i = 1, count do answer[i + 1] = 0 end
+    return answer
+  end
+  -- Only what stands under the empty name: the groups follow the claim when the stream is entered.
+  local key = ctx.prefix .. ':groups:' .. user
+  local text = redis.call('HGET', key, '')
+  local known = read_user(text or nil)
+  if not known.first or token.iat > known.iat or token.exp > known.exp then
+    token.at = at_id
+    see_token(ctx, user, read_groups(ctx, user), token)
+  end
+  for i = from, from + count - 1 do answer[#answer + 1] = count_hits(ctx.prefix .. ':hits:' .. args[i], window_ms, 1) end
+  local fence = cursor and read_session(ctx, user)
+  if fence and cursor < fence then answer[1] = 'replaced' end
+  return answer
+end
+
+-- ARGV: window in ms, then for each visitor: user, the token's iat and exp, cursor or '' (many streams are allowed), how many counters, counter…
+-- Reply: the id of the visits, then for each ['admitted', 'revoked' or 'replaced', hits of each counter in its window…]
+local function visits(keys, args)
+  local ctx, at = open(keys), 2
+  local id = next_id(ctx)
+  local reply = { int(id) }
+  while args[at] do
+    local count = count_at(args, at + 4)
+    local token = { iat = tonumber(args[at + 1]), exp = tonumber(args[at + 2]) }
+    reply[#reply + 1] = alone(visit_one, ctx, id, args[1], args[at], token, tonumber(args[at + 3]), args, at + 5, count)
+    at = at + 5 + count
+  end
+  return reply
+end
+
+-- ARGV: user, the stream's tag, cursor or ''.   Reply: [1 if it holds the session now, else 0, the claim's id, the fence]
+-- A fresh stream takes over and raises the fence. One that resumes from behind the fence was replaced while it was away; from beyond it,
+-- it is the holder itself, and the fence stays: the next reconnect may come before it has seen a newer id.
+local function claim(keys, args)
+  local ctx, user, tag, cursor = open(keys), args[1], args[2], tonumber(args[3])
+  local id = next_id(ctx)
+  if cursor and cursor > id then cursor = nil end
+  local fence = read_session(ctx, user)
+  if fence and cursor and cursor < fence then return { 0, int(id), int(fence) } end
+  if not cursor then fence = id elseif not fence then fence = cursor end
+  redis.call('SET', ctx.prefix .. ':session:' .. user, int(fence) .. ' ' .. tag, 'EX', SESSION_SECONDS)
+  tell(ctx, user, 'takeover', id, tag)
+  return { 1, int(id), int(fence) }
+end
+
+-- ARGV: (user, tag, fence)…   Reply: the tags that hold their session no more. One whose session has expired, or was lost, has it again.
+local function verify(keys, args)
+  local ctx, lost = open(keys), {}
+  for i = 1, #args - 2, 3 do
+    local _, tag = read_session(ctx, args[i])
+    if tag and tag ~= args[i + 1] then lost[#lost + 1] = args[i + 1] else
+      redis.call('SET', ctx.prefix .. ':session:' .. args[i], args[i + 2] .. ' ' .. args[i + 1], 'EX', SESSION_SECONDS)
+    end
+  end
+  return lost
+end
+
+-- ARGV: key, window in ms, hits.   Reply: [hits in the window, ms that it still lasts]
+local function hit(keys, args)
+  local key = keys[1] .. ':hits:' .. args[1]
+  return { count_hits(key, args[2], args[3]), math.max(0, redis.call('PTTL', key)) }
+end

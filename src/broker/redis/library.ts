@@ -1,0 +1,19 @@
+// The function library: its parts, joined, with a secret of its own; and which version is newer.
+import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+
+/** In the order in which they need each other. */
+const PARTS = ['names', 'publish', 'groups', 'sessions', 'logs', 'inbox', 'history', 'configure', 'register', 'old'] as const
+
+const body = PARTS.map((part) => readFileSync(new URL(`functions/${part}.lua`, import.meta.url), 'utf8')).join('\n')
+const versionLine = /^local VERSION = (\d+)$/m
+
+export const LIBRARY_VERSION = Number(versionLine.exec(body)![1])
+
+/** Names what stands in it, but for the number: a test holds both together. */
+export const LIBRARY_HASH = createHash('sha256').update(body.replace(versionLine, '')).digest('hex')
+
+/** The whole, to be loaded. Its nonce tells what it sends from what anybody may PUBLISH. */
+export function library (): string {
+  return `#!lua name=tidings\nlocal NONCE = '${randomBytes(16).toString('hex')}'\n${body}`
+}
