@@ -27,8 +27,8 @@ export interface Sent {
   readonly kind: 'durable' | 'plain'
   /** Data losses that had happened when it was first asked for. */
   readonly lossesBefore: number
-  /** Address and id as acknowledged; none while nobody has. */
-  ids: ReadonlyMap<number, string>
+  /** The id as acknowledged, and the addresses that have it; none while nobody has. */
+  ids: ReadonlyMap<number, readonly string[]>
   lossesAfter: number
 }
 
@@ -61,7 +61,9 @@ export class Ledger {
   }
 
   acknowledged (sent: Sent, answers: ReadonlyArray<{ readonly to: string, readonly id: number }>): void {
-    sent.ids = new Map(answers.map(({ to, id }) => [id, to]))
+    const ids = new Map<number, string[]>()
+    for (const { to, id } of answers) ids.set(id, [...ids.get(id) ?? [], to])
+    sent.ids = ids
     sent.lossesAfter = this.losses
   }
 
@@ -89,10 +91,12 @@ export class Ledger {
   owedByAddress (): Map<string, Array<{ id: number, sent: Sent }>> {
     const byAddress = new Map<string, Array<{ id: number, sent: Sent }>>()
     for (const sent of this.sent) {
-      for (const [id, to] of sent.ids) {
-        const list = byAddress.get(to)
-        if (list === undefined) byAddress.set(to, [{ id, sent }])
-        else list.push({ id, sent })
+      for (const [id, addresses] of sent.ids) {
+        for (const to of addresses) {
+          const list = byAddress.get(to)
+          if (list === undefined) byAddress.set(to, [{ id, sent }])
+          else list.push({ id, sent })
+        }
       }
     }
     return byAddress

@@ -126,8 +126,7 @@ function readTold (ledger: Ledger, client: Judged, verdict: Verdict, seenIds: Ma
 }
 
 function mayHave (ledger: Ledger, { options: { userId, groups } }: Judged, sent: Sent, id: number): boolean {
-  const known = sent.ids.get(id)
-  return (known === undefined ? sent.to : [known]).some((address) => {
+  return (sent.ids.get(id) ?? sent.to).some((address) => {
     if (address === 'all' || address === `user:${userId}`) return true
     if (!address.startsWith('group:')) return false
     const group = address.slice(6)
