@@ -159,7 +159,7 @@ export class Memberships {
 
   #enter (userId: string, { marks }: Member, group: string, byRoute: boolean): void {
     let mark = marks.get(group)
-    if (mark === undefined) marks.set(group, mark = { joinedAt: undefined, byRoute: false, leftAt: 0, spans: [] })
+    if (mark === undefined) marks.set(group, mark = { joinedAt: undefined, byRoute: false, leftAt: -1, spans: [] })
     mark.byRoute ||= byRoute
     if (mark.joinedAt !== undefined) return
     mark.joinedAt = this.#parts.nextId()
@@ -168,7 +168,7 @@ export class Memberships {
 
   #exit (userId: string, member: Member, group: string, byRoute: boolean): void {
     const id = this.#parts.nextId()
-    const mark = member.marks.get(group) ?? { joinedAt: undefined, byRoute: false, leftAt: 0, spans: [] }
+    const mark = member.marks.get(group) ?? { joinedAt: undefined, byRoute: false, leftAt: -1, spans: [] }
     if (mark.joinedAt !== undefined) mark.spans.push({ from: mark.joinedAt, to: id })
     if (mark.spans.length > MAX_SPANS) member.forgottenTo = Math.max(member.forgottenTo, mark.spans.shift()!.to)
     mark.joinedAt = undefined

@@ -1,0 +1,194 @@
+// A model and a real broker, side by side: each step is done to both, and both are asked the same.
+import { deepStrictEqual, equal, ok } from 'node:assert/strict'
+import { isDeepStrictEqual } from 'node:util'
+import { FuturePosition, type InboxMark, NoNotification, type PublishRequest, type Reader } from '../../src/broker/broker.ts'
+import { type Address, ALL, groupAddress, userAddress } from '../../src/notification.ts'
+import { idsOf, isGrowing, type Node, noClaim, readerOf, readPages, refusal, visitorOf } from './contract.ts'
+import type { Model } from './model.ts'
+
+export const USERS = ['ann', 'bob'] as const
+export const GROUPS = ['g', 'h'] as const
+export const ADDRESSES: readonly Address[] = [...USERS.map(userAddress), ...GROUPS.map(groupAddress), ALL]
+
+export interface Real {
+  /** Two nodes: one is asked, one hears. */
+  readonly nodes: readonly [Node, Node]
+  /** Sets the clock of ids ahead. */
+  readonly turn: (seconds: number) => Promise<void>
+}
+
+/** The same, said at two moments: a ttl may have ended in between. */
+type Either<T> = readonly [before: T, after: T]
+
+export class World {
+  readonly model: Model
+  readonly #real: Real
+  /** All ids, in order. */
+  readonly ids: number[] = []
+  readonly keys: string[] = []
+  /** Where each user's device is, that is away. */
+  readonly #away = new Map<string, number>()
+  readonly #heard: Array<Either<object>> = []
+  #turned = 0
+
+  constructor (model: Model, real: Real) {
+    this.model = model
+    this.#real = real
+  }
+
+  get #broker (): Node['broker'] { return this.#real.nodes[0].broker }
+
+  async start (): Promise<void> {
+    await this.#real.nodes[1].broker.subscribe(ADDRESSES)
+    for (const userId of USERS) await this.visit(userId)
+  }
+
+  /** A position: all that was done before it lies before it. */
+  async #now (): Promise<number> {
+    return (await this.#broker.position({ userId: 'nobody' })).position
+  }
+
+  // — what is done —
+
+  async visit (userId: string): Promise<void> {
+    this.model.visit(userId, await this.#now())
+    await this.#broker.position(readerOf(userId, noClaim))
+  }
+
+  async publish (request: Omit<PublishRequest, 'event' | 'json'>): Promise<void> {
+    const whole = { ...request, event: 'message', json: String(this.#heard.length) }
+    const { id, notifications, replayed } = await this.#broker.publish(whole)
+    equal(replayed, false)
+    deepStrictEqual(notifications, [...new Set(whole.to)].map((to) => ({ to, receivers: 1 })))
+    equal(id === undefined, whole.keep === 'none')
+    for (const { to } of notifications) this.#hears({ to, id: id ?? 0, event: 'message', json: whole.json })
+    if (request.idempotencyKey !== undefined) {
+      deepStrictEqual(await this.#broker.publish({ ...whole, json: '"again"' }), { id, notifications, replayed: true })
+    }
+    if (id === undefined) return
+    ok(id > (this.ids.at(-1) ?? 0), 'ids grow')
+    this.ids.push(id)
+    this.model.publish(id, whole)
+  }
+
+  async retract (to: Address, what: { readonly id: number } | { readonly key: string }): Promise<void> {
+    const found = this.model.retract(to, what, await this.#now())
+    equal(await this.#broker.retract({ to, what }), found !== undefined, `retract of ${JSON.stringify(what)} from ${to}`)
+    if (found !== undefined) this.#hears({ to, id: 0, event: 'retracted', data: { to, id: String(found.id), ...found.key !== undefined && { key: found.key } } })
+  }
+
+  async join (userId: string, group: string): Promise<void> {
+    this.model.join(userId, group, await this.#now())
+    await this.#broker.join(userId, group)
+  }
+
+  async leave (userId: string, group: string): Promise<void> {
+    this.model.leave(userId, group, await this.#now())
+    await this.#broker.leave(userId, group)
+  }
+
+  async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
+    this.model.replaceGroups(userId, groups, await this.#now())
+    await this.#broker.replaceGroups(userId, groups)
+  }
+
+  async claim (userId: string, iat: number, groups: readonly string[]): Promise<void> {
+    this.model.claim(userId, iat, groups, await this.#now())
+    const { membership } = await this.#broker.resume({ ...visitorOf(userId, { groups, issuedAtSeconds: iat }), cursor: 'fresh', maxBytes: 1 })
+    deepStrictEqual([...membership.keys()].sort(), this.model.groups(userId))
+  }
+
+  async move (userId: string, cursor: 'seen' | 'read', to: number | 'now' | 'future'): Promise<void> {
+    const at = await this.#now()
+    if (to === 'future') ok(await refusal(this.#broker.moveCursor(readerOf(userId), cursor, at + 3_600_000_000)) instanceof FuturePosition)
+    else await this.#changes(userId, this.model.move(userId, cursor, to === 'now' ? at : to, at), async (reader) => await this.#broker.moveCursor(reader, cursor, to === 'now' ? at : to))
+  }
+
+  async mark (userId: string, id: number, as: InboxMark): Promise<void> {
+    const changes = this.model.mark(userId, id, as, await this.#now())
+    if (changes === undefined) ok(await refusal(this.#broker.mark(readerOf(userId), id, as)) instanceof NoNotification, `${as} of ${id}, which is not there`)
+    else await this.#changes(userId, changes, async (reader) => await this.#broker.mark(reader, id, as), as === 'dismissed' ? { id: String(id), dismissed: true } : { id: String(id), isRead: as === 'read' })
+  }
+
+  async #changes (userId: string, isChange: boolean, change: (reader: Reader) => Promise<object>, changed?: object): Promise<void> {
+    const before = this.#counts(userId, await this.#now())
+    const counts = await change(readerOf(userId))
+    const after = this.#counts(userId, await this.#now())
+    oneOf(counts, [before, after], 'the counts of a change')
+    if (!isChange) return
+    const event = ({ seen, read, ...rest }: { seen: number, read: number }): object =>
+      ({ to: userAddress(userId), id: 0, event: 'read', data: { ...rest, seen: String(seen), read: String(read), ...changed !== undefined && { changed: [changed] } } })
+    this.#heard.push([event(before), event(after)])
+  }
+
+  async turn (seconds: number): Promise<void> {
+    // Further ahead than an hour, a clock is taken for forged.
+    if (this.#turned + seconds > 3000) return
+    this.#turned += seconds
+    await this.#real.turn(seconds)
+  }
+
+  // — what is asked —
+
+  #counts (userId: string, at: number): { seen: number, read: number, unseen: number, unread: number } {
+    return { ...this.model.counts(userId, at) }
+  }
+
+  #hears (event: object): void {
+    this.#heard.push([event, event])
+  }
+
+  async look (userId: string, limit: number, unreadOnly: boolean): Promise<void> {
+    const pages = [await this.#broker.list({ reader: readerOf(userId), limit, unreadOnly })]
+    while (pages.at(-1)!.next !== undefined) pages.push(await this.#broker.list({ reader: readerOf(userId), limit, unreadOnly, before: pages.at(-1)!.next }))
+    const found = pages.flatMap(({ notifications }) => notifications.map(({ event, ...rest }) => rest))
+    const [before, after] = [pages[0]!.position, pages.at(-1)!.position].map((at) => this.model.inbox(userId, at).filter(({ isRead }) => !unreadOnly || !isRead))
+    oneOf(found.map((item) => ({ ...item })), [before!, after!], `the list of ${userId}`)
+    for (const { position, seen, read, unseen, unread, complete } of pages) {
+      deepStrictEqual({ seen, read, unseen, unread }, this.#counts(userId, position), `the counts of ${userId}`)
+      equal(complete, this.model.isComplete(userId, position), `whether the list of ${userId} is complete`)
+    }
+    const { position, ...counts } = await this.#broker.position(readerOf(userId))
+    deepStrictEqual(counts, this.#counts(userId, position), `the position of ${userId}`)
+  }
+
+  async goAway (userId: string): Promise<void> {
+    this.#away.set(userId, await this.#now())
+  }
+
+  /** The device that was away comes back; it is owed what one that stayed has. */
+  async comeBack (userId: string, cursor = this.#away.get(userId), maxBytes = 40): Promise<void> {
+    if (cursor === undefined) return
+    const pages = await readPages(this.#real.nodes[0], { userId, cursor, maxBytes })
+    const ids = idsOf(pages.flatMap(({ entries }) => entries))
+    ok(isGrowing(ids), 'entries grow')
+    const { ids: owed, older, gap } = this.model.replay(userId, cursor, pages.at(-1)!.position)
+    const whole = pages.at(-1)!.position
+    const first = this.model.replay(userId, cursor, pages[0]!.position)
+    equal(pages[0]!.gap, first.gap, `whether something is missing for ${userId} after ${cursor}`)
+    ok(gap || !pages.some(({ gap }) => gap), 'nor later')
+    oneOf(ids.filter((id) => !older.has(id) && !first.older.has(id)), [owed, first.ids], `what ${userId} is owed after ${cursor}`)
+    deepStrictEqual({ ...pages.at(-1)!.inbox }, this.#counts(userId, whole), 'the counts of a resume')
+    deepStrictEqual([...pages.at(-1)!.membership.keys()].sort(), this.model.groups(userId))
+  }
+
+  /** All that the other node heard, in order. */
+  async finish (): Promise<void> {
+    for (const userId of USERS) {
+      for (const unreadOnly of [false, true]) await this.look(userId, 3, unreadOnly)
+      await this.comeBack(userId)
+      for (const cursor of [this.ids[0], this.ids[this.ids.length >> 1]]) await this.comeBack(userId, cursor, 1000)
+    }
+    await this.publish({ to: [ALL], keep: 'none' })
+    const { ear } = this.#real.nodes[1]
+    await ear.count(this.#heard.length)
+    for (const [i, { asOf, json, ...rest }] of ear.notifications.entries()) {
+      oneOf(rest.event === 'message' ? { ...rest, json } : { ...rest, data: JSON.parse(json) as object }, this.#heard[i]!, `the ${i}. event`)
+    }
+  }
+}
+
+/** What was found in between is what it was before and after, or nobody can say: then something ended just now. */
+function oneOf (found: unknown, [before, after]: Either<unknown>, what: string): void {
+  if (isDeepStrictEqual(before, after)) deepStrictEqual(found, after, `${what}: ${JSON.stringify(found)} is not ${JSON.stringify(after)}`)
+}
