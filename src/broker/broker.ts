@@ -235,7 +235,7 @@ export interface HistoryPage {
    * missing.
    */
   readonly gap: boolean
-  /** The page is full; read on from its last entry. */
+  /** The page is full; read on from its position. */
   readonly more: boolean
   /**
    * Oldest first. What several streams are owed may be the same objects. They live as long as the page, since what is

@@ -23,17 +23,19 @@ type Either<T> = readonly [before: T, after: T]
 export class World {
   readonly model: Model
   readonly #real: Real
+  readonly #floods: readonly Address[]
   /** All ids, in order. */
   readonly ids: number[] = []
-  readonly keys: string[] = []
   /** Where each user's device is, that is away. */
   readonly #away = new Map<string, number>()
   readonly #heard: Array<Either<object>> = []
   #turned = 0
 
-  constructor (model: Model, real: Real) {
+  /** `floods`: where logs may be trimmed. There nothing has a ttl, since when it is taken out, and so makes room, is the broker's affair. */
+  constructor (model: Model, real: Real, floods: readonly Address[]) {
     this.model = model
     this.#real = real
+    this.#floods = floods
   }
 
   get #broker (): Node['broker'] { return this.#real.nodes[0].broker }
@@ -56,7 +58,8 @@ export class World {
   }
 
   async publish (request: Omit<PublishRequest, 'event' | 'json'>): Promise<void> {
-    const whole = { ...request, event: 'message', json: String(this.#heard.length) }
+    const ttlSeconds = request.to.some((address) => this.#floods.includes(address)) ? undefined : request.ttlSeconds
+    const whole = { ...request, ttlSeconds, event: 'message', json: String(this.#heard.length) }
     const { id, notifications, replayed } = await this.#broker.publish(whole)
     equal(replayed, false)
     deepStrictEqual(notifications, [...new Set(whole.to)].map((to) => ({ to, receivers: 1 })))
@@ -69,6 +72,10 @@ export class World {
     ok(id > (this.ids.at(-1) ?? 0), 'ids grow')
     this.ids.push(id)
     this.model.publish(id, whole)
+  }
+
+  async flood (to: Address, count: number): Promise<void> {
+    if (this.#floods.includes(to)) for (let i = 0; i < count; i++) await this.publish({ to: [to], keep: 'inbox' })
   }
 
   async retract (to: Address, what: { readonly id: number } | { readonly key: string }): Promise<void> {
@@ -159,17 +166,17 @@ export class World {
   /** The device that was away comes back; it is owed what one that stayed has. */
   async comeBack (userId: string, cursor = this.#away.get(userId), maxBytes = 40): Promise<void> {
     if (cursor === undefined) return
+    const before = this.model.replay(userId, cursor, await this.#now())
     const pages = await readPages(this.#real.nodes[0], { userId, cursor, maxBytes })
+    const after = this.model.replay(userId, cursor, await this.#now())
     const ids = idsOf(pages.flatMap(({ entries }) => entries))
     ok(isGrowing(ids), 'entries grow')
-    const { ids: owed, older, gap } = this.model.replay(userId, cursor, pages.at(-1)!.position)
-    const whole = pages.at(-1)!.position
-    const first = this.model.replay(userId, cursor, pages[0]!.position)
-    equal(pages[0]!.gap, first.gap, `whether something is missing for ${userId} after ${cursor}`)
-    ok(gap || !pages.some(({ gap }) => gap), 'nor later')
-    oneOf(ids.filter((id) => !older.has(id) && !first.older.has(id)), [owed, first.ids], `what ${userId} is owed after ${cursor}`)
-    deepStrictEqual({ ...pages.at(-1)!.inbox }, this.#counts(userId, whole), 'the counts of a resume')
-    deepStrictEqual([...pages.at(-1)!.membership.keys()].sort(), this.model.groups(userId))
+    oneOf(pages[0]!.gap, [before.gap, after.gap], `whether something is missing for ${userId} after ${cursor}`)
+    ok(after.gap || !pages.some(({ gap }) => gap), 'nor later')
+    oneOf(ids.filter((id) => !before.older.has(id) && !after.older.has(id)), [before.ids, after.ids], `what ${userId} is owed after ${cursor}`)
+    const { position, inbox, membership } = pages.at(-1)!
+    deepStrictEqual(inbox, this.#counts(userId, position), 'the counts of a resume')
+    deepStrictEqual([...membership.keys()].sort(), this.model.groups(userId))
   }
 
   /** All that the other node heard, in order. */

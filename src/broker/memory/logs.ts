@@ -35,11 +35,11 @@ export class Logs {
   }
 
   append (address: Address, { id, event, json, keep, key, ttlSeconds }: Appended): void {
-    const { historyLength, groupHistoryLength, historySeconds } = this.#limits
+    const { historyLength, groupHistoryLength } = this.#limits
     let log = this.get(address)
     if (log === undefined) this.#logs.set(address, log = new Log())
-    // Without a ttl, or with the longest, it stands as long as the log; what is older than the history says so by itself.
-    const expiresAt = ttlSeconds === undefined || ttlSeconds >= historySeconds ? Infinity : id + ttlSeconds * SECOND
+    // Without a ttl it stands as long as the log; what is older than the history says so by itself.
+    const expiresAt = ttlSeconds === undefined ? Infinity : id + ttlSeconds * SECOND
     log.append({ id, event, json, keep, key, expiresAt }, address.startsWith('user:') ? historyLength : groupHistoryLength)
   }
 
