@@ -14,7 +14,7 @@ function gather (weigh?: (question: number) => number): { gathering: Gathering<n
   const calls: Call[] = []
   const gathering = new Gathering<number, string>((questions) => new Promise((resolve, reject) => {
     calls.push({ questions, answer: (answers = answersTo(questions)) => { resolve(answers) }, fail: reject })
-  }), weigh)
+  }), weigh === undefined ? {} : { weigh })
   return { gathering, calls }
 }
 

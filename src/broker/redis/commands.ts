@@ -1,11 +1,10 @@
 // The connection for commands: it brings the function library to Redis, calls it, and finds out when Redis is another one, or cannot be used.
 import { EventEmitter } from 'node:events'
 import { Redis } from 'ioredis'
-import {
-  FuturePosition, type HistoryLimits, NoNotification, Revoked, TooManyGroups, TooManyMarks, Uncertain, Unavailable
-} from '../broker.ts'
+import { type HistoryLimits, Uncertain, Unavailable } from '../broker.ts'
+import { isClosed, isMissing, isUnanswered, translate } from './answers.ts'
 import { explain, readInfo, type ServerInfo } from './diagnosis.ts'
-import { library, LIBRARY_VERSION } from './library.ts'
+import { library, LIBRARY_VERSION, newNonce } from './library.ts'
 
 const COMMAND_TIMEOUT_MS = 3000
 /** Ticks (seconds) that a connection has to come up before another one is tried. */
@@ -60,11 +59,12 @@ interface Known {
 }
 
 /**
- * `up`: commands can be given. `library`: the nonce is this from now on. `anew`: what was told until now may be wrong, since the data went or
- * another library spoke meanwhile: the live streams are to be refilled.
+ * `up`: commands can be given. `loading`: a library with this nonce may speak from now on; `library`: this one does. `anew`: the data went: the
+ * live streams are to be refilled.
  */
 interface Events {
   up: []
+  loading: [nonce: string]
   library: [nonce: string]
   anew: []
 }
@@ -185,15 +185,14 @@ export class RedisCommands extends EventEmitter<Events> {
     if (version < LIBRARY_VERSION) throw new Error('an older function library stands in Redis')
     this.saw(Number(id))
     const isEmptied = known.born !== '' && born !== known.born
-    const isOtherLibrary = known.nonce !== '' && nonce !== known.nonce
     known.born = born
     if (nonce !== known.nonce) {
       known.nonce = nonce
       this.emit('library', nonce)
     }
     this.#warn()
-    // Its data went (FLUSHALL), groups too; or messages came with a nonce that nobody knew. The line that hears has noticed neither.
-    if (isEmptied || isOtherLibrary) this.emit('anew')
+    // Its data went (FLUSHALL), groups too, and the line that hears has not noticed.
+    if (isEmptied) this.emit('anew')
   }
 
   #canEvict (): boolean {
@@ -228,7 +227,11 @@ export class RedisCommands extends EventEmitter<Events> {
       if (isMissing(error)) return 0
       throw error
     }))
-    if (version < LIBRARY_VERSION) await this.#redis.function('LOAD', 'REPLACE', library())
+    if (version < LIBRARY_VERSION) {
+      const nonce = newNonce()
+      this.emit('loading', nonce)
+      await this.#redis.function('LOAD', 'REPLACE', library(nonce))
+    }
     return version > 0 && version < LIBRARY_VERSION
   }
 
@@ -261,16 +264,11 @@ export class RedisCommands extends EventEmitter<Events> {
     return await command(this.#redis).catch((error: Error) => { throw this.translate(error) })
   }
 
-  /** Redis's error as one of the port's. */
+  /** Redis's error as one of the port's; told, if nobody expects it. */
   translate (error: Error): Error {
-    const { message } = error
-    if (error instanceof Unavailable) return error
-    const code = /^TIDINGS_[A-Z_]+/.exec(message)?.[0]
-    const Known = code === undefined ? undefined : ERRORS[code]
-    if (Known !== undefined) return new Known(explain(message))
-    if (isRefusal.test(message) || isMissing(error)) return new Unavailable(explain(message))
-    if (!isUnanswered(error)) this.#options.log.warn(`Redis: ${message}`)
-    return new Uncertain(message)
+    const known = translate(error)
+    if (known instanceof Uncertain && !isUnanswered(error)) this.#options.log.warn(`Redis: ${error.message}`)
+    return known
   }
 
   close (): void {
@@ -278,29 +276,4 @@ export class RedisCommands extends EventEmitter<Events> {
     this.#redis.disconnect()
     this.#fault = 'closed'
   }
-}
-
-const ERRORS: Readonly<Record<string, new (message: string) => Error>> = {
-  TIDINGS_TOO_MANY_GROUPS: TooManyGroups,
-  TIDINGS_TOKEN_REVOKED: Revoked,
-  TIDINGS_FUTURE_POSITION: FuturePosition,
-  TIDINGS_NO_NOTIFICATION: NoNotification,
-  TIDINGS_TOO_MANY_MARKS: TooManyMarks,
-  TIDINGS_NOT_READY: Unavailable
-}
-
-/** Redis's answers that it gives before it runs anything; and the client's, when there is no line to ask on. */
-const isRefusal = /^(OOM|READONLY|LOADING|MASTERDOWN|NOREPLICAS|MISCONF|BUSY|NOPERM|NOAUTH|WRONGPASS|CLUSTERDOWN|Stream isn't writeable)/
-
-function isMissing ({ message }: Error): boolean {
-  return message.includes('Function not found')
-}
-
-function isClosed ({ message }: Error): boolean {
-  return message === 'Connection is closed.' || message.startsWith("Stream isn't writeable")
-}
-
-/** Asked, but not answered: a time-out, or the connection broke underneath. */
-export function isUnanswered (error: Error): boolean {
-  return error.message.includes('timed out') || error.name === 'MaxRetriesPerRequestError' || isClosed(error)
 }

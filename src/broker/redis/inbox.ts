@@ -16,9 +16,9 @@ export class RedisInbox implements Inbox {
     this.#prefix = prefix
   }
 
-  async list ({ reader, before = '', limit, unreadOnly }: ListQuery): Promise<InboxPage> {
+  async list ({ reader, before, limit, unreadOnly }: ListQuery): Promise<InboxPage> {
     const [position, seen, read, unseen, unread, next, complete, ...items] =
-      await this.#call('tidings_list', reader, before, limit, unreadOnly ? 1 : 0) as ListReply
+      await this.#call('tidings_list', reader, before ?? '', limit, unreadOnly ? 1 : 0) as ListReply
     return {
       ...this.#state([position, seen, read, unseen, unread]),
       notifications: items.map(readItem).filter((item) => item !== undefined),

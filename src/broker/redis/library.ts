@@ -13,7 +13,12 @@ export const LIBRARY_VERSION = Number(versionLine.exec(body)![1])
 /** Names what stands in it, but for the number: a test holds both together. */
 export const LIBRARY_HASH = createHash('sha256').update(body.replace(versionLine, '')).digest('hex')
 
-/** The whole, to be loaded. Its nonce tells what it sends from what anybody may PUBLISH. */
-export function library (): string {
-  return `#!lua name=tidings\nlocal NONCE = '${randomBytes(16).toString('hex')}'\n${body}`
+/** Tells what the library sends from what anybody may PUBLISH. */
+export function newNonce (): string {
+  return randomBytes(16).toString('hex')
+}
+
+/** The whole, to be loaded. */
+export function library (nonce = newNonce()): string {
+  return `#!lua name=tidings\nlocal NONCE = '${nonce}'\n${body}`
 }

@@ -4,7 +4,8 @@ import type {
   Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
   PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
 } from '../broker.ts'
-import { isUnanswered, RedisCommands, type RedisCommandsOptions } from './commands.ts'
+import { isUnanswered } from './answers.ts'
+import { RedisCommands, type RedisCommandsOptions } from './commands.ts'
 import { RedisInbox } from './inbox.ts'
 import { readMembership, RedisRequests } from './requests.ts'
 import { RedisSubscriber } from './subscriber.ts'
@@ -32,7 +33,8 @@ export class RedisBroker implements Broker {
   }
 
   start (listener: BrokerListener): void {
-    this.#commands.on('library', (nonce) => { this.#subscriber.nonce = nonce })
+    this.#commands.on('loading', (nonce) => { this.#subscriber.expect(nonce) })
+    this.#commands.on('library', (nonce) => { this.#subscriber.meet(nonce) })
     this.#commands.on('anew', () => { this.#subscriber.startOver() })
     this.#commands.on('up', () => { this.#publishCanary() })
     this.#subscriber.on('subscribed', () => { this.#publishCanary() })

@@ -70,8 +70,15 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
   }
 
   /** What the library's messages bear from now on. */
-  set nonce (nonce: string) {
-    this.#wire.nonce = nonce
+  expect (nonce: string): void {
+    this.#wire.expect(nonce)
+  }
+
+  /** Another library is there. What it has said before we knew of it was dropped: the live streams must be refilled then. */
+  meet (nonce: string): void {
+    this.#wire.expect(nonce)
+    if (this.#wire.hasHeardStranger) this.startOver()
+    this.#wire.hasHeardStranger = false
   }
 
   start (listener: BrokerListener): void {

@@ -8,6 +8,9 @@ const CONTROL = '{"control":'
 /** What a plain payload may have around its data. */
 const ENVELOPE_BYTES = 1024
 
+/** Nonces that are known at a time. */
+const NONCES = 3
+
 export type Incoming =
   | { readonly notification: Notification }
   | { readonly control: Control }
@@ -18,27 +21,27 @@ const MALFORMED: Incoming = { dropped: 'malformed' }
 /** Reads what arrives on the channels of one prefix. */
 export class Wire {
   readonly #maxDataBytes: number
-  #nonce = ''
-  #mark = ''
+  /** The newest first; of those before, messages may still be on their way. */
+  #marks: readonly string[] = []
+  #nonces: readonly string[] = []
+  /** Whether something bore a nonce that is not known: a forgery, or from a library that is newer than what we know of it. */
+  hasHeardStranger = false
 
   constructor (maxDataBytes: number) {
     this.#maxDataBytes = maxDataBytes
   }
 
-  /** The secret of the library: who can only PUBLISH does not know it. */
-  get nonce (): string { return this.#nonce }
-
-  set nonce (nonce: string) {
-    this.#nonce = nonce
-    this.#mark = `${DURABLE}"n":"${nonce}","id":`
+  /** What the library's messages bear from now on. Who can only PUBLISH does not know it. */
+  expect (nonce: string): void {
+    this.#nonces = [nonce, ...this.#nonces.filter((known) => known !== nonce)].slice(0, NONCES)
+    this.#marks = this.#nonces.map((nonce) => `${DURABLE}"n":"${nonce}","id":`)
   }
 
   /** Never throws, whatever somebody published: it would take the node down, and all nodes that listen. */
   read (payload: string): Incoming {
     // The library has checked what it sends, so that nothing is parsed here.
-    if (this.#nonce !== '' && payload.startsWith(this.#mark)) return readDurable(payload, this.#mark.length)
-    // An imitation, or the library is another one by now, which `configure` will tell within the second.
-    if (payload.startsWith(DURABLE)) return MALFORMED
+    for (const mark of this.#marks) if (payload.startsWith(mark)) return readDurable(payload, mark.length)
+    if (payload.startsWith(DURABLE)) return this.#stranger()
     if (payload.length > this.#maxDataBytes + ENVELOPE_BYTES) return { dropped: 'oversized' }
     try {
       return payload.startsWith(CONTROL) ? this.#readControl(payload) : this.#readPlain(payload)
@@ -48,9 +51,15 @@ export class Wire {
     }
   }
 
+  #stranger (): Incoming {
+    this.hasHeardStranger = true
+    return MALFORMED
+  }
+
   #readControl (payload: string): Incoming {
     const { control, n, subject, id } = JSON.parse(payload) as Record<string, unknown>
-    if (n !== this.#nonce || n === '' || typeof id !== 'string') return MALFORMED
+    if (typeof n !== 'string' || typeof id !== 'string') return MALFORMED
+    if (!this.#nonces.includes(n)) return this.#stranger()
     if (control === 'logout') return { control: { control, id: Number(id) } }
     if (typeof subject !== 'string') return MALFORMED
     if (control === 'join' || control === 'leave') return { control: { control, id: Number(id), group: subject } }

@@ -34,6 +34,12 @@ local function look_for_loss(ctx, clock, run_id, newest_before)
   end
 end
 
+-- Logs that are trimmed in one call.
+local TRIMMED_AT_ONCE = 100
+local function trim_overlong(ctx, id)
+  for _, address in ipairs(redis.call('SPOP', ctx.prefix .. ':overlong', TRIMMED_AT_ONCE)) do trim(ctx, address, id) end
+end
+
 local function configure_with(ctx, c)
   local key = ctx.prefix .. ':config'
   local clock = read_clock(ctx) or next_id(ctx)
@@ -48,6 +54,7 @@ local function configure_with(ctx, c)
   -- An id each second: it proves that Redis takes writes, and keeps the clock of ids where the time has been.
   local id = next_id(ctx)
   redis.call('HSET', key, 'clock_seen', int(id))
+  trim_overlong(ctx, id)
   return id
 end
 

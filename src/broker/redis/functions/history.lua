@@ -9,7 +9,8 @@ local function read_on(call, log, last)
   -- Our ids end in -0. What another hand wrote with more behind it is passed over, not met again.
   local chunk, bytes = read_chunk(call, log, 'XRANGE', int(log.read_to + 1) .. '-0', int(last) .. '-0', log.step)
   for _, entry in ipairs(chunk) do log.entries[#log.entries + 1] = entry end
-  if #chunk < log.step then log.read_to = last else log.read_to = chunk[#chunk].id end
+  -- At the end of the log: nothing comes to it while the call lasts, however its position moves.
+  if #chunk < log.step then log.read_to = last >= call.position and math.huge or last else log.read_to = chunk[#chunk].id end
   log.step = next_step(log.step, chunk, bytes)
   return #chunk > 0
 end
@@ -53,10 +54,10 @@ local function merge(call, pieces, most_bytes)
         if not kept[entry.id] then
           kept[entry.id] = entry
           push(heap, entry.id)
-          bytes = bytes + #entry.data + ENTRY_WORK
+          bytes = bytes + #entry.data
           while #heap > 1 and (bytes > most_bytes or #heap > MAX_PAGE) do
             local greatest = pop(heap)
-            bytes = bytes - #kept[greatest].data - ENTRY_WORK
+            bytes = bytes - #kept[greatest].data
             kept[greatest] = nil
             upto = greatest - 1
           end
@@ -133,13 +134,14 @@ local function read_page(call, pieces, marks)
   while true do
     local kept, heap, upto = merge(call, pieces, call.page_bytes)
     table.sort(heap)
-    local places = {}
+    local places, last = {}, nil
     for _, id in ipairs(heap) do
       local entry = kept[id]
-      if is_shown(call, marks, entry) then places[#places + 1] = shared(call, entry)
+      if is_shown(call, marks, entry) then places[#places + 1], last = shared(call, entry), id
       elseif entry.x then redis.call('XDEL', entry.log.key, int(id) .. '-0') end
     end
-    if #places > 0 or upto == call.position or call.work > call.most_work then return places, upto end
+    if upto == call.position then return places, upto end
+    if last or call.work > call.most_work then return places, last or upto end
     -- Nothing of it is shown: on to the next.
     for _, piece in ipairs(pieces) do piece.after = math.max(piece.after, upto) end
   end

@@ -38,6 +38,7 @@ local function view_of(call, user, groups, inbox)
   for _, name in ipairs(names) do add('group:' .. name, groups.marks[name].at, 0) end
   -- What went to all before somebody first came is no news to them.
   add('all', 0, groups.user.first or math.huge)
+  call.work = call.work + #view.logs * LOG_WORK
   return view
 end
 

@@ -15,15 +15,27 @@ local function alone(answer, ...)
   return { 'error', type(result) == 'table' and result.err or tostring(result) }
 end
 
+local function length_of(ctx, address)
+  return address:sub(1, 5) == 'user:' and ctx.limits.user_length or ctx.limits.group_length
+end
+
 -- Trims a log that has outgrown its length, and notes up to where: whoever was not beyond it has missed something.
-local function trim(ctx, address, log, id)
-  local length = address:sub(1, 5) == 'user:' and ctx.limits.user_length or ctx.limits.group_length
+local function trim(ctx, address, id)
+  local log, length = ctx.prefix .. ':log:' .. address, length_of(ctx, address)
   if redis.call('XLEN', log) < length + TRIM_STEP then return end
   redis.call('XTRIM', log, 'MAXLEN', length + 1)
   local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1][1]:match('^%d+')
   redis.call('XTRIM', log, 'MAXLEN', length)
   redis.call('SET', ctx.prefix .. ':trim:' .. address, oldest, 'EXAT', end_of(id, ctx.limits.seconds))
   redis.call('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:' .. address, '-inf', oldest)
+end
+
+-- To trim is to read, which other services may not: a node does it within the second.
+local function ask_for_trim(ctx, address)
+  local over = redis.call('XLEN', ctx.prefix .. ':log:' .. address) - length_of(ctx, address) - TRIM_STEP
+  if over < 0 or over % TRIM_STEP ~= 0 then return end
+  redis.call('SADD', ctx.prefix .. ':overlong', address)
+  redis.call('EXPIRE', ctx.prefix .. ':overlong', DAY_SECONDS)
 end
 
 -- What stands where a log should (another type, or ids of the future) is put away, and its readers are told.
@@ -68,11 +80,13 @@ local function store(ctx, req)
       append(ctx, address, log, entry_id, id, fields)
       written[i] = log
       redis.call('EXPIREAT', log, ends)
-      trim(ctx, address, log, id)
       if is_odd then redis.call('SET', prefix .. ':odd:' .. address, int(id), 'EXAT', ends) end
+      if req.by_service then ask_for_trim(ctx, address) end
     end
-    if req.key then
-      for i, address in ipairs(req.to) do replace_key(ctx, address, written[i], req.key, id, ends) end
+    -- From here on others' entries go: all that may be refused has been asked for.
+    for i, address in ipairs(req.to) do
+      if req.key then replace_key(ctx, address, written[i], req.key, id, ends) end
+      if not req.by_service then trim(ctx, address, id) end
     end
   end)
   if ok then return end
@@ -206,7 +220,7 @@ end
 local function publish(keys, args)
   if #keys ~= 1 or #args < 3 then return redis.error_reply(PUBLISH_USAGE) end
   local ctx = open(keys)
-  local req = { to = { args[1] }, event = args[2], data = args[3], keep = 'inbox' }
+  local req = { to = { args[1] }, event = args[2], data = args[3], keep = 'inbox', by_service = true }
   local fault = address_fault(args[1]) or event_fault(args[2]) or json_fault(args[3], ctx.limits.max_bytes)
   if not fault and #args > 3 then fault = option_fault(req, args, ctx.limits) end
   if fault then return redis.error_reply(fault) end
@@ -235,6 +249,11 @@ local function read_entry(raw, most_bytes)
   return entry
 end
 
+local function tell_retracted(ctx, address, id, key, as_of)
+  local member = key and ',"key":' .. encode(key) or ''
+  tell_event(ctx, address, 'retracted', as_of, '{"to":' .. encode(address) .. ',"id":"' .. int(id) .. '"' .. member .. '}')
+end
+
 -- what: id (a number) or key. Returns 1 if it was taken back.
 local function retract_from(ctx, address, what)
   local log, keys = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address
@@ -246,8 +265,18 @@ local function retract_from(ctx, address, what)
   if (entry.x and entry.x <= as_of) or id <= as_of - ctx.limits.seconds * SECOND then return 0 end
   redis.call('XDEL', log, raw[1])
   if entry.k then redis.call('ZREM', keys, entry.k) end
-  local key = entry.k and ',"key":' .. encode(entry.k) or ''
-  tell_event(ctx, address, 'retracted', as_of, '{"to":' .. encode(address) .. ',"id":"' .. int(id) .. '"' .. key .. '}')
+  tell_retracted(ctx, address, id, entry.k, as_of)
+  return 1
+end
+
+-- The same without reading, which other services may not.
+local function retract_unread(ctx, address, what)
+  local log, keys, as_of = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address, next_id(ctx)
+  local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)
+  if not id or redis.call('XDEL', log, int(id) .. '-0') == 0 then return 0 end
+  redis.call('ZREMRANGEBYSCORE', keys, int(id), int(id))
+  if id <= as_of - ctx.limits.seconds * SECOND then return 0 end
+  tell_retracted(ctx, address, id, what.key, as_of)
   return 1
 end
 
@@ -262,5 +291,5 @@ local function retract(keys, args)
   if fault then return redis.error_reply(fault) end
   if name == 'KEY' then what = { key = args[3] } elseif name == 'ID' and args[3]:find('^[1-9]%d*$') and #args[3] <= 16 then what = { id = tonumber(args[3]) } end
   if not what then return redis.error_reply(RETRACT_USAGE) end
-  return retract_from(ctx, args[1], what)
+  return retract_unread(ctx, args[1], what)
 end
