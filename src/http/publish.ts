@@ -110,11 +110,11 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
     const moreHits = Math.ceil(addresses.length / ADDRESSES_PER_HIT) - 1
     if (moreHits > 0) await limit(reply, principal.userId, moreHits)
 
-    const answer = await messages.publish({ to: addresses, event, json, idempotencyKey, publisher: identityOf(principal) })
+    const answer = await messages.publish({ to: addresses, event, json, keep: 'inbox', idempotencyKey, publisher: identityOf(principal) })
     if (!answer.replayed) hub.stats.published += answer.notifications.length
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)
-    return { notifications: answer.notifications.map(({ to, id, receivers }) => ({ to, id: String(id), receivers })) }
+    return { notifications: answer.notifications.map(({ to, receivers }) => ({ to, id: String(answer.id), receivers })) }
   })
 }
 

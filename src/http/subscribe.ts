@@ -36,7 +36,7 @@ const options = { exposeHeadRoute: false } as const
 
 /** What a request for a stream is answered. */
 type Decision =
-  | { readonly answer: 'open', readonly principal: Principal, readonly from: ResumeFrom, readonly sessionCursor: number | 'fresh' | undefined, readonly cookie: string | undefined }
+  | { readonly answer: 'open', readonly principal: Principal, readonly from: ResumeFrom, readonly admittedAt: number, readonly sessionCursor: number | 'fresh' | undefined, readonly cookie: string | undefined }
   | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode }
   | { readonly answer: 'stop' }
 
@@ -144,14 +144,14 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
     const isFirst = ticket?.isSpent === false
     const connect = limits.connect(request, userId, isFirst ? 'address' : 'both')
-    const { verdict, counts } = await broker.visit({ ...identityOf(principal), sessionCursor, counters: connect.counters })
+    const { verdict, counts, admittedAt } = await broker.visit({ ...identityOf(principal), sessionCursor, counters: connect.counters })
     if (verdict === 'revoked') throw new TidingsError('TIDINGS_TOKEN_REVOKED')
     const waitMs = connect.waitMs(counts)
     if (waitMs > 0) return later('TIDINGS_TOO_MANY_REQUESTS', isFirst ? Math.min(waitMs, MAX_TICKET_WAIT_MS) : waitMs)
     // Taken over while it was away: its reconnect must not take the session back.
     if (verdict === 'replaced') return { answer: 'stop' }
     if (isCrowded(userId)) throw new TidingsError('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
-    return { answer: 'open', principal, from: parsePosition(position), sessionCursor, cookie: isFirst ? await passFor(ticket) : undefined }
+    return { answer: 'open', principal, from: parsePosition(position), admittedAt, sessionCursor, cookie: isFirst ? await passFor(ticket) : undefined }
   }
 
   /**
@@ -179,7 +179,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     return app.serializeCookie(pass.name, pass.value, { path: STREAM_PATH, httpOnly: true, secure: true, sameSite: 'strict', maxAge: pass.maxAgeSeconds })
   }
 
-  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, sessionCursor, cookie }: Decision & { answer: 'open' }): void {
+  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, admittedAt, sessionCursor, cookie }: Decision & { answer: 'open' }): void {
     // Not reply.setCookie: that is written by a hook which a hijacked reply does not run.
     if (cookie !== undefined) reply.header('set-cookie', cookie)
     switch (lineOf(reply)) {
@@ -187,7 +187,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
       // It waits behind another answer on the same connection (HTTP pipelining), where a stream can write nothing.
       case 'queued': return comeBack(reply, hub.retryMs())
     }
-    const { userId, groups = [] } = principal
+    const { userId, groups } = principal
     // Looked at again: others may have been let in while the broker was asked. From here to the hub nothing is
     // awaited.
     if (hub.isDraining || isFull()) {
@@ -197,7 +197,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     if (isCrowded(userId)) throw new TidingsError('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
     const ip = addressOf(request.ip) // read from headers that are let go of with the rest
     const response = openEventStream(reply)
-    const owner = { ...identityOf(principal), groups, sessionCursor, expiresAtMs: principal.expiresAtSeconds * 1000 }
+    const owner = { ...identityOf(principal), groups, admittedAt, sessionCursor, expiresAtMs: principal.expiresAtSeconds * 1000 }
     const stream = new Stream(response, owner, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
     hub.stats.opened++
     app.log.info({ userId, ip, resumes: from !== 'fresh' }, 'stream open')
