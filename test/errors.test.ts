@@ -33,7 +33,7 @@ const cases: Record<ErrorCode, Case> = {
   TIDINGS_TOKEN_EXPIRED: { ask: subscribe(({ token }) => token({ exp: 1 })) },
   TIDINGS_TOKEN_REVOKED: {
     ask: async (service) => {
-      const token = service.token({ sub: '42' })
+      const token = service.token({ sub: '42', iat: Math.floor(Date.now() / 1000) - 1 })
       await service.call('DELETE', '/api/users/42/streams')
       return await service.call('GET', SUBSCRIBE, { token })
     }
