@@ -24,7 +24,7 @@ const imports = (...patterns) => ({ 'no-restricted-imports': ['error', { pattern
 // The raw response and its socket, by the names of their types.
 const rawTypes = {
   selector: 'ImportDeclaration[source.value=/^(node:)?(http|net|https|http2|tls)$/] ImportSpecifier[imported.name=/^(ServerResponse|Socket|OutgoingMessage)$/]',
-  message: 'The raw response and its socket are for src/hub/stream.ts and src/http/event-stream.ts alone (and client errors, which have no more than a socket).'
+  message: 'The raw response and its socket are for src/hub/line.ts and src/http/event-stream.ts alone (and client errors, which have no more than a socket).'
 }
 
 // no-restricted-imports reads import and export declarations only; these are the ways around it.
@@ -34,7 +34,7 @@ const hiddenImports = {
 }
 const rawResponse = {
   selector: 'MemberExpression[property.name="raw"]:not([object.name="String"]), MemberExpression[property.value="raw"], ObjectPattern > Property[key.name="raw"]',
-  message: 'The raw response is for src/hub/stream.ts and src/http/event-stream.ts alone.'
+  message: 'The raw response is for src/hub/line.ts and src/http/event-stream.ts alone.'
 }
 
 const browserGlobals = neostandard({ env: ['browser'] }).find(({ name }) => name === 'neostandard/globals').languageOptions.globals
@@ -131,7 +131,7 @@ export default [
     rules: { 'no-restricted-syntax': ['error', rawResponse, rawTypes] }
   },
   {
-    files: ['src/hub/stream.ts', 'src/http/event-stream.ts'],
+    files: ['src/hub/line.ts', 'src/http/event-stream.ts'],
     rules: { 'no-restricted-syntax': ['error', hiddenImports] }
   },
   {

@@ -71,14 +71,19 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false, allowUnionTypes: true } }
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  const node = { name: config.NODE_NAME }
   const hub = new Hub({
     broker,
+    node,
     heartbeatSeconds: config.HEARTBEAT_SECONDS,
     maxStreamSeconds: config.MAX_STREAM_SECONDS,
+    maxStreams: config.MAX_STREAMS,
+    maxStreamsPerUser: config.MAX_STREAMS_PER_USER,
     retryMs: config.RETRY_MS,
     expiringSeconds: config.EXPIRING_SECONDS,
     isSingleSession: config.SESSION_POLICY === 'single',
     coalesceMs: config.COALESCE_MS,
+    bufferBytes: config.STREAM_BUFFER_BYTES,
     log: app.log
   })
   // We speak JSON; Fastify would take plain text too.
@@ -130,10 +135,10 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   await app.register(auth, { config, sessions: broker })
   await app.register(tickets, { broker, limits })
   await app.register(subscribe, { config, hub, broker, limits, refusals })
-  await app.register(publish, { config, hub, messages: broker, limit: limits.publish })
+  await app.register(publish, { config, node, messages: broker, limit: limits.publish })
   await app.register(users, { members: broker, sessions: broker })
   await app.register(client)
-  await app.register(ops, { hub, broker, refusals, nodeName: config.NODE_NAME, logCounts })
+  await app.register(ops, { hub, broker, refusals, node, logCounts })
 
   app.addHook('onReady', async () => { hub.start() })
   // Streams are requests that never end; close() would wait for them for ever.

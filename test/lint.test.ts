@@ -107,7 +107,7 @@ t.test('imports, types and re-exports: refused as well', async (t) => {
 
 t.test('imports, hidden in an expression or a type: refused', async (t) => {
   for (const code of ['export const redis = await import(\'./broker/redis/redis.ts\')', 'export type R = import(\'./broker/redis/redis.ts\').RedisBroker']) {
-    for (const file of ['src/app.ts', 'src/start.ts', 'src/hub/stream.ts', 'src/http/event-stream.ts']) t.same(await faults(file, code), ['no-restricted-syntax'], file)
+    for (const file of ['src/app.ts', 'src/start.ts', 'src/hub/line.ts', 'src/http/event-stream.ts']) t.same(await faults(file, code), ['no-restricted-syntax'], file)
     t.same(await faults('src/server.ts', code), [], 'the door may: it has its signal handlers first')
   }
 })
@@ -132,7 +132,7 @@ t.test('the raw response, every spelling: refused but where streams are written'
     for (const file of ['src/app.ts', 'src/start.ts', 'src/hub/hub.ts', 'src/http/publish.ts', 'src/broker/redis/redis.ts']) {
       t.ok((await faults(file, code)).includes('no-restricted-syntax'), `${file}: ${code}`)
     }
-    for (const file of ['src/hub/stream.ts', 'src/http/event-stream.ts']) {
+    for (const file of ['src/hub/line.ts', 'src/http/event-stream.ts']) {
       t.notOk((await faults(file, code)).includes('no-restricted-syntax'), `${file}: ${code}`)
     }
   }
@@ -142,7 +142,7 @@ t.test('the raw response, every spelling: refused but where streams are written'
 t.test('the raw response and its socket, as types: refused but where streams are written', async (t) => {
   for (const code of ['import type { ServerResponse } from \'node:http\'\nexport type R = ServerResponse', 'import type { Socket } from \'node:net\'\nexport type S = Socket']) {
     for (const file of ['src/app.ts', 'src/server.ts', 'src/hub/hub.ts', 'src/http/publish.ts']) t.same(await faults(file, code), ['no-restricted-syntax'], file)
-    for (const file of ['src/hub/stream.ts', 'src/http/event-stream.ts', 'src/http/errors.ts']) t.same(await faults(file, code), [], file)
+    for (const file of ['src/hub/line.ts', 'src/http/event-stream.ts', 'src/http/errors.ts']) t.same(await faults(file, code), [], file)
   }
 })
 

@@ -1,4 +1,4 @@
-// What an event stream is as an HTTP answer, and what Node keeps of it. The only file beside hub/stream.ts that
+// What an event stream is as an HTTP answer, and what Node keeps of it. The only file beside hub/line.ts that
 // touches the raw response; what it knows of Node's inside was checked with Node 24.21.
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply } from 'fastify'
@@ -7,9 +7,10 @@ import { FastifySSEPlugin } from 'fastify-sse-v2'
 const CONTENT_TYPE = 'text/event-stream; charset=utf-8'
 const CACHE_CONTROL = 'no-store, no-transform'
 
-/** To be called once, where the routes are registered that open streams. `retryMs`: what a browser waits at first. */
-export async function allowEventStreams (app: FastifyInstance, retryMs: number): Promise<void> {
-  await app.register(FastifySSEPlugin, { retryDelay: retryMs })
+/** To be called once, where the routes are registered that open streams. */
+export async function allowEventStreams (app: FastifyInstance): Promise<void> {
+  // The hint when to reconnect stands in the block of the stream's first event, not in one of its own: see comeBack.
+  await app.register(FastifySSEPlugin, { retryDelay: false })
 }
 
 /** Whether a stream can be written at all: the client is still there, and no other answer stands before this one. */

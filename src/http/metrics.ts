@@ -1,8 +1,10 @@
 // The Prometheus metrics of a node, read from the hub's plain counters when they are asked for.
+import type { ChannelListener } from 'node:diagnostics_channel'
 import type { Broker } from '../broker/broker.ts'
+import { errorTable } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { LogCounts } from '../log.ts'
-import { errorTable } from '../errors.ts'
+import { deliveries, type DeliverTrace, type Node, publishes, type PublishTrace } from '../tracing.ts'
 import { version } from '../version.ts'
 import type { Refusals } from './refusals.ts'
 import { Metrics } from './registry.ts'
@@ -10,12 +12,22 @@ import { Metrics } from './registry.ts'
 /** Each code is there before it happens: what appears out of nothing, Prometheus does not count. */
 const none = Object.fromEntries(Object.keys(errorTable).map((code) => [code, 0]))
 
-export function metrics ({ hub, broker, refusals, nodeName, logCounts }: { hub: Hub, broker: Broker, refusals: Refusals, nodeName: string, logCounts: Readonly<LogCounts> }): Metrics {
-  const metrics = new Metrics(nodeName)
+export interface MetricsOptions {
+  readonly hub: Hub
+  readonly broker: Broker
+  readonly refusals: Refusals
+  readonly node: Node
+  readonly logCounts: Readonly<LogCounts>
+}
+
+/** `close` ends the listening. */
+export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOptions): { prometheus: Metrics, close: () => void } {
+  const metrics = new Metrics(node.name)
   const gauge = metrics.gauge.bind(metrics)
   const counter = metrics.counter.bind(metrics)
 
   const { stats } = hub
+  let published = 0
   gauge('tidings_build_info', 'Always 1; the version that runs', () => ({ [version]: 1 }), 'version')
   gauge('tidings_streams', 'Open streams', () => hub.streams)
   gauge('tidings_users', 'Users with an open stream', () => hub.users)
@@ -25,7 +37,7 @@ export function metrics ({ hub, broker, refusals, nodeName, logCounts }: { hub: 
   // and stays, as a gauge.
   gauge('tidings_pubsub_deaf_seconds', 'Time in which the node heard nothing from Redis; the same as tidings_pubsub_deaf_seconds_total', () => broker.state().deafSeconds)
   counter('tidings_pubsub_deaf_seconds_total', 'Time in which the node heard nothing from Redis', () => broker.state().deafSeconds)
-  counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => stats.published)
+  counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => published)
   counter('tidings_received_total', 'Notifications that arrived from the broker for a stream of this node', () => stats.received)
   counter('tidings_delivered_total', 'Notifications handed to live streams, one for each stream', () => stats.delivered)
   counter('tidings_replayed_total', 'Notifications written from the logs', () => stats.replayed)
@@ -35,10 +47,24 @@ export function metrics ({ hub, broker, refusals, nodeName, logCounts }: { hub: 
   counter('tidings_refused_total', 'Requests refused, and streams told to come back later, by error code', () => ({ ...none, ...refusals.counts }), 'code')
   counter('tidings_log_write_errors_total', 'Writes of the log that failed; while it grows, there is no log', () => logCounts.failedWrites)
   counter('tidings_log_lines_lost_total', 'Log lines that could not be kept any longer and are lost', () => logCounts.lostLines)
-  stats.onLatency = metrics.histogram(
+  const latency = metrics.histogram(
     'tidings_publish_to_write_seconds',
     'From publishing (the id) to the write to the streams of this node, one for each notification',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
   )
-  return metrics
+  const onPublished = ({ node: by, result }: PublishTrace): void => {
+    if (by === node && result?.replayed === false) published += result.notifications.length
+  }
+  const onDelivered = ({ node: by, notification: { id } }: DeliverTrace): void => {
+    if (by === node && id !== 0) latency(Math.max(0, Date.now() / 1000 - id / 1_000_000))
+  }
+  publishes.asyncEnd.subscribe(onPublished as ChannelListener)
+  deliveries.asyncEnd.subscribe(onDelivered as ChannelListener)
+  return {
+    prometheus: metrics,
+    close: () => {
+      publishes.asyncEnd.unsubscribe(onPublished as ChannelListener)
+      deliveries.asyncEnd.unsubscribe(onDelivered as ChannelListener)
+    }
+  }
 }

@@ -1,17 +1,15 @@
 // /livez, /readyz, /metrics: for whoever runs the node.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
-import type { Broker } from '../broker/broker.ts'
-import type { Hub } from '../hub/hub.ts'
-import type { LogCounts } from '../log.ts'
-import { metrics } from './metrics.ts'
-import type { Refusals } from './refusals.ts'
+import { metrics, type MetricsOptions } from './metrics.ts'
 import { content } from './schemas.ts'
 
 const Status = Type.Object({ status: Type.String(), broker: Type.String(), detail: Type.String() })
 
-export const ops: FastifyPluginAsyncTypebox<{ hub: Hub, broker: Broker, refusals: Refusals, nodeName: string, logCounts: Readonly<LogCounts> }> = async (app, { hub, broker, refusals, nodeName, logCounts }) => {
-  const prometheus = metrics({ hub, broker, refusals, nodeName, logCounts })
+export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
+  const { hub, broker } = options
+  const { prometheus, close } = metrics(options)
+  app.addHook('onClose', async () => { close() })
 
   app.get('/livez', {
     schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }) } }

@@ -5,9 +5,9 @@ import Type from 'typebox'
 import type { Messages } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
 import { TidingsError } from '../errors.ts'
-import type { Hub } from '../hub/hub.ts'
 import { memberText } from '../json-text.ts'
 import { type Address, DEFAULT_EVENT, eventFault, isAddress, isTooDeep, MAX_ADDRESSES } from '../notification.ts'
+import { type Node, publishes } from '../tracing.ts'
 import { identityOf } from './auth.ts'
 import type { RequestLimit } from './limits.ts'
 import { allowPipelining } from './pipelining.ts'
@@ -16,7 +16,7 @@ import { bearer, errorResponses } from './schemas.ts'
 
 export interface PublishOptions {
   readonly config: Config
-  readonly hub: Hub
+  readonly node: Node
   readonly messages: Messages
   readonly limit: RequestLimit
 }
@@ -69,7 +69,7 @@ declare module 'fastify' {
   }
 }
 
-export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { config, hub, messages, limit }) => {
+export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { config, node, messages, limit }) => {
   // Room for data with much white space, and for all the addresses.
   const bodyLimit = 2 * config.MAX_DATA_BYTES + 1_048_576
 
@@ -110,8 +110,8 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
     const moreHits = Math.ceil(addresses.length / ADDRESSES_PER_HIT) - 1
     if (moreHits > 0) await limit(reply, principal.userId, moreHits)
 
-    const answer = await messages.publish({ to: addresses, event, json, keep: 'inbox', idempotencyKey, publisher: identityOf(principal) })
-    if (!answer.replayed) hub.stats.published += answer.notifications.length
+    const publication = { to: addresses, event, json, keep: 'inbox', idempotencyKey, publisher: identityOf(principal) } as const
+    const answer = await publishes.tracePromise(async () => await messages.publish(publication), { request: publication, node })
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)
     return { notifications: answer.notifications.map(({ to, receivers }) => ({ to, id: String(answer.id), receivers })) }

@@ -6,7 +6,6 @@ import type { Broker } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
 import { type ErrorCode, TidingsError } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
-import { type EndReason, Stream } from '../hub/stream.ts'
 import { parsePosition, type ResumeFrom, TERMINAL_MARK } from '../notification.ts'
 import { identityOf, type Principal } from './auth.ts'
 import { addressOf } from './client-address.ts'
@@ -36,7 +35,7 @@ const options = { exposeHeadRoute: false } as const
 
 /** What a request for a stream is answered. */
 type Decision =
-  | { readonly answer: 'open', readonly principal: Principal, readonly from: ResumeFrom, readonly admittedAt: number, readonly sessionCursor: number | 'fresh' | undefined, readonly cookie: string | undefined }
+  | { readonly answer: 'open', readonly principal: Principal, readonly from: ResumeFrom, readonly reconnectsFrom: ResumeFrom, readonly admittedAt: number, readonly cookie: string | undefined }
   | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode }
   | { readonly answer: 'stop' }
 
@@ -76,7 +75,7 @@ type Query = Static<typeof querystring>
 
 export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app, { config, hub, broker, limits, refusals }) => {
   const isSingle = config.SESSION_POLICY === 'single'
-  await allowEventStreams(app, config.RETRY_MS)
+  await allowEventStreams(app)
 
   app.get('/api/notifications/subscribe', {
     ...options,
@@ -123,7 +122,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
   /** Who may have a stream, and from where. Throws what is answered as an error. */
   async function admit (request: FastifyRequest, query: Query, pathUserId?: string): Promise<Decision> {
-    if (hub.isDraining || !broker.state().up || isFull()) {
+    if (hub.isDraining || !broker.state().up || hub.isFull) {
       // A proxy that asks another node at 503, and never shows it to the browser, says so (nginx.conf). Without it,
       // an emptying node would draw the reconnects: a balancer by least connections likes it best.
       if (request.headers[FAILOVER_HEADER] === '503') throw new TidingsError('TIDINGS_BUSY')
@@ -150,8 +149,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     if (waitMs > 0) return later('TIDINGS_TOO_MANY_REQUESTS', isFirst ? Math.min(waitMs, MAX_TICKET_WAIT_MS) : waitMs)
     // Taken over while it was away: its reconnect must not take the session back.
     if (verdict === 'replaced') return { answer: 'stop' }
-    if (isCrowded(userId)) throw new TidingsError('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
-    return { answer: 'open', principal, from: parsePosition(position), admittedAt, sessionCursor, cookie: isFirst ? await passFor(ticket) : undefined }
+    return { answer: 'open', principal, from: parsePosition(position), reconnectsFrom, admittedAt, cookie: isFirst ? await passFor(ticket) : undefined }
   }
 
   /**
@@ -179,7 +177,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     return app.serializeCookie(pass.name, pass.value, { path: STREAM_PATH, httpOnly: true, secure: true, sameSite: 'strict', maxAge: pass.maxAgeSeconds })
   }
 
-  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, admittedAt, sessionCursor, cookie }: Decision & { answer: 'open' }): void {
+  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, reconnectsFrom, admittedAt, cookie }: Decision & { answer: 'open' }): void {
     // Not reply.setCookie: that is written by a hook which a hijacked reply does not run.
     if (cookie !== undefined) reply.header('set-cookie', cookie)
     switch (lineOf(reply)) {
@@ -187,37 +185,13 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
       // It waits behind another answer on the same connection (HTTP pipelining), where a stream can write nothing.
       case 'queued': return comeBack(reply, hub.retryMs())
     }
-    const { userId, groups } = principal
-    // Looked at again: others may have been let in while the broker was asked. From here to the hub nothing is
-    // awaited.
-    if (hub.isDraining || isFull()) {
-      refusals.count('TIDINGS_BUSY')
-      return comeBack(reply, hub.retryMs())
-    }
-    if (isCrowded(userId)) throw new TidingsError('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
     const ip = addressOf(request.ip) // read from headers that are let go of with the rest
-    const response = openEventStream(reply)
-    const owner = { ...identityOf(principal), groups, admittedAt, sessionCursor, expiresAtMs: principal.expiresAtSeconds * 1000 }
-    const stream = new Stream(response, owner, { bufferBytes: config.STREAM_BUFFER_BYTES }, onEnd)
-    hub.stats.opened++
-    app.log.info({ userId, ip, resumes: from !== 'fresh' }, 'stream open')
-    // Not awaited: the request is answered, what follows belongs to the stream.
-    void hub.attach(stream, from)
-  }
-
-  function isFull (): boolean {
-    return config.MAX_STREAMS > 0 && hub.streams >= config.MAX_STREAMS
-  }
-
-  function isCrowded (userId: string): boolean {
-    return !isSingle && hub.streamsOf(userId) >= config.MAX_STREAMS_PER_USER
-  }
-
-  function onEnd (stream: Stream, reason: EndReason): void {
-    hub.detach(stream, reason)
-    app.log.info({
-      userId: stream.owner.userId, reason, seconds: Math.round((Date.now() - stream.openedAtMs) / 100) / 10, delivered: stream.delivered
-    }, 'stream end')
+    const owner = { ...identityOf(principal), groups: principal.groups, admittedAt, reconnectsFrom }
+    const opening = hub.open(() => openEventStream(reply), owner, from, { ip })
+    if ('opened' in opening) return
+    if (opening.refused === 'too many') throw new TidingsError('TIDINGS_TOO_MANY_STREAMS', config.MAX_STREAMS_PER_USER)
+    refusals.count('TIDINGS_BUSY')
+    comeBack(reply, opening.retryMs)
   }
 }
 

@@ -17,16 +17,16 @@ export class Batch {
     this.#frame = frame
   }
 
-  /** The sequence one frame longer. One slot is enough: a frame is handed to all its streams before the next one comes. */
-  then (frame: Frame): Batch {
+  /** The sequence one frame longer. It remembers one only: the coalescer hands a frame to all its streams before the next. */
+  plus (frame: Frame): Batch {
     if (this.#next === undefined || this.#next.#frame !== frame) this.#next = new Batch(this, frame)
     return this.#next
   }
 
-  bytes (chunked: boolean): Buffer {
-    if (chunked) this.#chunked ??= this.#join((frame) => frame.chunked)
+  bytes (isChunked: boolean): Buffer {
+    if (isChunked) this.#chunked ??= this.#join((frame) => frame.chunked)
     else this.#bare ??= this.#join((frame) => frame.bare)
-    return (chunked ? this.#chunked : this.#bare)!
+    return (isChunked ? this.#chunked : this.#bare)!
   }
 
   #join (encoding: (frame: Frame) => Buffer): Buffer {

@@ -4,8 +4,13 @@ import type { Stream } from './stream.ts'
 /** What a stream is due for; `abandon`: it has been ended, but its client has not taken the last words. */
 export type Due = 'expiring' | 'expired' | 'age' | 'abandon'
 
+/** A client that reads with a timeout of 5 seconds has heard something by then. */
+const FIRST_PING_SECONDS = 4
+
 interface Place {
   readonly slot: Set<Stream>
+  /** When something is due, in milliseconds, and the second under which that is kept. */
+  atMs: number
   second: number
 }
 
@@ -13,24 +18,29 @@ export interface ClockworkEvents {
   readonly onDue: (stream: Stream, due: Due) => void
   /** The streams whose heartbeat it is. */
   readonly onHeartbeat: (streams: ReadonlySet<Stream>) => void
-  readonly onSecond: (nowMs: number) => void
+  readonly onSecond: () => void
 }
 
 export class Clockwork {
   readonly #events: ClockworkEvents
+  /** Milliseconds of a clock that never steps. */
+  readonly #nowMs: () => number
   /** Streams by the second of the heartbeat in which they are pinged, round and round. */
   readonly #slots: Array<Set<Stream>>
-  /** Streams by the second in which something is due, each at most once. */
+  /** Streams by the second in which something is due, each at most once; of the last second some may still be to come. */
   readonly #dues = new Map<number, Map<Stream, Due>>()
   readonly #places = new Map<Stream, Place>()
   #timer: NodeJS.Timeout | undefined
   #turn = 0
-  #lastSecond = Math.floor(Date.now() / 1000)
-  #onEmpty: (() => void) | undefined
+  #lastSecond: number
+  /** Resolves when the last stream is removed; there while somebody waits for it. */
+  #emptied: PromiseWithResolvers<void> | undefined
 
-  constructor (heartbeatSeconds: number, events: ClockworkEvents) {
+  constructor (heartbeatSeconds: number, nowMs: () => number, events: ClockworkEvents) {
     this.#slots = Array.from({ length: heartbeatSeconds }, () => new Set())
+    this.#nowMs = nowMs
     this.#events = events
+    this.#lastSecond = Math.floor(nowMs() / 1000)
   }
 
   get size (): number {
@@ -38,7 +48,7 @@ export class Clockwork {
   }
 
   start (): void {
-    this.#timer = setInterval(() => { this.tick(Date.now()) }, 1000)
+    this.#timer = setInterval(() => { this.tick() }, 1000)
   }
 
   stop (): void {
@@ -46,18 +56,17 @@ export class Clockwork {
   }
 
   /** Once a second. */
-  tick (nowMs: number): void {
+  tick (): void {
     this.#turn++
     this.#events.onHeartbeat(this.#slots[this.#turn % this.#slots.length]!)
-    this.#callDue(Math.floor(nowMs / 1000))
-    this.#events.onSecond(nowMs)
+    this.#callDue(this.#nowMs())
+    this.#events.onSecond()
   }
 
   add (stream: Stream): void {
-    // The slot just served comes round last, so a new stream's first ping is a whole heartbeat away.
-    const slot = this.#slots[this.#turn % this.#slots.length]!
+    const slot = this.#slots[(this.#turn + FIRST_PING_SECONDS) % this.#slots.length]!
     slot.add(stream)
-    this.#places.set(stream, { slot, second: 0 })
+    this.#places.set(stream, { slot, atMs: 0, second: 0 })
   }
 
   /** Says what the stream is due for next, and when; replaces what was said before. */
@@ -65,7 +74,8 @@ export class Clockwork {
     const place = this.#places.get(stream)
     if (place === undefined) return
     this.#unplan(stream, place)
-    place.second = Math.max(Math.ceil(atMs / 1000), this.#lastSecond + 1)
+    place.atMs = Math.ceil(atMs)
+    place.second = Math.max(Math.floor(atMs / 1000), this.#lastSecond)
     let dues = this.#dues.get(place.second)
     if (dues === undefined) this.#dues.set(place.second, dues = new Map())
     dues.set(stream, what)
@@ -82,35 +92,40 @@ export class Clockwork {
     this.#places.delete(stream)
     place.slot.delete(stream)
     this.#unplan(stream, place)
-    if (this.#places.size === 0) this.#onEmpty?.()
+    if (this.#places.size > 0) return
+    this.#emptied?.resolve()
+    this.#emptied = undefined
   }
 
-  #callDue (second: number): void {
-    for (; this.#lastSecond < second; this.#skipIdle(second)) {
-      const dues = this.#dues.get(++this.#lastSecond)
-      this.#dues.delete(this.#lastSecond)
-      for (const [stream, due] of dues ?? []) this.#events.onDue(stream, due)
+  #callDue (nowMs: number): void {
+    const from = this.#lastSecond
+    const second = this.#lastSecond = Math.max(from, Math.floor(nowMs / 1000))
+    // A process that slept for long does not walk through every second it missed.
+    const missed = second - from < 60
+      ? Array.from({ length: second - from + 1 }, (_, i) => from + i)
+      : [...this.#dues.keys()].filter((at) => at <= second).sort((a, b) => a - b)
+    for (const at of missed) this.#call(this.#dues.get(at), nowMs)
+  }
+
+  #call (dues: Map<Stream, Due> | undefined, nowMs: number): void {
+    // A copy: what is planned meanwhile comes later.
+    for (const [stream, due] of [...dues ?? []]) {
+      const place = this.#places.get(stream)
+      if (place === undefined || place.atMs > nowMs || dues!.get(stream) !== due) continue
+      this.#unplan(stream, place)
+      this.#events.onDue(stream, due)
     }
-  }
-
-  // A process that slept for long, or a clock that was set forward, does not walk through every second it missed.
-  #skipIdle (second: number): void {
-    if (second - this.#lastSecond < 60) return
-    let next = second
-    for (const at of this.#dues.keys()) if (at > this.#lastSecond && at < next) next = at
-    this.#lastSecond = next - 1
   }
 
   /** Calls `end` for all streams, spread evenly over a time; resolves when the last one is removed. */
   async drain (spreadMs: number, end: (stream: Stream) => void): Promise<void> {
     const streams = [...this.#places.keys()]
-    const emptied = new Promise<void>((resolve) => { this.#onEmpty = resolve })
-    const startedAtMs = Date.now()
+    const startedAtMs = this.#nowMs()
     for (let ended = 0; ended < streams.length;) {
-      const share = spreadMs === 0 ? 1 : Math.min(1, (Date.now() - startedAtMs + 50) / spreadMs)
+      const share = spreadMs === 0 ? 1 : Math.min(1, (this.#nowMs() - startedAtMs + 50) / spreadMs)
       for (const due = Math.ceil(share * streams.length); ended < due; ended++) end(streams[ended]!)
       if (ended < streams.length) await new Promise((resolve) => { setTimeout(resolve, 50) })
     }
-    if (this.#places.size > 0) await emptied
+    if (this.#places.size > 0) await (this.#emptied ??= Promise.withResolvers()).promise
   }
 }

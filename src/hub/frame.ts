@@ -8,14 +8,16 @@ import { DEFAULT_EVENT, type Notification, TERMINAL_MARK } from '../notification
 export interface Frame {
   /** What the stream's cursor becomes; 0 for what has no place in the order. */
   readonly id: number
+  /** A position whose `sync` makes the frame pointless, since it says the same or newer; 0 if none does. */
+  readonly asOf: number
   readonly chunked: Buffer
   readonly bare: Buffer
 }
 
-function frame (text: string, id = 0): Frame {
+function frame (text: string, id = 0, asOf = 0): Frame {
   const length = Buffer.byteLength(text).toString(16)
   const chunked = Buffer.from(`${length}\r\n${text}\r\n`)
-  return { id, chunked, bare: chunked.subarray(length.length + 2, -2) }
+  return { id, asOf, chunked, bare: chunked.subarray(length.length + 2, -2) }
 }
 
 /** `event` and `json` are checked before: a name of EVENT_PATTERN, one line of JSON. Nothing here can break out of its field. */
@@ -36,6 +38,8 @@ export function replayedFrame (notification: Notification): Frame {
 
 export interface SyncData {
   readonly resume: 'fresh' | 'complete' | 'incomplete'
+  /** Told early: notifications from the logs follow, and then another `sync`. */
+  readonly more?: true
   /** Notifications written from the logs before this. */
   readonly replayed: number
   readonly unread: number
@@ -48,12 +52,20 @@ export function syncFrame (position: number, data: SyncData): Frame {
 
 export const pingFrame: Frame = frame('event: ping\ndata: {}\n\n')
 
-/** Tells the browser how long to wait before it reconnects. */
-export function retryFrame (retryMs: number): Frame {
-  return frame(`retry: ${retryMs}\n\n`)
+/** How long the browser is to wait before it reconnects: no event yet, but the first line of one that follows. */
+export function retryLine (retryMs: number): Frame {
+  return frame(`retry: ${retryMs}\n`)
 }
 
-/** The token ends soon: a page that puts a fresh one into its cookie goes on without a gap. */
+/**
+ * Last words of a stream that the browser is to open again, and when. They stand in the block of an event, since several
+ * client libraries take a block with nothing but `retry:` for an empty message.
+ */
+export function comeBackFrame (retryMs: number): Frame {
+  return frame(`retry: ${retryMs}\nevent: ping\ndata: {}\n\n`)
+}
+
+/** The token ends soon: a page that puts a fresh one into its cookie goes on without a gap. `expiresAtMs`: since 1970. */
 export function expiringFrame (expiresAtMs: number): Frame {
   return frame(`event: expiring\ndata: {"at":"${new Date(expiresAtMs).toISOString()}"}\n\n`)
 }

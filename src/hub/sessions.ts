@@ -1,48 +1,74 @@
-// One stream a user, over all nodes (SESSION_POLICY=single): claimed at connect, taken over by message, verified at each heartbeat.
+// One stream a user, over all nodes (SESSION_POLICY=single): taken at connect, taken over by message, verified at each heartbeat.
 import { randomUUID } from 'node:crypto'
-import type { Broker } from '../broker/broker.ts'
+import type { Session, Sessions as Broker } from '../broker/broker.ts'
+import type { Exits } from './exits.ts'
 import type { Stream } from './stream.ts'
+
+/** Sessions that are verified in one call: more of them would keep the broker busy for long. */
+const VERIFY_BATCH = 500
+
+/** A stream's own session, and the newest takeover by another stream that it has heard of. */
+interface Claim {
+  session: Session | undefined
+  takenOverAt: number
+}
 
 export class Sessions {
   readonly #broker: Broker
-  readonly #replace: (stream: Stream) => void
+  readonly #exits: Exits
+  readonly #claims = new WeakMap<Stream, Claim>()
 
-  /** `replace` ends a stream for good. */
-  constructor (broker: Broker, replace: (stream: Stream) => void) {
+  constructor (broker: Broker, exits: Exits) {
     this.#broker = broker
-    this.#replace = replace
+    this.#exits = exits
   }
 
-  /** Claims the session for a stream that opens, or looks whether a live one still holds it. False: it was replaced. */
-  async hold (stream: Stream): Promise<boolean> {
-    if (stream.session !== undefined) return await this.#check([stream])
-    const session = await this.#broker.takeSession(stream.owner.userId, randomUUID(), stream.owner.sessionCursor ?? 'fresh')
-    stream.session = session
+  #claimOf (stream: Stream): Claim {
+    let claim = this.#claims.get(stream)
+    if (claim === undefined) this.#claims.set(stream, claim = { session: undefined, takenOverAt: 0 })
+    return claim
+  }
+
+  /** Takes the session for a stream that opens, or looks whether a live one still owns it. False: the stream was replaced, and ended. */
+  async own (stream: Stream): Promise<boolean> {
+    const claim = this.#claimOf(stream)
+    if (claim.session !== undefined) return await this.#check([stream])
+    const { userId, reconnectsFrom } = stream.owner
+    const session = claim.session = await this.#broker.takeSession(userId, randomUUID(), reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom)
     if (session === undefined) {
-      this.#replace(stream)
+      this.#exits.endForGood(stream, 'replaced', {})
       return false
     }
-    // The message of a later claim may have overtaken the answer to ours; so may that of our own.
-    return session.takenAt >= stream.takeoverId || await this.#check([stream])
+    // A later takeover's message can arrive before our answer. So can our own, which changes nothing.
+    return session.takenAt >= claim.takenOverAt || await this.#check([stream])
   }
 
-  /** Another stream of the user says that it has claimed the session. No more than a hint: whoever may PUBLISH can say so. */
+  /** Another stream of the user says that it has taken the session: only a hint, which anyone who may PUBLISH can give. */
   heard (stream: Stream, takenAt: number, tag: string): void {
-    if (tag === stream.session?.tag) return
-    if (stream.session === undefined) stream.takeoverId = Math.max(stream.takeoverId, takenAt)
-    else if (takenAt > stream.session.takenAt) void this.verify([stream])
+    const claim = this.#claimOf(stream)
+    const { session } = claim
+    if (tag === session?.tag) return
+    if (session === undefined) claim.takenOverAt = Math.max(claim.takenOverAt, takenAt)
+    else if (takenAt > session.takenAt) void this.verify([stream])
   }
 
-  /** The repair of a lost takeover message: asks the broker, for many streams at once, who holds what. */
+  /** The repair of a lost takeover message: asks the broker, for many streams at once, which of them own theirs no more. */
   async verify (streams: Iterable<Stream>): Promise<void> {
     await this.#check([...streams]).catch(() => {}) // the broker is away: the next heartbeat asks again
   }
 
   async #check (streams: readonly Stream[]): Promise<boolean> {
-    const held = streams.flatMap((stream) => stream.session === undefined ? [] : [{ stream, userId: stream.owner.userId, session: stream.session }])
-    if (held.length === 0) return true
-    const lost = new Set(await this.#broker.verifySessions(held))
-    for (const { stream, session } of held) if (lost.has(session.tag)) this.#replace(stream)
-    return lost.size === 0
+    const owned = streams.flatMap((stream) => {
+      const session = this.#claims.get(stream)?.session
+      return session === undefined ? [] : [{ stream, userId: stream.owner.userId, session }]
+    })
+    let areOwned = true
+    for (let from = 0; from < owned.length; from += VERIFY_BATCH) {
+      const batch = owned.slice(from, from + VERIFY_BATCH)
+      const lost = new Set(await this.#broker.verifySessions(batch))
+      for (const { stream, session } of batch) if (lost.has(session.tag)) this.#exits.endForGood(stream, 'replaced', {})
+      areOwned &&= lost.size === 0
+    }
+    return areOwned
   }
 }

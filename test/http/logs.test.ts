@@ -61,7 +61,7 @@ t.test('log, a stream: a line when it opens and one when it ends, with reason, d
   for (let i = 0; i < 3; i++) await client.next()
   client.close()
   const end = await service.logged(({ msg }) => msg === 'stream end')
-  t.match(end, { level: 30, userId: 'the-user', reason: 'client', seconds: Number, delivered: 3 })
+  t.match(end, { level: 30, userId: 'the-user', reason: 'client', seconds: Number, written: 3 })
   const told = service.lines.map((line) => JSON.parse(line)).filter(({ level, msg }) => level >= 30 && /stream/.test(msg))
   t.same(told.map(({ msg }) => msg), ['stream open', 'stream end'])
   t.match(told[0], { userId: 'the-user', ip: '127.0.0.1', resumes: false })

@@ -89,7 +89,7 @@ t.test('pipelining, a publish behind a stream: taken, and the stream stays well-
   await line.has('HTTP/1.1 202')
   const [head, stream = '', answer] = line.text.split(/\r\n\r\n(?=[0-9a-f]+\r\nretry)|0\r\n\r\n(?=HTTP)/)
   t.match(head, /^HTTP\/1\.1 200/)
-  t.match(stream, /retry: \d+\n\n\r\n$/)
+  t.match(stream, /retry: \d+\nevent: ping\ndata: {}\n\n\r\n$/)
   t.match(answer, /^HTTP\/1\.1 202/)
 })
 
@@ -128,7 +128,7 @@ t.test('pipelining, close() with a subscribe behind a stream: resolves', async (
   await service.app.hub.drain(0)
   await service.app.close()
   await line.over()
-  t.match(line.text, /retry: \d+\n\n\r\n0\r\n\r\n/)
+  t.match(line.text, /retry: \d+\nevent: ping\ndata: {}\n\n\r\n0\r\n\r\n/)
 })
 
 t.test('HEAD: a head and no body, on the stream no stream', async (t) => {

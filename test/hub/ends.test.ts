@@ -7,8 +7,8 @@ for (const reset of [false, true]) {
   for (const step of ['subscribe', 'resume'] as Step[]) {
     for (const when of ['before', 'after'] as const) {
       t.test(`client, gone ${how} ${when} ${step} of its opening, leaves nothing behind`, async (t) => {
-        const clock = stopTime(t)
-        const { hub, broker, ends, open, ended } = await startHub(t)
+        const time = stopTime(t)
+        const { hub, broker, ends, open, ended } = await startHub(t, { clock: time.clock })
         const gate = door()
         broker[when][step] = gate.pass
         const { client, opened } = open({ groups: ['x', 'y'] })
@@ -22,8 +22,8 @@ for (const reset of [false, true]) {
         await attached
         t.same(ends, ['client'])
         t.ok(isEmpty(hub), 'also when the broker has answered')
-        t.same(stream.topics, [])
-        clock.seconds(7)
+        t.same(stream.channels, [])
+        time.seconds(7)
         t.equal(hub.channels, 0)
         t.equal(broker.state().channels, 0)
         t.equal(hub.stats.ended.client, 1)
@@ -32,14 +32,14 @@ for (const reset of [false, true]) {
   }
 
   t.test(`client, live and gone ${how}, leaves its channels to others, and nothing when it was the last`, async (t) => {
-    const clock = stopTime(t)
-    const { hub, broker, live, ended, publish } = await startHub(t)
+    const time = stopTime(t)
+    const { hub, broker, live, ended, publish } = await startHub(t, { clock: time.clock })
     const [a, b] = await Promise.all([live({ groups: ['x'] }), live({ groups: ['x'] })])
     a.client.close({ reset })
     await ended(1)
     t.equal(hub.streams, 1)
     t.equal(hub.streamsOf('1'), 1)
-    clock.seconds(7)
+    time.seconds(7)
     t.equal(hub.channels, 3)
     const [id] = await publish('group:x')
     await hasId(b.client, id!)
@@ -47,26 +47,26 @@ for (const reset of [false, true]) {
     await ended(2)
     t.ok(isEmpty(hub))
     t.equal(hub.streamsOf('1'), 0)
-    clock.seconds(7)
+    time.seconds(7)
     t.equal(hub.channels, 0)
     t.equal(broker.state().channels, 0)
     await publish('user:1', 'to nobody')
-    clock.seconds(20)
+    time.seconds(20)
   })
 }
 
 t.test('reload, within seconds, keeps the channels, and they go some seconds after the last stream', async (t) => {
-  const clock = stopTime(t)
-  const { hub, broker, live, ended, publish } = await startHub(t)
+  const time = stopTime(t)
+  const { hub, broker, live, ended, publish } = await startHub(t, { clock: time.clock })
   for (let i = 1; i <= 3; i++) {
     const { client } = await live({ groups: ['x'] })
     client.close()
     await ended(i)
-    clock.seconds(4)
+    time.seconds(4)
   }
   t.equal(broker.subscribed.flat().length, 3, 'each was subscribed once')
   t.same(broker.unsubscribed, [])
-  clock.seconds(3)
+  time.seconds(3)
   t.same(broker.unsubscribed.flat().sort(), ['all', 'group:x', 'user:1'])
   t.equal(hub.channels, 0)
   const { client } = await live({ groups: ['x'] })
@@ -75,39 +75,39 @@ t.test('reload, within seconds, keeps the channels, and they go some seconds aft
 })
 
 t.test('stream, of age, ends with a hint between 80 and 100 % of the limit', async (t) => {
-  const clock = stopTime(t)
-  const { ends, live, ended } = await startHub(t, { maxStreamSeconds: 100, heartbeatSeconds: 1000 })
+  const time = stopTime(t)
+  const { ends, live, ended } = await startHub(t, { clock: time.clock, maxStreamSeconds: 100, heartbeatSeconds: 1000 })
   const lines = await Promise.all(Array.from({ length: 20 }, () => live()))
-  clock.seconds(79)
+  time.seconds(79)
   await turn()
   t.same(ends, [])
-  clock.seconds(10)
+  time.seconds(10)
   await turn()
   await turn()
   t.ok(ends.length > 0 && ends.length < 20, `${ends.length} of 20 after 89 seconds`)
-  clock.seconds(12)
+  time.seconds(12)
   await ended(20)
   t.same(new Set(ends), new Set(['age']))
   for (const { client } of lines) {
     const { retries, ending } = await client.ended()
-    t.match({ retries, ending }, { retries: [Number], ending: 'end' })
-    t.ok(retries[0]! >= 50 && retries[0]! <= 150, 'jittered')
+    t.match({ retries, ending }, { retries: [100, Number], ending: 'end' })
+    t.ok(retries[1]! >= 50 && retries[1]! <= 150, 'jittered')
   }
 })
 
 t.test('stream, whose token ends, says so before and ends within a second after', async (t) => {
-  const clock = stopTime(t)
-  const { hub, ends, live, ended } = await startHub(t, { expiringSeconds: 20, heartbeatSeconds: 1000 })
+  const time = stopTime(t)
+  const { hub, ends, live, ended } = await startHub(t, { clock: time.clock, expiringSeconds: 20, heartbeatSeconds: 1000 })
   const expiresAtMs = Date.now() + 100_000
   const { client } = await live({ expiresAtMs })
-  clock.seconds(79)
+  time.seconds(79)
   await turn()
   t.equal(client.events.length, 1)
-  clock.seconds(20)
+  time.seconds(20)
   await client.until(() => client.events.find(({ event }) => event === 'expiring'), 'the notice')
   t.match(client.events.at(-1), { id: undefined, event: 'expiring', json: { at: new Date(expiresAtMs).toISOString() } })
   t.same(ends, [])
-  clock.seconds(2)
+  time.seconds(2)
   await ended(1)
   t.same(ends, ['expired'])
   t.match((await client.ended()).ending, 'end')
@@ -115,25 +115,50 @@ t.test('stream, whose token ends, says so before and ends within a second after'
 })
 
 t.test('stream, whose token has ended when it opens, ends at once', async (t) => {
-  const clock = stopTime(t)
-  const { ends, live, ended } = await startHub(t)
+  const time = stopTime(t)
+  const { ends, live, ended } = await startHub(t, { clock: time.clock })
   await live({ expiresAtMs: Date.now() - 1000 })
-  clock.seconds(2)
+  time.seconds(2)
   await ended(1)
   t.same(ends, ['expired'])
 })
 
+t.test('clock of the wall, set ahead and back by hours: no stream ends sooner or later, and channels go as ever', async (t) => {
+  const time = stopTime(t)
+  const { hub, ends, live, ended } = await startHub(t, { clock: time.clock, maxStreamSeconds: 100 })
+  const expiring = await live({ userId: 'expiring', expiresAtMs: time.clock.wallMs() + 50_000 })
+  const aging = await live({ userId: 'aging' })
+  const gone = await live({ userId: 'gone' })
+  const channels = hub.channels
+  time.step(-7200)
+  gone.client.close()
+  await ended(1)
+  time.seconds(7)
+  t.equal(hub.channels, channels - 1, 'given up')
+  time.step(20_000)
+  time.seconds(38)
+  await turn()
+  t.same(ends, ['client'])
+  time.step(-86_400)
+  time.seconds(8)
+  await expiring.client.ended()
+  t.same(ends, ['client', 'expired'])
+  time.seconds(50)
+  await aging.client.ended()
+  t.same(ends, ['client', 'expired', 'age'])
+})
+
 t.test('heartbeat, of many streams, pings each once a round, without an id', async (t) => {
-  const clock = stopTime(t)
-  const { live } = await startHub(t, { heartbeatSeconds: 5 })
+  const time = stopTime(t)
+  const { live } = await startHub(t, { clock: time.clock, heartbeatSeconds: 5 })
   const lines = []
   for (let i = 0; i < 10; i++) {
     lines.push(await live())
-    clock.seconds(1)
+    time.seconds(1)
   }
-  clock.seconds(5 * 3)
+  time.seconds(5 * 3)
   for (const [i, { client }] of lines.entries()) {
-    const owed = Math.floor((25 - i) / 5)
+    const owed = 1 + Math.floor((25 - i - 4) / 5)
     await client.until(() => client.pings.length >= owed ? true : undefined, `${owed} pings`)
     t.equal(client.pings.length, owed)
     t.match(client.pings[0], { id: undefined, data: '{}' })
@@ -156,9 +181,9 @@ t.test('drain, over a time, ends the streams evenly, each with its own hint, and
   const times: number[] = []
   for (const { client } of lines) {
     const connection = await client.ended()
-    t.match(connection, { ending: 'end', retries: { length: 1 } })
+    t.match(connection, { ending: 'end', retries: { length: 2 } })
     t.same(idsOf(client), [id])
-    retries.add(connection.retries[0]!)
+    retries.add(connection.retries[1]!)
     times.push(connection.endedAt!)
   }
   t.ok(retries.size > 10, 'spread')

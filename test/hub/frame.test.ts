@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
 import { Batch } from '../../src/hub/batch.ts'
-import { type Frame, notificationFrame, pingFrame, replayedFrame, retryFrame, syncFrame, terminalFrame } from '../../src/hub/frame.ts'
+import { comeBackFrame, type Frame, notificationFrame, pingFrame, replayedFrame, retryLine, syncFrame, terminalFrame } from '../../src/hub/frame.ts'
 import { eventFault, type Notification } from '../../src/notification.ts'
 import { readFrames } from '../fixtures/frames.ts'
 
@@ -99,7 +99,9 @@ t.test('frame, of a sync, carries position and groups whatever they are called',
 t.test('frame, of the stream\'s own words, is what EventSource expects', async (t) => {
   t.strictSame(readBack(pingFrame.bare, []).events, [{ id: undefined, event: 'ping', data: '{}' }], 'a ping has no id')
   t.equal(pingFrame.id, 0)
-  t.strictSame(readBack(retryFrame(3000).bare, [3]), { events: [], retries: [3000] })
+  const ping = { id: undefined, event: 'ping', data: '{}' }
+  t.strictSame(readBack(comeBackFrame(3000).bare, [3]), { events: [ping], retries: [3000] })
+  t.strictSame(readBack(Buffer.concat([retryLine(3000).bare, pingFrame.bare]), []), { events: [ping], retries: [3000] })
   for (const event of ['replaced', 'closed'] as const) {
     const frame = terminalFrame(event, { reason: 'logout\n\nid: 1' })
     t.strictSame(readBack(frame.bare, []).events, [{ id: `!${event}`, event, data: JSON.stringify({ reason: 'logout\n\nid: 1' }) }])
@@ -111,7 +113,7 @@ const frames = fc.array(notification, { minLength: 1, maxLength: 8 }).map((list)
 
 t.test('batch, of any sequence, is its frames one after the other in both encodings', async () => {
   fc.assert(fc.property(frames, cuts, (frames, cuts) => {
-    const batch = frames.reduce((batch, frame) => batch.then(frame), new Batch())
+    const batch = frames.reduce((batch, frame) => batch.plus(frame), new Batch())
     const bare = batch.bytes(false)
     return bare.equals(Buffer.concat(frames.map((frame) => frame.bare))) &&
       batch.bytes(true).equals(Buffer.concat(frames.map((frame) => frame.chunked))) &&
@@ -126,8 +128,8 @@ t.test('batch, of nothing, has no bytes', async (t) => {
 
 t.test('batch, of one frame, is that frame\'s own buffer', async (t) => {
   const frame = notificationFrame({ id: 1, event: 'message', json: '1' })
-  t.equal(new Batch().then(frame).bytes(true), frame.chunked)
-  t.equal(new Batch().then(frame).bytes(false), frame.bare)
+  t.equal(new Batch().plus(frame).bytes(true), frame.chunked)
+  t.equal(new Batch().plus(frame).bytes(false), frame.bare)
 })
 
 // As the hub does it: each frame is handed to all who get it before the next one comes.
@@ -143,7 +145,7 @@ t.test('batch, shared by streams as a hub does, gives each its own sequence and 
     for (const [notification, to] of sends) {
       const frame = notificationFrame(notification)
       for (const stream of to) {
-        batches[stream] = batches[stream]!.then(frame)
+        batches[stream] = batches[stream]!.plus(frame)
         owed[stream]!.push(frame)
       }
     }

@@ -104,5 +104,45 @@ t.test('gap, found by a stream that was cut off before its sync, is still told w
   client.close({ reset: true })
   gate.open()
   const { client: back } = await live({ lastEventId: client.lastEventId })
-  t.match(back.syncs, [{ json: { resume: 'incomplete' } }])
+  t.match([...client.syncs, ...back.syncs][0], { json: { resume: 'incomplete' } })
+})
+
+t.test('gap, found by two streams of a user of which one is cut off, is told to both, wherever the one comes back from', async (t) => {
+  const { broker, open, publish, live } = await startHub(t, { bus: { historyLength: 20 } })
+  const [cursor] = await publish('user:1')
+  for (let i = 0; i < 130; i++) await publish('user:1', 'x'.repeat(20_000))
+  let pages = 0
+  const gate = door()
+  broker.before.resume = async () => { if (++pages === 2) await gate.pass() }
+  const { client: phone } = open({ lastEventId: String(cursor) })
+  await gate.reached
+  await has(phone, 6)
+  phone.close({ reset: true })
+  gate.open()
+  broker.before.resume = async () => {}
+  const { client: laptop } = await live({ lastEventId: String(cursor) })
+  t.match(laptop.syncs.at(-1), { json: { resume: 'incomplete' } })
+  // Cut off after each of its first events: it was told in those, or is told when it comes back.
+  const seen = phone.events.slice(0, 4)
+  t.match(seen.map(({ event }) => event), ['sync', 'message', 'message', 'message'])
+  for (let count = 0; count <= seen.length; count++) {
+    const { client: back } = await live({ lastEventId: count === 0 ? String(cursor) : seen[count - 1]!.lastEventId })
+    const told = [...seen.slice(0, count), ...back.events].filter(({ event, json }) => event === 'sync' && json.resume === 'incomplete')
+    t.ok(told.length > 0, `after ${count} events`)
+    back.close()
+  }
+})
+
+t.test('gap, told before what is left and at the end, in ids that only grow', async (t) => {
+  const { publish, live } = await startHub(t, { bus: { historyLength: 20 } })
+  const [cursor] = await publish('user:1')
+  const ids: number[] = []
+  for (let i = 0; i < 130; i++) ids.push(...await publish('user:1'))
+  const { client } = await live({ lastEventId: String(cursor) })
+  const last = await client.until(() => client.syncs[1], 'the second telling')
+  const left = ids.slice(-client.notifications.length)
+  t.same(client.events.map(({ event }) => event), ['sync', ...left.map(() => 'message'), 'sync'])
+  t.match(client.syncs, [{ id: String(left[0]! - 1), json: { resume: 'incomplete', more: true, replayed: 0 } }, { json: { resume: 'incomplete', replayed: left.length } }])
+  t.same(idsOf(client), left)
+  t.ok(Number(last.id) > left.at(-1)!)
 })

@@ -3,15 +3,24 @@ import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
-import { type Frame, notificationFrame } from '../../src/hub/frame.ts'
-import { type EndReason, Stream } from '../../src/hub/stream.ts'
-import { Topic } from '../../src/hub/topics.ts'
+import { Batch } from '../../src/hub/batch.ts'
+import { type Frame, notificationFrame, retryLine } from '../../src/hub/frame.ts'
+import { Channel } from '../../src/hub/channels.ts'
+import type { EndReason } from '../../src/hub/exits.ts'
+import { connectionOf } from '../../src/hub/line.ts'
+import { Stream } from '../../src/hub/stream.ts'
 import { type Client, type ClientOptions, connect } from '../fixtures/client.ts'
 
 export const frame = (id: number, data: unknown = id): Frame => notificationFrame({ id, event: 'message', json: JSON.stringify(data) })
 export const datas = (client: Client): string[] => client.notifications.map(({ data }) => data)
 
-export const topic = new Topic('user:1')
+export const channel = new Channel('user:1')
+
+/** Hands notifications to a stream as the coalescer does, to be written together at its next flush. */
+export function queue (stream: Stream, ...frames: readonly Frame[]): void {
+  const root = new Batch()
+  for (const frame of frames) stream.takes(frame, channel, root)
+}
 
 export interface Opened {
   readonly stream: Stream
@@ -29,10 +38,10 @@ export async function open (t: Test, { bufferBytes = 1_048_576, ...options }: Pa
   const server = createServer((_request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
     response.flushHeaders()
-    const owner = { userId: '1', groups: [], admittedAt: 1, issuedAtSeconds: 0, expiresAtSeconds: Infinity, expiresAtMs: Infinity }
+    const owner = { userId: '1', groups: [], admittedAt: 1, issuedAtSeconds: 0, expiresAtSeconds: Infinity, reconnectsFrom: 'fresh' as const }
     opened.resolve({
       response,
-      stream: new Stream(response, owner, { bufferBytes }, (_stream, reason) => {
+      stream: new Stream(connectionOf(response), owner, { bufferBytes, retryLine: retryLine(100) }, performance.now(), (_stream, reason) => {
         ends.push(reason)
         ended.resolve()
       })
@@ -46,6 +55,6 @@ export async function open (t: Test, { bufferBytes = 1_048_576, ...options }: Pa
     server.close()
   })
   const { stream, response } = await opened.promise
-  stream.topics.push(topic)
+  stream.channels.push(channel)
   return { stream, response, client, ends, ended: ended.promise }
 }

@@ -7,9 +7,11 @@ import type { Test } from 'tap'
 import type { BrokerListener, BrokerState, HistoryPage, ResumeQuery } from '../../src/broker/broker.ts'
 import { MemoryBroker } from '../../src/broker/memory/memory.ts'
 import { MemoryBus, type MemoryBusOptions } from '../../src/broker/memory/bus.ts'
-import { Hub, type HubOptions } from '../../src/hub/hub.ts'
-import { type EndReason, Stream } from '../../src/hub/stream.ts'
-import { type Address, parsePosition } from '../../src/notification.ts'
+import { Hub, type HubOptions, type Opening } from '../../src/hub/hub.ts'
+import type { Clock } from '../../src/hub/clock.ts'
+import type { EndReason } from '../../src/hub/exits.ts'
+import type { Stream } from '../../src/hub/stream.ts'
+import { type Address, parsePosition, type ResumeFrom } from '../../src/notification.ts'
 import { type Client, type ClientOptions, connect } from '../fixtures/client.ts'
 import { Signal } from '../fixtures/wait.ts'
 
@@ -101,6 +103,8 @@ export interface OpenOptions extends Partial<ClientOptions> {
   readonly groups?: readonly string[]
   /** When the token expires, in milliseconds since 1970. Default: never. */
   readonly expiresAtMs?: number
+  /** Default: as the `Last-Event-ID` header says, which a page that opens a stream does not send. */
+  readonly reconnectsFrom?: ResumeFrom
 }
 
 /** A client, and what the server has for it. */
@@ -108,6 +112,8 @@ export interface Line {
   readonly client: Client
   /** The server's side, as soon as the request is there. */
   readonly opened: Promise<{ stream: Stream, response: ServerResponse, attached: Promise<void> }>
+  /** What the hub answered, where it opened none. */
+  readonly refused: Promise<Exclude<Opening, { opened: Promise<void> }>>
 }
 
 export interface Rig {
@@ -129,11 +135,10 @@ export interface Rig {
 }
 
 export interface RigOptions extends Partial<Omit<HubOptions, 'broker' | 'log'>> {
-  readonly bufferBytes?: number
   readonly bus?: Partial<MemoryBusOptions>
 }
 
-export async function startHub (t: Test, { bufferBytes = 1_048_576, bus: busOptions = {}, ...options }: RigOptions = {}): Promise<Rig> {
+export async function startHub (t: Test, { bus: busOptions = {}, ...options }: RigOptions = {}): Promise<Rig> {
   const bus = new MemoryBus({ historyLength: 1000, groupHistoryLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536, ...busOptions })
   const broker = new ScriptedBroker(bus)
   const other = new MemoryBroker(bus)
@@ -142,39 +147,51 @@ export async function startHub (t: Test, { bufferBytes = 1_048_576, bus: busOpti
   const changed = new Signal()
   const hub = new Hub({
     broker,
+    node: { name: 'rig' },
     heartbeatSeconds: 15,
     maxStreamSeconds: 3600,
+    maxStreams: 0,
+    maxStreamsPerUser: 1000,
+    bufferBytes: 1_048_576,
     retryMs: 100,
     expiringSeconds: 60,
     isSingleSession: false,
     coalesceMs: 5,
     ...options,
     log: {
+      info: (data, text) => {
+        if (text !== 'stream end') return
+        ends.push((data as { reason: EndReason }).reason)
+        changed.notify()
+      },
       warn: (_data, text) => {
         warnings.push(text)
         changed.notify()
       }
     }
   })
-  const plans = new Map<string, { options: OpenOptions, resolve: (side: Awaited<Line['opened']>) => void }>()
+  const plans = new Map<string, { options: OpenOptions, resolve: (side: Awaited<Line['opened']>) => void, refuse: (why: Awaited<Line['refused']>) => void }>()
   const server = createServer((request, response) => {
-    const { options, resolve } = plans.get(request.url!)!
-    response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
-    response.flushHeaders()
+    const { options, resolve, refuse } = plans.get(request.url!)!
+    const from = parsePosition(request.headers['last-event-id']?.toString())
     const owner = {
       userId: options.userId ?? '1',
       groups: options.groups,
       admittedAt: Number.MAX_SAFE_INTEGER,
       issuedAtSeconds: Math.floor(Date.now() / 1000),
       expiresAtSeconds: (options.expiresAtMs ?? Infinity) / 1000,
-      expiresAtMs: options.expiresAtMs ?? Infinity
+      reconnectsFrom: options.reconnectsFrom ?? from
     }
-    const stream = new Stream(response, owner, { bufferBytes }, (stream, reason) => {
-      hub.detach(stream, reason)
-      ends.push(reason)
-      changed.notify()
-    })
-    resolve({ stream, response, attached: hub.attach(stream, parsePosition(request.headers['last-event-id']?.toString())) })
+    const opening = hub.open(() => {
+      response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
+      response.flushHeaders()
+      return response
+    }, owner, from)
+    if ('opened' in opening) resolve({ stream: opening.stream, response, attached: opening.opened })
+    else {
+      refuse(opening)
+      response.writeHead(opening.refused === 'too many' ? 403 : 200).end()
+    }
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -188,10 +205,11 @@ export async function startHub (t: Test, { bufferBytes = 1_048_576, bus: busOpti
   })
 
   const open = (options: OpenOptions = {}): Line => {
-    const { promise, resolve } = Promise.withResolvers<Awaited<Line['opened']>>()
+    const { promise: opened, resolve } = Promise.withResolvers<Awaited<Line['opened']>>()
+    const { promise: refused, resolve: refuse } = Promise.withResolvers<Awaited<Line['refused']>>()
     const path = `/${plans.size}`
-    plans.set(path, { options, resolve })
-    return { client: connect(t, { reconnect: false, ...options, url, path }), opened: promise }
+    plans.set(path, { options, resolve, refuse })
+    return { client: connect(t, { reconnect: false, ...options, url, path }), opened, refused }
   }
   return {
     hub,
@@ -228,11 +246,31 @@ export const hasId = (client: Client, id: number): Promise<unknown> =>
 /** All streams and what belongs to them are gone from the hub's tables. */
 export const isEmpty = (hub: Hub): boolean => hub.streams === 0 && hub.users === 0
 
-/** Date and setInterval stand still until `tick`; to be called before the hub is made. */
-export function stopTime (t: Test): { seconds: (count: number) => void } {
+export interface Time {
+  /** For the hub. */
+  readonly clock: Clock
+  /** Lets seconds pass. */
+  readonly seconds: (count: number) => void
+  /** Somebody sets the wall clock, and no time passes. */
+  readonly step: (seconds: number) => void
+}
+
+/** Both clocks and setInterval stand still; to be called before the hub is made, which takes the clock. */
+export function stopTime (t: Test): Time {
   mock.timers.enable({ apis: ['Date', 'setInterval'], now: Date.now() })
   t.teardown(() => { mock.timers.reset() })
-  return { seconds: (count) => { for (let i = 0; i < count; i++) mock.timers.tick(1000) } }
+  let nowMs = 1_000_000
+  let stepMs = 0
+  return {
+    clock: { nowMs: () => nowMs, wallMs: () => Date.now() + stepMs },
+    seconds: (count) => {
+      for (let i = 0; i < count; i++) {
+        nowMs += 1000
+        mock.timers.tick(1000)
+      }
+    },
+    step: (seconds) => { stepMs += seconds * 1000 }
+  }
 }
 
 /** A turn of the event loop in which sockets are served. */

@@ -1,45 +1,70 @@
 // One stream over a real socket: what it keeps while held, how its bytes look to HTTP/1.1 and 1.0, and how it ends, once.
 import t from 'tap'
-import { Batch } from '../../src/hub/batch.ts'
-import { retryFrame, terminalFrame } from '../../src/hub/frame.ts'
-import { datas, frame, open, topic } from './open-stream.ts'
+import { comeBackFrame, type Frame, syncFrame, terminalFrame } from '../../src/hub/frame.ts'
+import { datas, frame, open, queue } from './open-stream.ts'
 import { has } from './rig.ts'
+
+t.test('stream, whatever it is sent first, says in the same block when to come back', async (t) => {
+  const greeting = (raw: string): boolean => raw.startsWith('retry: 100\n')
+  for (const first of ['ping', 'replay', 'sync'] as const) {
+    const { stream, client } = await open(t)
+    if (first === 'ping') stream.ping()
+    else if (first === 'replay') stream.replay(frame(1))
+    else stream.sync(syncFrame(1, { resume: 'fresh', replayed: 0, unread: 0, groups: [] }), false)
+    stream.ping()
+    await client.until(() => client.events.length === 2 ? true : undefined, 'both')
+    t.same(client.events.map(({ raw }) => greeting(raw)), [true, false], first)
+    t.same(client.connection.retries, [100])
+  }
+})
+
+t.test('stream, live and held, drops what a sync has told already, and nothing else without an id', async (t) => {
+  const { stream, client } = await open(t)
+  const read = (asOf: number): Frame => ({ ...frame(0, `read as of ${asOf}`), asOf })
+  queue(stream, read(4), read(6), frame(0, 'plain'))
+  stream.sync(syncFrame(5, { resume: 'fresh', replayed: 0, unread: 0, groups: [] }), false)
+  stream.release(5)
+  queue(stream, read(5), read(7))
+  stream.flush()
+  await has(client, 3)
+  t.same(datas(client), ['"read as of 6"', '"plain"', '"read as of 7"'])
+})
 
 t.test('stream, new, is held, and released writes what it kept that is newer than its cursor, in order', async (t) => {
   const { stream, client } = await open(t)
   t.ok(stream.isHeld)
-  t.notOk(stream.isLive)
-  for (const one of [frame(5), frame(7), frame(0, 'plain'), frame(8)]) stream.keep(one, topic)
-  stream.write(frame(6))
+  t.equal(stream.state, 'opening')
+  queue(stream, frame(5), frame(7), frame(0, 'plain'), frame(8))
+  stream.replay(frame(6))
   t.equal(stream.cursor, 6)
-  stream.release()
+  stream.release(0)
   t.notOk(stream.isHeld)
-  t.ok(stream.isLive)
+  t.equal(stream.state, 'live')
   t.equal(stream.cursor, 8)
-  t.equal(stream.delivered, 3)
+  t.equal(stream.written, 4)
   await has(client, 4)
   t.same(datas(client), ['6', '7', '"plain"', '8'])
 })
 
 t.test('stream, holding more than its limit, forgets it and asks for another round', async (t) => {
   const { stream, client } = await open(t, { bufferBytes: 20_000 })
-  for (let id = 1; id <= 3; id++) stream.keep(frame(id, 'x'.repeat(6000)), topic)
-  t.equal(stream.staleUntil, 0)
-  stream.keep(frame(4, 'x'.repeat(6000)), topic)
-  t.equal(stream.staleUntil, Infinity)
-  stream.keep(frame(5), topic)
-  stream.release()
+  for (let id = 1; id <= 3; id++) queue(stream, frame(id, 'x'.repeat(6000)))
+  t.ok(stream.isSatisfiedWith(0))
+  queue(stream, frame(4, 'x'.repeat(6000)))
+  t.notOk(stream.isSatisfiedWith(Number.MAX_SAFE_INTEGER))
+  queue(stream, frame(5))
+  stream.release(0)
   await has(client, 1)
   t.same(datas(client), ['5'], 'and keeps what comes after')
 })
 
 t.test('stream, held again with a batch under way, writes that first', async (t) => {
   const { stream, client } = await open(t)
-  stream.release()
-  stream.pending = new Batch().then(frame(1)).then(frame(2))
-  stream.hold()
-  stream.keep(frame(3), topic)
-  stream.release()
+  stream.release(0)
+  queue(stream, frame(1), frame(2))
+  stream.fill(0)
+  queue(stream, frame(3))
+  stream.release(0)
   await has(client, 3)
   t.same(datas(client), ['1', '2', '3'])
   t.equal(stream.pending, undefined)
@@ -48,25 +73,25 @@ t.test('stream, held again with a batch under way, writes that first', async (t)
 for (const httpVersion of ['1.1', '1.0'] as const) {
   t.test(`stream, over HTTP/${httpVersion}, is valid to the last byte, whatever way it is written`, async (t) => {
     const { stream, client, ended, ends } = await open(t, { httpVersion })
-    stream.write(frame(1, 'é\u2028'))
-    stream.release()
-    stream.pending = new Batch().then(frame(2)).then(frame(3))
+    stream.replay(frame(1, 'é\u2028'))
+    stream.release(0)
+    queue(stream, frame(2), frame(3))
     stream.ping()
     stream.flush()
-    stream.pending = new Batch().then(frame(4))
-    stream.end('age', retryFrame(4321))
+    queue(stream, frame(4))
+    stream.end('age', comeBackFrame(4321))
     await ended
     const { head, retries, ending } = await client.ended()
     t.equal(head!.headers['transfer-encoding'], httpVersion === '1.1' ? 'chunked' : undefined)
-    t.match({ retries, ending }, { retries: [4321], ending: 'end' })
-    t.same(client.events.map(({ event, data }) => `${event} ${data}`), ['message "é\u2028"', 'ping {}', 'message 2', 'message 3', 'message 4'])
+    t.match({ retries, ending }, { retries: [100, 4321], ending: 'end' })
+    t.same(client.events.map(({ event, data }) => `${event} ${data}`), ['message "é\u2028"', 'ping {}', 'message 2', 'message 3', 'message 4', 'ping {}'])
     t.same(ends, ['age'])
   })
 }
 
 t.test('stream, ended for good, leaves the client with an id that says so', async (t) => {
   const { stream, client, ends, ended } = await open(t)
-  stream.release()
+  stream.release(0)
   stream.end('replaced', terminalFrame('replaced', {}))
   await client.ended()
   await ended
@@ -76,21 +101,21 @@ t.test('stream, ended for good, leaves the client with an id that says so', asyn
 
 t.test('stream, that has ended in one way, ends in no other and writes no more', async (t) => {
   const { stream, client, ends, ended } = await open(t)
-  stream.release()
-  stream.end('age', retryFrame(1))
+  stream.release(0)
+  stream.end('age', comeBackFrame(1))
   t.ok(stream.hasEnded)
-  stream.end('drain', retryFrame(2))
+  stream.end('drain', comeBackFrame(2))
   stream.cut('slow')
-  stream.write(frame(1))
-  stream.pending = new Batch().then(frame(2))
+  stream.replay(frame(1))
+  queue(stream, frame(2))
   stream.flush()
   stream.ping()
   await ended
   const { retries, ending } = await client.ended()
   t.match({ retries, ending }, { retries: [1], ending: 'end' })
-  t.same(client.events, [])
+  t.same(client.events.map(({ raw }) => raw), ['retry: 1\nevent: ping\ndata: {}'], 'the last words of the first end')
   stream.abandon()
-  stream.end('expired')
+  stream.end('expired', comeBackFrame(3))
   t.same(ends, ['age'])
 })
 
@@ -105,13 +130,13 @@ t.test('stream, cut, drops the connection at once', async (t) => {
 for (const reset of [false, true]) {
   t.test(`stream, whose client goes ${reset ? 'by RST' : 'by FIN'}, ends once, and to write to it is harmless`, async (t) => {
     const { stream, client, ends, ended } = await open(t)
-    stream.release()
+    stream.release(0)
     client.close({ reset })
     await ended
     t.ok(stream.hasEnded)
-    for (let id = 1; id < 10; id++) stream.write(frame(id))
+    for (let id = 1; id < 10; id++) stream.replay(frame(id))
     stream.ping()
-    stream.end('drain', retryFrame(1))
+    stream.end('drain', comeBackFrame(1))
     stream.cut('slow')
     stream.abandon()
     await stream.drained()

@@ -1,0 +1,89 @@
+// The ways out: why a stream ends and when, what it is told then, and how long its client may take to hear it.
+import type { Clock } from './clock.ts'
+import type { Clockwork, Due } from './clockwork.ts'
+import { comeBackFrame, expiringFrame, type Frame, terminalFrame } from './frame.ts'
+import type { Stream } from './stream.ts'
+
+/** Why a stream ended; logged and counted. */
+export type EndReason =
+  | 'client' // the client went, or the line broke
+  | 'slow' // more than STREAM_BUFFER_BYTES unsent
+  | 'age' // MAX_STREAM_SECONDS
+  | 'expired' // the token's exp
+  | 'drain' // the node shuts down
+  | 'displaced' // a reconnect of the same user took its place (MAX_STREAMS_PER_USER)
+  | 'replaced' // another stream of the user took over (SESSION_POLICY=single); for good
+  | 'closed' // logout; for good
+  | 'unavailable' // the broker could not be reached while the stream opened
+
+/** How long a client has to take its last words. */
+const LAST_WORDS_MS = 2000
+
+export interface ExitsOptions {
+  readonly retryMs: number
+  readonly maxStreamSeconds: number
+  /** How long before its token's end a stream says `expiring`, at most. */
+  readonly expiringSeconds: number
+}
+
+export class Exits {
+  readonly #options: ExitsOptions
+  readonly #clockwork: Clockwork
+  readonly #clock: Clock
+  /** When the token of a stream ends, by the clock that never steps. */
+  readonly #expiries = new WeakMap<Stream, number>()
+
+  constructor (options: ExitsOptions, clockwork: Clockwork, clock: Clock) {
+    this.#options = options
+    this.#clockwork = clockwork
+    this.#clock = clock
+  }
+
+  /** The reconnect hint, jittered where many may come at once. */
+  retryMs (): number {
+    return Math.round(this.#options.retryMs * (0.5 + Math.random()))
+  }
+
+  /** Plans the end of a stream that opens: by age, or with its token. */
+  plan (stream: Stream): void {
+    const { maxStreamSeconds, expiringSeconds } = this.#options
+    // The only look at the wall clock: a token ends when so much time has passed, wherever that clock is set meanwhile.
+    const expiresAtMs = stream.openedAtMs + stream.owner.expiresAtSeconds * 1000 - this.#clock.wallMs()
+    const agesAtMs = stream.openedAtMs + maxStreamSeconds * 1000 * (0.8 + 0.2 * Math.random())
+    // Jittered, so that the pages of one morning do not all ask for a token in the same second.
+    const noticeMs = expiringSeconds * 1000 * (0.5 + 0.5 * Math.random())
+    if (agesAtMs < expiresAtMs - noticeMs) {
+      this.#clockwork.plan(stream, agesAtMs, 'age')
+      return
+    }
+    this.#expiries.set(stream, expiresAtMs)
+    this.#clockwork.plan(stream, expiresAtMs - noticeMs, 'expiring')
+  }
+
+  /** What was planned for a stream has come. */
+  due (stream: Stream, due: Due): void {
+    switch (due) {
+      case 'expiring':
+        if (stream.filledTo > 0) stream.say(expiringFrame(stream.owner.expiresAtSeconds * 1000))
+        this.#clockwork.plan(stream, this.#expiries.get(stream)!, 'expired')
+        break
+      case 'abandon': stream.abandon(); break
+      default: this.end(stream, due)
+    }
+  }
+
+  /** Ends a stream so that the browser comes back by itself, spread over time. */
+  end (stream: Stream, reason: Exclude<EndReason, 'client' | 'slow' | 'closed' | 'replaced'>): void {
+    this.#end(stream, reason, comeBackFrame(this.retryMs()))
+  }
+
+  /** Ends a stream so that the browser does not come back. */
+  endForGood (stream: Stream, reason: 'closed' | 'replaced', data: object): void {
+    this.#end(stream, reason, terminalFrame(reason, data))
+  }
+
+  #end (stream: Stream, reason: EndReason, lastWords: Frame): void {
+    stream.end(reason, lastWords)
+    this.#clockwork.plan(stream, this.#clock.nowMs() + LAST_WORDS_MS, 'abandon')
+  }
+}

@@ -1,0 +1,120 @@
+// Room for one more stream: the limits hold whatever comes at once, lost lines shut nobody out, and pages do not chase each other.
+import t from 'tap'
+import { type Line, type Rig, startHub, stopTime, turn } from './rig.ts'
+
+/** Opens a stream as a browser's reconnect does, from a position. */
+const reconnect = (rig: Rig, from: number | string): Line => rig.open({ lastEventId: String(from) })
+/** Opens a page. */
+const page = (rig: Rig): Line => rig.open({ reconnectsFrom: 'fresh' })
+
+t.test('streams, that ask in the same moment, are let in up to the limit of a user and of the node, and no further', async (t) => {
+  for (const [limits, refused, room] of [
+    [{ maxStreamsPerUser: 5 }, { refused: 'too many' }, 5], [{ maxStreams: 7 }, { refused: 'for now', retryMs: Number }, 7]
+  ] as const) {
+    const rig = await startHub(t, limits)
+    const lines = Array.from({ length: 50 }, () => page(rig))
+    const outcomes = await Promise.all(lines.map(async ({ opened, refused }) => await Promise.race([opened.then(() => 'opened' as const), refused])))
+    t.equal(outcomes.filter((outcome) => outcome === 'opened').length, room)
+    for (const outcome of outcomes) if (outcome !== 'opened') t.match(outcome, refused)
+    t.equal(rig.hub.streams, room)
+  }
+})
+
+t.test('one page, whose line is lost again and again without a word, always comes back in', async (t) => {
+  const rig = await startHub(t, { maxStreamsPerUser: 5 })
+  let { client, stream } = await rig.live({ reconnectsFrom: 'fresh' })
+  for (let i = 0; i < 30; i++) {
+    // Its streams stay: nobody tells the node that the line is lost.
+    const line = reconnect(rig, stream.cursor)
+    const opened = await Promise.race([line.opened, line.refused])
+    t.ok('stream' in opened, `after ${i + 1} lost lines`)
+    await line.client.live()
+    ;({ client, stream } = { client: line.client, stream: (await line.opened).stream })
+  }
+  t.equal(rig.ends.filter((reason) => reason === 'displaced').length, 26)
+  t.equal(client.state, 'open')
+  t.same(await page(rig).refused, { refused: 'too many' }, 'a page that is opened is refused all the same')
+})
+
+t.test('one page, whose line is lost again before its sync, takes the place of its own last stream', async (t) => {
+  const rig = await startHub(t, { maxStreamsPerUser: 3 })
+  const others = [await rig.live(), await rig.live()]
+  const { stream } = await rig.live()
+  let last = stream
+  for (let i = 0; i < 5; i++) {
+    const { client, opened } = reconnect(rig, stream.cursor)
+    await client.live() // the node has written it, and who knows whether it arrives
+    t.ok(last.hasEnded)
+    last = (await opened).stream
+  }
+  for (const { stream } of others) t.notOk(stream.hasEnded)
+})
+
+t.test('pages, one more than there are places, do not chase each other: the last asks less and less often, until one is free', async (t) => {
+  const rig = await startHub(t, { maxStreamsPerUser: 3, retryMs: 1000 })
+  const pages = []
+  for (let i = 0; i < 3; i++) pages.push(await rig.live({ reconnectsFrom: 'fresh' }))
+  // A fourth, from a node that is gone.
+  const fourth = reconnect(rig, pages[0]!.stream.cursor - 1)
+  await fourth.client.live()
+  t.match(await pages[0]!.client.ended(), { ending: 'end', retries: [1000, Number] })
+  t.same(rig.ends, ['displaced'])
+  // The page whose stream that was is alive, as it shows by coming back.
+  const waits: number[] = []
+  for (let i = 0; i < 10; i++) {
+    const answer = await reconnect(rig, pages[0]!.client.lastEventId).refused
+    t.equal(answer.refused, 'for now')
+    waits.push((answer as { retryMs: number }).retryMs)
+  }
+  t.ok(waits[0]! <= 3000 && waits.at(-1)! <= 60_000 && waits.at(-1)! > 10_000, waits.join())
+  t.same(rig.ends, ['displaced'], 'nobody was displaced for it')
+  pages[1]!.client.close()
+  await rig.ended(2)
+  const back = reconnect(rig, pages[0]!.client.lastEventId)
+  await back.client.live()
+})
+
+t.test('clients, that come back from positions of their own choice, displace a bounded number of streams', async (t) => {
+  const time = stopTime(t)
+  const rig = await startHub(t, { clock: time.clock, maxStreamsPerUser: 3 })
+  for (let i = 0; i < 3; i++) await rig.live({ reconnectsFrom: 'fresh' })
+  const outcome = async (i: number): Promise<string> => {
+    const { opened, refused, client } = reconnect(rig, i + 1)
+    const one = await Promise.race([opened, refused])
+    if ('refused' in one) return one.refused
+    await client.live()
+    return 'opened'
+  }
+  const outcomes = []
+  for (let i = 0; i < 120; i++) outcomes.push(await outcome(i))
+  t.equal(outcomes.filter((one) => one === 'opened').length, 100)
+  t.equal(outcomes.at(-1), 'for now')
+  time.seconds(601)
+  t.equal(await outcome(1000), 'opened', 'and again after ten minutes')
+})
+
+t.test('reconnect, with several streams to choose from, takes the place of the one whose client has most likely gone', async (t) => {
+  const rig = await startHub(t, { maxStreamsPerUser: 3, bufferBytes: 100_000_000 })
+  const [older, stalled] = [await rig.live(), await rig.live()]
+  stalled.client.pause()
+  while (stalled.stream.unsent === 0) {
+    await rig.publish('user:1', 'x'.repeat(60_000))
+    await turn()
+  }
+  const mine = await rig.live()
+  await reconnect(rig, mine.stream.cursor - 1).client.live()
+  t.same([older, mine, stalled].map(({ stream }) => stream.hasEnded), [false, false, true], 'what a client has not taken waits')
+  await reconnect(rig, mine.stream.cursor).client.live()
+  t.same([older, mine].map(({ stream }) => stream.hasEnded), [false, true], 'that of this client ended where it stands')
+})
+
+t.test('reconnect, while the others still open, takes nobody\'s place: a client without an id could not come back', async (t) => {
+  const rig = await startHub(t, { maxStreamsPerUser: 2 })
+  const gate = Promise.withResolvers<void>()
+  rig.broker.before.resume = async () => { await gate.promise }
+  const opening = [page(rig), page(rig)]
+  await Promise.all(opening.map(async ({ opened }) => await opened))
+  t.match(await reconnect(rig, 7).refused, { refused: 'for now', retryMs: Number })
+  gate.resolve()
+  for (const { client } of opening) await client.live()
+})
