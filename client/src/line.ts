@@ -161,10 +161,9 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
       return onState('connecting')
     }
     if (status === 204) return end('replaced')
-    if (status === 403 || (status === 401 && wasRefused)) return end('denied')
-    if (status === 401) {
-      wasRefused = true
-      return wait(jitter(1000))
+    if (status === 403 || status === 401) {
+      wasRefused = status === 401 && !wasRefused
+      return wasRefused ? wait(jitter(1000)) : end('denied')
     }
     // The service said itself when to come back, to each client something else.
     if (lastWords !== undefined) return wait(lastWords)

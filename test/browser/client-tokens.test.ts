@@ -1,0 +1,188 @@
+// The browser module and who may come in: tickets, tokens that end, refusals, and streams that end for good.
+import t from 'tap'
+import { startGround, startVisitor, type BrowserTab, type Visitor } from '../fixtures/client-lab.ts'
+import { startNode } from '../fixtures/node.ts'
+import type { Claims } from '../fixtures/tokens.ts'
+
+const ground = await startGround(t, { EXPIRING_SECONDS: '4' })
+const { call, node, publish, redis, issuer } = ground
+const live = async (...tabs: BrowserTab[]) => { for (const tab of tabs) await tab.until('tidings.state === "live"') }
+const seconds = (n: number): number => Math.floor(Date.now() / 1000) + n
+
+/** The visitor's own back end at the front door: POST /ticket, for a token with these claims. Returns how often it was asked. */
+function ticketDesk ({ door, token, signOut }: Visitor, claims: () => Claims = () => ({})): () => number {
+  let asked = 0
+  signOut()
+  door.instead = (request, response) => {
+    if (request.url !== '/ticket') return false
+    asked++
+    void fetch(`${node.url}/api/notifications/tickets`, { method: 'POST', headers: { authorization: `Bearer ${token(claims())}` } })
+      .then(async (answer) => { response.end(await answer.text()) })
+    return true
+  }
+  return () => asked
+}
+
+const TICKET = 'ticket: async () => (await (await fetch("/ticket", { method: "POST" })).json()).ticket'
+
+/** Answers requests for a stream in the service's stead, so many times. */
+function answer ({ door }: Visitor, status: number, times: number, body = ''): void {
+  const before = door.instead
+  door.instead = (request, response) => {
+    if (times === 0 || !request.url!.includes('/subscribe')) return before(request, response)
+    times--
+    response.writeHead(status, { 'content-type': 'text/event-stream' })
+    response.end(body)
+    return true
+  }
+}
+
+t.test('ticket(): asked at each connect; no cookie is sent', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  const asked = ticketDesk(visitor)
+  const tabs = [await visitor.tab(`{ ${TICKET} }`), await visitor.tab(`{ ${TICKET} }`)]
+  await live(...tabs)
+  t.equal(asked(), 1)
+  visitor.door.cut()
+  await visitor.door.until(() => visitor.door.streams[1]?.status === 200 ? true : undefined, 'the next stream')
+  await live(...tabs)
+  t.equal(asked(), 2)
+  t.not(visitor.door.streams[0]!.url.searchParams.get('ticket'), visitor.door.streams[1]!.url.searchParams.get('ticket'))
+})
+
+t.test('token(): a header, for the stream too', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  visitor.signOut()
+  const one = await visitor.tab(`{ token: async () => "${visitor.token()}" }`)
+  await live(one)
+  t.equal(visitor.door.streams[0]!.url.search, '')
+  await publish(visitor.to, { n: 1 })
+  await one.until('got().length === 1')
+})
+
+t.test('ticket() that throws, gives rubbish, or hangs: waits, and tries again', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  ticketDesk(visitor)
+  const one = await visitor.tab(`{ ticket: async () => {
+    const n = globalThis.asked = (globalThis.asked ?? 0) + 1
+    if (n === 1) throw new Error('no')
+    if (n === 2) return { not: 'a string' }
+    if (n === 3) return ''
+    if (n === 4) return await new Promise(() => {})
+    return (await (await fetch("/ticket", { method: "POST" })).json()).ticket
+  } }`)
+  await one.until('tidings.state === "live"', 40_000)
+  t.equal(await one.run('return asked'), 5)
+  t.same(await one.run('return states.slice(0, 3)'), ['connecting', 'waiting', 'connecting'])
+  t.same((await one.run('return errors')).map((text: string) => /token\(\) and ticket\(\) must give a string/.test(text)), [true, true], 'rubbish is told')
+})
+
+for (const kind of ['ticket', 'cookie']) {
+  t.test(`expiring, with a ${kind}: renewed, without a moment off the line`, async (t) => {
+    const visitor = await startVisitor(t, ground)
+    const { door, to } = visitor
+    let isFresh = false
+    const claims = () => isFresh ? {} : { exp: seconds(6) }
+    if (kind === 'ticket') ticketDesk(visitor, claims)
+    else visitor.signIn(claims())
+    const tabs: BrowserTab[] = []
+    for (let n = 0; n < 2; n++) tabs.push(await visitor.tab(kind === 'ticket' ? `{ ${TICKET} }` : '{ renew: () => fetch("/page") }'))
+    await live(...tabs)
+    isFresh = true
+    if (kind === 'cookie') visitor.signIn(claims())
+    const sent: string[] = []
+    let n = 0
+    while (door.streams.length < 2 || door.streams[0]!.closedAt === undefined) sent.push(await publish(to, { n: ++n }))
+    sent.push(await publish(to, { n: ++n }))
+    for (const one of tabs) {
+      await one.until(`got().length >= ${sent.length}`)
+      t.same(await one.run('return got().map(({ id }) => id)'), sent)
+      t.same((await one.run<string[]>('return states')).filter((state) => state !== 'connecting'), ['live'], 'it was live all the time')
+      t.equal(await one.run('return own("expiring").length'), 1)
+    }
+    t.ok(door.streams[0]!.closedAt! > door.streams[1]!.openedAt)
+    t.equal(door.open.length, 1)
+  })
+}
+
+t.test('401: one more ticket, then denied; useHere() tries again', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  const asked = ticketDesk(visitor)
+  answer(visitor, 401, 2)
+  const tabs = [await visitor.tab(`{ ${TICKET} }`), await visitor.tab(`{ ${TICKET} }`)]
+  for (const one of tabs) await one.until('tidings.state === "denied"')
+  t.equal(asked(), 2)
+  answer(visitor, 401, 1)
+  await tabs[0]!.run('tidings.useHere()')
+  await live(tabs[0]!)
+  t.equal(asked(), 4, 'refused once is not refused for good')
+})
+
+t.test('403: denied at once', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  answer(visitor, 403, 1)
+  const one = await visitor.tab()
+  await one.until('tidings.state === "denied"')
+  t.equal(visitor.door.streams.length, 1)
+})
+
+t.test('204: replaced, until useHere()', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  answer(visitor, 204, 1)
+  const one = await visitor.tab()
+  await one.until('tidings.state === "replaced"')
+  t.equal(visitor.door.streams.length, 1)
+  await one.run('tidings.useHere()')
+  await live(one)
+})
+
+t.test('"come back later", a proxy\'s own error, rubbish with status 200: waits, and comes back', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  answer(visitor, 200, 1, 'event: sync\ndata: no json\n\n')
+  answer(visitor, 502, 1, '<html>')
+  answer(visitor, 200, 2, 'retry: 100\nevent: ping\ndata: {}\n\n')
+  const one = await visitor.tab()
+  await live(one)
+  t.equal(visitor.door.streams.length, 5)
+  t.same(await one.run('return errors'), [])
+})
+
+t.test('logout: closed in every tab, and nobody asks again', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  const tabs = [await visitor.tab(), await visitor.tab()]
+  await live(...tabs)
+  t.equal((await call('DELETE', `/api/users/${visitor.user}/streams`)).status, 204)
+  for (const one of tabs) {
+    await one.until('tidings.state === "closed"')
+    t.match(await one.run('return own("closed")'), [{ json: { reason: 'logout' } }])
+  }
+  t.equal(visitor.door.streams.length, 1)
+  t.equal(await tabs[0]!.run('const { held, pending } = await navigator.locks.query(); return held.length + pending.length'), 0)
+})
+
+t.test('SESSION_POLICY=single: replaced by another browser, in every tab; useHere() in one takes all of them back', async (t) => {
+  const single = await startNode(t, { env: { ...redis.env, ...issuer.env, HEARTBEAT_SECONDS: '1', RETRY_MS: '300', SESSION_POLICY: 'single', EXPIRING_SECONDS: '4' } })
+  const visitor = await startVisitor(t, ground)
+  const { door, to } = visitor
+  door.target = single.url
+  const tabs = [await visitor.tab(), await visitor.tab()]
+  await live(...tabs)
+  const other = await visitor.tab('{ share: "tab" }')
+  await live(other)
+  for (const one of tabs) await one.until('tidings.state === "replaced" && own("replaced").length === 1')
+  t.equal(door.open.length, 1)
+  const sent = await publish(to, { n: 1 })
+  await other.until('got().length === 1')
+  await tabs[1]!.run('tidings.useHere()')
+  await live(...tabs)
+  await other.until('tidings.state === "replaced"')
+  for (const one of tabs) {
+    await one.until('got().length === 1')
+    t.match(await one.run('return got()'), [{ id: sent, isReplay: true }], 'what it missed meanwhile')
+  }
+  // A line that breaks takes the session from nobody, and goes on as the holder's own.
+  door.cut()
+  await tabs[0]!.until('states.at(-1) !== "live"')
+  await live(...tabs)
+  t.equal(await other.state(), 'replaced')
+})
