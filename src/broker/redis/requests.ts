@@ -58,7 +58,7 @@ export class RedisRequests {
   }
 
   async #publish (requests: readonly PublishRequest[]): Promise<Array<Answer<PublishAnswer>>> {
-    const args: Array<string | number> = []
+    const args: Array<string | number> = [requests.length]
     const targets = requests.map(({ to }) => [...new Set(to)])
     for (const [i, { event, json, keep, ttlSeconds = '', key = '', idempotencyKey = '', publisher }] of requests.entries()) {
       const to = targets[i]!

@@ -42,7 +42,7 @@ end
 
 local function configure_with(ctx, c)
   local key = ctx.prefix .. ':config'
-  local clock = read_clock(ctx) or next_id(ctx)
+  local clock = tonumber(redis.call('GET', ctx.prefix .. ':clock')) or next_id(ctx)
   if c.is_start or redis.call('EXISTS', key) == 0 then
     -- Logs expired under the shorter time until now: a longer one does not bring them back.
     local old = tonumber(redis.call('HGET', key, 'history_seconds') or c.seconds)

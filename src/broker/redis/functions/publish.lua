@@ -30,10 +30,10 @@ local function trim(ctx, address, id)
   redis.call('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:' .. address, '-inf', oldest)
 end
 
--- To trim is to read, which other services may not: a node does it within the second.
-local function ask_for_trim(ctx, address)
-  local over = redis.call('XLEN', ctx.prefix .. ':log:' .. address) - length_of(ctx, address) - TRIM_STEP
-  if over < 0 or over % TRIM_STEP ~= 0 then return end
+-- To trim is to read, which other services may not: a node does it within the second. Not every publish looks.
+local LOOKS = 16
+local function ask_for_trim(ctx, address, id)
+  if id % LOOKS ~= 0 or redis.call('XLEN', ctx.prefix .. ':log:' .. address) < length_of(ctx, address) + TRIM_STEP then return end
   redis.call('SADD', ctx.prefix .. ':overlong', address)
   redis.call('EXPIRE', ctx.prefix .. ':overlong', DAY_SECONDS)
 end
@@ -81,7 +81,7 @@ local function store(ctx, req)
       written[i] = log
       redis.call('EXPIREAT', log, ends)
       if is_odd then redis.call('SET', prefix .. ':odd:' .. address, int(id), 'EXAT', ends) end
-      if req.by_service then ask_for_trim(ctx, address) end
+      if req.by_service then ask_for_trim(ctx, address, id) end
     end
     -- From here on others' entries go: all that may be refused has been asked for.
     for i, address in ipairs(req.to) do
@@ -116,7 +116,8 @@ local function send(ctx, req)
 end
 
 local function keep_answer(key, req, receivers)
-  local joined = table.concat(req.to, '\0')
+  if not key then return end
+  local joined = #req.to == 1 and req.to[1] or table.concat(req.to, '\0')
   local answer = { req.id and int(req.id) or '', receivers, #joined <= KEPT_ADDRESS_BYTES and req.to or redis.sha1hex(joined) }
   redis.call('SET', key, cmsgpack.pack(answer), 'EX', IDEMPOTENT_SECONDS)
 end
@@ -141,31 +142,48 @@ local function known_answer(key, req)
   return answer
 end
 
+local function end_and_trim(ctx, id, address, log, by_service)
+  redis.call('EXPIREAT', log, end_of(id, ctx.limits.seconds))
+  if by_service then ask_for_trim(ctx, address, id) else trim(ctx, address, id) end
+end
+
+-- The most of what is published: to one address, without options. As store and send, in fewer steps.
+local function publish_plain(ctx, id, address, event, data, by_service)
+  local prefix, text = ctx.prefix, int(id)
+  local log = prefix .. ':log:' .. address
+  local added = redis.pcall('XADD', log, text .. '-0', 'e', event, 'd', data)
+  if type(added) ~= 'string' then append(ctx, address, log, text .. '-0', id, { 'e', event, 'd', data }) end
+  local ok, why = pcall(end_and_trim, ctx, id, address, log, by_service)
+  local receivers = not ok and why or redis.pcall('PUBLISH', prefix .. ':' .. address, DURABLE .. text .. ',"event":"' .. event .. '","data":' .. data .. '}')
+  if type(receivers) == 'number' then return text, receivers end
+  redis.pcall('XDEL', log, text .. '-0')
+  error(receivers, 0)
+end
+
 -- req: to, event, data, keep, ttl, key, traceparent, answer_key, and id where one was reserved.   Returns whether it is an earlier answer, and
 -- [id or '', receivers, addresses].
 local function publish_request(ctx, req)
   local answer_key = req.answer_key and ctx.prefix .. req.answer_key
   local known = answer_key and known_answer(answer_key, req)
   if known then return true, known end
-  if req.keep ~= 'none' then
+  if req.keep == 'inbox' and #req.to == 1 and not req.key and not req.ttl and not req.traceparent and not req.by_service then
+    local text, taken = publish_plain(ctx, req.id or next_id(ctx), req.to[1], req.event, req.data)
+    keep_answer(answer_key, { id = text, to = req.to }, { taken })
+    return false, { text, { taken }, req.to }
+  end
+  if req.keep == 'none' then req.id = nil else
     req.id = req.id or next_id(ctx)
     if req.ttl and req.ttl < ctx.limits.seconds then req.expires = req.id + req.ttl * SECOND end
     if #req.to > 1 then
       for _, address in ipairs(req.to) do req.shared = req.shared or address:sub(1, 5) ~= 'user:' end
     end
     store(ctx, req)
-  else
-    req.id = nil
   end
-  local none = {}
-  if answer_key then
-    -- Before anybody is told: whatever happens then, the same key publishes nothing again.
-    for i = 1, #req.to do none[i] = 0 end
-    keep_answer(answer_key, req, none)
-  end
+  -- Whoever may not keep answers finds out before anybody is told.
+  if answer_key and req.by_service then keep_answer(answer_key, req, { 0 }) end
   local ok, receivers = pcall(send, ctx, req)
   if not ok then
-    if answer_key then redis.pcall('UNLINK', answer_key) end
+    if answer_key and req.by_service then redis.pcall('UNLINK', answer_key) end
     error(receivers, 0)
   end
   if answer_key then keep_answer(answer_key, req, receivers) end
@@ -219,13 +237,15 @@ end
 -- Reply: [id, or nil with KEEP none; nodes that took it]. Error: "TIDINGS_… what to do"; then nothing was stored.
 local function publish(keys, args)
   if #keys ~= 1 or #args < 3 then return redis.error_reply(PUBLISH_USAGE) end
-  local ctx = open(keys)
-  local req = { to = { args[1] }, event = args[2], data = args[3], keep = 'inbox', by_service = true }
-  local fault = address_fault(args[1]) or event_fault(args[2]) or json_fault(args[3], ctx.limits.max_bytes)
-  if not fault and #args > 3 then fault = option_fault(req, args, ctx.limits) end
+  local ctx, address, event, data = open(keys), args[1], args[2], args[3]
+  local fault = address_fault(address) or event_fault(event) or json_fault(data, ctx.limits.max_bytes)
   if fault then return redis.error_reply(fault) end
   -- Line breaks can only stand between tokens, and a frame must be one line.
-  if req.data:find('[\r\n]') then req.data = req.data:gsub('[\r\n]', ' ') end
+  if data:find('[\r\n]') then data = data:gsub('[\r\n]', ' ') end
+  if #args == 3 then return { publish_plain(ctx, next_id(ctx), address, event, data, true) } end
+  local req = { to = { address }, event = event, data = data, keep = 'inbox', by_service = true }
+  fault = option_fault(req, args, ctx.limits)
+  if fault then return redis.error_reply(fault) end
   local _, answer = publish_request(ctx, req)
   return { answer[1] ~= '' and answer[1], answer[2][1] or 0 }
 end

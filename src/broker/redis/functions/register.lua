@@ -9,31 +9,34 @@ local function register(name, callback)
   end)
 end
 
--- ARGV, for each request: idempotency key or '', publisher or '', their token's iat, event, data, keep, ttl or '', key or '', traceparent or '',
+-- ARGV: how many requests, then for each: idempotency key or '', publisher or '', their token's iat, event, data, keep, ttl or '', key or '', traceparent or '',
 -- how many addresses, address…
 -- Reply: for each [1 if an earlier call with this key has published, else 0; id or ''; [nodes that took it, for each address]; [address, …], or
 -- 0 if they are those of the request]
-local function publish_all(keys, args)
-  local ctx, requests, at = open(keys), {}, 1
-  while args[at] do
-    local count = count_at(args, at + 9)
-    local function given(i) return args[at + i] ~= '' and args[at + i] or nil end
-    requests[#requests + 1] = {
-      answer_key = given(0) and ':idem:' .. args[at], user = args[at + 1], iat = tonumber(args[at + 2]), event = args[at + 3], data = args[at + 4],
-      keep = args[at + 5], ttl = tonumber(args[at + 6]), key = given(7), traceparent = given(8), to = { unpack(args, at + 10, at + 9 + count) }
-    }
-    at = at + 10 + count
+local function publish_one(ctx, id, args, at, count)
+  local key, user, keep, ttl, replaces, traceparent = args[at], args[at + 1], args[at + 5], args[at + 6], args[at + 7], args[at + 8]
+  if user ~= '' and is_publisher_revoked(ctx, user, tonumber(args[at + 2])) then refuse(REVOKED) end
+  if count == 1 and keep == 'inbox' and key == '' and ttl == '' and replaces == '' and traceparent == '' then
+    local text, receivers = publish_plain(ctx, id, args[at + 10], args[at + 3], args[at + 4])
+    return { 0, text, { receivers }, 0 }
   end
+  local req = {
+    id = id, answer_key = key ~= '' and ':idem:' .. key, event = args[at + 3], data = args[at + 4], keep = keep, ttl = tonumber(ttl),
+    key = replaces ~= '' and replaces, traceparent = traceparent ~= '' and traceparent, to = { unpack(args, at + 10, at + 9 + count) }
+  }
+  local replayed, answer = publish_request(ctx, req)
+  return { replayed and 1 or 0, answer[1], answer[2], answer[3] == req.to and 0 or answer[3] }
+end
+
+local function publish_all(keys, args)
+  local ctx, reply, at = open(keys), {}, 2
   -- All ids at once: one look at the clock for the whole call.
-  local id = #requests > 0 and reserve(ctx, #requests)
-  local reply = {}
-  for i, req in ipairs(requests) do
-    reply[i] = alone(function()
-      if is_publisher_revoked(ctx, req.user, req.iat) then refuse(REVOKED) end
-      req.id = id + i - 1
-      local replayed, answer = publish_request(ctx, req)
-      return { replayed and 1 or 0, answer[1], answer[2], answer[3] == req.to and 0 or answer[3] }
-    end)
+  local requests = count_at(args, 1)
+  local first = reserve(ctx, math.max(1, requests))
+  while args[at] and #reply < requests do
+    local count = count_at(args, at + 9)
+    reply[#reply + 1] = alone(publish_one, ctx, first + #reply, args, at, count)
+    at = at + 10 + count
   end
   return reply
 end
