@@ -37,6 +37,10 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   // and stays, as a gauge.
   gauge('tidings_pubsub_deaf_seconds', 'Time in which the node heard nothing from Redis; the same as tidings_pubsub_deaf_seconds_total', () => broker.state().deafSeconds)
   counter('tidings_pubsub_deaf_seconds_total', 'Time in which the node heard nothing from Redis', () => broker.state().deafSeconds)
+  gauge('tidings_broker_warnings', 'What works now and cannot be relied upon; /readyz has a sentence for each', () => broker.state().warnings.length)
+  gauge('tidings_clock_difference_seconds', 'How far the clock of this node is ahead of that of Redis', () => broker.state().clockDifferenceSeconds)
+  gauge('tidings_redis_round_trip_seconds', 'How long the last round trip to Redis took', () => broker.state().roundTripSeconds)
+  gauge('tidings_redis_memory_used_ratio', 'How much Redis has used of the memory that it may use; 0: no limit, or not known', () => broker.state().memoryUsed)
   counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => published)
   counter('tidings_received_total', 'Notifications that arrived from the broker for a stream of this node', () => stats.received)
   counter('tidings_delivered_total', 'Notifications handed to live streams, one for each stream', () => stats.delivered)

@@ -4,7 +4,12 @@ import Type from 'typebox'
 import { metrics, type MetricsOptions } from './metrics.ts'
 import { content } from './schemas.ts'
 
-const Status = Type.Object({ status: Type.String(), broker: Type.String(), detail: Type.String() })
+const Status = Type.Object({
+  status: Type.String(),
+  broker: Type.String(),
+  detail: Type.String(),
+  warnings: Type.Array(Type.String(), { description: 'What works now and cannot be relied upon, a sentence each.' })
+})
 
 export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
   const { hub, broker } = options
@@ -25,11 +30,11 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       response: { 200: Status, 503: Status }
     }
   }, async (request, reply) => {
-    const { up, detail } = broker.state()
+    const { up, detail, warnings } = broker.state()
     const status = hub.isDraining ? 'draining' : up ? 'ready' : 'not ready'
     const isGood = request.query.for === 'streams' ? status !== 'draining' : status === 'ready'
     if (!isGood) reply.code(503)
-    return { status, broker: broker.name, detail }
+    return { status, broker: broker.name, detail, warnings: [...warnings] }
   })
 
   app.get('/metrics', {
