@@ -35,6 +35,9 @@ export class Filler {
     this.#parts = parts
   }
 
+  /** Streams that wait for the broker: open, and silent. */
+  get waiting (): number { return this.#waiting.size }
+
   /** Brings a new stream to live. Resolves when it is, or has ended. */
   async open (stream: Stream, from: ResumeFrom): Promise<void> {
     await this.#run(stream, from)
@@ -134,9 +137,13 @@ export class Filler {
       // Also without entries: all up to the position has been written, and the next round goes on from there.
       cursor = page.position
       if (!page.more && stream.isSatisfiedWith(page.position)) {
-        if (this.#gaps.delete(stream)) sync(stream, page, page.position, { resume: 'incomplete', replayed })
-        else if (isFirst) sync(stream, page, page.position, { resume: from === 'fresh' ? 'fresh' : 'complete', replayed })
+        const resume = this.#gaps.delete(stream) ? 'incomplete' : from === 'fresh' ? 'fresh' : 'complete'
+        if (isFirst || resume === 'incomplete') {
+          sync(stream, page, page.position, { resume, replayed })
+          stats.syncs[resume]++
+        }
         if (stream.hasEnded) return
+        if (!isFirst) stats.refilled++
         stats.delivered += stream.release(page.position)
         stream.uncork()
         return

@@ -111,9 +111,23 @@ export class Hub implements BrokerListener {
   get streams (): number { return this.#clockwork.size }
   get users (): number { return this.#users.size }
   get channels (): number { return this.#channels.size }
+  /** Streams that are open and wait for the broker. */
+  get waiting (): number { return this.#filler.waiting }
   get isDraining (): boolean { return this.#isDraining }
   /** Whether the next stream is refused for now, whoever asks. */
   get isFull (): boolean { return this.#options.maxStreams > 0 && this.streams >= this.#options.maxStreams }
+  /** What clients have not taken yet, and how many they are. Looks at every stream. */
+  unsent (): { bytes: number, streams: number } {
+    const sum = { bytes: 0, streams: 0 }
+    for (const streams of this.#users.values()) {
+      for (const { unsent } of streams) {
+        sum.bytes += unsent
+        if (unsent > 0) sum.streams++
+      }
+    }
+    return sum
+  }
+
   streamsOf (userId: string): number { return this.#users.get(userId)?.size ?? 0 }
   /** The reconnect hint, jittered where many may come at once. */
   retryMs (): number { return this.#exits.retryMs() }

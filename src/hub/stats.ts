@@ -1,6 +1,7 @@
 // What a hub counts. Plain numbers on the hot path, written by the hub alone; the metrics route reads them when it is asked.
 import type { DropReason } from '../broker/broker.ts'
 import type { EndReason } from './exits.ts'
+import type { SyncData } from './frame.ts'
 
 export class Stats {
   /** Notifications that arrived and had a stream here. */
@@ -9,7 +10,11 @@ export class Stats {
   delivered = 0
   /** Notifications written from the logs. */
   replayed = 0
+  /** Live streams that were filled again: a join, a leave, a line that broke. */
+  refilled = 0
   opened = 0
+  /** What the `sync`s said that end a fill. */
+  readonly syncs: Record<SyncData['resume'], number> = { fresh: 0, complete: 0, incomplete: 0 }
   readonly ended: Record<EndReason, number> = {
     client: 0, slow: 0, age: 0, expired: 0, drain: 0, displaced: 0, replaced: 0, closed: 0, unavailable: 0
   }
