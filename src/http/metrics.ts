@@ -30,6 +30,9 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   let published = 0
   gauge('tidings_build_info', 'Always 1; the version that runs', () => ({ [version]: 1 }), 'version')
   gauge('tidings_streams', 'Open streams', () => hub.streams)
+  gauge('tidings_streams_waiting', 'Streams that are open and silent, because they wait for Redis', () => hub.waiting)
+  gauge('tidings_slow_streams', 'Streams whose clients have not taken everything yet', () => hub.unsent().streams)
+  gauge('tidings_buffered_bytes', 'What clients have not taken yet', () => hub.unsent().bytes)
   gauge('tidings_users', 'Users with an open stream', () => hub.users)
   gauge('tidings_channels', 'Channels that this node is subscribed to', () => hub.channels)
   gauge('tidings_broker_up', '1 if publishing and hearing both work (Redis, or the embedded broker)', () => broker.state().up ? 1 : 0)
@@ -48,6 +51,8 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   counter('tidings_dropped_total', 'Channel messages dropped, by reason', () => stats.dropped, 'reason')
   counter('tidings_streams_opened_total', 'Streams opened', () => stats.opened)
   counter('tidings_streams_ended_total', 'Streams ended, by reason', () => stats.ended, 'reason')
+  counter('tidings_syncs_total', 'Streams brought to live, or told that something is missing, by what sync said', () => stats.syncs, 'resume')
+  counter('tidings_refills_total', 'Live streams filled again from the logs: a join, a leave, a line that broke', () => stats.refilled)
   counter('tidings_refused_total', 'Requests refused, and streams told to come back later, by error code', () => ({ ...none, ...refusals.counts }), 'code')
   counter('tidings_log_write_errors_total', 'Writes of the log that failed; while it grows, there is no log', () => logCounts.failedWrites)
   counter('tidings_log_lines_lost_total', 'Log lines that could not be kept any longer and are lost', () => logCounts.lostLines)
@@ -59,8 +64,16 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   const onPublished = ({ node: by, result }: PublishTrace): void => {
     if (by === node && result?.replayed === false) published += result.notifications.length
   }
-  const onDelivered = ({ node: by, notification: { id } }: DeliverTrace): void => {
-    if (by === node && id !== 0) latency(Math.max(0, Date.now() / 1000 - id / 1_000_000))
+  // The id is of Redis's clock, so that is what it is compared with; a difference does not change by the millisecond.
+  let aheadSeconds = 0
+  let askedAtMs = -Infinity
+  const onDelivered = ({ node: by, notification: { id }, writtenAtMs }: DeliverTrace): void => {
+    if (by !== node || id === 0) return
+    if (writtenAtMs - askedAtMs > 1000) {
+      aheadSeconds = broker.state().clockDifferenceSeconds
+      askedAtMs = writtenAtMs
+    }
+    latency(Math.max(0, Date.now() / 1000 - aheadSeconds - id / 1_000_000))
   }
   publishes.asyncEnd.subscribe(onPublished as ChannelListener)
   deliveries.asyncEnd.subscribe(onDelivered as ChannelListener)

@@ -1,4 +1,6 @@
 // What a node says to Prometheus: names and units by its conventions, the older form and OpenMetrics, exemplars.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { Metrics } from '../../src/http/registry.ts'
 import { startService } from '../http/service.ts'
@@ -40,4 +42,34 @@ t.test('exemplars: the trace that a late notification belongs to, in OpenMetrics
   t.match(body, '# TYPE tidings_things counter\ntidings_things_total{kind="one",node="n"} 1\ntidings_things_total{kind="other",node="n"} 0\n')
   t.notMatch((await metrics.text()).body, 'trace_id')
   t.match((await metrics.text()).body, '# TYPE tidings_things_total counter')
+})
+
+t.test('docs/operations.md, what a node counts: each metric, with its kind and help', async (t) => {
+  const service = await startService(t)
+  const { text } = await service.call('GET', '/metrics', { token: null })
+  const said = [...text.matchAll(/^# HELP (tidings_\S+) (.*)\n# TYPE \S+ (\w+)$/gm)].map(([, name, help, kind]) => `${name} ${kind} ${help}`)
+  const told = [...readFileSync(join(import.meta.dirname, '../../docs/operations.md'), 'utf8').matchAll(/^\| `(tidings_\w+)(?:\{\w+\})?` \| (\w+) \| (.*) \|$/gm)]
+    .map(([, name, kind, help]) => `${name} ${kind} ${help}`)
+  t.same(told, said)
+})
+
+t.test('metrics, streams that resume, are refused and do not read: counted', async (t) => {
+  const service = await startService(t, { env: { STREAM_BUFFER_BYTES: '8388608', HISTORY_LENGTH: '5', GROUP_HISTORY_LENGTH: '5' } })
+  const read = async (name: string, label?: string) => await service.metric(name, label)
+  t.equal(await read('tidings_syncs_total', 'resume="incomplete"'), 0, 'there before it happens')
+  const first = service.client(t, {}, { reconnect: false })
+  const { id } = await first.live()
+  t.equal(await read('tidings_syncs_total', 'resume="fresh"'), 1)
+  await service.client(t, {}, { lastEventId: id! }).live()
+  t.equal(await read('tidings_syncs_total', 'resume="complete"'), 1)
+  await service.client(t, {}, { lastEventId: 'not ours' }).live()
+  t.equal(await read('tidings_syncs_total', 'resume="incomplete"'), 1)
+  t.equal(await read('tidings_refused_total', 'code="TIDINGS_TOKEN_INVALID"'), 0)
+  await service.call('GET', '/api/notifications/subscribe', { token: 'none' })
+  t.equal(await read('tidings_refused_total', 'code="TIDINGS_TOKEN_INVALID"'), 1)
+  t.same([await read('tidings_streams_waiting'), await read('tidings_slow_streams'), await read('tidings_buffered_bytes')], [0, 0, 0])
+  first.pause()
+  for (let i = 0; i < 200 && await read('tidings_slow_streams') === 0; i++) await service.publish('user:42', 'x'.repeat(60_000))
+  t.equal(await read('tidings_slow_streams'), 1)
+  t.ok(await read('tidings_buffered_bytes') > 0)
 })
