@@ -79,7 +79,8 @@ const rows: Row[] = [{
       min: 0,
       stack: true,
       queries: [{ expr: `sum by (node) (tidings_buffered_bytes{${NODE}})`, legend: '{{node}}' }]
-    }
+    },
+    { title: 'Slow streams', description: 'Streams whose clients have not taken everything yet, by node.', unit: 'short', min: 0, stack: true, queries: [{ expr: `sum by (node) (tidings_slow_streams{${NODE}})`, legend: '{{node}}' }] }
   ]
 }, {
   title: 'Streams',
