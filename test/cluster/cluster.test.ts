@@ -77,13 +77,12 @@ t.test('publish, answered with receivers, counts the nodes that took it', async 
   t.equal(nobody!.receivers, 0, 'nobody is online')
 })
 
-t.test('publish, a thousand addresses at once, gives each its id in order', async (t) => {
+t.test('publish, a thousand addresses at once, gives all of them the one id', async (t) => {
   const to = [...users.map((sub) => `user:${sub}`), ...Array.from({ length: 990 }, (_, index) => `user:absent-${index}`)]
   const answer = await publish(ledger, { to, at: [nodes[1]!.url] })
   t.equal(answer.length, 1000)
   t.same(answer.map(({ to }) => to), to)
-  const ids = answer.map(({ id }) => BigInt(id))
-  t.ok(ids.every((id, index) => index === 0 || id > ids[index - 1]!), 'ids grow')
+  t.equal(new Set(answer.map(({ id }) => id)).size, 1)
   await settle()
   ledger.assertExact(t)
 })
