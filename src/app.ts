@@ -13,11 +13,13 @@ import { client } from './http/client.ts'
 import { trustedProxies } from './http/client-address.ts'
 import { frameworkErrorHandler, handleClientError, handleErrors, refuseUnknownPaths } from './http/errors.ts'
 import { commonHeaders, corsHeaders } from './http/headers.ts'
+import { inbox } from './http/inbox.ts'
 import { rateLimits } from './http/limits.ts'
 import { ops } from './http/ops.ts'
 import { limitPipelining } from './http/pipelining.ts'
 import { publish } from './http/publish.ts'
 import { Refusals } from './http/refusals.ts'
+import { retract } from './http/retract.ts'
 import { subscribe } from './http/subscribe.ts'
 import { tickets } from './http/tickets.ts'
 import { users } from './http/users.ts'
@@ -136,6 +138,8 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   await app.register(tickets, { broker, limits })
   await app.register(subscribe, { config, hub, broker, limits, refusals })
   await app.register(publish, { config, node, messages: broker, limit: limits.publish })
+  await app.register(retract, { messages: broker, limit: limits.publish })
+  await app.register(inbox, { inbox: broker, limit: limits.inbox })
   await app.register(users, { members: broker, sessions: broker })
   await app.register(client)
   await app.register(ops, { hub, broker, refusals, node, logCounts })

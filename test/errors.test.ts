@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Uncertain, Unavailable } from '../src/broker/broker.ts'
+import { TooManyMarks, Uncertain, Unavailable } from '../src/broker/broker.ts'
 import { type ErrorCode, errorTable } from '../src/errors.ts'
 import { createIssuer, MANAGE } from './fixtures/tokens.ts'
 import { type Answer, assertError, type Service, type ServiceOptions, startService } from './http/service.ts'
@@ -57,6 +57,10 @@ const cases: Record<ErrorCode, Case> = {
   TIDINGS_RESERVED_EVENT: { ask: publish('all', 1, { event: 'sync' }) },
   TIDINGS_DATA_TOO_DEEP: { ask: post(`{"to":"all","data":${'['.repeat(2000)}${']'.repeat(2000)}}`) },
   TIDINGS_BAD_IDEMPOTENCY_KEY: { ask: post('{"to":"all","data":1}', { 'idempotency-key': 'a b' }) },
+  TIDINGS_BAD_KEEP: { ask: publish('all', 1, { keep: 'forever' }) },
+  TIDINGS_BAD_TTL: { ask: publish('all', 1, { ttl: 0.5 }) },
+  TIDINGS_BAD_KEY: { ask: publish('all', 1, { key: '' }) },
+  TIDINGS_BAD_POSITION: { ask: async (service) => await service.call('PUT', '/api/notifications/read', { body: { upTo: 'yesterday' } }) },
   TIDINGS_TOO_MANY_GROUPS: {
     ask: async (service) => {
       await service.call('PUT', '/api/users/42/groups', { body: { groups: Array.from({ length: 1000 }, (_, i) => `g${i}`) } })
@@ -64,6 +68,11 @@ const cases: Record<ErrorCode, Case> = {
     }
   },
   TIDINGS_NOT_FOUND: { ask: get('/nowhere') },
+  TIDINGS_NO_NOTIFICATION: { ask: async (service) => await service.call('DELETE', '/api/notifications/1763794001222333') },
+  TIDINGS_TOO_MANY_MARKS: {
+    alter: (broker) => { broker.mark = async () => { throw new TooManyMarks() } },
+    ask: async (service) => await service.call('DELETE', '/api/notifications/1763794001222333')
+  },
   TIDINGS_METHOD_NOT_ALLOWED: { ask: raw('BREW') },
   TIDINGS_DATA_TOO_LARGE: { env: { MAX_DATA_BYTES: '10' }, ask: publish('all', 'eleven byte') },
   TIDINGS_FAN_OUT_TOO_LARGE: { ask: async (service) => await service.call('POST', '/api/notifications', { body: { to: Array.from({ length: 200 }, (_, i) => `user:${i}`), data: 'x'.repeat(50_000) } }) },

@@ -2,7 +2,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { MAX_GROUPS, Revoked, TooManyGroups, Uncertain, Unavailable } from '../broker/broker.ts'
+import { FuturePosition, MAX_GROUPS, MAX_MARKS, NoNotification, Revoked, TooManyGroups, TooManyMarks, Uncertain, Unavailable } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
 import { securityHeaders } from './headers.ts'
 import type { Refusals } from './refusals.ts'
@@ -85,6 +85,9 @@ export function translate (error: Error & { code?: string, validation?: unknown,
   if (error instanceof Uncertain) return new TidingsError('TIDINGS_UNCERTAIN')
   if (error instanceof Revoked) return new TidingsError('TIDINGS_TOKEN_REVOKED')
   if (error instanceof TooManyGroups) return new TidingsError('TIDINGS_TOO_MANY_GROUPS', MAX_GROUPS)
+  if (error instanceof FuturePosition) return new TidingsError('TIDINGS_BAD_POSITION', 'it lies in the future')
+  if (error instanceof NoNotification) return new TidingsError('TIDINGS_NO_NOTIFICATION')
+  if (error instanceof TooManyMarks) return new TidingsError('TIDINGS_TOO_MANY_MARKS', MAX_MARKS)
   if (error.validation !== undefined) return new TidingsError('TIDINGS_BAD_REQUEST', error.message)
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE': return new TidingsError('TIDINGS_BODY_TOO_LARGE')

@@ -6,7 +6,7 @@ import type { Messages } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
 import { TidingsError } from '../errors.ts'
 import { memberText } from '../json-text.ts'
-import { type Address, DEFAULT_EVENT, eventFault, isAddress, isTooDeep, MAX_ADDRESSES } from '../notification.ts'
+import { type Address, DEFAULT_EVENT, eventFault, isAddress, isName, isTooDeep, type Keep, MAX_ADDRESSES } from '../notification.ts'
 import { type Node, publishes } from '../tracing.ts'
 import { identityOf } from './auth.ts'
 import type { RequestLimit } from './limits.ts'
@@ -45,19 +45,32 @@ const schema = {
       type: ['string', 'array'], items: AddressText, minItems: 1, maxItems: MAX_ADDRESSES, description: `One address or up to ${MAX_ADDRESSES}.`
     }),
     event: Type.Optional(Type.String({ description: 'SSE event name, 1 to 64 of A-Z a-z 0-9 . _ -', default: DEFAULT_EVENT })),
-    data: Type.Unsafe<unknown>({ description: 'Any JSON value. Its text reaches clients as it is written here.' })
+    data: Type.Unsafe<unknown>({ description: 'Any JSON value. Its text reaches clients as it is written here.' }),
+    keep: Type.Optional(Type.String({
+      description: 'inbox: replayed, listed and counted. replay: replayed after a reconnect only (a price, a progress). none: live only, without an id.', default: 'inbox', examples: ['replay']
+    })),
+    ttl: Type.Optional(Type.Number({ description: 'Seconds, 1 to HISTORY_SECONDS; by default HISTORY_SECONDS. After it the notification is not replayed, listed or counted.', examples: [3600] })),
+    key: Type.Optional(Type.String({
+      description: '1 to 128 characters, no control characters. Of one address, a newer notification with the same key takes the older one\'s place.', examples: ['complaint-17']
+    }))
   }, {
     additionalProperties: false,
-    examples: [{ to: 'group:Complaints', data: { title: 'Complaint update', message: 'The part has arrived.' } }]
+    examples: [
+      { to: 'group:Complaints', data: { title: 'Complaint update', message: 'The part has arrived.' } },
+      { to: ['user:42', 'user:43'], event: 'progress', data: { percent: 40 }, keep: 'replay', ttl: 3600, key: 'import-7' }
+    ]
   }),
   response: {
     202: Type.Object({
       notifications: Type.Array(Type.Object({
         to: AddressText,
-        id: Type.String({ description: 'Opaque; the id that the client sees.' }),
+        id: Type.Optional(Type.String({ description: 'Opaque; the id that the client sees, the same for all addresses. Absent with keep: none.' })),
         receivers: Type.Integer({ description: 'Nodes that took it; 0 means nobody is online.' })
       }))
-    }, { description: 'Stored in the logs and handed to every node that serves the addresses.' }),
+    }, {
+      description: 'Stored in the logs and handed to every node that serves the addresses.',
+      examples: [{ notifications: [{ to: 'group:Complaints', id: '1763794001222333', receivers: 2 }] }]
+    }),
     ...errorResponses(400, 401, 403, 413, 415, 429, 503)
   }
 }
@@ -98,27 +111,31 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
       await limit(reply, principal.userId)
     }
   }, async (request, reply) => {
-    const { to, event = DEFAULT_EVENT } = request.body
+    const { to, event = DEFAULT_EVENT, keep = 'inbox', ttl, key } = request.body
     const addresses = typeof to === 'string' ? [to] : [...new Set(to)]
     for (const address of addresses) checkAddress(address)
     const principal = request.principal!
     requireScopes(principal.scopes, addresses)
     checkEvent(event)
+    checkKeep(keep)
+    checkTtl(ttl, config.HISTORY_SECONDS)
+    if (key !== undefined) checkKey(key)
     const json = memberText(request.bodyText, 'data')!
     checkData(json, config.MAX_DATA_BYTES, addresses.length)
     const idempotencyKey = bindKey(request.headers['idempotency-key'], principal.userId)
     const moreHits = Math.ceil(addresses.length / ADDRESSES_PER_HIT) - 1
     if (moreHits > 0) await limit(reply, principal.userId, moreHits)
 
-    const publication = { to: addresses, event, json, keep: 'inbox', idempotencyKey, publisher: identityOf(principal) } as const
+    const publication = { to: addresses, event, json, keep, ttlSeconds: ttl, key, idempotencyKey, publisher: identityOf(principal) }
     const answer = await publishes.tracePromise(async () => await messages.publish(publication), { request: publication, node })
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)
-    return { notifications: answer.notifications.map(({ to, receivers }) => ({ to, id: String(answer.id), receivers })) }
+    const id = answer.id === undefined ? {} : { id: String(answer.id) }
+    return { notifications: answer.notifications.map(({ to, receivers }) => ({ to, ...id, receivers })) }
   })
 }
 
-function checkAddress (address: Address): void {
+export function checkAddress (address: Address): void {
   if (!isAddress(address)) throw new TidingsError('TIDINGS_BAD_ADDRESS', JSON.stringify(address.slice(0, 160)))
 }
 
@@ -126,6 +143,18 @@ function checkEvent (event: string): void {
   const fault = eventFault(event)
   if (fault === 'reserved') throw new TidingsError('TIDINGS_RESERVED_EVENT', event)
   if (fault === 'malformed') throw new TidingsError('TIDINGS_BAD_EVENT', JSON.stringify(event.slice(0, 80)))
+}
+
+function checkKeep (keep: string): asserts keep is Keep {
+  if (keep !== 'inbox' && keep !== 'replay' && keep !== 'none') throw new TidingsError('TIDINGS_BAD_KEEP', JSON.stringify(keep.slice(0, 40)))
+}
+
+function checkTtl (ttl: number | undefined, historySeconds: number): void {
+  if (ttl !== undefined && (!Number.isInteger(ttl) || ttl < 1 || ttl > historySeconds)) throw new TidingsError('TIDINGS_BAD_TTL', historySeconds)
+}
+
+export function checkKey (key: string): void {
+  if (!isName(key)) throw new TidingsError('TIDINGS_BAD_KEY')
 }
 
 function checkData (json: string, maxDataBytes: number, addresses: number): void {

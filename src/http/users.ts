@@ -91,6 +91,6 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
   })
 }
 
-function checkName (name: string, what: string): void {
+export function checkName (name: string, what: string): void {
   if (!isName(name)) throw new TidingsError('TIDINGS_BAD_NAME', what)
 }

@@ -1,0 +1,90 @@
+// What the inbox says and takes over HTTP. Ids, positions and cursors are strings: opaque, and past what a JSON
+// number of every language can hold.
+import Type, { type Static } from 'typebox'
+import type { InboxCounts, InboxPage, InboxState } from '../broker/broker.ts'
+import { TidingsError } from '../errors.ts'
+import { MAX_UNREAD, parsePosition } from '../notification.ts'
+
+const MAX_LIMIT = 100
+const DEFAULT_LIMIT = 50
+
+const counts = {
+  seen: Type.String({ description: 'Up to here the list was shown; "0" at first.' }),
+  read: Type.String({ description: 'Up to here everything was read; never above seen.' }),
+  unseen: Type.Integer({ description: `For the badge. Counted up to ${MAX_UNREAD}: show "${MAX_UNREAD - 1}+" then.` }),
+  unread: Type.Integer({ description: `For bold type. Counted up to ${MAX_UNREAD}.` })
+}
+const countsExample = { seen: '1763794001222333', read: '1763794000999999', unseen: 0, unread: 1 }
+const position = Type.String({ description: 'Everything up to here is known. Hand it to the stream as ?lastEventId=.' })
+const positionExample = '1763794001500000'
+
+export const Counts = Type.Object(counts, { examples: [countsExample] })
+export const State = Type.Object({ position, ...counts }, { examples: [{ position: positionExample, ...countsExample }] })
+export const Page = Type.Object({
+  notifications: Type.Array(Type.Object({
+    id: Type.String(),
+    to: Type.String({ description: 'The address that it came by.' }),
+    event: Type.String(),
+    data: Type.Unsafe<unknown>({ description: 'As it was published.' }),
+    at: Type.String({ format: 'date-time' }),
+    key: Type.Optional(Type.String()),
+    isRead: Type.Boolean()
+  })),
+  next: Type.Optional(Type.String({ description: 'The "before" of the next page; absent at the end.' })),
+  complete: Type.Boolean({ description: 'False: older ones were trimmed.' }),
+  position,
+  ...counts
+}, {
+  examples: [{
+    notifications: [{
+      id: '1763794001222333', to: 'group:Complaints', event: 'message', data: { title: 'Complaint update' }, at: '2025-11-22T06:46:41.222Z', key: 'complaint-17', isRead: false
+    }],
+    next: '1763794001222333',
+    complete: true,
+    position: positionExample,
+    ...countsExample
+  }]
+})
+
+export const ListQuery = Type.Object({
+  before: Type.Optional(Type.String({ description: 'Only older ones than this id; the "next" of the page before.', examples: ['1763794001222333'] })),
+  limit: Type.Optional(Type.String({ pattern: '^([1-9][0-9]?|100)$', description: `1 to ${MAX_LIMIT}, ${DEFAULT_LIMIT} by default.`, examples: ['20'] })),
+  unread: Type.Optional(Type.Unsafe<'true' | 'false'>({ type: 'string', enum: ['true', 'false'], description: 'Only unread ones.' }))
+})
+
+/** Throws TIDINGS_BAD_POSITION (400). */
+export function parseList ({ before, limit, unread }: Static<typeof ListQuery>): { before: number | undefined, limit: number, unreadOnly: boolean } {
+  return { before: before === undefined ? undefined : parseId(before), limit: Number(limit ?? DEFAULT_LIMIT), unreadOnly: unread === 'true' }
+}
+
+/** Throws TIDINGS_BAD_POSITION (400). */
+export function parseId (text: string): number {
+  const position = parsePosition(text)
+  if (typeof position === 'number') return position
+  throw new TidingsError('TIDINGS_BAD_POSITION', `${JSON.stringify(text.slice(0, 40))} is none`)
+}
+
+/** The same, and the "0" of a cursor that was never moved. */
+export function parseUpTo (text: string): number {
+  return text === '0' ? 0 : parseId(text)
+}
+
+export function countsJson ({ seen, read, unseen, unread }: InboxCounts): Static<typeof Counts> {
+  return { seen: String(seen), read: String(read), unseen, unread }
+}
+
+export function stateJson (state: InboxState): Static<typeof State> {
+  return { position: String(state.position), ...countsJson(state) }
+}
+
+/** Its text: `data` is put into it as it came. */
+export function pageJson (page: InboxPage): string {
+  const items = page.notifications.map(({ id, to, event, json, key, isRead }) => {
+    const head = JSON.stringify({ id: String(id), to, event })
+    const rest = JSON.stringify({ at: new Date(id / 1000).toISOString(), ...(key !== undefined && { key }), isRead })
+    return `${head.slice(0, -1)},"data":${json},${rest.slice(1)}`
+  })
+  const { next, complete } = page
+  const rest = JSON.stringify({ ...(next !== undefined && { next: String(next) }), complete, ...stateJson(page) })
+  return `{"notifications":[${items.join(',')}],${rest.slice(1)}`
+}

@@ -1,0 +1,107 @@
+// The inbox over HTTP: the list, the counts, the two cursors, and what is said of one notification.
+import type { FastifyPluginAsyncTypebox, TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import Type from 'typebox'
+import type { Inbox, InboxMark, Reader } from '../broker/broker.ts'
+import { identityOf } from './auth.ts'
+import { ignoreBodies } from './body.ts'
+import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, stateJson, State } from './inbox-schemas.ts'
+import type { RequestLimit } from './limits.ts'
+import { bearer, bearerOrCookie, errorResponses } from './schemas.ts'
+import { checkName, MANAGE_SCOPE } from './users.ts'
+
+export interface InboxOptions {
+  readonly inbox: Inbox
+  readonly limit: RequestLimit
+}
+
+const ofUser = { tags: ['inbox'], security: bearerOrCookie }
+const ofBackEnd = { tags: ['inbox'], security: bearer, description: `Needs the scope ${MANAGE_SCOPE}. Changes nothing.` }
+const idParams = Type.Object({ id: Type.String({ description: 'The id of a notification.', examples: ['1763794001222333'] }) })
+const userParams = Type.Object({ userId: Type.String() })
+const UpTo = Type.Object({ upTo: Type.String({ description: 'An id, or a position.' }) }, { additionalProperties: false, examples: [{ upTo: '1763794001222333' }] })
+
+export const inbox: FastifyPluginAsyncTypebox<InboxOptions> = async (app, { inbox, limit }) => {
+  app.addHook('onRequest', async (_request, reply) => { reply.header('cache-control', 'no-store') })
+  await app.register(async (plain) => { routesOfUsers(plain.withTypeProvider<TypeBoxTypeProvider>(), { inbox, limit }) })
+  await app.register(async (plain) => { routesOfBackEnds(plain.withTypeProvider<TypeBoxTypeProvider>(), inbox) })
+}
+
+type App = Parameters<typeof inbox>[0]
+
+function routesOfUsers (app: App, { inbox, limit }: InboxOptions): void {
+  app.addHook('onRequest', async (request, reply) => {
+    // Each call of the broker below refuses revoked tokens.
+    const principal = await app.readTokenAlone(request)
+    await limit(reply, principal.userId)
+    request.principal = principal
+  })
+  const readerOf = ({ principal }: FastifyRequest): Reader => ({
+    userId: principal!.userId, token: { ...identityOf(principal!), groups: principal!.groups }
+  })
+
+  app.get('/api/notifications', {
+    schema: { ...ofUser, summary: 'The inbox, newest first', querystring: ListQuery, response: { 200: Page, ...errorResponses(400, 401, 403, 429, 503) } }
+  }, async (request, reply) => sendText(reply, pageJson(await inbox.list({ reader: readerOf(request), ...parseList(request.query) }))))
+
+  app.get('/api/notifications/position', {
+    schema: {
+      ...ofUser,
+      summary: 'The position of now, with the counts',
+      description: 'Take it before you read your own data; then open the stream with ?lastEventId=<position>, and page and stream join without a hole.',
+      response: { 200: State, ...errorResponses(401, 403, 429, 503) }
+    }
+  }, async (request) => stateJson(await inbox.position(readerOf(request))))
+
+  for (const cursor of ['seen', 'read'] as const) {
+    app.put(`/api/notifications/${cursor}`, {
+      schema: {
+        ...ofUser,
+        summary: cursor === 'seen' ? 'The list was shown up to here' : 'Everything up to here was read',
+        description: 'The cursor never moves back, so late and repeated calls are harmless. Every stream of the user hears "read".',
+        body: UpTo,
+        response: { 200: Counts, ...errorResponses(400, 401, 403, 413, 415, 429, 503) }
+      }
+    }, async (request) => countsJson(await inbox.moveCursor(readerOf(request), cursor, parseUpTo(request.body.upTo))))
+  }
+
+  const marks: Array<[method: 'PUT' | 'DELETE', path: string, as: InboxMark, summary: string]> = [
+    ['PUT', '/api/notifications/:id/read', 'read', 'One notification was read'],
+    ['DELETE', '/api/notifications/:id/read', 'unread', 'One notification is unread again'],
+    ['DELETE', '/api/notifications/:id', 'dismissed', 'Dismissed: gone from this user\'s inbox, counts and replay, on every device']
+  ]
+  app.register(async (plain) => {
+    const bodiless = plain.withTypeProvider<TypeBoxTypeProvider>()
+    ignoreBodies(bodiless)
+    for (const [method, url, as, summary] of marks) {
+      bodiless.route({
+        method,
+        url,
+        schema: { ...ofUser, summary, params: idParams, response: { 200: Counts, ...errorResponses(400, 401, 403, 404, 409, 429, 503) } },
+        handler: async (request) => countsJson(await inbox.mark(readerOf(request), parseId(request.params.id), as))
+      })
+    }
+  })
+}
+
+/** The same for a back end that renders the page. */
+function routesOfBackEnds (app: App, inbox: Inbox): void {
+  app.addHook('onRequest', async (request) => {
+    await app.authorize(request, MANAGE_SCOPE)
+    checkName((request.params as { userId: string }).userId, 'user id')
+  })
+
+  app.get('/api/users/:userId/notifications', {
+    schema: { ...ofBackEnd, summary: 'The inbox of a user', params: userParams, querystring: ListQuery, response: { 200: Page, ...errorResponses(400, 401, 403, 503) } }
+  }, async (request, reply) => sendText(reply, pageJson(await inbox.list({ reader: { userId: request.params.userId }, ...parseList(request.query) }))))
+
+  app.get('/api/users/:userId/position', {
+    schema: { ...ofBackEnd, summary: 'The position of now, with the counts of a user', params: userParams, response: { 200: State, ...errorResponses(400, 401, 403, 503) } }
+  }, async (request) => stateJson(await inbox.position({ userId: request.params.userId })))
+}
+
+/** `data` stands in it as it was published; written anew, it could change. */
+function sendText (reply: FastifyReply, json: string): never {
+  reply.type('application/json; charset=utf-8').serializer((text) => text as string).send(json)
+  return reply as never
+}

@@ -1,0 +1,45 @@
+// POST /api/notifications/retract: what was published is taken back from everybody.
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import type { Messages } from '../broker/broker.ts'
+import { TidingsError } from '../errors.ts'
+import { identityOf } from './auth.ts'
+import { parseId } from './inbox-schemas.ts'
+import type { RequestLimit } from './limits.ts'
+import { checkAddress, checkKey } from './publish.ts'
+import { PUBLISH_SCOPE, publishesNothing, requireScopes } from './scopes.ts'
+import { bearer, errorResponses } from './schemas.ts'
+
+export const retract: FastifyPluginAsyncTypebox<{ messages: Messages, limit: RequestLimit }> = async (app, { messages, limit }) => {
+  app.post('/api/notifications/retract', {
+    schema: {
+      tags: ['publish'],
+      summary: 'Take a notification back',
+      description: 'Gone from replay, lists and counts; every stream of the address hears "retracted". Needs the scope that publishing to the address needs.',
+      security: bearer,
+      body: Type.Object({
+        to: Type.String({ description: 'The address that it was published to.' }),
+        id: Type.Optional(Type.String({ description: 'The id that publishing answered.' })),
+        key: Type.Optional(Type.String({ description: 'Instead of the id: the newest with this key.' }))
+      }, { additionalProperties: false, examples: [{ to: 'group:Complaints', key: 'complaint-17' }, { to: 'user:42', id: '1763794001222333' }] }),
+      response: {
+        200: Type.Object({ retracted: Type.Boolean({ description: 'False: there was none, or not any more.' }) }, { examples: [{ retracted: true }] }),
+        ...errorResponses(400, 401, 403, 413, 415, 429, 503)
+      }
+    },
+    onRequest: async (request, reply) => {
+      const principal = await app.readTokenAlone(request)
+      if (publishesNothing(principal.scopes)) throw new TidingsError('TIDINGS_SCOPE_MISSING', PUBLISH_SCOPE)
+      request.principal = principal
+      await limit(reply, principal.userId)
+    }
+  }, async (request) => {
+    const { to, id, key } = request.body
+    checkAddress(to)
+    requireScopes(request.principal!.scopes, [to])
+    if ((id === undefined) === (key === undefined)) throw new TidingsError('TIDINGS_BAD_REQUEST', 'name what to take back by id or by key, and not by both')
+    if (key !== undefined) checkKey(key)
+    const what = key !== undefined ? { key } : { id: parseId(id!) }
+    return { retracted: await messages.retract({ to, what, publisher: identityOf(request.principal!) }) }
+  })
+}
