@@ -121,5 +121,6 @@ t.test('README, table of errors: every code with its status and a meaning, and n
   t.same(rows.map(({ code, status }) => `${code} ${status}`).sort(), Object.entries(errorTable).map(([code, [status]]) => `${code} ${status}`).sort())
   for (const { code, meaning } of rows) t.ok(meaning, `${code} is explained`)
   const named = new Set([...readme.matchAll(/TIDINGS_[A-Z_]+/g)].map(([code]) => code))
-  t.same([...named].filter((code) => !(code in errorTable)), [], 'the rest of the page names no code that does not exist')
+  const compose = readFileSync(join(import.meta.dirname, '../docker-compose.yml'), 'utf8') // has settings that begin so
+  t.same([...named].filter((code) => !(code in errorTable) && !compose.includes(code)), [], 'the rest of the page names no code that does not exist')
 })
