@@ -287,6 +287,8 @@ t.test('docker-compose.yml, with TIDINGS_TLS_PORT: TLS and HTTP/2 with a certifi
       resolve({ status: response.statusCode, hsts: response.headers['strict-transport-security'], issuer: by.CN })
     }).on('error', reject)
   })
+  // nginx has just started, and looks the nodes up in its first moment.
+  await eventually('nginx to know the nodes', async () => { if ((await ask('/docs/json')).status !== 200) throw new Error('not yet') })
   t.match(await ask('/docs/json'), { status: 200, hsts: /^max-age=\d+$/, issuer: 'localhost' })
   t.match(await ask('/api/notifications/subscribe'), { status: 401, hsts: /^max-age=\d+$/ })
   t.match(await stack.compose('exec', '-T', 'nginx', 'sh', '-c', 'cat /tmp/tidings.d/server-tls.conf'), /http2/)
