@@ -122,6 +122,14 @@ t.test('process, its two global names: refused but at the edge', async (t) => {
   }
 })
 
+t.test('the wall clock: refused but where a date is read', async (t) => {
+  for (const file of ['src/app.ts', 'src/hub/hub.ts', 'src/hub/clockwork.ts', 'src/http/leases.ts', 'src/http/key-set.ts', 'src/broker/redis/subscriber.ts']) {
+    t.same(await faults(file, 'export const now = Date.now()'), ['no-restricted-properties'], file)
+    t.same(await faults(file, 'export const clock = { now: Date.now }'), ['no-restricted-properties'], file)
+  }
+  for (const file of ['src/hub/clock.ts', 'src/http/claims.ts', 'src/server.ts', 'demo/main.ts']) t.same(await faults(file, 'export const now = Date.now()'), [], file)
+})
+
 t.test('the raw response, every spelling: refused but where streams are written', async (t) => {
   const spellings = [
     'export const f = (reply: any) => reply.raw.write(\'\')',
@@ -146,8 +154,8 @@ t.test('the raw response and its socket, as types: refused but where streams are
   }
 })
 
-t.test('comments of more than 120 columns in http: refused', async (t) => {
-  t.same(await faults('src/http/publish.ts', `// ${'words '.repeat(21)}end\nexport {}`), ['max-len'])
+t.test('comments of more than 120 columns in http and hub: refused', async (t) => {
+  for (const file of ['src/http/publish.ts', 'src/hub/hub.ts']) t.same(await faults(file, `// ${'words '.repeat(21)}end\nexport {}`), ['max-len'], file)
 })
 
 t.test('promises, left alone or in the place of a boolean: refused', async (t) => {

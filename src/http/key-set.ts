@@ -26,12 +26,12 @@ const REFRESH_MS = 300_000
 export function keySet (url: URL, log: { warn: (data: object, text: string) => void }): (header: { alg?: string, kid?: string }) => Promise<string> {
   const keys = createRemoteJWKSet(url, { cooldownDuration: COOLDOWN_MS, timeoutDuration: TIMEOUT_MS, cacheMaxAge: Infinity })
   const pems = new WeakMap<CryptoKey, string>()
-  let fetchedAtMs = Date.now()
-  let failedAtMs = 0
+  let fetchedAtMs = performance.now()
+  let failedAtMs = -Infinity
 
   function refresh (): void {
-    if (Date.now() - fetchedAtMs < REFRESH_MS || keys.reloading) return
-    fetchedAtMs = Date.now()
+    if (performance.now() - fetchedAtMs < REFRESH_MS || keys.reloading) return
+    fetchedAtMs = performance.now()
     keys.reload().catch((error: Error) => { log.warn({ err: error }, 'JWKS_URL cannot be fetched; the known keys stay in use') })
   }
 
@@ -41,7 +41,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     // The library waits between two fetches that worked; a server that is away must not be asked at every request
     // either.
     const isKnown = keys.jwks()?.keys.some((key) => key.kid === kid) === true
-    if (!isKnown && Date.now() - failedAtMs < RETRY_MS) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
+    if (!isKnown && performance.now() - failedAtMs < RETRY_MS) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
     const mayAsk = !keys.coolingDown
     let key: CryptoKey
     try {
@@ -50,7 +50,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
       // A 401 would end an EventSource for good, and right after a rotation the kid is one that will be known.
       if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set')
-      failedAtMs = Date.now()
+      failedAtMs = performance.now()
       log.warn({ err: error }, 'JWKS_URL cannot be fetched')
       throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
     }

@@ -10,10 +10,12 @@ const redis = await startRedis(t, { started: false })
 const INVALID = { status: 401, body: { code: 'TIDINGS_TOKEN_INVALID' } }
 const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url')
 
-/** The clock of this process, turned forward. */
+/** The clocks of this process, turned forward. */
 const clock = { aheadMs: 0 }
 const { now } = Date
 Date.now = () => now() + clock.aheadMs
+const elapsed = performance.now.bind(performance)
+performance.now = () => elapsed() + clock.aheadMs
 t.teardown(() => { Date.now = now })
 t.beforeEach(() => { clock.aheadMs = 0 })
 
