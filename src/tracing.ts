@@ -26,7 +26,8 @@ export interface ResumeTrace {
 
 /**
  * One notification on one node, from being heard (`start`) to being written to its streams (`asyncEnd`), if any of them
- * takes it then. Times are milliseconds of `performance.now()`: it waits until `writeAtMs`, and is written by `writtenAtMs`.
+ * takes it then. Times are milliseconds of `performance.now()`: it waits until `writeAtMs`, and is written by
+ * `writtenAtMs`.
  */
 export interface DeliverTrace {
   readonly channel: Channel

@@ -2,8 +2,8 @@
 import type { Frame } from './frame.ts'
 
 /**
- * A node of a tree of sequences: the root is empty, each step adds a frame. Streams that get the same frames stand on the same
- * node, so a message costs each of them one pointer, and the bytes are joined once for all.
+ * A node of a tree of sequences: the root is empty, each step adds a frame. Streams that get the same frames stand on
+ * the same node, so a message costs each of them one pointer, and the bytes are joined once for all.
  */
 export class Batch {
   readonly #parent: Batch | undefined
@@ -17,7 +17,10 @@ export class Batch {
     this.#frame = frame
   }
 
-  /** The sequence one frame longer. It remembers one only: the coalescer hands a frame to all its streams before the next. */
+  /**
+   * The sequence one frame longer. It remembers one only: the coalescer hands a frame to all its streams before the
+   * next.
+   */
   plus (frame: Frame): Batch {
     if (this.#next === undefined || this.#next.#frame !== frame) this.#next = new Batch(this, frame)
     return this.#next

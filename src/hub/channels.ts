@@ -25,10 +25,6 @@ export class Channels {
   readonly #nowMs: () => number
   readonly #channels = new Map<Name, Channel>()
   readonly #idle = new Set<Channel>()
-  #asked: Channel[] = []
-  #answer: Promise<void> | undefined
-  /** The call that is being answered. */
-  #underWay: Promise<void> | undefined
   /** Resolves when channels are heard again. */
   #restoration = Promise.withResolvers<void>()
 
@@ -103,33 +99,14 @@ export class Channels {
     resolve()
   }
 
+  // One by one: what is asked in one turn of the event loop, the broker asks together.
   #subscribe (channel: Channel): void {
-    this.#asked.push(channel)
-    this.#answer ??= this.#askLater()
-    this.#answer.catch(() => {}) // heard by the streams that wait, if any still do
-    channel.subscribing = this.#answer
-  }
-
-  // All that is asked for in one turn of the event loop, or while a call is under way, is one call.
-  async #askLater (): Promise<void> {
-    await new Promise<void>((resolve) => { setImmediate(resolve) })
-    await this.#underWay?.catch(() => {})
-    const asked = this.#asked
-    this.#asked = []
-    this.#answer = undefined
-    this.#underWay = this.#ask(asked)
-    await this.#underWay
-  }
-
-  async #ask (asked: readonly Channel[]): Promise<void> {
-    try {
-      await this.#broker.subscribe(asked.map(({ name }) => name))
-      for (const channel of asked) channel.subscribing = undefined
-    } catch (error) {
+    channel.subscribing = this.#broker.subscribe([channel.name]).then(() => { channel.subscribing = undefined }, (error) => {
       // Whoever needs the channel next asks anew; the streams that wait for it now hear the error.
-      for (const channel of asked) this.#forget(channel)
+      this.#forget(channel)
       throw error
-    }
+    })
+    channel.subscribing.catch(() => {}) // heard by the streams that wait, if any still do
   }
 
   #forget (channel: Channel): void {

@@ -27,7 +27,9 @@ export class Clockwork {
   readonly #nowMs: () => number
   /** Streams by the second of the heartbeat in which they are pinged, round and round. */
   readonly #slots: Array<Set<Stream>>
-  /** Streams by the second in which something is due, each at most once; of the last second some may still be to come. */
+  /**
+   * Streams by the second in which something is due, each at most once; of the last second some may still be to come.
+   */
   readonly #dues = new Map<number, Map<Stream, Due>>()
   readonly #places = new Map<Stream, Place>()
   #timer: NodeJS.Timeout | undefined

@@ -26,8 +26,8 @@ export class Coalescer {
   #bytes = 0
   #timer: NodeJS.Timeout | undefined
   /**
-   * `idle`: nothing is queued. `gathering`: what is queued is written when the window ends. `reading`: the last frame was
-   * written at once, and what else the same read from the broker's line brings follows right after it.
+   * `idle`: nothing is queued. `gathering`: what is queued is written when the window ends. `reading`: the last frame
+   * was written at once, and what else the same read from the broker's line brings follows right after it.
    */
   #phase: 'idle' | 'gathering' | 'reading' = 'idle'
   #wroteAtMs = -Infinity
@@ -95,9 +95,9 @@ export class Coalescer {
     this.#queued = []
     this.#root = new Batch()
     this.#bytes = 0
-    // A write takes so long that nothing of the next stream is in the processor's caches, and it would wait for one piece
-    // of memory after the other. Looked at in a row, what some streams need is fetched at the same time: worth 5 to 10 %
-    // of a delivery.
+    // A write takes so long that nothing of the next stream is in the processor's caches, and it would wait for one
+    // piece of memory after the other. Looked at in a row, what some streams need is fetched at the same time: worth 5
+    // to 10 % of a delivery.
     for (let from = 0; from < queued.length; from += SIDE_BY_SIDE) {
       const end = Math.min(from + SIDE_BY_SIDE, queued.length)
       for (let i = from; i < end; i++) this.#warmth = (this.#warmth + queued[i]!.warm()) & 1

@@ -1,10 +1,10 @@
-// The way to live: subscribe, read the logs, write, sync, release. At connect, at a join or leave, and after the line broke.
+// The way to live: subscribe, read the logs, write, sync, release. At connect, join, leave, and after the line broke.
 import { type Broker, type HistoryPage, Revoked, type ResumeQuery } from '../broker/broker.ts'
 import { ALL, groupAddress, type ResumeFrom, userAddress } from '../notification.ts'
 import { type Node, resumes } from '../tracing.ts'
 import type { Channels } from './channels.ts'
 import type { Exits } from './exits.ts'
-import { replayedFrame, type SyncData, syncFrame } from './frame.ts'
+import { inboxData, readFrame, replayedFrame, type SyncData, syncFrame } from './frame.ts'
 import type { Sessions } from './sessions.ts'
 import type { Stats } from './stats.ts'
 import type { Stream } from './stream.ts'
@@ -20,6 +20,7 @@ export interface FillerParts {
   /** Undefined: a user may have any number of streams. */
   readonly sessions: Sessions | undefined
   readonly node: Node
+  readonly heartbeatSeconds: number
   readonly log: { warn: (data: object, text: string) => void }
 }
 
@@ -29,6 +30,8 @@ export class Filler {
   readonly #waiting = new Set<Stream>()
   /** Streams in whose history something is missing, and whose last `sync` has not said so yet. */
   readonly #gaps = new WeakSet<Stream>()
+  /** Streams that may have missed what has no id. */
+  readonly #deaf = new WeakSet<Stream>()
   #errors: unknown[] = []
 
   constructor (parts: FillerParts) {
@@ -44,8 +47,8 @@ export class Filler {
   }
 
   /**
-   * Something changed: holds a stream until it has what it is owed. `since`: the id of the change; an answer of the broker
-   * at a later position includes it.
+   * Something changed: holds a stream until it has what it is owed. `since`: the id of the change; an answer of the
+   * broker at a later position includes it.
    */
   fill (stream: Stream, since = Infinity): void {
     if (stream.hasEnded) return
@@ -82,6 +85,7 @@ export class Filler {
 
   /** Messages for a stream may be missing from now on, until `restored`. */
   interrupted (stream: Stream): void {
+    this.#deaf.add(stream)
     if (stream.state === 'live') this.#wait(stream)
     else if (stream.isHeld) stream.fill(Infinity) // whoever fills it goes round once more
   }
@@ -108,8 +112,9 @@ export class Filler {
   }
 
   /**
-   * Writes what the stream is owed since `from`, oldest first, then lets it be live. A first `sync` is always written, a
-   * later one only to say that something may be missing. Throws what the broker throws; the stream is then still held.
+   * Writes what the stream is owed since `from`, oldest first, then lets it be live. A first `sync` is always written,
+   * a later one only to say that something may be missing. Throws what the broker throws; the stream is then still
+   * held.
    */
   async #bring (stream: Stream, from: ResumeFrom): Promise<void> {
     const { channels, stats, sessions } = this.#parts
@@ -137,11 +142,12 @@ export class Filler {
       // Also without entries: all up to the position has been written, and the next round goes on from there.
       cursor = page.position
       if (!page.more && stream.isSatisfiedWith(page.position)) {
+        const isDeaf = this.#deaf.delete(stream)
         const resume = this.#gaps.delete(stream) ? 'incomplete' : from === 'fresh' ? 'fresh' : 'complete'
         if (isFirst || resume === 'incomplete') {
-          sync(stream, page, page.position, { resume, replayed })
+          this.#sync(stream, page, page.position, { resume, replayed })
           stats.syncs[resume]++
-        }
+        } else if (isDeaf) stream.say(readFrame(page.inbox), page.position)
         if (stream.hasEnded) return
         if (!isFirst) stats.refilled++
         stats.delivered += stream.release(page.position)
@@ -163,8 +169,8 @@ export class Filler {
       : await broker.resume(query)
   }
 
-  // Channels first: what comes on them from here on is held. The user's own, on which a join or leave is heard; and those
-  // of the groups that the token claims, since most often these are all there are.
+  // Channels first: what comes on them from here on is held. The user's own, on which a join or leave is heard; and
+  // those of the groups that the token claims, since most often these are all there are.
   #listen (stream: Stream): void {
     const groups = stream.state === 'opening' ? stream.owner.groups ?? [] : []
     for (const channel of this.#channelsOf(stream, groups)) this.#parts.channels.add(stream, channel)
@@ -176,21 +182,25 @@ export class Filler {
   }
 
   /**
-   * Before what is left after a gap, an `incomplete` with the id just before it. Whoever receives one of the entries has
-   * been told; a client that is cut off before that comes back from where it stood, and is told then. At the end it is told
-   * again: a Redis that is being failed over from may have acknowledged ids beyond the first entry of the new one.
+   * Before what is left after a gap, an `incomplete` with the id just before it. Whoever receives one of the entries
+   * has been told; a client that is cut off before that comes back from where it stood, and is told then. At the end it
+   * is told again: a Redis that is being failed over from may have acknowledged ids beyond the first entry of the new
+   * one.
    */
   #tellGap (stream: Stream, page: HistoryPage, replayed: number): void {
     if (!page.gap) return
     this.#gaps.add(stream)
     const [first] = page.entries
-    if (first !== undefined) sync(stream, page, first.id - 1, { resume: 'incomplete', more: true, replayed })
+    if (first !== undefined) this.#sync(stream, page, first.id - 1, { resume: 'incomplete', more: true, replayed })
   }
-}
 
-function sync (stream: Stream, { inbox: { unread }, membership }: HistoryPage, id: number, news: Pick<SyncData, 'resume' | 'more' | 'replayed'>): void {
-  // After a gap the ids that follow may be smaller than before: the clock of a Redis that took over may be behind.
-  stream.sync(syncFrame(id, { ...news, unread, groups: [...membership.keys()].sort() }), news.resume === 'incomplete')
+  #sync (stream: Stream, { inbox, membership }: HistoryPage, id: number, { resume, more, replayed }: Pick<SyncData, 'resume' | 'more' | 'replayed'>): void {
+    const { heartbeatSeconds } = this.#parts
+    const groups = [...membership.keys()].sort()
+    const data = { resume, ...more && { more }, replayed, ...inboxData(inbox), groups, heartbeatSeconds }
+    // After a gap the ids that follow may be smaller than before: the clock of a Redis that took over may be behind.
+    stream.sync(syncFrame(id, data), resume === 'incomplete')
+  }
 }
 
 async function write (stream: Stream, { entries }: HistoryPage): Promise<void> {

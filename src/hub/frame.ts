@@ -1,4 +1,5 @@
 // A notification as bytes: what EventSource reads, encoded once and shared by every stream it goes to.
+import type { InboxCounts } from '../broker/broker.ts'
 import { DEFAULT_EVENT, type Notification, TERMINAL_MARK } from '../notification.ts'
 
 /**
@@ -20,11 +21,14 @@ function frame (text: string, id = 0, asOf = 0): Frame {
   return { id, asOf, chunked, bare: chunked.subarray(length.length + 2, -2) }
 }
 
-/** `event` and `json` are checked before: a name of EVENT_PATTERN, one line of JSON. Nothing here can break out of its field. */
-export function notificationFrame ({ id, event, json }: Notification): Frame {
+/**
+ * `event` and `json` are checked before: a name of EVENT_PATTERN, one line of JSON. Nothing here can break out of its
+ * field.
+ */
+export function notificationFrame ({ id, event, json, asOf = 0 }: Notification): Frame {
   const idLine = id === 0 ? '' : `id: ${id}\n`
   const eventLine = event === DEFAULT_EVENT ? '' : `event: ${event}\n`
-  return frame(`${idLine}${eventLine}data: ${json}\n\n`, id)
+  return frame(`${idLine}${eventLine}data: ${json}\n\n`, id, event === 'read' ? asOf : 0)
 }
 
 const replayed = new WeakMap<Notification, Frame>()
@@ -42,12 +46,26 @@ export interface SyncData {
   readonly more?: true
   /** Notifications written from the logs before this. */
   readonly replayed: number
+  readonly seen: string
+  readonly read: string
+  readonly unseen: number
   readonly unread: number
   readonly groups: readonly string[]
+  readonly heartbeatSeconds: number
 }
 
 export function syncFrame (position: number, data: SyncData): Frame {
   return frame(`id: ${position}\nevent: sync\ndata: ${JSON.stringify(data)}\n\n`, position)
+}
+
+/** What the user has done with the inbox. Cursors are ids, and as such strings. */
+export function inboxData ({ seen, read, unseen, unread }: InboxCounts): Pick<SyncData, 'seen' | 'read' | 'unseen' | 'unread'> {
+  return { seen: String(seen), read: String(read), unseen, unread }
+}
+
+/** The same for a stream that may have missed a `read` and gets no `sync`. */
+export function readFrame (inbox: InboxCounts): Frame {
+  return frame(`event: read\ndata: ${JSON.stringify(inboxData(inbox))}\n\n`)
 }
 
 export const pingFrame: Frame = frame('event: ping\ndata: {}\n\n')
@@ -58,14 +76,16 @@ export function retryLine (retryMs: number): Frame {
 }
 
 /**
- * Last words of a stream that the browser is to open again, and when. They stand in the block of an event, since several
- * client libraries take a block with nothing but `retry:` for an empty message.
+ * Last words of a stream that the browser is to open again, and when. They stand in the block of an event, since
+ * several client libraries take a block with nothing but `retry:` for an empty message.
  */
 export function comeBackFrame (retryMs: number): Frame {
   return frame(`retry: ${retryMs}\nevent: ping\ndata: {}\n\n`)
 }
 
-/** The token ends soon: a page that puts a fresh one into its cookie goes on without a gap. `expiresAtMs`: since 1970. */
+/**
+ * The token ends soon: a page that puts a fresh one into its cookie goes on without a gap. `expiresAtMs`: since 1970.
+ */
 export function expiringFrame (expiresAtMs: number): Frame {
   return frame(`event: expiring\ndata: {"at":"${new Date(expiresAtMs).toISOString()}"}\n\n`)
 }

@@ -87,7 +87,7 @@ export class Hub implements BrokerListener {
       nowMs
     })
     this.#sessions = isSingleSession ? new Sessions(broker, this.#exits) : undefined
-    this.#filler = new Filler({ broker, channels: this.#channels, stats: this.stats, exits: this.#exits, sessions: this.#sessions, node, log })
+    this.#filler = new Filler({ broker, heartbeatSeconds: options.heartbeatSeconds, channels: this.#channels, stats: this.stats, exits: this.#exits, sessions: this.#sessions, node, log })
   }
 
   start (): void {

@@ -57,13 +57,13 @@ export abstract class Line {
   /**
    * Writes at once where nothing waits: past the queue of the socket's Writable, whose bookkeeping costs as much as all
    * that is ours (0.4 µs). What `_write` does and calls back is laid down for those who write streams
-   * (https://nodejs.org/api/stream.html#writable_writechunk-encoding-callback); with nothing in the queue or on its way,
-   * it is what the Writable would have done next. (Had the socket a timeout, Node would no longer see that a slow client
-   * makes progress. It has none: MAX_STREAM_SECONDS ends a stream.)
+   * (https://nodejs.org/api/stream.html#writable_writechunk-encoding-callback); with nothing in the queue or on its
+   * way, it is what the Writable would have done next. (Had the socket a timeout, Node would no longer see that a slow
+   * client makes progress. It has none: MAX_STREAM_SECONDS ends a stream.)
    */
   protected send (bytes: Buffer): void {
-    // Not hasEnded, and no look at whether the socket is destroyed: this runs once a delivery, and such a socket answers
-    // with an error.
+    // Not hasEnded, and no look at whether the socket is destroyed: this runs once a delivery, and such a socket
+    // answers with an error.
     if (this.#isOver) return
     const socket = this.#socket
     if (this.#underway === 0 && socket.writableLength === 0 && socket.writableCorked === 0) {

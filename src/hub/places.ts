@@ -39,8 +39,9 @@ interface Displaced {
 /**
  * A line that is lost without a word leaves its stream behind until it is of age. So a reconnect never finds the limit
  * closed for good by streams that nobody reads: it takes the place of one of them. If that one was read after all, its
- * client comes back from exactly where it ended, which shows that there are more clients than places. Such a client takes
- * nobody's place: it asks again, less and less often, until one is free. So 21 pages that live never chase each other.
+ * client comes back from exactly where it ended, which shows that there are more clients than places. Such a client
+ * takes nobody's place: it asks again, less and less often, until one is free. So 21 pages that live never chase each
+ * other.
  */
 export class Places {
   readonly #options: PlacesOptions
@@ -68,7 +69,8 @@ export class Places {
     // Clients that come back from a position of their own choice are not recognised, and are bounded all the same.
     if (candidates.length === 0 || times.length >= MAX_DISPLACED) return { room: false, retryMs: this.#waitMs(Infinity) }
     const comeback = comebacks.get(from)
-    // Not if it was this client that displaced that stream: it comes back from there if its line is lost before its `sync`.
+    // Not if it was this client that displaced that stream: it comes back from there if its line is lost before its
+    // `sync`.
     const instead = comeback === undefined
       ? candidates.reduce((a, b) => isLikelier(b, a, from) ? b : a)
       : candidates.find(({ owner }) => owner.reconnectsFrom === from)
@@ -111,8 +113,8 @@ export class Places {
 
 /** Whether the client of `a` has more likely gone than that of `b`, as seen by one that comes back from a position. */
 function isLikelier (a: Stream, b: Stream, from: number): boolean {
-  // What a client has not taken waits. The last stream of a client that comes back ended where it stands, if all that was
-  // sent has arrived; and a stream that was sent nothing newer may be its.
+  // What a client has not taken waits. The last stream of a client that comes back ended where it stands, if all that
+  // was sent has arrived; and a stream that was sent nothing newer may be its.
   for (const sign of [(one: Stream) => one.unsent > 0, (one: Stream) => one.cursor === from, (one: Stream) => one.cursor <= from]) {
     if (sign(a) !== sign(b)) return sign(a)
   }

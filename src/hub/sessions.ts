@@ -1,4 +1,4 @@
-// One stream a user, over all nodes (SESSION_POLICY=single): taken at connect, taken over by message, verified at each heartbeat.
+// One stream a user over all nodes (SESSION_POLICY=single): taken at connect, taken over, verified at each heartbeat.
 import { randomUUID } from 'node:crypto'
 import type { Session, Sessions as Broker } from '../broker/broker.ts'
 import type { Exits } from './exits.ts'
@@ -29,7 +29,10 @@ export class Sessions {
     return claim
   }
 
-  /** Takes the session for a stream that opens, or looks whether a live one still owns it. False: the stream was replaced, and ended. */
+  /**
+   * Takes the session for a stream that opens, or looks whether a live one still owns it. False: the stream was
+   * replaced, and ended.
+   */
   async own (stream: Stream): Promise<boolean> {
     const claim = this.#claimOf(stream)
     if (claim.session !== undefined) return await this.#check([stream])
@@ -43,7 +46,9 @@ export class Sessions {
     return session.takenAt >= claim.takenOverAt || await this.#check([stream])
   }
 
-  /** Another stream of the user says that it has taken the session: only a hint, which anyone who may PUBLISH can give. */
+  /**
+   * Another stream of the user says that it has taken the session: only a hint, which anyone who may PUBLISH can give.
+   */
   heard (stream: Stream, takenAt: number, tag: string): void {
     const claim = this.#claimOf(stream)
     const { session } = claim
@@ -52,7 +57,9 @@ export class Sessions {
     else if (takenAt > session.takenAt) void this.verify([stream])
   }
 
-  /** The repair of a lost takeover message: asks the broker, for many streams at once, which of them own theirs no more. */
+  /**
+   * The repair of a lost takeover message: asks the broker, for many streams at once, which of them own theirs no more.
+   */
   async verify (streams: Iterable<Stream>): Promise<void> {
     await this.#check([...streams]).catch(() => {}) // the broker is away: the next heartbeat asks again
   }

@@ -1,4 +1,4 @@
-// What a hub counts. Plain numbers on the hot path, written by the hub alone; the metrics route reads them when it is asked.
+// What a hub counts: plain numbers on the hot path, written by the hub alone and read by the metrics route.
 import type { DropReason } from '../broker/broker.ts'
 import type { EndReason } from './exits.ts'
 import type { SyncData } from './frame.ts'

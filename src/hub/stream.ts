@@ -31,7 +31,10 @@ interface Held {
   readonly channel: Channel
 }
 
-/** While a stream may not write: what came meanwhile, and from when on an answer of the broker is new enough to end that. */
+/**
+ * While a stream may not write: what came meanwhile, and from when on an answer of the broker is new enough to end
+ * that.
+ */
 interface Hold {
   frames: Held[]
   bytes: number
@@ -84,8 +87,8 @@ export class Stream extends Line {
   // — its states —
 
   /**
-   * Something changed, at the id `since`: what comes is held until an answer of the broker is as new. What was under way
-   * goes out first: order is by id. True: nobody fills the stream yet, it is for the caller to begin.
+   * Something changed, at the id `since`: what comes is held until an answer of the broker is as new. What was under
+   * way goes out first: order is by id. True: nobody fills the stream yet, it is for the caller to begin.
    */
   fill (since: number): boolean {
     const begins = this.#state === 'live' || this.#state === 'waiting'
@@ -115,7 +118,9 @@ export class Stream extends Line {
     return this.#hold!.since <= position
   }
 
-  /** Filled up to a position: writes what was held and is newer, and is live. Returns how many notifications that were. */
+  /**
+   * Filled up to a position: writes what was held and is newer, and is live. Returns how many notifications that were.
+   */
   release (position: number): number {
     this.#state = step(this.#state, 'live')
     const { frames } = this.#hold!
@@ -133,7 +138,10 @@ export class Stream extends Line {
 
   // — what it is sent —
 
-  /** Enters a live notification that came on a channel: to be written with the next `flush`, or held. False: neither now nor then. */
+  /**
+   * Enters a live notification that came on a channel: to be written with the next `flush`, or held. False: neither now
+   * nor then.
+   */
   takes (frame: Frame, channel: Channel, root: Batch): boolean {
     if (this.#hold !== undefined) {
       this.#buffer(this.#hold, frame, channel)
@@ -174,8 +182,9 @@ export class Stream extends Line {
     this.#write(frame)
   }
 
-  /** Writes something that is no notification. */
-  say (frame: Frame): void {
+  /** Writes something that is no notification. `asOf`: what is told as of an earlier position is pointless after it. */
+  say (frame: Frame, asOf = 0): void {
+    this.#syncedTo = Math.max(this.#syncedTo, asOf)
     this.#write(frame)
   }
 

@@ -67,7 +67,7 @@ t.test('stream, fresh: sync with an id of its own, then what is published, ids g
   const client = service.client(t, { sub: '42', groups: ['b', 'a'] })
   const sync = await client.live()
   t.match(sync.raw, /^retry: 20\nid: [1-9]\d*\nevent: sync\ndata: \{.*\}$/)
-  t.same(sync.json, { resume: 'fresh', replayed: 0, unread: 1, groups: ['a', 'b'] })
+  t.same(sync.json, { resume: 'fresh', replayed: 0, seen: '0', read: '0', unseen: 1, unread: 1, groups: ['a', 'b'], heartbeatSeconds: 15 })
   t.ok(BigInt(sync.id!) > BigInt(early.body.notifications[0].id), 'its id is past what was published before')
   t.equal(client.events[0], sync, 'nothing comes before it')
   ledger.open(client, ['user:42', 'group:a', 'group:b'])

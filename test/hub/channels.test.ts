@@ -31,74 +31,40 @@ async function isDone (promise: Promise<unknown>): Promise<boolean> {
   return done
 }
 
-t.test('channels, asked for in one turn by many streams, are subscribed in one call, each once', async (t) => {
+t.test('channels, asked for by many streams, are subscribed once each, and who comes later does not wait', async (t) => {
   const { channels, calls, stream } = start()
   const [a, b] = [stream(), stream()]
-  for (const address of ['user:1', 'all', 'all']) channels.add(a, address)
-  for (const address of ['user:2', 'all']) channels.add(b, address)
+  for (const name of ['user:1', 'all', 'all']) channels.add(a, name)
+  for (const name of ['user:2', 'all']) channels.add(b, name)
   const both = Promise.all([channels.subscribed(a), channels.subscribed(b)])
-  t.notOk(await isDone(both))
-  t.same(calls.map(({ addresses }) => addresses), [['user:1', 'all', 'user:2']])
+  t.same(calls.map(({ addresses }) => addresses), [['user:1'], ['all'], ['user:2']], 'at once: the broker asks for them together')
   t.same([namesOf(a), namesOf(b)], [['user:1', 'all'], ['user:2', 'all']])
   t.equal(channels.size, 3)
   t.same(channels.get('all')!.streams, new Set([a, b]))
+  for (const { answer } of calls.slice(1)) answer()
+  t.notOk(await isDone(both))
   calls[0]!.answer()
   await both
   const c = stream()
   channels.add(c, 'all')
   await channels.subscribed(c)
-  await turn()
-  t.equal(calls.length, 1, 'and who comes later does not wait')
+  t.equal(calls.length, 3)
 })
 
-t.test('channels, asked for while others are under way, wait for these and are one call then', async (t) => {
+t.test('channel, that could not be subscribed, is told to all who wait and asked for anew by the next', async (t) => {
   const { channels, calls, stream } = start()
   const [a, b, c] = [stream(), stream(), stream()]
-  channels.add(a, 'all')
-  await turn()
-  channels.add(b, 'all')
-  channels.add(b, 'user:2')
-  await turn()
-  channels.add(c, 'user:3')
-  const done = Promise.all([b, c].map((one) => channels.subscribed(one)))
-  await turn()
-  t.same(calls.map(({ addresses }) => addresses), [['all']])
-  calls[0]!.answer()
-  t.notOk(await isDone(done))
-  t.same(calls.slice(1).map(({ addresses }) => addresses), [['user:2', 'user:3']])
-  calls[1]!.answer()
-  await done
-})
-
-t.test('channels, asked for while others are under way that fail, are asked for all the same', async (t) => {
-  const { channels, calls, stream } = start()
-  const [a, b] = [stream(), stream()]
-  channels.add(a, 'all')
-  await turn()
-  channels.add(b, 'user:2')
-  const done = channels.subscribed(b)
-  calls[0]!.fail(new Error('away'))
-  await turn()
-  calls[1]!.answer()
-  await done
-  t.same(namesOf(b), ['user:2'])
-})
-
-t.test('channels, that could not be subscribed, are told to all who wait and asked for anew by the next', async (t) => {
-  const { channels, calls, stream } = start()
-  const [a, b, c] = [stream(), stream(), stream()]
-  for (const one of [a, b]) for (const address of ['user:1', 'all']) channels.add(one, address)
+  for (const one of [a, b]) for (const name of ['user:1', 'all']) channels.add(one, name)
   const waits = [a, b].map((one) => channels.subscribed(one).then(() => 'subscribed', (error: Error) => error.message))
-  await turn()
-  calls[0]!.fail(new Error('away'))
+  calls[0]!.answer()
+  calls[1]!.fail(new Error('away'))
   t.same(await Promise.all(waits), ['away', 'away'])
-  t.equal(channels.size, 0)
-  t.same([namesOf(a), namesOf(b)], [[], []])
+  t.equal(channels.size, 1)
+  t.same([namesOf(a), namesOf(b)], [['user:1'], ['user:1']])
   channels.add(c, 'all')
   channels.add(a, 'all')
-  await turn()
-  t.same(calls[1]!.addresses, ['all'])
-  calls[1]!.answer()
+  t.same(calls[2]!.addresses, ['all'])
+  calls[2]!.answer()
   await Promise.all([channels.subscribed(c), channels.subscribed(a)])
 })
 
@@ -119,7 +85,7 @@ t.test('channels, left by the last stream, are given up five seconds later, in o
   for (const address of ['user:1', 'all', 'group:x']) channels.add(a, address)
   channels.add(b, 'all')
   await turn()
-  calls[0]!.answer()
+  for (const { answer } of calls) answer()
   await channels.subscribed(a)
   channels.remove(a, 'group:x')
   channels.remove(a, 'group:x')
@@ -146,7 +112,7 @@ t.test('channels, taken up again within the time, are not given up, and need no 
   const [a, b] = [stream(), stream()]
   channels.add(a, 'all')
   await turn()
-  calls[0]!.answer()
+  for (const { answer } of calls) answer()
   await channels.subscribed(a)
   channels.removeAll(a)
   channels.add(b, 'all')
@@ -178,7 +144,7 @@ t.test('channels, while the line is broken, count as not subscribed until it is 
   const a = stream()
   channels.add(a, 'all')
   await turn()
-  calls[0]!.answer()
+  for (const { answer } of calls) answer()
   await channels.subscribed(a)
   channels.interrupted(() => true)
   channels.interrupted(() => true)
@@ -196,7 +162,7 @@ t.test('channels, of which some are interrupted, keep only those streams waiting
   for (const name of ['user:1', 'all']) channels.add(a, name)
   channels.add(b, 'user:2')
   await turn()
-  calls[0]!.answer()
+  for (const { answer } of calls) answer()
   await Promise.all([channels.subscribed(a), channels.subscribed(b)])
   channels.interrupted((name) => name !== 'user:2')
   const wait = channels.subscribed(a)

@@ -89,7 +89,7 @@ t.test('frame, of the default event, says no event line and of none with an id, 
 
 t.test('frame, of a sync, carries position and groups whatever they are called', async () => {
   fc.assert(fc.property(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), fc.array(text), cuts, (position, groups, cuts) => {
-    const data = { resume: 'complete', replayed: 1, unread: 2, groups } as const
+    const data = { resume: 'complete', replayed: 1, seen: '7', read: '5', unseen: 1, unread: 2, groups, heartbeatSeconds: 15 } as const
     const { id, bare } = syncFrame(position, data)
     const { events: [sync, ...more] } = readBack(bare, cuts)
     return id === position && more.length === 0 && sync?.event === 'sync' && sync.id === String(position) && sync.data === JSON.stringify(data)

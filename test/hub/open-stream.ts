@@ -14,6 +14,8 @@ import { type Client, type ClientOptions, connect } from '../fixtures/client.ts'
 export const frame = (id: number, data: unknown = id): Frame => notificationFrame({ id, event: 'message', json: JSON.stringify(data) })
 export const datas = (client: Client): string[] => client.notifications.map(({ data }) => data)
 
+export const fresh = { resume: 'fresh', replayed: 0, seen: '0', read: '0', unseen: 0, unread: 0, groups: [], heartbeatSeconds: 15 } as const
+
 export const channel = new Channel('user:1')
 
 /** Hands notifications to a stream as the coalescer does, to be written together at its next flush. */

@@ -1,7 +1,7 @@
 // One stream over a real socket: what it keeps while held, how its bytes look to HTTP/1.1 and 1.0, and how it ends, once.
 import t from 'tap'
 import { comeBackFrame, type Frame, syncFrame, terminalFrame } from '../../src/hub/frame.ts'
-import { datas, frame, open, queue } from './open-stream.ts'
+import { datas, frame, fresh, open, queue } from './open-stream.ts'
 import { has } from './rig.ts'
 
 t.test('stream, whatever it is sent first, says in the same block when to come back', async (t) => {
@@ -10,7 +10,7 @@ t.test('stream, whatever it is sent first, says in the same block when to come b
     const { stream, client } = await open(t)
     if (first === 'ping') stream.ping()
     else if (first === 'replay') stream.replay(frame(1))
-    else stream.sync(syncFrame(1, { resume: 'fresh', replayed: 0, unread: 0, groups: [] }), false)
+    else stream.sync(syncFrame(1, fresh), false)
     stream.ping()
     await client.until(() => client.events.length === 2 ? true : undefined, 'both')
     t.same(client.events.map(({ raw }) => greeting(raw)), [true, false], first)
@@ -22,7 +22,7 @@ t.test('stream, live and held, drops what a sync has told already, and nothing e
   const { stream, client } = await open(t)
   const read = (asOf: number): Frame => ({ ...frame(0, `read as of ${asOf}`), asOf })
   queue(stream, read(4), read(6), frame(0, 'plain'))
-  stream.sync(syncFrame(5, { resume: 'fresh', replayed: 0, unread: 0, groups: [] }), false)
+  stream.sync(syncFrame(5, fresh), false)
   stream.release(5)
   queue(stream, read(5), read(7))
   stream.flush()
