@@ -11,7 +11,7 @@ import { auth } from './http/auth.ts'
 import { MAX_BODY_BYTES } from './http/body.ts'
 import { client } from './http/client.ts'
 import { trustedProxies } from './http/client-address.ts'
-import { frameworkErrorHandler, handleClientError, handleErrors, refuseUnknownPaths } from './http/errors.ts'
+import { frameworkErrorHandler, handleClientError, handleErrors, ignoreExpectations, refuseUnknownPaths } from './http/errors.ts'
 import { commonHeaders, corsHeaders } from './http/headers.ts'
 import { inbox } from './http/inbox.ts'
 import { rateLimits } from './http/limits.ts'
@@ -34,6 +34,8 @@ export interface AppOptions {
   readonly logger?: FastifyBaseLogger
   /** What became of the log's lines; for the metrics. */
   readonly logCounts?: Readonly<LogCounts>
+  /** What the `Tidings-Node` header says; default NODE_NAME. */
+  readonly publicName?: string
 }
 
 /** How long a request may take to arrive. */
@@ -51,8 +53,8 @@ declare module 'fastify' {
 }
 
 /** Builds a node; the caller listens. `app.hub.drain(ms)` before `app.close()` ends the streams without a storm. */
-export async function buildApp ({ config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 } }: AppOptions): Promise<FastifyInstance> {
-  const headers = commonHeaders(config)
+export async function buildApp ({ config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 }, publicName = config.NODE_NAME }: AppOptions): Promise<FastifyInstance> {
+  const headers = commonHeaders(publicName)
   const refusals = new Refusals(logger ?? { info: () => {} })
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
@@ -94,6 +96,7 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   app.decorateRequest('principal', null)
   handleErrors(app, refusals)
   limitPipelining(app)
+  ignoreExpectations(app)
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headers)
     // Whoever stands in front keeps connections for later requests: later this node is gone.

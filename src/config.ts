@@ -17,7 +17,7 @@ const MAX_SECONDS = 2_000_000
 export const configSchema = Type.Object({
   HOST: Type.String({ default: LISTEN_DEFAULTS.HOST, description: 'address to listen on; the image sets `0.0.0.0`' }),
   PORT: whole(LISTEN_DEFAULTS.PORT, 0, 65_535, 'port to listen on; `0` takes a free one'),
-  NODE_NAME: text('names the node in logs, metrics and the `Tidings-Node` response header; unset: host name and process id', { pattern: '^[!-~]{1,128}$' }),
+  NODE_NAME: text('names the node in logs, metrics and the `Tidings-Node` response header; unset: host name and process id, of which the header says a hash', { pattern: '^[!-~]{1,128}$' }),
   REDIS_URL: text('`redis://` or `rediss://`, with user and password; `memory:` or unset: embedded broker, one node. In the image (`NODE_ENV=production`) it must be set'),
   REDIS_URL_FILE: text('a file that holds REDIS_URL'),
   REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-9;-~]{1,64}$', description: 'first part of every key and channel; no `:` in it' }),

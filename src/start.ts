@@ -1,4 +1,5 @@
 // A node from its settings to its end: which broker, listen, and a graceful close.
+import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import pino, { type Logger } from 'pino'
@@ -24,9 +25,11 @@ const LAST_REQUESTS_MS = 1000
 /** What sockets and Redis need after the drain, which has a budget of its own. */
 const AFTER_DRAIN_SECONDS = 5
 
+const NAME_BY_DEFAULT = `${hostname()}-${process.pid}`
+
 function readConfig (): Config {
   try {
-    return parseConfig(process.env, `${hostname()}-${process.pid}`)
+    return parseConfig(process.env, NAME_BY_DEFAULT)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     console.error(error.message)
@@ -58,7 +61,10 @@ export async function start (onGraceful: () => void): Promise<void> {
     log.warn({ setting: name, nearest }, `${name} is not a setting and has no effect; did you mean ${nearest}?`)
   }
 
-  const app = await buildApp({ config, broker: chooseBroker(config, log), logger: log, logCounts: destination.counts })
+  // Host and process id are nobody's business outside. The log has both names.
+  const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME
+  log.info({ publicName }, 'starting')
+  const app = await buildApp({ config, broker: chooseBroker(config, log), logger: log, logCounts: destination.counts, publicName })
 
   const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + AFTER_DRAIN_SECONDS) * 1000, logger: false, skip: ['SIGHUP'] }, async ({ signal, err }) => {
     if (err !== undefined) log.fatal({ err }, 'unexpected error, closing')

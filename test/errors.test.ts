@@ -124,3 +124,8 @@ t.test('README, table of errors: every code with its status and a meaning, and n
   const compose = readFileSync(join(import.meta.dirname, '../docker-compose.yml'), 'utf8') // has settings that begin so
   t.same([...named].filter((code) => !(code in errorTable) && !compose.includes(code)), [], 'the rest of the page names no code that does not exist')
 })
+
+t.test('TIDINGS_METHOD_NOT_ALLOWED: for every method that no route has, known to Node or not', async (t) => {
+  const service = await startService(t)
+  for (const method of ['TRACE', 'QUERY', 'PATCH', 'PROPFIND', 'BREW']) assertError(t, await raw(method)(service), 'TIDINGS_METHOD_NOT_ALLOWED', method)
+})

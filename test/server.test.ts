@@ -1,5 +1,6 @@
 // The process's edge: thousands knock in one moment, at a node that is busy, and none of them is left outside.
 import net from 'node:net'
+import { hostname } from 'node:os'
 import t from 'tap'
 import { startNode } from './fixtures/node.ts'
 import { createIssuer } from './fixtures/tokens.ts'
@@ -39,4 +40,11 @@ t.test(`a node, too busy to accept anyone, has ${KNOCKS} connections wait in its
   node.signal('SIGCONT')
   await reaches('answered')
   t.same(counts, { connected: KNOCKS, answered: KNOCKS }, 'none of them is left outside')
+})
+
+t.test('a node, without NODE_NAME, tells the world neither host nor process id, and its log by which name it goes', async (t) => {
+  const node = await startNode(t, { env: { ...createIssuer().env, NODE_NAME: '' } })
+  const name = (await fetch(`${node.url}/livez`)).headers.get('tidings-node') ?? ''
+  t.match(name, /^[\w-]{8}$/)
+  t.ok(node.lines.some((line) => line.includes(`"publicName":"${name}"`) && line.includes(hostname())), 'both names in one line')
 })

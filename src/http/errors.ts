@@ -23,6 +23,13 @@ export function handleErrors (app: FastifyInstance, refusals: Refusals): void {
   app.setNotFoundHandler((request) => { throw notFound(request) })
 }
 
+/**
+ * `Expect: something` decides nothing (RFC 9110, 10.1.1); by itself Node answers it 417, without any of our headers.
+ */
+export function ignoreExpectations (app: FastifyInstance): void {
+  app.server.on('checkExpectation', (...both) => { app.server.emit('request', ...both) })
+}
+
 /** Before the body: a request for nothing is not listened to. */
 export function refuseUnknownPaths (app: FastifyInstance): void {
   app.addHook('onRequest', (request, _reply, done) => { done(request.is404 ? notFound(request) : undefined) })

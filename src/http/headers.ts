@@ -1,7 +1,5 @@
 // The headers that stand on every answer, also on those that are given before any route: who answered, and what a
 // browser may not do with it.
-import type { Config } from '../config.ts'
-
 /**
  * Those of helmet's that mean something to an API; the pages (/docs) send a policy of their own. They are constants:
  * helmet puts its values together anew for each request, a fifth of what a publish costs. Strict-Transport-Security
@@ -15,8 +13,8 @@ export const securityHeaders = {
   'x-frame-options': 'DENY'
 } as const
 
-export function commonHeaders (config: Config): Record<string, string> {
-  return { 'tidings-node': config.NODE_NAME, ...securityHeaders }
+export function commonHeaders (nodeName: string): Record<string, string> {
+  return { 'tidings-node': nodeName, ...securityHeaders }
 }
 
 /** What @fastify/cors would say, for an answer that no hook sees. */
