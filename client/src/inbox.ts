@@ -94,7 +94,7 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
   /** The newest page, in place of what it covers. */
   function merge (page: any): void {
     const { notifications, next, complete } = page
-    const older = next === undefined ? [] : state.items.filter(({ id }) => isAfter(String(notifications.at(-1)?.id ?? next), id))
+    const older = next === undefined ? [] : state.items.filter(({ id }) => isAfter(notifications.at(-1)?.id ?? next, id))
     take(page, [...notifications, ...older])
     set({ isLoaded: true, hasMore: next !== undefined && (older.length === 0 || state.hasMore), isComplete: complete !== false })
   }
@@ -205,8 +205,8 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
       if (!isLeader()) return
       if (!state.isLoaded || isOld === true) return later(0)
       const notifications = state.items.slice(0, PAGE)
-      const hasMore = state.hasMore || state.items.length > PAGE
-      post({ type: 'inbox', page: { ...state, items: null, notifications, next: hasMore ? notifications.at(-1)?.id : undefined, complete: state.isComplete } })
+      const next = state.hasMore || state.items.length > PAGE ? '1' : undefined
+      post({ type: 'inbox', page: { ...state, items: null, notifications, next, complete: state.isComplete } })
     },
     /** A leader that does not know the list yet, and those who look at it. */
     greet (): void {

@@ -10,7 +10,7 @@ const PER_SECOND = 50
 /** How long two streams may be open beside each other: the old one's end is on its way. */
 const HANDOVER_MS = 2000
 
-const ground = await startGround(t, { PUBLISH_PER_MINUTE: '0', HISTORY_LENGTH: '5000' })
+const ground = await startGround(t, { PUBLISH_PER_MINUTE: '0', CONNECTS_PER_MINUTE: '0', HISTORY_LENGTH: '5000' })
 
 t.test(`${HANDOVERS} hand-overs between ${TABS} tabs at ${PER_SECOND} notifications a second: 0 lost, 0 double, 1 stream`, { timeout: 1_800_000 }, async (t) => {
   const { door, tab: open, to } = await startVisitor(t, ground)
