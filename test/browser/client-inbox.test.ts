@@ -1,0 +1,130 @@
+// The inbox of the browser module against the service: the same on all tabs and devices, at once, and put right by absolute values.
+import t from 'tap'
+import { startGround, startVisitor, type BrowserTab } from '../fixtures/client-lab.ts'
+
+const ground = await startGround(t, { INBOX_PER_MINUTE: '0' })
+const { call, publish } = ground
+const live = async (...tabs: BrowserTab[]) => { for (const tab of tabs) await tab.until('tidings.state === "live"') }
+const watch = async (...tabs: BrowserTab[]) => { for (const tab of tabs) await tab.run('tidings.inbox.subscribe(() => look())') }
+const counts = (unseen: number, unread: number) => `tidings.inbox.unseen === ${unseen} && tidings.inbox.unread === ${unread}`
+
+t.test('list and badge follow what is published, on all tabs by one request', async (t) => {
+  const { tab, to, door } = await startVisitor(t, ground)
+  const ids = [await publish(to, { n: 1 }), await publish(to, { n: 2 })]
+  const tabs = [await tab(), await tab()]
+  await watch(...tabs)
+  for (const one of tabs) {
+    await one.until(`tidings.inbox.items.length === 2 && ${counts(2, 2)}`)
+    t.same(await one.run('return tidings.inbox.items.map(({ id }) => id)'), ids.toReversed())
+    t.match(await one.run('return tidings.inbox.items[0]'), { to, event: 'message', data: { n: 2 }, isRead: false, at: /^\d{4}-.*Z$/ })
+  }
+  await publish(to, { price: 1 }, { keep: 'replay' })
+  await publish(to, { n: 3 })
+  for (const one of tabs) await one.until(`tidings.inbox.items.length === 3 && ${counts(3, 3)}`)
+  const late = await tab()
+  const before = door.requests.filter((line) => line.startsWith('GET /api')).length
+  await watch(late)
+  await late.until(`tidings.inbox.items.length === 3 && ${counts(3, 3)}`)
+  t.equal(door.requests.filter((line) => line.startsWith('GET /api')).length, before, 'a late tab has it from its peers')
+})
+
+t.test('see, read one, unread again, dismiss, read all: at once here, and soon on the other tab and the other device', async (t) => {
+  const { tab, to } = await startVisitor(t, ground)
+  const ids: string[] = []
+  for (let n = 1; n <= 4; n++) ids.push(await publish(to, { n }))
+  const here = await tab()
+  const beside = await tab()
+  const device = await tab('{ share: "tab" }')
+  const all = [here, beside, device]
+  await live(...all)
+  await watch(...all)
+  for (const one of all) await one.until(`tidings.inbox.items.length === 4 && ${counts(4, 4)}`)
+
+  const does = async (act: string, then: string) => {
+    t.ok(await here.run(`const done = tidings.inbox.${act}; const is = ${then}; await done; return is`), `${act}: at once`)
+    for (const one of all) await one.until(then)
+  }
+  const isRead = (id: string) => `tidings.inbox.items.find((item) => item.id === "${id}").isRead`
+  await does('see()', counts(0, 4))
+  await does(`read("${ids[1]}")`, `${isRead(ids[1]!)} && ${counts(0, 3)}`)
+  await does(`markUnread("${ids[1]}")`, `!${isRead(ids[1]!)} && ${counts(0, 4)}`)
+  await does(`dismiss("${ids[0]}")`, `tidings.inbox.items.length === 3 && ${counts(0, 3)}`)
+  await does(`read({ upTo: "${ids[2]}" })`, `${isRead(ids[2]!)} && !${isRead(ids[3]!)} && ${counts(0, 1)}`)
+  await does('read()', `tidings.inbox.items.every(({ isRead }) => isRead) && ${counts(0, 0)}`)
+})
+
+t.test('retracted, and replaced by a key: gone from every list', async (t) => {
+  const { tab, to } = await startVisitor(t, ground)
+  const id = await publish(to, { n: 1 })
+  await publish(to, { n: 2 }, { key: 'order' })
+  const one = await tab()
+  await watch(one)
+  await one.until('tidings.inbox.items.length === 2')
+  t.ok((await call('POST', '/api/notifications/retract', { to, id })).status < 300)
+  await one.until(`tidings.inbox.items.length === 1 && ${counts(1, 1)}`)
+  await publish(to, { n: 3 }, { key: 'order' })
+  await one.until(`tidings.inbox.items[0]?.data.n === 3 && tidings.inbox.items.length === 1 && ${counts(1, 1)}`)
+})
+
+t.test('what the service refuses is taken back, and told', async (t) => {
+  const { tab, to } = await startVisitor(t, ground)
+  const id = await publish(to, { n: 1 })
+  const one = await tab()
+  await watch(one)
+  await one.until('tidings.inbox.items.length === 1')
+  t.match(await one.run('return await tidings.inbox.read("1763794000123456").then(() => "done", ({ statusCode, code }) => ({ statusCode, code }))'), { statusCode: 404 })
+  await one.until(`tidings.inbox.items[0].id === "${id}" && ${counts(1, 1)}`)
+})
+
+t.test('loadMore: page by page to the end; long lists stay whole', async (t) => {
+  const { tab, to } = await startVisitor(t, ground)
+  for (let n = 1; n <= 120; n++) await publish(to, { n })
+  const one = await tab()
+  await watch(one)
+  await one.until('tidings.inbox.items.length === 50 && tidings.inbox.hasMore')
+  await one.run('await Promise.all([tidings.inbox.loadMore(), tidings.inbox.loadMore()])')
+  t.equal(await one.run('return tidings.inbox.items.length'), 100)
+  await one.run('await tidings.inbox.loadMore()')
+  t.same(await one.run('const { items, hasMore, unread } = tidings.inbox; return [items.length, hasMore, unread]'), [120, false, 100])
+  await publish(to, { n: 121 })
+  await one.until('tidings.inbox.items.length === 121')
+  t.same(await one.run('return tidings.inbox.items.map(({ data }) => data.n)'), Array.from({ length: 121 }, (_, index) => 121 - index))
+  t.equal(await one.run('return tidings.inbox.hasMore'), false)
+})
+
+t.test('a service of before the inbox: no list, its own count, no error', async (t) => {
+  const { tab, door } = await startVisitor(t, ground)
+  door.alter = (text) => text.replace(/"seen":"?\d*"?,"read":"?\d*"?,"unseen":\d+,"unread":\d+/, '"unread":7').replace(/,"heartbeatSeconds":\d+/, '')
+  door.instead = (request, response) => {
+    if (request.url!.includes('/subscribe') || !request.url!.startsWith('/api')) return false
+    response.statusCode = 404
+    response.end('{"message":"There is nothing"}')
+    return true
+  }
+  const one = await tab()
+  await watch(one)
+  await live(one)
+  t.same(await one.run('const { items, unread, unseen } = tidings.inbox; await tidings.inbox.see(); await tidings.inbox.read(); return { items, unread, unseen }'), { items: [], unread: 7, unseen: 0 })
+  t.same(await one.run('return errors'), [])
+})
+
+t.test('10,000 in the list: a click is done in the time of a frame or two', async (t) => {
+  const { tab, door } = await startVisitor(t, ground)
+  const one = await tab()
+  await live(one)
+  door.instead = (request, response) => {
+    const url = new URL(request.url!, door.url)
+    if (url.pathname !== '/api/notifications') return false
+    const before = Number(url.searchParams.get('before') ?? 2_000_000_010_001)
+    const notifications = Array.from({ length: 50 }, (_, index) => ({ id: String(before - 1 - index), to: 'all', event: 'message', data: {}, at: '2026-01-01T00:00:00Z', isRead: false }))
+    const last = notifications.at(-1)!.id
+    response.end(JSON.stringify({ notifications, ...(last !== '2000000000001' && { next: last }), complete: true, position: '2000000010001', seen: '0', read: '0', unseen: 100, unread: 100 }))
+    return true
+  }
+  await watch(one)
+  await one.until('tidings.inbox.items.length === 50')
+  await one.run('while (tidings.inbox.hasMore) await tidings.inbox.loadMore()')
+  t.equal(await one.run('return tidings.inbox.items.length'), 10_000)
+  const ms = await one.run<number>('const since = performance.now(); tidings.inbox.read(tidings.inbox.items[5000].id).catch(() => {}); return performance.now() - since')
+  t.ok(ms < 50, `${Math.round(ms)} ms`)
+})
