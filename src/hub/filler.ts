@@ -87,7 +87,8 @@ export class Filler {
   interrupted (stream: Stream): void {
     this.#deaf.add(stream)
     if (stream.state === 'live') this.#wait(stream)
-    else if (stream.isHeld) stream.fill(Infinity) // whoever fills it goes round once more
+    // Whoever fills it goes round once more. One that waits is filled by nobody, and waits on.
+    else if (stream.isHeld && stream.state !== 'waiting') stream.fill(Infinity)
   }
 
   /** The channels of some streams are heard again. */

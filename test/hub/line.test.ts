@@ -21,6 +21,18 @@ t.test('line, broken and restored, loses nothing and brings nothing twice', asyn
   }
 })
 
+t.test('line, broken twice before it is restored, loses nothing: who waits waits on', async (t) => {
+  const { broker, live, publish } = await startHub(t)
+  const { client } = await live()
+  broker.interrupt()
+  const ids = [...await publish('all', 'while deaf')]
+  broker.interrupt()
+  broker.restore()
+  ids.push(...await publish('all', 'after'))
+  await hasId(client, ids.at(-1)!)
+  t.same(idsOf(client), ids)
+})
+
 t.test('line, broken for so long that the logs were trimmed, says so to live streams', async (t) => {
   const { broker, live, publish } = await startHub(t, { bus: { historyLength: 5 } })
   const { client } = await live()
