@@ -31,10 +31,7 @@ interface Held {
   readonly channel: Channel
 }
 
-/**
- * While a stream may not write: what came meanwhile, and from when on an answer of the broker is new enough to end
- * that.
- */
+/** While a stream may not write: what came meanwhile, and how new an answer of the broker must be to end that. */
 interface Hold {
   frames: Held[]
   bytes: number
@@ -138,10 +135,7 @@ export class Stream extends Line {
 
   // — what it is sent —
 
-  /**
-   * Enters a live notification that came on a channel: to be written with the next `flush`, or held. False: neither now
-   * nor then.
-   */
+  /** Takes a live notification, to be written with the next `flush`. False: it is held, or the client has it. */
   takes (frame: Frame, channel: Channel, root: Batch): boolean {
     if (this.#hold !== undefined) {
       this.#buffer(this.#hold, frame, channel)

@@ -5,7 +5,7 @@ import { startRedis, type Redis } from '../fixtures/redis.ts'
 import { startNode, type TestNode } from '../fixtures/node.ts'
 import { connect, type Sync } from '../fixtures/client.ts'
 import { createIssuer, type Claims } from '../fixtures/tokens.ts'
-import type { Scope } from '../fixtures/wait.ts'
+import { eventually, type Scope } from '../fixtures/wait.ts'
 
 const issuer = createIssuer()
 const redis = await startRedis(t, { own: true })
@@ -21,6 +21,12 @@ async function install (t: Scope, env: Record<string, string> = {}): Promise<{ n
 async function publish (prefix: string, to: string, data: unknown, at: Redis = redis): Promise<number> {
   const [id] = await at.cli('FCALL', 'tidings_publish', 1, prefix, to, 'message', JSON.stringify(data)) as [string]
   return Number(id)
+}
+
+/** Waits until a log that has outgrown its length is trimmed, as a node does within a second. Returns what is left. */
+async function trimmed (prefix: string, address: string, atMost: number, at: Redis = redis): Promise<number> {
+  const length = async (): Promise<number> => Number(await at.cli('XLEN', `${prefix}:log:${address}`))
+  return await eventually(length, (left) => left <= atMost, { what: `the length of the log of ${address}` })
 }
 
 /** Comes back with a position; how complete it is told to be, and what it gets before its sync. */
@@ -45,7 +51,7 @@ t.test('log, trimmed: incomplete before what is left, complete from there', asyn
   const start = await publish(prefix, 'user:somebody', 0)
   const ids: number[] = []
   for (let i = 0; i < 400; i++) ids.push(await publish(prefix, 'user:me', i))
-  const kept = Number(await redis.cli('XLEN', `${prefix}:log:user:me`))
+  const kept = await trimmed(prefix, 'user:me', 150)
   t.ok(kept >= 50 && kept < 400, `${kept} of 400 are kept`)
   const before = await resume(t, node, start)
   t.same([before.resume, before.got.length, before.got[0]], ['incomplete', kept, 400 - kept], 'with what is left')
@@ -108,13 +114,14 @@ t.test('users never receive, by any position, what was not for them, nor a group
 })
 
 t.test('live streams, when the log was trimmed past them while the line was down, are told incomplete', async (t) => {
-  const cluster = await startCluster(t, { count: 1, env: { HISTORY_LENGTH: '20' } })
+  const cluster = await startCluster(t, { count: 2, env: { HISTORY_LENGTH: '20' } })
   const client = cluster.client(t, { sub: 'me' }, { url: cluster.nodes[0]!.url })
   await client.live()
   cluster.nodes[0]!.signal('SIGSTOP')
   for (let i = 0; i < 300; i++) await publish(cluster.redis.prefix, 'user:me', i, cluster.redis)
   await cluster.redis.cli('CLIENT', 'KILL', 'TYPE', 'pubsub')
   for (let i = 300; i < 600; i++) await publish(cluster.redis.prefix, 'user:me', i, cluster.redis)
+  await trimmed(cluster.redis.prefix, 'user:me', 120, cluster.redis) // by the other node
   cluster.nodes[0]!.signal('SIGCONT')
   const { json } = await client.until(() => client.syncs[1], 'the second sync')
   t.equal(json.resume, 'incomplete')
@@ -123,4 +130,27 @@ t.test('live streams, when the log was trimmed past them while the line was down
   const ids = client.notifications.map(({ id }) => Number(id))
   t.same(ids, ids.toSorted((a, b) => a - b))
   t.equal(client.connections.length, 1)
+})
+
+t.test('two devices of a user behind a trimmed log, one cut off in mid-history while the other is told: both are told', async (t) => {
+  const { node, prefix } = await install(t, { HISTORY_LENGTH: '20' })
+  const start = await publish(prefix, 'user:me', 'seen by both')
+  for (let i = 0; i < 400; i++) await publish(prefix, 'user:me', { i, filling: i > 300 ? 'x'.repeat(60_000) : '' })
+  await trimmed(prefix, 'user:me', 120)
+  const token = issuer.token({ sub: 'me' })
+  const phone = connect(t, { url: node.url, token, lastEventId: String(start), reconnect: false })
+  await phone.until(() => phone.notifications.length >= 3 ? true : undefined, 'a part of its history')
+  phone.close({ reset: true })
+  const laptop = await resume(t, node, start)
+  t.equal(laptop.resume, 'incomplete')
+  // Wherever the phone's line broke: whoever has something from behind the gap has been told, and is told no more.
+  const seen = phone.events.slice(0, 4)
+  for (let count = 0; count <= seen.length; count++) {
+    const got = seen.slice(0, count)
+    const client = connect(t, { url: node.url, token, lastEventId: got.at(-1)?.lastEventId ?? String(start), reconnect: false })
+    await client.live()
+    client.close()
+    const syncs = [...got, ...client.events].filter(({ event }) => event === 'sync')
+    t.ok(syncs.some(({ json }) => json.resume === 'incomplete'), `cut off after ${count} events`)
+  }
 })

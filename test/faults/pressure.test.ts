@@ -95,3 +95,31 @@ t.test('half-open clients, that neither read nor close, are gone by MAX_STREAM_S
   t.ok(performance.now() - since < 4000 + 2000 + 5000, `all gone ${Math.round(performance.now() - since)} ms after they fell silent`)
   t.equal(await metric(brief, 'tidings_streams_ended_total', 'reason="age"'), 20)
 })
+
+t.test('lines of one page, lost without a word to the node, 30 of them: it is always let in, and what is published arrives', async (t) => {
+  const home = await startNode(t, { name: 'home', env: { ...redis.env, ...issuer.env, MAX_STREAMS_PER_USER: '5', CONNECTS_PER_MINUTE: '0' } })
+  const token = cluster.token({ sub: 'phone' })
+  let last = connect(t, { url: home.url, token, reconnect: false })
+  await last.live()
+  for (let i = 0; i < 30; i++) {
+    last.pause() // nobody hears it any more, and nobody says so
+    last = connect(t, { url: home.url, token, reconnect: false, lastEventId: last.lastEventId })
+    const { json } = await last.live()
+    t.equal(json.resume, 'complete')
+  }
+  await publish('user:phone', { mark: 'here' })
+  await last.next()
+  t.equal(await metric(home, 'tidings_streams_ended_total', 'reason="displaced"'), 26)
+  const opened = await fetch(`${home.url}/api/notifications/subscribe`, { headers: { authorization: `Bearer ${token}` } })
+  t.equal(opened.status, 403, 'a page that is opened anew is refused')
+})
+
+t.test('50 pages of one user at once, with room for 5: five are let in', async (t) => {
+  const home = await startNode(t, { name: 'crowd', env: { ...redis.env, ...issuer.env, MAX_STREAMS_PER_USER: '5', CONNECTS_PER_MINUTE: '0' } })
+  const token = cluster.token({ sub: 'crowd' })
+  const pages = Array.from({ length: 50 }, () => connect(t, { url: home.url, token, reconnect: false }))
+  await Promise.all(pages.map(async (page) => await page.until(() => page.syncs[0] ?? (page.state === 'closed' || undefined), 'an answer')))
+  t.equal(pages.filter(({ syncs }) => syncs.length > 0).length, 5)
+  t.equal(pages.filter(({ connection: { status } }) => status === 403).length, 45)
+  t.equal(await metric(home, 'tidings_streams'), 5)
+})

@@ -158,3 +158,33 @@ t.test('gap, told before what is left and at the end, in ids that only grow', as
   t.same(idsOf(client), left)
   t.ok(Number(last.id) > left.at(-1)!)
 })
+
+t.test('line, broken on some channels, holds and refills only the streams that have one of them', async (t) => {
+  const { broker, live, publish } = await startHub(t)
+  const [a, b] = await Promise.all([live({ userId: '1' }), live({ userId: '2' })])
+  const isAffected = (channel: string): boolean => channel === 'user:1'
+  const asked = broker.queries.length
+  broker.listener.interrupted(isAffected)
+  t.same([a, b].map(({ stream }) => stream.state), ['waiting', 'live'])
+  const [id] = await publish('user:2', 'the other goes on')
+  await hasId(b.client, id!)
+  broker.listener.restored((channel) => channel === 'user:9')
+  t.equal(a.stream.state, 'waiting', 'not its channels')
+  broker.listener.restored(isAffected)
+  const [last] = await publish('user:1')
+  await hasId(a.client, last!)
+  t.same(broker.queries.slice(asked).map(({ user }) => user.userId), ['1'])
+})
+
+t.test('line, broken while the user reads on another device, brings the counts again', async (t) => {
+  const { broker, other, live, publish } = await startHub(t)
+  const { client } = await live()
+  const [id] = await publish('user:1')
+  await hasId(client, id!)
+  broker.interrupt()
+  await other.moveCursor({ userId: '1' }, 'read', id!)
+  broker.restore()
+  const event = await client.until(() => client.events.find(({ event }) => event === 'read'), 'the counts')
+  t.same([event.id, event.json], [undefined, { seen: String(id), read: String(id), unseen: 0, unread: 0 }])
+  t.equal(client.syncs.length, 1)
+})
