@@ -116,3 +116,11 @@ t.test('query, of a stream, that is odd: decides nothing that could pass', async
   }
   assertError(t, await service.call('GET', `${SUBSCRIBE}?ticket=&ticket=x`, { token: null }), 'TIDINGS_BAD_TICKET', 'two tickets, none of them good')
 })
+
+t.test('Expect, of something that nobody knows, decides nothing, on a stream as elsewhere', async (t) => {
+  const service = await startService(t)
+  const { head } = await service.raw({ path: '/livez', headers: { Expect: 'the unexpected', Connection: 'close' } })
+  t.match(head, { status: 200, headers: { 'x-content-type-options': 'nosniff' } })
+  const client = service.client(t, {}, { headers: { Expect: 'the unexpected' } })
+  t.ok(await client.live())
+})

@@ -154,7 +154,7 @@ t.test('security headers, on every kind of answer, the stream included', async (
   const authorization = `Bearer ${all.token({ sub: 'ann', scope })}`
   for (const [method, path, headers] of [
     ['GET', SUBSCRIBE, { authorization }], ['GET', SUBSCRIBE, {}], ['POST', '/api/notifications', { authorization }], ['GET', '/livez', {}], ['GET', '/nowhere', {}], ['DELETE', '/api/users/bob/streams', { authorization }],
-    ['GET', '/api/%zz', {}], ['GET', `/api/users/${'x'.repeat(3000)}/groups`, {}], ['QUERY', '/livez', {}], ['GET', '/livez', { expect: 'the unexpected' }], ['PATCH', '/livez', {}], ['GET', '/livez', { 'x-long': 'x'.repeat(17_000) }]
+    ['GET', '/api/%zz', {}], ['GET', `/api/users/${'x'.repeat(3000)}/groups`, {}], ['QUERY', '/livez', {}], ['PATCH', '/livez', {}], ['GET', '/livez', { 'x-long': 'x'.repeat(17_000) }]
   ] as [string, string, Record<string, string>][]) {
     const { get, status } = await ask(t, method, path, headers)
     const what = `${method} ${path} ${status}`
