@@ -39,7 +39,7 @@ export const configSchema = Type.Object({
   HISTORY_SECONDS: whole(86_400, 1, 31_536_000, 'how long a log is kept after its last notification'),
   MAX_DATA_BYTES: whole(65_536, 1, 16_777_216, '`data` of one notification, serialised'),
   STREAM_BUFFER_BYTES: whole(1_048_576, 16_384, 1_073_741_824, 'unsent bytes before a slow stream is cut'),
-  MAX_STREAMS_PER_USER: whole(20, 1, 1_000_000, 'on one node; the next is refused (403)'),
+  MAX_STREAMS_PER_USER: whole(20, 1, 1_000_000, 'on one node; a page that opens one more is refused (403), a reconnect takes the place of the oldest'),
   MAX_STREAMS: whole(0, 0, 10_000_000, 'on one node, over all users; the next is told to come back later; 0 = no limit'),
   MAX_STREAM_SECONDS: whole(3600, 1, MAX_SECONDS, 'age limit of a stream, jittered 80 to 100 %'),
   SESSION_POLICY: Type.Unsafe<'multiple' | 'single'>({ type: 'string', enum: ['multiple', 'single'], default: 'multiple', description: '`multiple`, or `single`: at most one stream a user' }),
