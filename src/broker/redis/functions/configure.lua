@@ -29,8 +29,12 @@ local function look_for_loss(ctx, clock, run_id, newest_before)
     redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(clock), 'evicted', '0')
   end
   if tonumber(run[2]) < newest_before then
-    redis.call('SET', ctx.prefix .. ':born', int(next_id(ctx)))
-    redis.call('HSET', key, 'run_clock', int(newest_before)) -- said once; what is told to the other nodes is the same
+    -- Ids go on above all that were answered before, however far ahead the clock was that gave them.
+    local born = math.max(next_id(ctx), newest_before + 1)
+    ctx.last = born
+    redis.call('MSET', ctx.prefix .. ':clock', int(born), ctx.prefix .. ':born', int(born))
+    -- Said once; what is told to the other nodes is the same.
+    redis.call('HSET', key, 'run_clock', int(newest_before), 'clock_seen', int(born))
   end
 end
 
@@ -55,6 +59,8 @@ local function configure_with(ctx, c)
   local id = next_id(ctx)
   redis.call('HSET', key, 'clock_seen', int(id))
   trim_overlong(ctx, id)
+  -- Whatever the policy is by now: it may have been another one when they were evicted.
+  look_for_evictions(ctx, id)
   return id
 end
 

@@ -108,6 +108,8 @@ end
 
 local function has_gap(call, groups, marks, cursor, owed, lost)
   if cursor < call.born or cursor < call.kept_since or cursor < call.since or cursor < groups.user.forgotten then return true end
+  -- Who was somewhere before they first came: what was known of them was evicted, and their groups are joined anew.
+  if call.has_evicted and cursor < (groups.user.first or 0) then return true end
   read_trims(call, owed)
   read_trims(call, lost)
   for _, pieces in ipairs { owed, lost } do
@@ -173,18 +175,21 @@ local function resume_one(call, user, token, cursor)
 end
 
 -- What was evicted may have been anything: the history begins anew.
-local function look_for_evictions(call, config)
-  if config.evicts ~= '1' then return end
-  local evicted = redis.call('INFO', 'stats'):match('evicted_keys:(%d+)')
-  if evicted == config.evicted then return end
-  redis.call('HSET', call.prefix .. ':config', 'evicted', evicted)
-  if tonumber(evicted) > (tonumber(config.evicted) or 0) then redis.call('SET', call.prefix .. ':born', int(call.position)) end
+local function look_for_evictions(ctx, id)
+  local key = ctx.prefix .. ':config'
+  local evicted, known = redis.call('INFO', 'stats'):match('evicted_keys:(%d+)'), redis.call('HGET', key, 'evicted')
+  if not evicted or evicted == known then return end
+  redis.call('HSET', key, 'evicted', evicted)
+  if tonumber(evicted) <= (tonumber(known or 0) or 0) then return end
+  redis.call('HSET', key, 'has_evicted', '1')
+  redis.call('SET', ctx.prefix .. ':born', int(id))
 end
 
 local function open_history(keys, page_bytes, most_work)
   local call = open_call(keys)
-  local fields = redis.call('HMGET', call.prefix .. ':config', 'kept_since', 'old_until', 'evicts', 'evicted')
-  look_for_evictions(call, { evicts = fields[3], evicted = fields[4] })
+  local fields = redis.call('HMGET', call.prefix .. ':config', 'kept_since', 'old_until', 'evicts', 'has_evicted')
+  if fields[3] == '1' then look_for_evictions(call, call.position) end
+  call.has_evicted = fields[4]
   call.page_bytes, call.most_work = tonumber(page_bytes), tonumber(most_work)
   call.kept_since, call.old_until = tonumber(fields[1] or 0) or 0, tonumber(fields[2] or 0) or 0
   call.born = tonumber(redis.call('GET', call.prefix .. ':born') or nil)
