@@ -14,9 +14,22 @@ t.test('/docs, at plain http: nothing in it is turned into https, and its policy
   for (const file of files) t.equal((await service.call('GET', new URL(file, `${service.url}/docs/`).pathname, { token: null })).status, 200, file)
 })
 
-t.test('/docs, examples of bodies: taken as they stand', async (t) => {
+t.test('/docs, examples of bodies, of every route: taken as they stand', async (t) => {
   const service = await startService(t)
   const { body: { paths } } = await service.call('GET', '/docs/json', { token: null })
-  const { example } = paths['/api/notifications'].post.requestBody.content['application/json']
-  t.equal((await service.call('POST', '/api/notifications', { body: example })).status, 202)
+  let count = 0
+  for (const [path, operations] of Object.entries<Record<string, any>>(paths)) {
+    for (const [method, { requestBody }] of Object.entries<any>(operations)) {
+      if (requestBody === undefined) continue
+      const { example, examples = {} } = requestBody.content['application/json']
+      const bodies = example === undefined ? Object.values<any>(examples).map(({ value }) => value) : [example]
+      t.ok(bodies.length > 0, `${method} ${path} has one`)
+      for (const body of bodies) {
+        count++
+        const { status } = await service.call(method.toUpperCase(), path.replace('{userId}', '42'), { body })
+        t.ok(status >= 200 && status < 300, `${method} ${path} ${JSON.stringify(body)}: ${status}`)
+      }
+    }
+  }
+  t.ok(count >= 7)
 })
