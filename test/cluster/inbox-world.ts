@@ -4,16 +4,15 @@ import { isDeepStrictEqual } from 'node:util'
 import type { InboxMark, PublishRequest } from '../../src/broker/broker.ts'
 import { type Address, ALL, groupAddress, userAddress } from '../../src/notification.ts'
 import type { Model, Replay } from '../broker/model.ts'
-import { type Client, ownEvents, type Received } from '../fixtures/client.ts'
+import type { Client } from '../fixtures/client.ts'
 import type { Answer, Cluster } from '../fixtures/cluster.ts'
 import type { Scope } from '../fixtures/wait.ts'
+import { Device, FENCE, type Retracted } from './inbox-device.ts'
 
-const FENCE = 'fence'
 const PATH = '/api/notifications'
 /** No sum of the turns of one test may be further ahead than an hour: such a clock is taken for forged. */
 const MAX_TURNED_SECONDS = 3000
 
-interface Retracted { readonly to: Address, readonly id: string, readonly key?: string }
 type What = { readonly id: number } | { readonly key: string }
 
 /** All that a service holds, over all runs: what went to `all` in one is listed in the next. */
@@ -74,29 +73,6 @@ export class Service {
   }
 
   async settled (): Promise<void> { await this.#restarting }
-}
-
-/** What one device knows from its stream alone. */
-class Device {
-  readonly client: Client
-  constructor (client: Client) { this.client = client }
-
-  get #notifications (): Received[] { return this.client.events.filter(({ event }) => !ownEvents.has(event) && event !== FENCE) }
-  /** In the order of arrival. */
-  get ids (): number[] { return this.#notifications.filter(({ id }) => id !== undefined).map(({ id }) => Number(id)) }
-  get wasToldOfGap (): boolean { return this.client.syncs.some(({ json }) => json.resume === 'incomplete') }
-  get retracted (): Retracted[] { return this.client.events.filter(({ event }) => event === 'retracted').map(({ json }) => json) }
-  /** As the newest `sync` or `read` says. */
-  get counts (): object {
-    const { seen, read, unseen, unread } = this.client.events.findLast(({ event }) => event === 'sync' || event === 'read')!.json
-    return { seen, read, unseen, unread }
-  }
-
-  async heard (fence: string): Promise<void> {
-    const { connection } = await this.client.until(() => this.client.events.find(({ event, json }) => event === FENCE && json === fence), fence)
-    // Replayed, it comes before the sync.
-    await this.client.live(connection)
-  }
 }
 
 /** One run: two users, two groups, and all. */
