@@ -82,7 +82,8 @@ export class Listener {
   }
 
   #hear (event: string, idText: string | undefined, data: string): void {
-    if (event === 'ping') return
+    // What the stream itself says, and counts of the inbox, are no notifications.
+    if (event === 'ping' || event === 'read' || event === 'retracted') return
     const id = Number(idText ?? 0)
     if (event === 'sync') {
       const { resume, replayed } = JSON.parse(data) as { resume: Sync['resume'], replayed: number }
