@@ -1,0 +1,46 @@
+// Signs a token, publishes over HTTP, and publishes straight through Redis.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/redis/go-redis/v9"
+)
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+func main() {
+	to := os.Getenv("TIDINGS_TO") // for example user:42
+	token := must(jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": "orders", "exp": time.Now().Add(5 * time.Minute).Unix(), "iat": time.Now().Unix(), "scope": "notifications:publish",
+	}).SignedString([]byte(os.Getenv("JWT_SECRET"))))
+
+	body := must(json.Marshal(map[string]any{"to": to, "data": map[string]string{"from": "go http"}}))
+	request := must(http.NewRequest(http.MethodPost, os.Getenv("TIDINGS_BASE")+"/api/notifications", bytes.NewReader(body)))
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Idempotency-Key", fmt.Sprint("go-", time.Now().UnixNano()))
+	response := must(http.DefaultClient.Do(request))
+	defer response.Body.Close()
+	var answer struct{ Notifications []struct{ ID string } }
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusAccepted {
+		panic(response.Status)
+	}
+
+	connection := redis.NewClient(must(redis.ParseURL(os.Getenv("REDIS_URL"))))
+	defer connection.Close()
+	reply := must(connection.FCall(context.Background(), "tidings_publish", []string{"tidings"}, to, "message", `{"from":"go redis"}`).Slice())
+	fmt.Println(answer.Notifications[0].ID, reply[0])
+}

@@ -1,0 +1,43 @@
+// Reads a stream with r3labs/sse. Prints one line an event: id, event, data.
+// The library reconnects with Last-Event-ID. It must be told what ends it: by default every answer but 200 is tried again.
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/r3labs/sse/v2"
+	"gopkg.in/cenkalti/backoff.v1"
+)
+
+func main() {
+	client := sse.NewClient(os.Getenv("TIDINGS_URL"), sse.ClientMaxBufferSize(1<<22))
+	client.Headers["Authorization"] = "Bearer " + os.Getenv("TIDINGS_TOKEN")
+	client.ReconnectStrategy = &backoff.ConstantBackOff{Interval: 3 * time.Second}
+	client.ResponseValidator = func(_ *sse.Client, response *http.Response) error {
+		switch response.StatusCode {
+		case http.StatusOK:
+			return nil
+		case http.StatusNoContent: // ended for good: logged out, or replaced
+			os.Exit(0)
+		case http.StatusUnauthorized, http.StatusForbidden:
+			fmt.Fprintln(os.Stderr, "refused:", response.Status)
+			os.Exit(1)
+		}
+		return fmt.Errorf("answered %s", response.Status)
+	}
+	// A clean end of the stream ends Subscribe without an error, so it stands in a loop.
+	for {
+		_ = client.SubscribeRaw(func(event *sse.Event) {
+			name := string(event.Event)
+			if name == "" {
+				name = "message"
+			}
+			fmt.Println(strings.Join([]string{string(event.ID), name, string(event.Data)}, "\t"))
+		})
+		time.Sleep(3 * time.Second)
+	}
+}

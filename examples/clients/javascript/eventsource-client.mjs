@@ -1,0 +1,20 @@
+// Reads a stream with the npm package eventsource-client. Prints one line an event: id, event, data.
+// It reconnects with Last-Event-ID after `retry:` whatever the answer was: 204, 401 and 403 must end it by hand.
+import { createEventSource } from 'eventsource-client'
+
+const { TIDINGS_URL, TIDINGS_TOKEN } = process.env
+
+createEventSource({
+  url: TIDINGS_URL,
+  headers: { authorization: `Bearer ${TIDINGS_TOKEN}` },
+  async fetch (url, init) {
+    const response = await fetch(url, init)
+    if (response.status === 204) process.exit(0) // ended for good: logged out, or replaced
+    if (response.status === 401 || response.status === 403) {
+      console.error('refused:', response.status)
+      process.exit(1)
+    }
+    return response
+  },
+  onMessage ({ id = '', event = 'message', data }) { console.log([id, event, data].join('\t')) }
+})

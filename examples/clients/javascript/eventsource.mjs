@@ -1,0 +1,19 @@
+// Reads a stream with the npm package eventsource. Prints one line an event: id, event, data.
+// It does what a browser's EventSource does: reconnects with Last-Event-ID after `retry:`, stops at 204.
+import { EventSource } from 'eventsource'
+
+const { TIDINGS_URL, TIDINGS_TOKEN } = process.env
+const source = new EventSource(TIDINGS_URL, {
+  fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, authorization: `Bearer ${TIDINGS_TOKEN}` } })
+})
+
+// It hands out named events by name only, so say which ones you want.
+for (const name of ['message', 'sync', 'stock', 'closed', 'replaced']) {
+  source.addEventListener(name, ({ lastEventId, type, data }) => { console.log([lastEventId, type, data].join('\t')) })
+}
+source.addEventListener('error', ({ code }) => {
+  if (source.readyState !== source.CLOSED) return
+  if (code === 204) process.exit(0) // ended for good: logged out, or replaced
+  console.error('refused:', code) // 401 and 403 do not pass: get another token
+  process.exit(1)
+})

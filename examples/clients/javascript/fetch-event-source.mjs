@@ -1,0 +1,24 @@
+// Reads a stream with @microsoft/fetch-event-source. Prints one line an event: id, event, data.
+// A clean end is final for it unless onclose throws, and it is written for pages: a program gives it a document and a window.
+globalThis.window ??= globalThis
+globalThis.document ??= { hidden: false, addEventListener () {}, removeEventListener () {} }
+const { fetchEventSource } = await import('@microsoft/fetch-event-source')
+
+const { TIDINGS_URL, TIDINGS_TOKEN } = process.env
+
+await fetchEventSource(TIDINGS_URL, {
+  headers: { authorization: `Bearer ${TIDINGS_TOKEN}` },
+  openWhenHidden: true,
+  async onopen ({ status }) {
+    if (status === 200) return
+    if (status === 204) process.exit(0) // ended for good: logged out, or replaced
+    if (status === 401 || status === 403) {
+      console.error('refused:', status)
+      process.exit(1)
+    }
+    throw new Error(`answered ${status}`)
+  },
+  onmessage ({ id, event, data }) { if (data !== '') console.log([id, event || 'message', data].join('\t')) },
+  onclose () { throw new Error('the stream ended: come back') },
+  onerror () {} // nothing returned: after the time that `retry:` said
+})

@@ -1,0 +1,21 @@
+// Signs a token, publishes over HTTP, and publishes straight through Redis.
+import { Redis } from 'ioredis'
+import { SignJWT } from 'jose'
+
+const { TIDINGS_BASE, TIDINGS_TO, JWT_SECRET, REDIS_URL } = process.env // TIDINGS_TO: for example user:42
+const token = await new SignJWT({ scope: 'notifications:publish' })
+  .setProtectedHeader({ alg: 'HS256' }).setSubject('orders').setIssuedAt().setExpirationTime('5m')
+  .sign(new TextEncoder().encode(JWT_SECRET))
+
+const answer = await fetch(`${TIDINGS_BASE}/api/notifications`, {
+  method: 'POST',
+  headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'idempotency-key': `javascript-${crypto.randomUUID()}` },
+  body: JSON.stringify({ to: TIDINGS_TO, data: { from: 'javascript http' } })
+})
+if (answer.status !== 202) throw new Error(await answer.text())
+const { notifications: [{ id }] } = await answer.json()
+
+const redis = new Redis(REDIS_URL)
+const [published] = await redis.fcall('tidings_publish', 1, 'tidings', TIDINGS_TO, 'message', JSON.stringify({ from: 'javascript redis' }))
+redis.disconnect()
+console.log(id, published)

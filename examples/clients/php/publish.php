@@ -1,0 +1,24 @@
+<?php
+// Signs a token, publishes over HTTP, and publishes straight through Redis with the phpredis extension.
+$to = getenv('TIDINGS_TO'); // for example user:42
+$encode = fn (string $text): string => rtrim(strtr(base64_encode($text), '+/', '-_'), '=');
+$claims = ['sub' => 'orders', 'iat' => time(), 'exp' => time() + 300, 'scope' => 'notifications:publish'];
+$text = $encode('{"alg":"HS256","typ":"JWT"}') . '.' . $encode(json_encode($claims));
+$token = $text . '.' . $encode(hash_hmac('sha256', $text, getenv('JWT_SECRET'), true));
+
+$curl = curl_init(getenv('TIDINGS_BASE') . '/api/notifications');
+curl_setopt_array($curl, [
+    CURLOPT_RETURNTRANSFER => true,
+    CURLOPT_HTTPHEADER => ["Authorization: Bearer $token", 'Content-Type: application/json', 'Idempotency-Key: php-' . bin2hex(random_bytes(8))],
+    CURLOPT_POSTFIELDS => json_encode(['to' => $to, 'data' => ['from' => 'php http']]),
+]);
+$answer = json_decode(curl_exec($curl), true);
+if (curl_getinfo($curl, CURLINFO_RESPONSE_CODE) !== 202) {
+    exit(json_encode($answer));
+}
+
+$url = parse_url(getenv('REDIS_URL'));
+$redis = new Redis();
+$redis->connect($url['host'], $url['port']);
+$reply = $redis->rawCommand('FCALL', 'tidings_publish', 1, 'tidings', $to, 'message', '{"from":"php redis"}');
+echo $answer['notifications'][0]['id'], ' ', $reply[0], "\n";

@@ -1,0 +1,18 @@
+# Signs a token, publishes over HTTP, and publishes straight through Redis.
+import json, os, time
+import jwt, redis, requests
+
+to = os.environ['TIDINGS_TO']  # for example user:42
+token = jwt.encode(
+    {'sub': 'orders', 'exp': int(time.time()) + 300, 'iat': int(time.time()), 'scope': 'notifications:publish'},
+    os.environ['JWT_SECRET'], algorithm='HS256')
+
+answer = requests.post(
+    f"{os.environ['TIDINGS_BASE']}/api/notifications", timeout=10,
+    headers={'Authorization': f'Bearer {token}', 'Idempotency-Key': f'python-{time.time_ns()}'},
+    json={'to': to, 'data': {'from': 'python http'}})
+answer.raise_for_status()
+
+with redis.Redis.from_url(os.environ['REDIS_URL'], decode_responses=True) as connection:
+    identifier, nodes = connection.fcall('tidings_publish', 1, 'tidings', to, 'message', json.dumps({'from': 'python redis'}))
+print(answer.json()['notifications'][0]['id'], identifier)

@@ -1,0 +1,27 @@
+# Reads a stream with requests and sseclient-py. Prints one line an event: id, event, data.
+# Neither library reconnects: an end of any kind ends the loop, so this one goes on from the last id by itself.
+import os, sys, time
+import requests, sseclient
+
+url, token = os.environ['TIDINGS_URL'], os.environ['TIDINGS_TOKEN']
+last_id, retry_seconds = '', 3.0
+
+while True:
+    headers = {'Authorization': f'Bearer {token}', 'Accept': 'text/event-stream'}
+    if last_id:
+        headers['Last-Event-ID'] = last_id
+    try:
+        # The second timeout is how long nothing may be heard: two heartbeats.
+        with requests.get(url, headers=headers, stream=True, timeout=(10, 30)) as response:
+            if response.status_code == 204:
+                sys.exit(0)  # ended for good: logged out, or replaced
+            response.raise_for_status()
+            for event in sseclient.SSEClient(response).events():
+                last_id = event.id or last_id
+                retry_seconds = int(event.retry) / 1000 if event.retry else retry_seconds
+                print(event.id or '', event.event, event.data, sep='\t', flush=True)
+    except requests.HTTPError as error:
+        sys.exit(f'refused: {error}')  # 401 and 403 do not pass: get another token
+    except requests.RequestException:
+        pass
+    time.sleep(retry_seconds)

@@ -1,0 +1,32 @@
+// Signs a token, publishes over HTTP, and publishes straight through Redis.
+use jsonwebtoken::{encode, EncodingKey, Header};
+use serde_json::{json, Value};
+use std::{env, time::{SystemTime, UNIX_EPOCH}};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let to = env::var("TIDINGS_TO")?; // for example user:42
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let claims = json!({ "sub": "orders", "iat": now, "exp": now + 300, "scope": "notifications:publish" });
+    let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(env::var("JWT_SECRET")?.as_bytes()))?;
+
+    let answer = reqwest::Client::new()
+        .post(format!("{}/api/notifications", env::var("TIDINGS_BASE")?))
+        .bearer_auth(token)
+        .header("Idempotency-Key", format!("rust-{now}-{}", std::process::id()))
+        .header("Content-Type", "application/json")
+        .body(json!({ "to": to, "data": { "from": "rust http" } }).to_string())
+        .send()
+        .await?
+        .error_for_status()?
+        .text()
+        .await?;
+    let answer: Value = serde_json::from_str(&answer)?;
+
+    let mut connection = redis::Client::open(env::var("REDIS_URL")?)?.get_connection()?;
+    let (published, _nodes): (String, i64) = redis::cmd("FCALL")
+        .arg("tidings_publish").arg(1).arg("tidings").arg(&to).arg("message").arg(r#"{"from":"rust redis"}"#)
+        .query(&mut connection)?;
+    println!("{} {published}", answer["notifications"][0]["id"].as_str().unwrap_or(""));
+    Ok(())
+}
