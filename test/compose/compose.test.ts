@@ -17,7 +17,7 @@ const users: Record<string, string[]> = { 1: ['Complaints'], 2: ['Complaints'], 
 
 t.test('docker-compose.yml, three nodes: the ledger holds whatever happens to them', async (t) => {
   const issuer = createIssuer()
-  const stack = await startStack(t, { ...issuer.env, HEARTBEAT_SECONDS: '1', DRAIN_SECONDS: '2' })
+  const stack = await startStack(t, { ...issuer.env, HEARTBEAT_SECONDS: '1', DRAIN_SECONDS: '6' })
   const ledger = new Ledger(t)
   const clients: Client[] = []
   const publisher = issuer.token({ sub: 'shop', scope: PUBLISH })
@@ -213,7 +213,10 @@ t.test('docker-compose.yml, three nodes: the ledger holds whatever happens to th
     isOver = true
     await publishing
     t.ok(statuses.length > 100, `${statuses.length} publishes`)
-    t.same(statuses.filter((status) => status !== 202), [])
+    if (!t.same(statuses.filter((status) => status !== 202), [])) {
+      const [nginx = ''] = await stack.containers('nginx')
+      t.comment((await stack.docker('logs', '--tail=2000', nginx)).split('\n').filter((line) => /"status":[45]|\[(error|warn)\]/.test(line)).slice(-20).join('\n'))
+    }
     const after = await stack.containers('node')
     t.equal(after.length, 2)
     t.same(after.filter((container) => before.includes(container)), [])
