@@ -96,7 +96,7 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
     const { notifications, next, complete } = page
     const older = next === undefined ? [] : state.items.filter(({ id }) => isAfter(notifications.at(-1)?.id ?? next, id))
     take(page, [...notifications, ...older])
-    set({ isLoaded: true, hasMore: next !== undefined && (older.length === 0 || state.hasMore), isComplete: complete !== false })
+    set({ isLoaded: true, hasMore: next !== undefined && (older.length === 0 || state.hasMore), isComplete: complete })
   }
 
   async function refresh (): Promise<void> {
@@ -150,6 +150,9 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
     })
   }
 
+  /** The badge is there before the list; who clicks on it means what is in the list. */
+  const load = async (): Promise<void> => await refresh().catch(() => {})
+
   const inbox: Inbox = {
     get items () { return state.items },
     get unseen () { return state.unseen },
@@ -168,12 +171,14 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
       if (state.items.at(-1) === last) set({ items: [...state.items, ...notifications], hasMore: next !== undefined, isComplete: complete })
     },
     async see () {
+      if (!state.isLoaded) await load()
       const upTo = state.items[0]?.id
       if (upTo !== undefined && (state.unseen > 0 || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
-    async read (what = { upTo: state.items[0]?.id ?? '' }) {
+    async read (what) {
       if (typeof what === 'string') return await mark(what, 'PUT', '/read', { isRead: true })
-      const { upTo } = what
+      if (!state.isLoaded) await load()
+      const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
       if (upTo !== '') {
         await act('PUT', 'read', {
@@ -187,8 +192,8 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
 
   return {
     inbox,
-    /** From the stream, in every tab. `isOwn`: an event of the service itself. */
-    onEvent (event: string, data: any, isOwn: boolean): void {
+    /** From the stream, in every tab. `isListed`: a notification that may be in the list. */
+    onEvent (event: string, data: any, isListed: boolean): void {
       if (event === 'sync' || event === 'read') {
         changes++
         take(data)
@@ -196,7 +201,7 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
         changes++
         set({ items: state.items.filter(({ id, to, key }) => id !== data.id && (data.key === undefined || key !== data.key || to !== data.to)) })
       }
-      if (event === 'sync' || event === 'retracted' || !isOwn) later()
+      if (event === 'sync' || event === 'retracted' || isListed) later()
     },
     onMessage ({ type, page, isOld }: { type: string, page?: unknown, isOld?: unknown }): void {
       if (type === 'inbox' && Array.isArray((page as any)?.notifications)) merge(page)
@@ -204,9 +209,8 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
       isWanted = true
       if (!isLeader()) return
       if (!state.isLoaded || isOld === true) return later(0)
-      const notifications = state.items.slice(0, PAGE)
       const next = state.hasMore || state.items.length > PAGE ? '1' : undefined
-      post({ type: 'inbox', page: { ...state, items: null, notifications, next, complete: state.isComplete } })
+      post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
     },
     /** A leader that does not know the list yet, and those who look at it. */
     greet (): void {

@@ -33,7 +33,6 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   let told = stopwatch()
   let leaderTerm = 0
   let isHere = false
-  let isClosed = false
 
   // On a server, where a page is only rendered, there is nothing to connect to.
   const isInert = globalThis.location === undefined
@@ -106,7 +105,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     if (isPosition(id) && isAfter(id, last)) last = id
     const data = parse(text)
     if (event === 'sync' && data.resume === 'incomplete') incomplete.call()
-    inbox.onEvent(event, data, isOwn(event))
+    inbox.onEvent(event, data, id !== undefined && !isOwn(event))
     handlers.call(data, { id, event, isReplay })
   }
 
@@ -201,13 +200,12 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     inbox: inbox.inbox,
     once: (id, fn) => isInert || isFinal(state) ? Promise.resolve(false) : once.claim(id, fn),
     useHere () {
-      if (isInert || isClosed || !isFinal(state)) return
+      if (listening.signal.aborted || !isFinal(state)) return
       isHere = true
       setState('connecting')
       sharing.join(true)
     },
     close () {
-      isClosed = true
       listening.abort()
       clearInterval(timer)
       sharing.leave()

@@ -76,7 +76,7 @@ for (const version of ['19', '18']) {
     await ground.publish(to, { title: 'first' })
     const tab = await visitor.tab(null)
     const page = tab.page!
-    await page.waitForSelector('::-p-text(live)')
+    await page.waitForFunction('document.querySelector("#state")?.textContent === "live"')
     await page.waitForFunction('document.querySelector("#badge")?.textContent === "1"')
     await ground.publish(to, { price: 12 }, { event: 'stock', keep: 'none' })
     await page.waitForFunction('document.querySelector("#price").textContent === "12"')
