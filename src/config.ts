@@ -1,4 +1,4 @@
-// The settings: environment → Config. The schema below is the type, the defaults, and what the README's table is tested against.
+// The settings: environment → Config. The schema below is the type, the defaults, and what docs/reference.md's table is tested against.
 import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { envSchema, type EnvSchemaOpt } from 'env-schema'

@@ -115,14 +115,14 @@ t.test('cases: one for every code of the table', async (t) => {
   t.same(Object.keys(cases).sort(), Object.keys(errorTable).sort())
 })
 
-t.test('README, table of errors: every code with its status and a meaning, and no other', async (t) => {
-  const readme = readFileSync(join(import.meta.dirname, '../README.md'), 'utf8')
-  const rows = [...readme.matchAll(/^\| *`(TIDINGS_[A-Z_]+)` *\| *(\d{3}) *\| *(.*?) *\|$/gm)].map(([, code, status, meaning]) => ({ code: code!, status: Number(status), meaning }))
+t.test('reference, table of errors: every code with its status and a meaning, and no other', async (t) => {
+  const [readme, reference] = ['README.md', 'docs/reference.md'].map((page) => readFileSync(join(import.meta.dirname, '..', page), 'utf8')) as [string, string]
+  const rows = [...reference.matchAll(/^\| *`(TIDINGS_[A-Z_]+)` *\| *(\d{3}) *\| *(.*?) *\|$/gm)].map(([, code, status, meaning]) => ({ code: code!, status: Number(status), meaning }))
   t.same(rows.map(({ code, status }) => `${code} ${status}`).sort(), Object.entries(errorTable).map(([code, [status]]) => `${code} ${status}`).sort())
   for (const { code, meaning } of rows) t.ok(meaning, `${code} is explained`)
-  const named = new Set([...readme.matchAll(/TIDINGS_[A-Z_]+/g)].map(([code]) => code))
+  const named = new Set([...(readme + reference).matchAll(/TIDINGS_[A-Z_]+/g)].map(([code]) => code))
   const compose = readFileSync(join(import.meta.dirname, '../docker-compose.yml'), 'utf8') // has settings that begin so
-  t.same([...named].filter((code) => !(code in errorTable) && !compose.includes(code)), [], 'the rest of the page names no code that does not exist')
+  t.same([...named].filter((code) => !(code in errorTable) && !compose.includes(code)), [], 'the rest of the pages names no code that does not exist')
 })
 
 t.test('TIDINGS_METHOD_NOT_ALLOWED: for every method that no route has, known to Node or not', async (t) => {

@@ -1,4 +1,4 @@
-// README against the code: settings, routes and commands, both ways. (Errors: errors.test.ts.)
+// README and docs/reference.md against the code: settings, routes and commands, both ways. (Errors: errors.test.ts.)
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -9,9 +9,10 @@ import { configSchema, parseConfig } from '../src/config.ts'
 
 const root = join(import.meta.dirname, '..')
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const reference = readFileSync(join(root, 'docs/reference.md'), 'utf8')
 
-t.test('README, table of settings: the schema, with its defaults and meanings', async (t) => {
-  const section = readme.slice(readme.indexOf('## Settings'), readme.indexOf('## Errors'))
+t.test('reference, table of settings: the schema, with its defaults and meanings', async (t) => {
+  const section = reference.slice(reference.indexOf('## Settings'), reference.indexOf('## Errors'))
   const rows = [...section.matchAll(/^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$/gm)].map(([, name, fallback, meaning]) => ({ name, fallback, meaning }))
   const settings = Object.entries(configSchema.properties as Record<string, { default?: unknown, description?: string }>)
   t.same(rows, settings.map(([name, { default: value, description }]) => ({
