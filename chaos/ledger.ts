@@ -17,7 +17,8 @@ export interface Sync {
   readonly connection: number
   /** How many notifications the client had been told of when it came. */
   readonly toldBefore: number
-  readonly afterMs: number
+  /** Said before the history that it is about (`more`): the newest id that anybody had acknowledged by then. Whoever is told fetches anew what was published until then. */
+  readonly newest?: number
 }
 
 /** One publish to one or more addresses. */
@@ -27,44 +28,43 @@ export interface Sent {
   readonly kind: 'durable' | 'plain'
   /** Data losses that had happened when it was first asked for. */
   readonly lossesBefore: number
-  /** The id as acknowledged, and the addresses that have it; none while nobody has. */
-  ids: ReadonlyMap<number, readonly string[]>
+  /** As acknowledged, one for all addresses (more than one is a fault of the service); none while nobody has. */
+  ids: readonly number[]
   lossesAfter: number
 }
 
-/** A time in which a user was in a group that is joined and left on the way, in milliseconds since 1970. */
+/** A time in which a user was in a group that is joined and left on the way. All in ids, whose order no clock can disturb. */
 export interface Stay {
   /** Asked to join: may be one from here on. */
-  readonly askedMs: number
+  readonly asked: number
   /** Joined, acknowledged: is one from here on. */
-  sinceMs: number
+  since: number
   /** Asked to leave, or the data was lost: need not be one any more. */
-  untilMs: number
+  until: number
   /** Left, acknowledged: must not be one any more. */
-  goneMs: number
-  /** The position of each of the user's clients when it was asked to leave: what was still under way then need not arrive. */
-  readonly positions: Map<string, number>
+  gone: number
 }
 
 export class Ledger {
   readonly sent: Sent[] = []
   /** `<user> <group>` → stays. */
   readonly #stays = new Map<string, Stay[]>()
-  /** How often Redis has lost everything. */
+  /** The greatest id that was acknowledged. */
+  newest = 0
+  /** How often Redis has lost everything, or something. */
   losses = 0
 
   /** To be entered before it is sent. */
   publishes (to: readonly string[], kind: Sent['kind'] = 'durable'): Sent {
-    const sent: Sent = { mark: this.sent.length, to, kind, lossesBefore: this.losses, lossesAfter: this.losses, ids: new Map() }
+    const sent: Sent = { mark: this.sent.length, to, kind, lossesBefore: this.losses, lossesAfter: this.losses, ids: [] }
     this.sent.push(sent)
     return sent
   }
 
-  acknowledged (sent: Sent, answers: ReadonlyArray<{ readonly to: string, readonly id: number }>): void {
-    const ids = new Map<number, string[]>()
-    for (const { to, id } of answers) ids.set(id, [...ids.get(id) ?? [], to])
-    sent.ids = ids
+  acknowledged (sent: Sent, ids: readonly number[]): void {
+    sent.ids = [...new Set(ids)]
     sent.lossesAfter = this.losses
+    this.newest = Math.max(this.newest, ...ids)
   }
 
   stays (userId: string, group: string): Stay[] {
@@ -74,25 +74,19 @@ export class Ledger {
     return stays
   }
 
-  asksToJoin (userId: string, group: string): Stay {
-    const stay: Stay = { askedMs: Date.now(), sinceMs: Infinity, untilMs: Infinity, goneMs: Infinity, positions: new Map() }
+  /** `asked`: an id that was given before. */
+  asksToJoin (userId: string, group: string, asked: number): Stay {
+    const stay: Stay = { asked, since: Infinity, until: Infinity, gone: Infinity }
     this.stays(userId, group).push(stay)
     return stay
   }
 
-  /** `clients`: those of the user. */
-  asksToLeave (stay: Stay, clients: ReadonlyArray<{ readonly options: { readonly name: string }, readonly position: number }>): void {
-    if (stay.untilMs !== Infinity) return
-    stay.untilMs = Date.now()
-    for (const { options: { name }, position } of clients) stay.positions.set(name, position)
-  }
-
-  /** All that were acknowledged, by address, in id order. */
-  owedByAddress (): Map<string, Array<{ id: number, sent: Sent }>> {
+  /** All that were acknowledged, by address, in the order in which they were asked for. */
+  byAddress (): Map<string, Array<{ id: number, sent: Sent }>> {
     const byAddress = new Map<string, Array<{ id: number, sent: Sent }>>()
     for (const sent of this.sent) {
-      for (const [id, addresses] of sent.ids) {
-        for (const to of addresses) {
+      for (const id of sent.ids) {
+        for (const to of sent.to) {
           const list = byAddress.get(to)
           if (list === undefined) byAddress.set(to, [{ id, sent }])
           else list.push({ id, sent })

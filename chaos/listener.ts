@@ -1,5 +1,6 @@
 // A browser's EventSource and nothing more, which remembers what it was told: 300 of them fit into one process.
 import type { Socket } from 'node:net'
+import { ownEvents } from '../test/fixtures/client.ts'
 import { readFrames } from '../test/fixtures/frames.ts'
 import { exchange } from '../test/fixtures/wire.ts'
 import type { Sync, Told } from './ledger.ts'
@@ -17,6 +18,8 @@ export interface ListenerOptions {
   /** Milliseconds that it rests after each REST_BYTES; 0: none. */
   readonly restMs: number
   readonly onChange: () => void
+  /** The newest id that was acknowledged to anybody. */
+  readonly newest: () => number
 }
 
 export class Listener {
@@ -38,6 +41,9 @@ export class Listener {
   #isStalled = false
   #unrestedBytes = 0
   #isOver = false
+  #isAway = false
+  #cutAt: number | undefined
+  #cutConnection = 0
 
   constructor (options: ListenerOptions) {
     this.options = options
@@ -47,13 +53,16 @@ export class Listener {
   // WHATWG HTML 9.2: the end of a stream reconnects after `retry:`, any answer but an event stream with 200 closes it for good.
   #connect (): void {
     const { url, token, onChange } = this.options
-    this.connection++
+    const connection = ++this.connection
     let closedBy: string | undefined
     const frames = readFrames({
       onRetry: (ms) => { this.#retryMs = ms },
       onEvent: ({ id, event, data }) => {
+        // What came in the same read as the last before a cut never arrived.
+        if (connection === this.#cutConnection) return
         if (id !== undefined) this.#lastEventId = id
         this.#hear(event, id, data)
+        this.#cut()
         onChange()
       }
     })
@@ -74,7 +83,7 @@ export class Listener {
         if (this.#isOver) return
         if (ending === 'fault') closedBy ??= `no HTTP: ${error?.message}`
         this.closedBy = closedBy
-        if (closedBy === undefined) this.#timer = setTimeout(() => { this.#connect() }, this.#retryMs)
+        if (closedBy === undefined && !this.#isAway) this.#timer = setTimeout(() => { this.#connect() }, this.#retryMs)
         onChange()
       }
     })
@@ -82,16 +91,23 @@ export class Listener {
   }
 
   #hear (event: string, idText: string | undefined, data: string): void {
-    // What the stream itself says, and counts of the inbox, are no notifications.
-    if (event === 'ping' || event === 'read' || event === 'retracted') return
     const id = Number(idText ?? 0)
     if (event === 'sync') {
-      const { resume, replayed } = JSON.parse(data) as { resume: Sync['resume'], replayed: number }
-      // The history before it is not counted as heard by whoever was told that it is incomplete.
-      this.syncs.push({ id, resume, replayed, connection: this.connection, toldBefore: this.told.length, afterMs: Date.now() })
-      this.isLive = true
-    } else this.told.push({ id, mark: markOf(data), connection: this.connection, event })
+      const { resume, replayed, more } = JSON.parse(data) as { resume: Sync['resume'], replayed: number, more?: true }
+      this.syncs.push({ id, resume, replayed, connection: this.connection, toldBefore: this.told.length, ...(more && { newest: this.options.newest() }) })
+      // Told early, before the history: another one follows it.
+      this.isLive = more !== true
+    } else if (ownEvents.has(event)) return
+    else this.told.push({ id, mark: markOf(data), connection: this.connection, event })
     if (id > this.position) this.position = id
+  }
+
+  #cut (): void {
+    if (this.isLive) this.#cutAt = undefined
+    if (this.#cutAt === undefined || this.told.length < this.#cutAt) return
+    this.#cutAt = undefined
+    this.#cutConnection = this.connection
+    this.#socket?.destroy()
   }
 
   // Slower than a burst, faster than what comes between bursts.
@@ -102,6 +118,26 @@ export class Listener {
     const socket = this.#socket
     socket?.pause()
     setTimeout(() => { if (!this.#isStalled) socket?.resume() }, this.options.restMs)
+  }
+
+  /** The line breaks, and it comes back as after any end. */
+  drop (): void {
+    this.#socket?.destroy()
+  }
+
+  /** Away until `comeBack()`: a closed laptop, a phone in a tunnel. */
+  goAway (): void {
+    this.#isAway = true
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#socket?.destroy()
+  }
+
+  /** `cutAfter`: the line breaks again after so many notifications, if no `sync` came before. */
+  comeBack ({ cutAfter }: { cutAfter?: number } = {}): void {
+    this.#isAway = false
+    this.#cutAt = cutAfter === undefined ? undefined : this.told.length + cutAfter
+    this.#connect()
   }
 
   /** Stops reading; the line stays open. */

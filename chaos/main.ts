@@ -1,14 +1,14 @@
 // npm run chaos: the service under faults, and an account of every notification. Exit 0: nothing lost in silence; 1: something; 2: no run.
 import { writeFileSync } from 'node:fs'
+import { Undo } from '../test/fixtures/undo.ts'
 import { readOptions, usage, UsageError } from './options.ts'
 import { failures, json, table } from './report.ts'
 import { run } from './run.ts'
 
-const undo: Array<() => unknown> = []
-const scope = { teardown: (step: () => unknown): void => { undo.push(step) } }
+const scope = new Undo()
 
 async function end (code: number): Promise<never> {
-  for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
+  await scope.end()
   process.exit(code)
 }
 

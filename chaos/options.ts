@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { faults } from './faults.ts'
 
-export const sabotages = ['no-replay', 'no-refill', 'drop-one'] as const
+export const sabotages = ['no-replay', 'no-refill', 'no-gap', 'drop-one'] as const
 export type Sabotage = typeof sabotages[number]
 
 export interface Options {
@@ -11,6 +11,8 @@ export interface Options {
   readonly clients: number
   /** Names of faults; every one of them at first comes once, in a random order. */
   readonly faults: readonly string[]
+  /** Faults that cannot be made here, and why. */
+  readonly notTried: Readonly<Record<string, string>>
   readonly json: string | undefined
   readonly sabotage: Sabotage | undefined
 }
@@ -29,6 +31,7 @@ Three nodes, Redis and nginx under faults, and an account of every durable notif
   --sabotage <what>    checks the check: the service is broken on purpose, so exit 1 is what must come
                          no-replay  nginx takes Last-Event-ID off every request
                          no-refill  nodes do not hear that their line to Redis broke
+                         no-gap     nodes tell nobody that something is missing
                          drop-one   some notifications are taken out of one node's line
   --help
 
@@ -52,13 +55,20 @@ export function readOptions (args: readonly string[]): Options | undefined {
   const names = values.faults?.split(',').map((name) => name.trim()).filter((name) => name !== '') ?? faults.map(({ name }) => name)
   const unknown = names.find((name) => !faults.some((fault) => fault.name === name))
   if (unknown !== undefined || names.length === 0) throw new UsageError(`--faults: there is no fault "${unknown ?? ''}"; --help lists them`)
+  const notTried = Object.fromEntries(faults.flatMap(({ name, absent }) => {
+    const why = absent?.()
+    return why === undefined || !names.includes(name) ? [] : [[name, why]]
+  }))
+  const [wanted] = Object.entries(notTried)
+  if (values.faults !== undefined && wanted !== undefined) throw new UsageError(`--faults: ${wanted[0]} cannot be made here, ${wanted[1]}`)
   const sabotage = sabotages.find((one) => one === values.sabotage)
   if (values.sabotage !== undefined && sabotage === undefined) throw new UsageError(`--sabotage: one of ${sabotages.join(', ')}`)
   return {
     seed: whole('seed', values.seed ?? String(Math.floor(Math.random() * 1_000_000)), 0, 4_294_967_295),
     seconds: whole('seconds', values.seconds ?? '120', 1, 86_400),
     clients: whole('clients', values.clients ?? '300', 3, 5000),
-    faults: names,
+    faults: names.filter((name) => notTried[name] === undefined),
+    notTried,
     json: values.json,
     sabotage
   }

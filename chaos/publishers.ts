@@ -29,7 +29,7 @@ export class Publishers {
 
   start (): void {
     const loops = [
-      ...Array.from({ length: HTTP_LOOPS }, () => this.#loop(20, 90, (random) => this.#http(random))),
+      ...Array.from({ length: HTTP_LOOPS }, () => this.#loop(20, 90, (random) => this.http(this.#addresses(random), random))),
       ...Array.from({ length: FCALL_LOOPS }, () => this.#loop(20, 90, (random) => this.fcall([this.#address(random)]))),
       this.#loop(30, 150, (random) => this.#plain(random)),
       this.#loop(200, 600, (random) => this.#locked(() => this.#move(random)))
@@ -61,10 +61,22 @@ export class Publishers {
 
   // — one publish —
 
+  /** To one address, to several, or to several that one user is in at once: their own, their groups, everybody's. */
+  #addresses (random: Random): string[] {
+    const dice = random.next()
+    if (dice < 0.1) return this.overlapping(random)
+    return [...new Set(Array.from({ length: dice < 0.2 ? 5 : 1 }, () => this.#address(random)))]
+  }
+
+  overlapping (random: Random): string[] {
+    const { options: { userId, groups } } = random.pick(this.#world.listeners)
+    const all = [`user:${userId}`, ...groups.map((group) => `group:${group}`), `group:${random.pick(DYNAMIC_GROUPS)}`, ...random.next() < 0.2 ? ['all'] : []]
+    return random.shuffled(all).slice(0, 2 + random.below(all.length - 1))
+  }
+
   /** The same key until it is answered: what a publisher is told to do. */
-  async #http (random: Random): Promise<void> {
+  async http (to: readonly string[], random: Random): Promise<void> {
     const { ledger } = this.#world
-    const to = [...new Set(Array.from({ length: random.next() < 0.1 ? 5 : 1 }, () => this.#address(random)))]
     const sent = ledger.publishes(to)
     const key = `chaos-${sent.mark}`
     for (let attempt = 0; ; attempt++) {
@@ -73,7 +85,7 @@ export class Publishers {
       try {
         const { status, retryAfter, body } = await this.#world.call('POST', '/api/notifications', { to, data: { mark: sent.mark } }, { 'idempotency-key': key })
         if (status === 202) {
-          this.#acknowledge(sent, body.notifications.map(({ to, id }: { to: string, id: string }) => ({ to, id: Number(id) })))
+          this.#acknowledge(sent, body.notifications.map(({ id }: { id: string }) => Number(id)))
           return
         }
         if (status !== 503 || retryAfter === null) this.#odd(`${status}${retryAfter === null ? ' without Retry-After' : ''}: ${String(body).slice(0, 120)}`)
@@ -83,13 +95,37 @@ export class Publishers {
     }
   }
 
+  /** Out of a group and in again, as a login handler does that replaces all of them: who is away meanwhile is owed what was published before. */
+  async rejoin (userId: string): Promise<void> {
+    await this.#locked(async () => {
+      const mine = [...this.#stays].filter(([key]) => key.startsWith(`${userId}\n`))
+      for (const [key, stay] of mine) {
+        const group = key.split('\n')[1]!
+        await this.#leave(userId, group, stay)
+        await this.#join(userId, group)
+      }
+    })
+  }
+
+  /** Groups on the way that this user is in now. */
+  groupsOf (userId: string): string[] {
+    return [...this.#stays.keys()].filter((key) => key.startsWith(`${userId}\n`)).map((key) => key.split('\n')[1]!)
+  }
+
+  /** Joins one, if the user is in none. */
+  async enter (userId: string, random: Random): Promise<void> {
+    await this.#locked(async () => {
+      if (this.groupsOf(userId).length === 0) await this.#join(userId, random.pick(DYNAMIC_GROUPS))
+    })
+  }
+
   /** Resolves with the id, or undefined if nobody knows whether it was published. */
   async fcall (to: readonly [string], more: object = {}): Promise<number | undefined> {
     const sent = this.#world.ledger.publishes(to)
     for (;;) {
       try {
         const id = await this.#world.fcall(to[0], { mark: sent.mark, ...more })
-        this.#acknowledge(sent, [{ to: to[0], id }])
+        this.#acknowledge(sent, [id])
         return id
       } catch (error) {
         const { message } = error as Error
@@ -110,9 +146,9 @@ export class Publishers {
     await store.send('PUBLISH', `${prefix}:${to}`, JSON.stringify({ data: { mark } })).catch(() => {})
   }
 
-  #acknowledge (sent: Sent, answers: Array<{ to: string, id: number }>): void {
-    this.#world.ledger.acknowledged(sent, answers)
-    this.acknowledged += answers.length
+  #acknowledge (sent: Sent, ids: readonly number[]): void {
+    this.#world.ledger.acknowledged(sent, ids)
+    this.acknowledged++
   }
 
   #odd (what: string): void {
@@ -131,17 +167,16 @@ export class Publishers {
 
   async #join (userId: string, group: string): Promise<void> {
     const { ledger } = this.#world
-    const stay = ledger.asksToJoin(userId, group)
+    const stay = ledger.asksToJoin(userId, group, await this.#world.moment())
     this.#stays.set(`${userId}\n${group}`, stay)
     await this.#manage('PUT', userId, group)
-    stay.sinceMs = Date.now()
+    stay.since = await this.#world.moment()
   }
 
   async #leave (userId: string, group: string, stay: Stay): Promise<void> {
-    const { ledger } = this.#world
-    ledger.asksToLeave(stay, this.#world.listenersOf(userId))
+    stay.until = await this.#world.moment()
     await this.#manage('DELETE', userId, group)
-    stay.goneMs = Date.now()
+    stay.gone = await this.#world.moment()
     this.#stays.delete(`${userId}\n${group}`)
   }
 
@@ -160,7 +195,7 @@ export class Publishers {
   }
 
   /**
-   * Does what makes Redis lose everything, while nobody joins or leaves; resolves when it is done. Then, before anybody else may, all
+   * Does what makes Redis lose everything, or something, while nobody joins or leaves; resolves when it is done. Then, before anybody else may, all
    * join again, as a login handler would have them do.
    */
   async whileDataIsLost (lose: () => Promise<void>): Promise<void> {
@@ -169,13 +204,14 @@ export class Publishers {
     void this.#locked(async () => {
       // From here on nobody can say which of the two a publish met.
       ledger.losses++
-      for (const [key, stay] of this.#stays) ledger.asksToLeave(stay, this.#world.listenersOf(key.split('\n', 1)[0]!))
+      const until = await this.#world.moment()
+      for (const stay of this.#stays.values()) stay.until = Math.min(stay.until, until)
       await lose().then(resolve, reject)
       ledger.losses++
       for (const [key, stay] of [...this.#stays]) {
         const [userId, group] = key.split('\n') as [string, string]
         await this.#join(userId, group)
-        stay.goneMs = Date.now()
+        stay.gone = await this.#world.moment()
       }
     })
     await promise

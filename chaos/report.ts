@@ -28,7 +28,8 @@ export function failures ({ verdict, notHealed, notAlive, oddAnswers, uncleanExi
 }
 
 export function table (outcome: Outcome): string {
-  return [...incidentLines(outcome.incidents), '', ...accountLines(outcome), ...caseLines(outcome)].join('\n')
+  const notTried = Object.entries(outcome.options.notTried).map(([name, why]) => `NOT TRIED: ${name}, ${why}`)
+  return [...incidentLines(outcome.incidents), ...notTried, '', ...accountLines(outcome), ...caseLines(outcome)].join('\n')
 }
 
 function incidentLines (incidents: readonly Incident[]): string[] {
@@ -62,7 +63,6 @@ function accountLines ({ verdict, options, notHealed, notAlive, oddAnswers, uncl
     line('durable notifications owed, over all clients', verdict.owed),
     line('  received', verdict.received),
     line('  covered by an "incomplete"', verdict.covered),
-    line('  under way while their user left the group', verdict.leftBehind),
     zero(`  ${labels.lost}`, verdict.lost),
     ...mustBeZero.slice(1, -1).map((name) => zero(labels[name], verdict[name])),
     line('told "incomplete"', verdict.toldIncomplete),

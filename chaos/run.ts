@@ -1,7 +1,8 @@
 // One run: start everything, make faults one after the other, wait for healing after each, then settle the account.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Scope } from '../test/fixtures/wait.ts'
-import { type Fault, faults, type Stage } from './faults.ts'
+import type { Fault, Stage } from './fault.ts'
+import { faults } from './faults.ts'
 import type { Options } from './options.ts'
 import { Publishers } from './publishers.ts'
 import { Random } from './random.ts'
@@ -46,6 +47,7 @@ export async function run (scope: Scope, options: Options, say: (line: string) =
   const random = new Random(options.seed)
   const world = new World(scope, options)
   say(`seed ${options.seed}: starting Redis, 3 nodes, nginx and ${options.clients} clients`)
+  for (const [name, why] of Object.entries(options.notTried)) say(`NOT TRIED: ${name}, ${why}`)
   await world.start()
   const watch = new Watch(world)
   scope.teardown(() => { watch.stop() })

@@ -3,6 +3,7 @@ import { findRedis } from '../test/fixtures/parts.ts'
 import { freePort, makeFolder, spawnChild, type Child } from '../test/fixtures/process.ts'
 import { RedisCli, type Reply } from '../test/fixtures/resp.ts'
 import type { Scope } from '../test/fixtures/wait.ts'
+import { Tamper } from './tamper.ts'
 
 export class Store {
   readonly port: number
@@ -10,6 +11,7 @@ export class Store {
   readonly #program: string
   readonly #cli: RedisCli
   readonly #others: RedisCli
+  readonly tamper: Tamper
   #folder: string
   #child: Child | undefined
 
@@ -17,6 +19,7 @@ export class Store {
     this.#scope = scope
     this.#program = program
     this.port = port
+    this.tamper = new Tamper(scope)
     this.#folder = makeFolder(scope)
     this.#cli = new RedisCli(`redis://127.0.0.1:${port}`)
     this.#others = new RedisCli(`redis://127.0.0.1:${port}`)
@@ -39,8 +42,10 @@ export class Store {
     if (isEmpty) this.#folder = makeFolder(this.#scope)
     // "always": what is acknowledged is on disk, so a kill loses nothing that was.
     this.#child = spawnChild(this.#scope, this.#program, [
-      '--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.#folder, '--save', '', '--appendonly', 'yes', '--appendfsync', 'always'
-    ], { name: 'redis-server' })
+      '--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.#folder, '--save', '', '--appendonly', 'yes', '--appendfsync', 'always',
+      // As many a managed Redis has it. Nothing is evicted before maxmemory is set.
+      '--maxmemory-policy', 'volatile-lru'
+    ], { name: 'redis-server', env: { ...process.env, ...this.tamper.env } })
     await this.#child.waitForLine(/Ready to accept connections/)
   }
 

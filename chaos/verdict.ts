@@ -1,8 +1,5 @@
 // What each client was owed against what it got. Pure: nothing here knows how the run went.
-import type { Ledger, Sent, Stay, Sync, Told } from './ledger.ts'
-
-/** Ids are the Redis clock in microseconds; a stay is timed by ours, on the same machine. */
-const CLOCK_MARGIN_MICROS = 5000
+import type { Ledger, Sent, Sync, Told } from './ledger.ts'
 
 export interface Judged {
   readonly options: { readonly name: string, readonly userId: string, readonly groups: readonly string[] }
@@ -17,8 +14,6 @@ export interface Verdict {
   received: number
   /** Owed, not got, and covered by an `incomplete`. */
   covered: number
-  /** Owed, on its way to a client whose user left the group just then. */
-  leftBehind: number
   lost: number
   duplicates: number
   outOfOrder: number
@@ -42,7 +37,6 @@ export function judge (ledger: Ledger, clients: readonly Judged[], dynamicGroups
     owed: 0,
     received: 0,
     covered: 0,
-    leftBehind: 0,
     lost: 0,
     duplicates: 0,
     outOfOrder: 0,
@@ -54,7 +48,7 @@ export function judge (ledger: Ledger, clients: readonly Judged[], dynamicGroups
     plain: 0,
     cases: []
   }
-  const byAddress = ledger.owedByAddress()
+  const byAddress = ledger.byAddress()
   const seenIds = new Map<number, Set<number>>()
   for (const client of clients) {
     const got = readTold(ledger, client, verdict, seenIds)
@@ -126,17 +120,12 @@ function readTold (ledger: Ledger, client: Judged, verdict: Verdict, seenIds: Ma
 }
 
 function mayHave (ledger: Ledger, { options: { userId, groups } }: Judged, sent: Sent, id: number): boolean {
-  return (sent.ids.get(id) ?? sent.to).some((address) => {
+  return sent.to.some((address) => {
     if (address === 'all' || address === `user:${userId}`) return true
     if (!address.startsWith('group:')) return false
     const group = address.slice(6)
-    return groups.includes(group) || ledger.stays(userId, group).some((stay) => isWithin(id, stay.askedMs, stay.goneMs, CLOCK_MARGIN_MICROS))
+    return groups.includes(group) || ledger.stays(userId, group).some(({ asked, gone }) => id === 0 || (id > asked && id < gone))
   })
-}
-
-/** From one time to the other, with a margin that widens (or, negative, narrows) it. */
-function isWithin (id: number, fromMs: number, toMs: number, marginMicros: number): boolean {
-  return id >= fromMs * 1000 - marginMicros && id <= toMs * 1000 + marginMicros
 }
 
 interface OwedParts {
@@ -145,16 +134,18 @@ interface OwedParts {
   readonly verdict: Verdict
 }
 
+/** Once each, by however many addresses it was owed. */
 function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { byAddress, dynamicGroups, verdict }: OwedParts): void {
   const { options: { name, userId, groups }, syncs } = client
   const first = syncs[0]?.id ?? Infinity
   const gaps = gapsOf(client)
-  const account = (address: string, id: number, stay?: Stay): void => {
-    if (id <= first) return
+  const accounted = new Set<number>()
+  const account = (address: string, id: number): void => {
+    if (id <= first || accounted.has(id)) return
+    accounted.add(id)
     verdict.owed++
     if (got.has(id)) verdict.received++
     else if (gaps.some(({ after, upTo }) => id > after && id <= upTo)) verdict.covered++
-    else if (stay !== undefined && id > (stay.positions.get(name) ?? Infinity)) verdict.leftBehind++
     else {
       verdict.lost++
       note(verdict, `${name}: lost ${id} to ${address}; ${neighbours(client, id)}`)
@@ -166,22 +157,26 @@ function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { b
   for (const group of dynamicGroups) {
     const stays = ledger.stays(userId, group)
     for (const { id } of byAddress.get(`group:${group}`) ?? []) {
-      const stay = stays.find(({ sinceMs, untilMs }) => isWithin(id, sinceMs, untilMs, -CLOCK_MARGIN_MICROS))
-      if (stay !== undefined) account(`group:${group}`, id, stay)
+      if (stays.some(({ since, until }) => id > since && id < until)) account(`group:${group}`, id)
     }
   }
 }
 
-/** What an `incomplete` covers: from where the client stood before the history that came with it, up to its own position. */
+/**
+ * What an `incomplete` covers: from where the client stood up to its own position. Where it stood: at its last `sync` before,
+ * and what came live after that. History that was cut off before its `sync` said nothing of what was before it,
+ * unless the first words were that something is missing.
+ */
 function gapsOf ({ told, syncs }: Judged): Array<{ after: number, upTo: number }> {
   return syncs.flatMap((sync, index) => {
     if (sync.resume !== 'incomplete') return []
+    // Where the history begins that came with it.
     let at = sync.toldBefore
     for (let left = sync.replayed; left > 0 && at > 0 && told[at - 1]!.connection === sync.connection; at--) if (told[at - 1]!.id !== 0) left--
-    let after = 0
-    for (let i = at - 1; i >= 0 && after === 0; i--) after = told[i]!.id
-    for (const { id, toldBefore } of syncs.slice(0, index)) if (toldBefore <= at) after = Math.max(after, id)
-    return [{ after, upTo: sync.id }]
+    const before = syncs[index - 1]
+    let after = before?.id ?? 0
+    for (let i = at - 1; i >= (before?.toldBefore ?? 0); i--) if (told[i]!.connection === before?.connection) after = Math.max(after, told[i]!.id)
+    return [{ after, upTo: Math.max(sync.id, sync.newest ?? 0) }]
   })
 }
 
@@ -195,14 +190,12 @@ function neighbours ({ told, syncs }: Judged, id: number): string {
     `sync ${sync?.id} ${sync?.resume} (${sync?.connection}) before and ${after?.id} ${after?.resume} (${after?.connection}) after`
 }
 
-/** One publish, one id for each address, however often it was tried. A data loss in between takes the memory of it along. */
+/** One publish, one id, whatever the number of its addresses and however often it was tried. A data loss in between takes the memory of it along. */
 function findTwice (ledger: Ledger, seenIds: ReadonlyMap<number, ReadonlySet<number>>, verdict: Verdict): void {
-  for (const [mark, ids] of seenIds) {
-    const sent = ledger.sent[mark]
-    if (sent === undefined || sent.ids.size === 0 || sent.lossesBefore !== sent.lossesAfter) continue
-    const strange = [...ids].filter((id) => !sent.ids.has(id))
-    if (strange.length === 0) continue
+  for (const { mark, to, ids, lossesBefore, lossesAfter } of ledger.sent) {
+    const all = new Set([...ids, ...seenIds.get(mark) ?? []])
+    if (all.size < 2 || ids.length === 0 || lossesBefore !== lossesAfter) continue
     verdict.publishedTwice++
-    note(verdict, `mark ${mark} to ${sent.to.join(', ')} was acknowledged as ${[...sent.ids.keys()].join(', ')} and came as ${strange.join(', ')} too`)
+    note(verdict, `mark ${mark} to ${to.join(', ')} was acknowledged as ${ids.join(', ')} and came as ${[...seenIds.get(mark) ?? []].join(', ') || 'nothing'}`)
   }
 }

@@ -1,6 +1,6 @@
 // Looks at the nodes and the clients all the time: what shows, who is alive, and when all is whole again.
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Fault } from './faults.ts'
+import type { Fault } from './fault.ts'
 import type { World } from './world.ts'
 
 const EVERY_MS = 100

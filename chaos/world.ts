@@ -1,4 +1,5 @@
 // All that a run consists of: Redis, the lines to it, three nodes, nginx, and the clients.
+import { setTimeout as pause } from 'node:timers/promises'
 import { startNginx, type Nginx } from '../test/fixtures/nginx.ts'
 import { startNode, type TestNode } from '../test/fixtures/node.ts'
 import { freePort } from '../test/fixtures/process.ts'
@@ -10,6 +11,7 @@ import { Listener } from './listener.ts'
 import type { Options } from './options.ts'
 import { Random } from './random.ts'
 import { Store } from './store.ts'
+import { Tamper } from './tamper.ts'
 
 export const NODES = 3
 const PREFIX = 'chaos'
@@ -40,6 +42,8 @@ export class World {
   readonly listeners: Listener[] = []
   readonly nodes: TestNode[] = []
   readonly lines: Line[] = []
+  /** Of each node. */
+  readonly tampers: Tamper[] = []
   /** Nodes that are down or stopped on purpose. */
   readonly excused = new Set<number>()
   /** Told of each end of a client's connection. */
@@ -73,6 +77,7 @@ export class World {
       await line.listen()
       this.#scope.teardown(() => { line.close() })
       this.lines.push(line)
+      this.tampers.push(new Tamper(this.#scope))
     }
     this.#ports = await Promise.all(Array.from({ length: NODES }, freePort))
     await Promise.all(this.#ports.map((_, index) => this.startNode(index)))
@@ -95,6 +100,7 @@ export class World {
       url: this.nginx.url,
       token,
       restMs: index % SLOW_EVERY === SLOW_EVERY - 1 ? SLOW_REST_MS : 0,
+      newest: () => this.ledger.newest,
       onChange: () => {
         if (listener.ends === ends) return
         ends = listener.ends
@@ -111,12 +117,13 @@ export class World {
 
   async startNode (index: number): Promise<void> {
     // As nodes are really started, but for what sabotage loads before them.
-    const preload = new URL('sabotage/no-refill.ts', import.meta.url).href
-    const options = this.#options.sabotage === 'no-refill' ? { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import ${preload}`.trim() } : {}
+    const { sabotage } = this.#options
+    const preload = new URL(`sabotage/${sabotage}.ts`, import.meta.url).href
+    const options = sabotage === 'no-refill' || sabotage === 'no-gap' ? { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import ${preload}`.trim() } : {}
     this.nodes[index] = await startNode(this.#scope, {
       name: `node-${index}`,
       port: this.#ports[index]!,
-      env: { ...settings, ...options, ...this.#issuer.env, REDIS_URL: `redis://127.0.0.1:${this.lines[index]!.port}`, REDIS_PREFIX: PREFIX }
+      env: { ...settings, ...options, ...this.tampers[index]!.env, ...this.#issuer.env, REDIS_URL: `redis://127.0.0.1:${this.lines[index]!.port}`, REDIS_PREFIX: PREFIX }
     })
     this.excused.delete(index)
   }
@@ -156,6 +163,25 @@ export class World {
   async fcall (to: string, data: object): Promise<number> {
     const [id] = await this.store.send('FCALL', 'tidings_publish', 1, PREFIX, to, 'message', JSON.stringify(data)) as [string, number]
     return Number(id)
+  }
+
+  /** The id of something that nobody receives: what was before it and what comes after is told apart by it, whatever the clocks say. */
+  async moment (): Promise<number> {
+    for (;;) {
+      const id = await this.fcall('user:nobody', {}).catch(() => undefined)
+      if (id !== undefined) return id
+      await pause(100)
+    }
+  }
+
+  /** Resolves when it holds, or after a while anyway: what does not come about shows as not healed. */
+  async until (holds: () => boolean): Promise<void> {
+    for (const end = performance.now() + 20_000; !holds() && performance.now() < end;) await pause(20)
+  }
+
+  /** Breaks the lines of so many clients, who come back by themselves. */
+  dropClients (random: Random, count: number): void {
+    for (const listener of random.shuffled(this.listeners).slice(0, count)) listener.drop()
   }
 
   async call (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<{ status: number, retryAfter: string | null, body: any }> {

@@ -1,9 +1,8 @@
 // Many clients: load processes that hold the streams and keep the ledger, spoken to as one.
-import { spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
+import { compile } from '../../test/fixtures/compile.ts'
 import { makeFolder, tail, type Spawned } from '../../test/fixtures/process.ts'
 import type { Scope } from '../../test/fixtures/wait.ts'
 import { PAYLOAD_BYTES } from './payload.ts'
@@ -47,20 +46,6 @@ export interface CrowdReport {
 export type Client = 'c' | 'node'
 
 const folder = fileURLToPath(new URL('../load/', import.meta.url))
-const build = fileURLToPath(new URL('../.build/', import.meta.url))
-
-/** Compiles C sources, once for each state of them; undefined where there is no compiler. */
-export function compile (name: string, sources: readonly string[]): string | undefined {
-  const state = createHash('sha256')
-  for (const source of sources) state.update(readFileSync(source))
-  const program = join(build, `${name}-${state.digest('hex').slice(0, 12)}`)
-  if (existsSync(program)) return program
-  mkdirSync(build, { recursive: true })
-  const { status, error, stderr } = spawnSync('cc', ['-O2', '-o', program, ...sources.filter((source) => source.endsWith('.c'))], { encoding: 'utf8' })
-  if (error !== undefined) return undefined
-  if (status !== 0) throw new Error(`cc could not compile ${name}:\n${stderr}`)
-  return program
-}
 
 export function compileLoad (): string | undefined {
   return compile('load', ['load.c', 'wait.c', 'parse.c', 'tally.c', 'requests.c', 'load.h'].map((file) => join(folder, file)))

@@ -1,7 +1,7 @@
 // The floors: what a delivery costs when nothing is done but the write.
 import { fileURLToPath } from 'node:url'
+import { compile } from '../../test/fixtures/compile.ts'
 import type { Scope } from '../../test/fixtures/wait.ts'
-import { compile } from '../harness/crowd.ts'
 import { profiling, startListening } from '../harness/start.ts'
 import type { Row } from './row.ts'
 

@@ -1,0 +1,94 @@
+// The judge of npm run chaos, on accounts that are made up: it finds each fault that it is there to find, and excuses what is told.
+import t from 'tap'
+import { Ledger, type Sync, type Told } from '../../chaos/ledger.ts'
+import { judge, type Judged, mustBeZero } from '../../chaos/verdict.ts'
+
+/** A ledger with notifications `to` these, acknowledged with these ids. */
+function ledgerOf (...sent: Array<{ to: string[], ids: number[] }>): Ledger {
+  const ledger = new Ledger()
+  for (const { to, ids } of sent) ledger.acknowledged(ledger.publishes(to), ids)
+  return ledger
+}
+
+type Event = { told: number, mark: number } | { sync: number, resume: Sync['resume'], replayed?: number, newest?: number }
+
+/** A client of user "u" in the group "g", and what it was told on each connection. */
+function client (...connections: Event[][]): Judged {
+  const told: Told[] = []
+  const syncs: Sync[] = []
+  connections.forEach((events, at) => {
+    for (const event of events) {
+      const connection = at + 1
+      if ('told' in event) told.push({ id: event.told, mark: event.mark, connection, event: 'message' })
+      else syncs.push({ id: event.sync, resume: event.resume, replayed: event.replayed ?? 0, connection, toldBefore: told.length, ...(event.newest !== undefined && { newest: event.newest }) })
+    }
+  })
+  return { options: { name: 'client', userId: 'u', groups: ['g'] }, told, syncs, closedBy: undefined }
+}
+
+const fresh: Event = { sync: 10, resume: 'fresh' }
+/** What of that which must be 0 is not, and what else is asked for. */
+function verdict (ledger: Ledger, who: Judged, rooms: string[] = []): Record<string, number> {
+  const all = judge(ledger, [who], rooms)
+  const wrong = mustBeZero.filter((name) => all[name] > 0).map((name) => [name, all[name]])
+  return { owed: all.owed, covered: all.covered, ...Object.fromEntries(wrong) }
+}
+
+t.test('judge, all got once and in order: nothing to blame', async (t) => {
+  const ledger = ledgerOf({ to: ['user:u'], ids: [20] }, { to: ['group:g'], ids: [30] }, { to: ['user:other'], ids: [40] })
+  t.same(verdict(ledger, client([fresh, { told: 20, mark: 0 }, { told: 30, mark: 1 }])), { owed: 2, covered: 0 })
+  t.same(verdict(ledger, client([fresh, { told: 30, mark: 1 }])), { owed: 2, covered: 0, lost: 1 })
+  t.same(verdict(ledger, client([fresh, { told: 30, mark: 1 }, { told: 20, mark: 0 }])), { owed: 2, covered: 0, outOfOrder: 1 })
+  t.same(verdict(ledger, client([fresh, { told: 20, mark: 0 }, { told: 30, mark: 1 }, { told: 40, mark: 2 }])), { owed: 2, covered: 0, foreign: 1 })
+})
+
+t.test('judge, one publish to several addresses of one user: owed once, and a second copy is a fault', async (t) => {
+  const ledger = ledgerOf({ to: ['user:u', 'group:g', 'all'], ids: [20] })
+  t.same(verdict(ledger, client([fresh, { told: 20, mark: 0 }])), { owed: 1, covered: 0 })
+  t.match(verdict(ledger, client([fresh, { told: 20, mark: 0 }, { told: 20, mark: 0 }])), { owed: 1, duplicates: 1 })
+  t.same(verdict(ledger, client([fresh, { told: 20, mark: 0 }, { told: 21, mark: 0 }])), { owed: 1, covered: 0, publishedTwice: 1 })
+  const twoIds = ledgerOf({ to: ['user:u', 'user:other'], ids: [20, 21] })
+  t.match(verdict(twoIds, client([fresh, { told: 20, mark: 0 }, { told: 21, mark: 0 }])), { publishedTwice: 1 }, 'one publish has one id')
+})
+
+t.test('judge, a retry over a loss of data: may come twice, and must not otherwise', async (t) => {
+  const ledger = new Ledger()
+  const sent = ledger.publishes(['user:u'])
+  ledger.losses++
+  ledger.acknowledged(sent, [21])
+  t.same(verdict(ledger, client([fresh, { told: 20, mark: 0 }, { told: 21, mark: 0 }])), { owed: 1, covered: 0 })
+})
+
+t.test('judge, incomplete: covers what was missed before it, and nothing after', async (t) => {
+  const ledger = ledgerOf(...[20, 30, 40, 50].map((id) => ({ to: ['user:u'], ids: [id] })))
+  const got20 = [fresh, { told: 20, mark: 0 }]
+  t.same(verdict(ledger, client(got20, [{ told: 40, mark: 2 }, { sync: 45, resume: 'incomplete', replayed: 1 }, { told: 50, mark: 3 }])), { owed: 4, covered: 1 })
+  t.same(verdict(ledger, client(got20, [{ told: 40, mark: 2 }, { sync: 45, resume: 'complete', replayed: 1 }, { told: 50, mark: 3 }])), { owed: 4, covered: 0, lost: 1 })
+  t.same(verdict(ledger, client(got20, [{ told: 40, mark: 2 }, { sync: 45, resume: 'incomplete', replayed: 1 }])), { owed: 4, covered: 1, lost: 1 }, 'not what comes later')
+  const missed20: Event[] = [fresh, { told: 30, mark: 1 }]
+  t.match(verdict(ledger, client(missed20, [{ sync: 55, resume: 'incomplete' }])), { covered: 2, lost: 1 }, 'not what was lost live, before')
+})
+
+t.test('judge, cut off in mid-history: whoever comes back from there is told, or it is lost', async (t) => {
+  const ledger = ledgerOf(...[20, 30, 40, 50].map((id) => ({ to: ['user:u'], ids: [id] })))
+  const phone = (resume: Sync['resume']) => client([fresh, { told: 20, mark: 0 }], [{ told: 40, mark: 2 }], [{ told: 50, mark: 3 }, { sync: 60, resume, replayed: 1 }])
+  t.same(verdict(ledger, phone('complete')), { owed: 4, covered: 0, lost: 1 })
+  t.same(verdict(ledger, phone('incomplete')), { owed: 4, covered: 1 })
+  const early = client([fresh, { told: 20, mark: 0 }], [{ sync: 39, resume: 'incomplete' }, { told: 40, mark: 2 }], [{ told: 50, mark: 3 }, { sync: 60, resume: 'complete', replayed: 1 }])
+  t.same(verdict(ledger, early), { owed: 4, covered: 1 }, 'told before the history')
+  // 30 is of another log than 40, the one that was trimmed.
+  const between = (newest: number) => client([fresh, { told: 20, mark: 0 }], [{ sync: 29, resume: 'incomplete', newest }, { told: 30, mark: 1 }, { told: 50, mark: 3 }], [{ sync: 60, resume: 'complete' }])
+  t.same(verdict(ledger, between(50)), { owed: 4, covered: 1 }, 'told before the history, of something in the middle of it')
+  t.same(verdict(ledger, between(35)), { owed: 4, covered: 0, lost: 1 }, 'but not of what was published after that')
+})
+
+t.test('judge, a member for a time: owed what was published then, also if they left and joined again while away', async (t) => {
+  const ledger = ledgerOf({ to: ['group:room'], ids: [20] }, { to: ['group:room'], ids: [30] }, { to: ['group:room'], ids: [50] })
+  Object.assign(ledger.asksToJoin('u', 'room', 11), { since: 12, until: 25, gone: 27 })
+  Object.assign(ledger.asksToJoin('u', 'room', 40), { since: 42 })
+  const away = (...events: Event[]) => client([fresh], events)
+  t.same(verdict(ledger, away({ told: 20, mark: 0 }, { told: 50, mark: 2 }, { sync: 60, resume: 'complete', replayed: 2 }), ['room']), { owed: 2, covered: 0 })
+  t.same(verdict(ledger, away({ told: 50, mark: 2 }, { sync: 60, resume: 'complete', replayed: 1 }), ['room']), { owed: 2, covered: 0, lost: 1 })
+  t.same(verdict(ledger, away({ told: 50, mark: 2 }, { sync: 60, resume: 'incomplete', replayed: 1 }), ['room']), { owed: 2, covered: 1 })
+  t.match(verdict(ledger, away({ told: 20, mark: 0 }, { told: 30, mark: 1 }, { told: 50, mark: 2 }, { sync: 60, resume: 'complete', replayed: 3 }), ['room']), { foreign: 1 }, 'not what was published between')
+})
