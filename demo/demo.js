@@ -8,11 +8,10 @@ const calm = matchMedia('(prefers-reduced-motion: reduce)')
 
 let session
 
-/** New tokens: the users' as cookies that no script can read, the publisher's in the answer. */
+/** New tokens, of both users and the publisher: here the visitor plays everyone. */
 async function startSession () {
   const response = await fetch('/demo/session', { method: 'POST' })
   session = await response.json()
-  // The second node is on the same host name as this page, whichever that is, so that the cookies reach it
   for (const node of session.nodes) node.origin = `${location.protocol}//${location.hostname}:${node.port}`
 }
 
@@ -28,6 +27,7 @@ async function request (node, method, path, body, again = true) {
       await startSession()
       return await request(node, method, path, body, false)
     }
+    tell('')
     const text = await response.text()
     return { status: response.status, answer: text ? JSON.parse(text) : {} }
   } catch {
@@ -71,27 +71,28 @@ async function start () {
       if (!addresses.includes(address)) return []
       return stream.state === 'live' ? user.name : `${user.name} on return`
     }),
-    before (event) {
-      for (const panel of panels) panel.stream.listen(event)
-    },
     send (node, body) {
       run(node, true)
       return request(node, 'POST', '/api/notifications', body)
-    }
+    },
+    takeBack: (node, body) => request(node, 'POST', '/api/notifications/retract', body)
   })
 
   for (const [index, node] of session.nodes.entries()) {
     document.querySelector(`.stop[data-node="${index}"] b`).textContent = `:${node.port}`
   }
 
-  for (const user of session.users) {
-    const panel = new Panel(document.getElementById(user.id), {
+  const [alice] = session.users
+  // A second device of the same person, on the other node
+  const devices = [...session.users.map((user) => [user.id, user]), ['phone', { ...alice, name: `${alice.name}’s phone`, node: 1 - alice.node }]]
+  for (const [place, user] of devices) {
+    const panel = new Panel(document.getElementById(place), {
       user,
       node: session.nodes[user.node],
       groupNames: session.groups,
-      heartbeatMs: session.heartbeatMs,
       setGroup,
       renew: startSession,
+      token: async () => session.users.find(({ id }) => id === user.id).token,
       on: {
         changed () {
           // A complaint that a node cannot be reached is over when a stream is live again.
@@ -105,7 +106,6 @@ async function start () {
       }
     })
     panels.push(panel)
-    for (const { value } of document.querySelectorAll('#events option')) panel.stream.listen(value)
     panel.stream.connect()
   }
 }

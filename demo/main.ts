@@ -61,7 +61,7 @@ async function start (): Promise<string> {
     // Minted once: a newer token would claim the groups again that a visitor has left
     users = USERS.map((user) => ({ ...user, token: mint({ sub: user.id, groups: user.groups }) }))
     publisherToken = mint({ sub: 'publisher', scope: 'notifications:publish notifications:manage' })
-    app.register(demoPage, { users, groups: GROUPS, publisherToken, heartbeatMs: config.HEARTBEAT_SECONDS * 1000, ports: () => nodes.map(portOf) })
+    app.register(demoPage, { users, groups: GROUPS, publisherToken, ports: () => nodes.map(portOf) })
   })
 
   const pageOrigins = ['localhost', '127.0.0.1'].map((hostname) => new URL(`http://${hostname}:${portOf(first)}`).origin)

@@ -17,13 +17,13 @@ export interface DemoPageOptions {
   groups: string[]
   /** May publish and manage. */
   publisherToken: string
-  heartbeatMs: number
   /** The nodes' ports, once known: the second node starts after the first. */
   ports: () => number[]
 }
 
 const FILES = {
   '/': ['index.html', 'text/html; charset=utf-8'],
+  '/demo/bell.js': ['bell.js', 'text/javascript; charset=utf-8'],
   '/demo/demo.css': ['demo.css', 'text/css; charset=utf-8'],
   '/demo/demo.js': ['demo.js', 'text/javascript; charset=utf-8'],
   '/demo/panel.js': ['panel.js', 'text/javascript; charset=utf-8'],
@@ -35,7 +35,7 @@ const FILES = {
 const LOCAL_HOSTNAMES = new Set(['localhost', '127.0.0.1'])
 
 export async function demoPage (app: FastifyInstance, options: DemoPageOptions): Promise<void> {
-  const { users, groups, publisherToken, heartbeatMs, ports } = options
+  const { users, groups, publisherToken, ports } = options
 
   // The session below hands tokens to whoever asks. A name that was rebound to 127.0.0.1 must not get them (DNS rebinding)
   app.addHook('onRequest', async (request, reply) => {
@@ -63,19 +63,12 @@ export async function demoPage (app: FastifyInstance, options: DemoPageOptions):
 
   // For the demo only. Here the visitor plays everyone: both users and the service that publishes. In production a login
   // gives a user their own token and no other, and a token with a scope to publish or manage never comes near a browser.
-  // EventSource sends no headers, so each user's token is a cookie; its path keeps the two users of one browser apart,
-  // and since cookies know no ports, it goes to the second node as well.
+  // Two users in one browser: so each token goes as a header, where a real page has the cookie of the one who signed in.
   app.post('/demo/session', { schema: { hide: true } }, async (_request, reply) => {
-    for (const user of users) {
-      reply.header('set-cookie', [
-        `tidings_token=${user.token}`, `Path=/api/notifications/subscribe/${user.id}`, 'HttpOnly', 'SameSite=Strict'
-      ].join('; '))
-    }
     return reply.header('cache-control', 'no-store').send({
       token: publisherToken,
-      users: users.map(({ token, ...user }) => user),
+      users,
       groups,
-      heartbeatMs,
       nodes: ports().map((port, index) => ({ name: `node ${index + 1}`, port }))
     })
   })

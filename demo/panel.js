@@ -1,5 +1,6 @@
 // One user's panel: shows what the stream does, and lets the visitor disconnect, come back, join and leave
 
+import { Bell } from './bell.js'
 import { Stream } from './stream.js'
 
 const KEPT_ITEMS = 100
@@ -14,7 +15,7 @@ const clockTime = new Intl.DateTimeFormat([], { hour: '2-digit', minute: '2-digi
 
 /**
  * `user` is one of the session's users. `setGroup(group, member)` asks the service to join or leave; `renew()` resolves once
- * the cookies hold fresh tokens; `on` hears `received(id, replayed)` and `changed()`. Connect its `stream` to start.
+ * there are fresh tokens, `token()` to the user's; `on` hears `received(id, replayed)` and `changed()`. Connect its `stream` to start.
  */
 export class Panel {
   user
@@ -25,10 +26,10 @@ export class Panel {
   #renew
   #renewed = false
   #pingedAt = 0
-  #unread = 0
+  #bell
   #parts
 
-  constructor (root, { user, node, groupNames, heartbeatMs, setGroup, renew, on }) {
+  constructor (root, { user, node, groupNames, setGroup, renew, token, on }) {
     this.groups = new Set(user.groups)
     this.user = user
     this.#on = on
@@ -46,7 +47,7 @@ export class Panel {
       fact: (name, text) => { part(`[data-fact=${name}]`).textContent = text }
     }
 
-    part('h2').id = `${user.id}-name`
+    part('h2').id = `${root.id}-name`
     part('h2').textContent = user.name
     part('.avatar').textContent = user.name[0]
     part('.where').textContent = `on ${node.name}, ${new URL(node.origin).host}`
@@ -56,15 +57,17 @@ export class Panel {
     for (const group of groupNames) this.#parts.groups.append(this.#groupButton(group))
 
     this.stream = new Stream({
-      url: `${node.origin}/api/notifications/subscribe/${user.id}`,
-      heartbeatMs,
+      url: node.origin,
+      token,
       on: {
         state: (state, reason) => this.#showState(state, reason),
         notification: (notification) => this.#showNotification(notification),
         sync: (info) => this.#showSync(info),
-        ping: () => this.#beat()
+        ping: () => this.#beat(),
+        inbox: (inbox) => this.#showInbox(inbox)
       }
     })
+    this.#bell = new Bell(root, { name: user.name, inbox: () => this.stream.inbox })
     setInterval(() => this.#showPing(), 1000)
   }
 
@@ -115,19 +118,18 @@ export class Panel {
     this.#showPing()
     this.#showGroups()
     // The demo was restarted, and so made a new secret: fetch new tokens once, as a real page would at its login
-    if (reason === 'refused' && !this.#renewed) {
+    if (reason === 'denied' && !this.#renewed) {
       this.#renewed = true
       this.#renew().then(() => this.stream.connect(), () => {})
     }
   }
 
-  #showSync ({ resume, replayed, unread, groups }) {
+  #showSync ({ resume, replayed, groups }) {
     const { fact } = this.#parts
     this.#renewed = false
     this.groups = new Set(groups)
     fact('resume', resume)
     fact('replayed', replayed)
-    this.#showUnread(unread)
     fact('lastId', this.stream.lastId)
     this.#mark(RESUMES[resume] + (replayed ? `, ${replayed} replayed` : ''), resume)
     this.#beat()
@@ -151,8 +153,6 @@ export class Panel {
     if (replayed) part('.item').dataset.replayed = ''
     this.#add(item)
     this.#parts.fact('lastId', this.stream.lastId)
-    // What was replayed is in the count that sync brings
-    if (id && !replayed) this.#showUnread(this.#unread + 1)
     this.#on.received(id, replayed)
   }
 
@@ -180,9 +180,9 @@ export class Panel {
   }
 
   // The service counts to 100, which stands for any more
-  #showUnread (unread) {
-    this.#unread = unread
-    this.#parts.fact('unread', unread >= 100 ? '99+' : unread)
+  #showInbox (inbox) {
+    this.#parts.fact('unread', inbox.unread >= 100 ? '99+' : inbox.unread)
+    this.#bell.show(inbox)
   }
 
   #showPing () {

@@ -23,7 +23,7 @@ const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`
 
 /**
  * `send(node, body)` publishes and resolves to `{ status, answer }`; `reach(address)` says whom it reaches, and when;
- * `before(event)` is called with the event name before a publish, so that the streams can listen for it.
+ * `takeBack(node, body)` retracts, and resolves likewise.
  */
 export class PublishForm {
   #form = document.getElementById('publish-form')
@@ -31,15 +31,15 @@ export class PublishForm {
   #session
   #send
   #reach
-  #before
+  #takeBack
   #sample = []
   #entries = new Map()
 
-  constructor ({ session, send, reach, before }) {
+  constructor ({ session, send, reach, takeBack }) {
     this.#session = session
     this.#send = send
     this.#reach = reach
-    this.#before = before
+    this.#takeBack = takeBack
     this.#form.addEventListener('input', ({ target }) => this.#changed(target))
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault()
@@ -119,13 +119,13 @@ export class PublishForm {
 
   #body () {
     const event = this.#field('event').trim()
-    return { to: this.#field('to'), ...(event && { event }), data: this.#parse() }
+    const [keep, ttl, key] = ['keep', 'ttl', 'key'].map((name) => this.#field(name))
+    return { to: this.#field('to'), ...(event && { event }), ...(keep !== 'inbox' && { keep }), ...(ttl && { ttl: Number(ttl) }), ...(key && { key }), data: this.#parse() }
   }
 
   async #publish () {
     const body = this.#body()
     if (body.data === undefined) return this.#form.elements.json.focus()
-    this.#before(body.event ?? 'message')
     const sentAt = performance.now()
     const { status, answer } = await this.#send(Number(this.#field('node')), body)
     this.#show(status, answer, sentAt)
@@ -140,9 +140,10 @@ export class PublishForm {
       entry.line = element('p', 'arrivals')
       item.append(
         element('p', 'head', element('b', '', status), element('span', '', to), element('span', '', `receivers ${receivers}`)),
-        element('p', 'mono', `id ${id}`),
+        element('p', 'mono', id ? `id ${id}` : 'no id'),
         entry.line
       )
+      if (id) item.append(this.#takeBackButton(to, id))
       this.#showArrivals(entry)
     } else {
       item.className = 'failed'
@@ -154,6 +155,17 @@ export class PublishForm {
     this.#answers.querySelector('.empty')?.remove()
     this.#answers.prepend(item)
     while (this.#answers.children.length > KEPT_ANSWERS) this.#answers.lastElementChild.remove()
+  }
+
+  #takeBackButton (to, id) {
+    const button = element('button', 'small', 'Take back')
+    button.type = 'button'
+    button.onclick = async () => {
+      const { status, answer } = await this.#takeBack(Number(this.#field('node')), { to, id })
+      button.textContent = status >= 200 && status < 300 ? 'Taken back' : answer.message
+      button.disabled = true
+    }
+    return button
   }
 
   // A stream is often faster than the answer, so whichever comes first makes the entry

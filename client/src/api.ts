@@ -43,6 +43,8 @@ export interface ConnectOptions<Events extends EventMap = EventMap> extends Cred
   readonly share?: 'browser' | 'tab' | undefined
   /** Who is signed in. Tabs share a stream only with tabs of the same user. Give it if people can change without a logout. */
   readonly user?: string | undefined
+  /** Where to go on from: as `GET /api/notifications/position` gave it before you read your own data. Default: now. */
+  readonly position?: string | undefined
   /** Checks the data of an event at run time; what does not pass is reported as an error and handed to nobody. */
   readonly schemas?: { readonly [Event in keyof Events]?: Schema<Events[Event]> } | undefined
 }

@@ -28,7 +28,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   const handlers = createHandlers(options.schemas as any)
   let state: State = 'connecting'
   /** The position: everything up to here was handed over in this tab, or was before its time. */
-  let last = ''
+  let last = options.position ?? ''
   let heartbeatMs = 15_000
   let told = stopwatch()
   let leaderTerm = 0

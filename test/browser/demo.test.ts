@@ -79,6 +79,39 @@ t.test('the page, where a user is disconnected and comes back, replays what was 
   t.same(faults, [])
 })
 
+t.test('the bell: a badge on each device, read here is read there; taken back is gone; a reserved name is refused and shown as nothing', async (t) => {
+  const { page } = await openDemo()
+  t.teardown(() => page.close())
+  const badge = (device: string, text: string) => page.locator(`#${device} .badge:not([hidden])`, { hasText: text }).waitFor()
+  const first = page.locator('#alice .inbox li').first()
+  for (const device of ['alice', 'phone']) await page.locator(`#${device} .bell`).click()
+  for (const device of ['alice', 'phone']) await page.locator(`#${device} .badge[hidden]`).waitFor({ state: 'attached' })
+  await publish(page, 'user:alice', 'For the bell')
+  for (const device of ['alice', 'phone']) await badge(device, '1')
+  await page.locator('#phone .bell').click()
+  await page.locator('#phone .bell').click()
+  for (const device of ['alice', 'phone']) await page.locator(`#${device} .badge[hidden]`).waitFor({ state: 'attached' })
+  await first.getByRole('button', { name: 'Read', exact: true }).click()
+  await page.locator('#phone .inbox li[data-read=true]', { hasText: 'For the bell' }).waitFor()
+  await first.getByRole('button', { name: 'Unread' }).click()
+  await page.locator('#phone .inbox li[data-read=false]', { hasText: 'For the bell' }).waitFor()
+  await page.locator('#phone').getByRole('button', { name: 'All read' }).click()
+  await page.locator('#alice .inbox li[data-read=true]', { hasText: 'For the bell' }).waitFor()
+  await page.screenshot({ animations: 'disabled', path: join(shots, 'demo-bell.png') })
+  await page.getByRole('button', { name: 'Take back' }).first().click()
+  for (const device of ['alice', 'phone']) await page.locator(`#${device} .inbox li`, { hasText: 'For the bell' }).waitFor({ state: 'detached' })
+
+  const items = await page.locator('#alice .item').count()
+  await page.locator('#event').fill('sync')
+  await page.getByRole('button', { name: 'Publish', exact: true }).click()
+  await page.locator('#answers .failed', { hasText: 'TIDINGS_RESERVED_EVENT' }).waitFor()
+  await page.locator('#event').fill('e'.repeat(64))
+  await page.getByRole('button', { name: 'Publish', exact: true }).click()
+  await page.locator('#alice .item .event', { hasText: 'e'.repeat(64) }).waitFor()
+  t.equal(await page.locator('#alice .item').count(), items + 1)
+  t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'a long name breaks, not the page')
+})
+
 t.test('the curl lines, as printed, subscribe on one node and publish on the other', async (t) => {
   const lines = demo.lines.filter((line) => line.startsWith('curl ')).map((line) => ({
     url: new URL(/http:\/\/\S+/.exec(line)![0]),
