@@ -31,6 +31,16 @@ t.test('one tab: connects, receives by name and by *, knows the id', async (t) =
   t.equal(await one.state(), 'closed', 'for good')
 })
 
+t.test('position: goes on from where the page\'s own data ends', async (t) => {
+  const { tab, to, door, token } = await startVisitor(t, ground)
+  await publish(to, { n: 1 })
+  const { position } = await (await fetch(`${door.url}/api/notifications/position`, { headers: { authorization: `Bearer ${token()}` } })).json() as { position: string }
+  await publish(to, { n: 2 })
+  const one = await tab(`{ position: "${position}" }`)
+  await one.until('tidings.state === "live"')
+  t.match(await one.run('return got()'), [{ json: { n: 2 }, isReplay: true }])
+})
+
 t.test('three tabs: one stream, each gets each once; the leader is closed, the next goes on from the last id', async (t) => {
   const { door, tab, to } = await startVisitor(t, ground)
   const tabs = [await tab(), await tab(), await tab()]
