@@ -173,3 +173,25 @@ t.test('resume, while others publish to its group, has a position that divides w
   }
   t.equal(await refusal(node.broker.publish(request('all'))), undefined)
 })
+
+for (const [each, bytes, pages] of [[1, 65_534, 3], [2, 200, 6], [20, 1, 22]] as const) {
+  t.test(`resume, of a user in ${MAX_GROUPS} groups with ${each} entries of ${bytes} bytes in each, has full pages and reads little for them`, async (t) => {
+    const node = await start(t)
+    await node.broker.replaceGroups('u', Array.from({ length: MAX_GROUPS }, (_, i) => `g${i}`))
+    let cursor = await now(node)
+    const ids: number[] = []
+    for (let i = 0; i < each; i++) ids.push(...await Promise.all(Array.from({ length: MAX_GROUPS }, (_, i) => send(node, `group:g${i}`, 'x'.repeat(Math.max(0, bytes - 2))))))
+    ids.sort((a, b) => a - b)
+    const read: number[] = []
+    for (let page = 0; page < pages; page++) {
+      const { entries, position, more, gap } = await resume(node, 'u', cursor)
+      t.equal(gap, false)
+      read.push(...entries.map(({ id }) => id))
+      cursor = position
+      if (!more) break
+      t.ok(entries.length >= Math.min(600, Math.floor(131_072 / bytes)), `${entries.length} entries in a page`)
+    }
+    t.same(read, ids.slice(0, read.length), 'in order, and none is left out')
+    t.equal(read.length, bytes > 1000 ? 2 * pages : ids.length)
+  })
+}

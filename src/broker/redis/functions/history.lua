@@ -3,15 +3,17 @@
 -- Entries that a page may have.
 local MAX_PAGE = 1024
 
--- What was read of a log stands in log.entries: all of (log.from, log.read_to]. Reads on, but not beyond `last`. False: there is nothing more.
-local function read_on(call, log, last)
+-- What was read of a log stands in log.entries: all of (log.from, log.read_to]. Reads on, so many at most, and not beyond `last`. False: there is
+-- nothing more.
+local function read_on(call, log, last, limit)
   if log.read_to >= last then return false end
+  limit = math.min(limit, log.step)
   -- Our ids end in -0. What another hand wrote with more behind it is passed over, not met again.
-  local chunk, bytes = read_chunk(call, log, 'XRANGE', int(log.read_to + 1) .. '-0', int(last) .. '-0', log.step)
+  local chunk, bytes = read_chunk(call, log, 'XRANGE', int(log.read_to + 1) .. '-0', int(last) .. '-0', limit)
   for _, entry in ipairs(chunk) do log.entries[#log.entries + 1] = entry end
   -- At the end of the log: nothing comes to it while the call lasts, however its position moves.
-  if #chunk < log.step then log.read_to = last >= call.position and math.huge or last else log.read_to = chunk[#chunk].id end
-  log.step = next_step(log.step, chunk, bytes)
+  if #chunk < limit then log.read_to = last >= call.position and math.huge or last else log.read_to = chunk[#chunk].id end
+  log.step = next_step(math.max(limit, log.step / 2), chunk, bytes)
   return #chunk > 0
 end
 
@@ -32,25 +34,34 @@ local function shuffle(list)
   end
 end
 
--- The oldest entries of many pieces of logs, as many as a page may hold. The window in which it reads shrinks: as soon as the page is full, no
--- log is read beyond its newest entry any more. In whatever order they come, few entries are then read that are not wanted.
--- Returns them by id, the ids in a heap, and up to where all is there.
+-- So few logs are read a few entries at a time from the beginning.
+local FEW_PIECES = 16
+
+-- The oldest entries of many pieces of logs, as many as a page may hold. It goes round: a few of each, then twice as many. And the window in
+-- which it reads shrinks: as soon as the page is full, no log is read beyond the newest entry in it. So little is read that is not wanted,
+-- whether the logs are many, their entries large, or all of them in one log.
+-- Returns the entries by id, the ids in a heap, and up to where all is there.
 local function merge(call, pieces, most_bytes)
   local kept, heap, bytes, upto = {}, {}, 0, call.position
-  for _, piece in ipairs(pieces) do
+  local active, quota = {}, #pieces <= FEW_PIECES and 4 or 1
+  for n, piece in ipairs(pieces) do
     local log, after = piece.log, piece.after
-    if after < log.from or after > log.read_to then
-      log.from, log.read_to, log.entries, log.step = after, after, {}, 2
-    end
-    local i = index_after(log.entries, after)
-    while true do
-      local last = piece.upto and math.min(piece.upto, upto) or upto
-      local entry = log.entries[i]
-      if not entry then
-        if not read_on(call, log, last) then break end
-      elseif entry.id > last then break
-      else
-        i = i + 1
+    if after < log.from or after > log.read_to then log.from, log.read_to, log.entries, log.step = after, after, {}, 8 end
+    piece.at = #log.entries == 0 and 1 or index_after(log.entries, after)
+    active[n] = piece
+  end
+  while #active > 0 do
+    local more = {}
+    for _, piece in ipairs(active) do
+      local log, at, left = piece.log, piece.at, quota
+      while true do
+        local last = upto
+        if piece.upto and piece.upto < last then last = piece.upto end
+        local entry = log.entries[at]
+        if not entry and read_on(call, log, last, math.max(left, 1)) then entry = log.entries[at] end
+        if not entry or entry.id > last then break end
+        if left == 0 then more[#more + 1] = piece; break end
+        at, left = at + 1, left - 1
         if not kept[entry.id] then
           kept[entry.id] = entry
           push(heap, entry.id)
@@ -63,15 +74,18 @@ local function merge(call, pieces, most_bytes)
           end
         end
       end
+      piece.at = at
     end
+    active, quota = more, math.min(quota * 2, MAX_STEP)
   end
   return kept, heap, upto
 end
 
-local function add_spans(pieces, log, spans, cursor)
+local function add_spans(call, pieces, address, spans, cursor)
   if spans == '' then return end
+  -- Not the log that all share: these parts of it are read beside one another.
   for from, to in spans:gmatch('(%d+):(%d+)') do
-    if tonumber(to) > cursor then pieces[#pieces + 1] = { log = log, after = math.max(cursor, tonumber(from)), upto = tonumber(to) } end
+    if tonumber(to) > cursor then pieces[#pieces + 1] = { log = new_log(call, address), after = math.max(cursor, tonumber(from)), upto = tonumber(to) } end
   end
 end
 
@@ -82,9 +96,9 @@ local function pieces_of(call, user, groups, cursor)
     if mark.joined then
       local log = open_log(call, 'group:' .. group)
       owed[#owed + 1] = { log = log, after = math.max(cursor, mark.at) }
-      add_spans(owed, log, mark.spans, cursor)
+      add_spans(call, owed, log.address, mark.spans, cursor)
     elseif mark.at > cursor and mark.spans ~= '' then
-      add_spans(lost, open_log(call, 'group:' .. group), mark.spans, cursor)
+      add_spans(call, lost, 'group:' .. group, mark.spans, cursor)
     end
   end
   return owed, lost

@@ -19,19 +19,26 @@ local function open_call(keys)
   return call
 end
 
+local function new_log(call, address)
+  call.work = call.work + LOG_WORK
+  return {
+    address = address, key = call.prefix .. ':log:' .. address, entries = {}, from = -1, read_to = -1, step = 8,
+    newest = {}, newest_to = math.huge, newest_step = 4
+  }
+end
+
 local function open_log(call, address)
   local log = call.logs[address]
   if not log then
-    log = { address = address, key = call.prefix .. ':log:' .. address, entries = {}, from = -1, read_to = -1, step = 2, newest = {}, newest_to = math.huge, newest_step = 4 }
+    log = new_log(call, address)
     call.logs[address] = log
-    call.work = call.work + LOG_WORK
   end
   return log
 end
 
 local function next_step(step, chunk, bytes)
   local fits = #chunk > 0 and math.max(1, math.floor(STEP_BYTES / (bytes / #chunk + 1))) or MAX_STEP
-  return math.min(step * 2, MAX_STEP, fits)
+  return math.max(1, math.min(step * 2, MAX_STEP, fits))
 end
 
 local function read_chunk(call, log, name, first, last, limit)

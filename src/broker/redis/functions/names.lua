@@ -28,8 +28,6 @@ local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
 local MAX_MARKS = 1000
 local SECOND = 1000000
--- How far ids may be behind the time while they are counted on.
-local LAG = 1000
 local HOUR = 3600 * SECOND
 local DAY_SECONDS = 86400
 -- Entries over a log's length that are trimmed at once, so that few publishes pay for it.
@@ -72,14 +70,13 @@ local function begin_anew(ctx)
   return last
 end
 
--- The first of so many ids: now, or one more than the last. Under load the clock is only set to the time again when it is a millisecond behind:
--- to count on is one command, and to look and to set are two.
+-- The first of so many ids: now, or one more than the last.
 local function reserve(ctx, count)
   local key, last = ctx.prefix .. ':clock', ctx.last
   if not last then
     local counted = redis.pcall('INCRBY', key, count)
     if type(counted) == 'number' then
-      if counted > ctx.now - LAG and counted <= ctx.now + HOUR then
+      if counted - count >= ctx.now and counted <= ctx.now + HOUR then
         ctx.last = counted
         return counted - count + 1
       end

@@ -262,7 +262,7 @@ local function read_entry(raw, most_bytes)
   if fields[1] == 'e' and fields[3] == 'd' then entry.event, entry.data = fields[2], fields[4] end
   -- Not written by us: a stream could not take it, and would come back for it for ever.
   if #entry.data > most_bytes then entry.event, entry.data = '', '' end
-  for i = 5, #fields, 2 do
+  for i = 5, #fields > 4 and #fields or 0, 2 do
     local name, value = fields[i], fields[i + 1]
     if name == 'x' then entry.x = tonumber(value) else entry[name] = value end
   end

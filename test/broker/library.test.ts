@@ -1,0 +1,53 @@
+// The function library: its number and its content belong together, it can be printed, and what is not ours is told.
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { Unavailable } from '../../src/broker/broker.ts'
+import { library, LIBRARY_HASH, LIBRARY_VERSION } from '../../src/broker/redis/library.ts'
+import { startRedis } from '../fixtures/redis.ts'
+import { refusal, send } from './contract.ts'
+import { becomes, startRedisNode, up } from './nodes.ts'
+
+/** What each version holds. A node replaces an older one only: what changes under the same number never gets to Redis. */
+const HASHES: Readonly<Record<number, string>> = {
+  6: '3fead0be4c4c8f5d5f7efbb2e6a993f8881a33381d6b2686a79e35cd7d8d91c0'
+}
+
+t.test('the version, beside what stands in the library, was raised with it', async (t) => {
+  t.equal(LIBRARY_HASH, HASHES[LIBRARY_VERSION], `functions changed: raise VERSION in names.lua (if ${LIBRARY_VERSION} was released) and enter the new hash here`)
+})
+
+t.test('the library, printed twice, has a nonce of its own each time', async (t) => {
+  const print = async (): Promise<string> => (await promisify(execFile)(process.execPath, ['scripts/print-library.ts'], { maxBuffer: 1e7 })).stdout
+  const [one, other] = [await print(), await print()]
+  t.match(one, /^#!lua name=tidings\nlocal NONCE = '[0-9a-f]{32}'\n/)
+  t.not(one, other)
+  t.equal(one.slice(80), other.slice(80))
+  const redis = await startRedis(t, { own: true })
+  t.equal(await redis.cli('FUNCTION', 'LOAD', one), 'tidings', 'and Redis takes it')
+  const node = startRedisNode(t, redis)
+  await up(node)
+  await node.broker.subscribe(['all'])
+  await node.ear.id(await send(node, 'all'))
+})
+
+t.test('the library, of the same version but without a function that a node calls, is no reason to be ready', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await redis.cli('FUNCTION', 'LOAD', 'REPLACE', library().replace("'tidings_visits', visits", "'tidings_admits', visits"))
+  const node = startRedisNode(t, redis)
+  await up(node)
+  t.type(await refusal(node.broker.visit({ userId: '1', issuedAtSeconds: 1, expiresAtSeconds: 2 })), Unavailable)
+  t.match(node.broker.state(), { up: false, detail: /the function library in Redis is another one, and lacks tidings_visits/ })
+})
+
+t.test('another library, loaded while nodes run, is told by its nonce: what it said meanwhile is read from the logs', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const [a, b] = [startRedisNode(t, redis), startRedisNode(t, redis)]
+  await Promise.all([up(a), up(b)])
+  await a.broker.subscribe(['all'])
+  await redis.cli('FUNCTION', 'LOAD', 'REPLACE', library())
+  await redis.cli('FCALL', 'tidings_publish', 1, redis.prefix, 'all', 'message', '1')
+  await a.ear.until(() => a.ear.lines.join() === 'interrupted,restored' || undefined, 'the streams to be refilled')
+  await a.ear.id(await send(b, 'all'))
+  await becomes(() => b.broker.state().up, 'both to be up')
+})
