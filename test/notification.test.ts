@@ -48,7 +48,7 @@ t.test('event, with any other character or length, is malformed', async (t) => {
 })
 
 t.test('event, one that the stream itself speaks, is reserved', async (t) => {
-  t.same([...RESERVED_EVENTS].sort(), ['closed', 'error', 'expiring', 'open', 'ping', 'read', 'replaced', 'sync'])
+  t.same([...RESERVED_EVENTS].sort(), ['closed', 'error', 'expiring', 'open', 'ping', 'read', 'replaced', 'retracted', 'sync'])
   for (const event of RESERVED_EVENTS) t.equal(eventFault(event), 'reserved', event)
 })
 
