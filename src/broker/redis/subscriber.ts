@@ -164,8 +164,11 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
   /** Redis does not let us use our channels. */
   refused ({ message }: Error): void {
     const refusal = explain(message)
-    if (refusal !== this.#told) this.#log.warn(`Redis: cannot subscribe, ${refusal}; asking again, with pauses`)
-    this.#refusal = this.#told = refusal
+    // The words of Redis that stand behind differ with the command.
+    const sentence = refusal.replace(/ \[.*$/, '')
+    if (sentence !== this.#told) this.#log.warn(`Redis: cannot subscribe, ${refusal}; asking again, with pauses`)
+    this.#refusal = refusal
+    this.#told = sentence
     this.#pauseTicks = Math.min(MAX_PAUSE_TICKS, Math.max(1, this.#pauseTicks * 2))
     this.#restTicks = this.#pauseTicks
   }

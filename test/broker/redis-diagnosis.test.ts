@@ -1,0 +1,94 @@
+// A Redis that cannot be used, or not relied upon, is named in one sentence: in the log and in the state.
+import t from 'tap'
+import { startRedis } from '../fixtures/redis.ts'
+import { entriesOf, now, readPages, send } from './contract.ts'
+import { becomes, startRedisNode, up } from './nodes.ts'
+
+t.test('a replica, a full Redis, a user without functions or channels: each has its sentence', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const node = startRedisNode(t, redis)
+  await up(node)
+  const tells = async (pattern: RegExp): Promise<void> => {
+    await becomes(() => pattern.test(node.broker.state().detail), String(pattern))
+    t.equal(node.broker.state().up, false)
+    t.ok(node.said.some((text) => pattern.test(text)))
+  }
+  await redis.cli('REPLICAOF', '127.0.0.1', 1)
+  await tells(/a replica, which takes no writes/)
+  await redis.cli('REPLICAOF', 'NO', 'ONE')
+  await up(node)
+  await redis.cli('CONFIG', 'SET', 'maxmemory', 1)
+  await tells(/Redis is full and takes no writes/)
+  t.notOk(node.ear.lines.includes('interrupted') && node.ear.lines.at(-1) === 'interrupted', 'its streams stay: it hears')
+  await redis.cli('CONFIG', 'SET', 'maxmemory', 0)
+  await up(node)
+
+  await redis.cli('ACL', 'SETUSER', 'deaf', 'on', '>pass', '~*', '+@all', 'resetchannels')
+  const before = Number((await redis.cli('INFO', 'stats') as string).match(/total_connections_received:(\d+)/)![1])
+  const deaf = startRedisNode(t, { ...redis, url: redis.url.replace('redis://', 'redis://deaf:pass@') })
+  await becomes(() => /may not use the channels/.test(deaf.broker.state().detail), 'the reason')
+  await new Promise((resolve) => { setTimeout(resolve, 2500) })
+  t.equal(deaf.said.filter((text) => /may not use the channels/.test(text)).length, 1, 'said once')
+  const after = Number((await redis.cli('INFO', 'stats') as string).match(/total_connections_received:(\d+)/)![1])
+  t.ok(after - before <= 8, `${after - before} connections, not nine a second`)
+  await redis.cli('ACL', 'SETUSER', 'deaf', 'allchannels')
+  await up(deaf)
+
+  await redis.cli('ACL', 'SETUSER', 'lame', 'on', '>pass', '~*', '&*', '+@all', '-function')
+  await redis.cli('FUNCTION', 'FLUSH')
+  await node.broker.close()
+  await deaf.broker.close()
+  await redis.cli('FUNCTION', 'FLUSH')
+  const lame = startRedisNode(t, { ...redis, url: redis.url.replace('redis://', 'redis://lame:pass@') })
+  await becomes(() => /may not load functions/.test(lame.broker.state().detail), 'the reason')
+})
+
+t.test('the same prefix, in another database of a Redis, is refused while the other is alive', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const node = startRedisNode(t, redis)
+  await up(node)
+  const other = startRedisNode(t, { ...redis, url: `${redis.url}/1` })
+  await becomes(() => /runs in database 0 of this Redis/.test(other.broker.state().detail), 'the reason')
+  t.equal(other.broker.state().up, false)
+  const apart = startRedisNode(t, { ...redis, url: `${redis.url}/1` }, {}, 'apart')
+  await up(apart)
+})
+
+t.test('eviction, where the policy allows it, is warned of, and what may be gone is told', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await redis.cli('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-random')
+  await redis.cli('CONFIG', 'SET', 'maxmemory', '100mb')
+  const node = startRedisNode(t, redis)
+  await up(node)
+  t.match(node.broker.state().warnings, [/evicts keys when it is full \(maxmemory-policy allkeys-random\)/])
+  t.ok(node.broker.state().memoryUsed > 0)
+  const cursor = await now(node)
+  await send(node, 'user:1')
+  t.match(await readPages(node, { userId: '1', cursor }), [{ gap: false }])
+  await redis.cli('SELECT', 0)
+  for (let i = 0; i < 50; i++) await redis.cli('SET', `filler:${i}`, 'x')
+  await redis.cli('CONFIG', 'SET', 'maxmemory', '1mb')
+  await becomes(async () => Number((await redis.cli('INFO', 'stats') as string).match(/evicted_keys:(\d+)/)![1]) > 0, 'an eviction')
+  await redis.cli('CONFIG', 'SET', 'maxmemory', '100mb')
+  await up(node)
+  t.match(await readPages(node, { userId: '1', cursor }), [{ gap: true }])
+})
+
+t.test('the clock of ids, spoilt by another hand, heals by itself', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const node = startRedisNode(t, redis)
+  await up(node)
+  await node.broker.subscribe(['all'])
+  for (const [key, value] of [['clock', 'x'], ['clock', String((Date.now() + 7_200_000) * 1000)], ['clock', '9007199254740991'], ['clock', '0'], ['born', 'x'], ['born', '9007199254740991']] as const) {
+    const before = await send(node, 'all')
+    const cursor = await now(node)
+    await redis.cli('SET', `${redis.prefix}:${key}`, value)
+    const id = await send(node, 'all')
+    t.ok(id > before && id < (Date.now() + 60_000) * 1000, `${key} ${value}`)
+    await node.ear.id(id)
+    t.same(entriesOf(await readPages(node, { cursor })).map(({ id }) => id), [id])
+    const after = await now(node)
+    const next = await send(node, 'all')
+    t.match(await readPages(node, { cursor: after }), [{ gap: false, entries: [{ id: next }] }])
+  }
+})
