@@ -52,6 +52,7 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
 /** The same with the words of Redis behind it. */
 export function explain (message: string): string {
   if (message.startsWith('TIDINGS_')) return message.slice(message.indexOf(' ') + 1)
+  if (message.endsWith(']')) return message // it was explained already
   const known = SENTENCES.find(([pattern]) => pattern.test(message))
   return known === undefined ? message : `${known[1]} [${message.slice(0, 200)}]`
 }
