@@ -105,10 +105,11 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
       event (received) {
         if (signal.aborted) return
         const { event, data } = received
-        if (event === 'sync') {
-          const seconds = Number(JSON.parse(data).heartbeatSeconds)
-          if (seconds > 0) heartbeatMs = seconds * 1000
-          if (lastWords !== undefined) retryMs = lastWords
+        const sync = event === 'sync' && JSON.parse(data)
+        // One with `more` tells of a gap: what is left of the history follows it, and another sync.
+        if (sync && !sync.more) {
+          heartbeatMs = sync.heartbeatSeconds * 1000 || heartbeatMs
+          retryMs = lastWords ?? retryMs
           lastWords = undefined
           lived = stopwatch()
           wasRefused = false
