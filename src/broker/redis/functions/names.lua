@@ -8,7 +8,6 @@
 --                           m 1 if other addresses have it too} (HISTORY after its newest entry)
 --   <prefix>:trim:<address> the id of the newest entry that was trimmed (HISTORY after it was)
 --   <prefix>:keys:<address> sorted set, key -> id of the entry that has it (HISTORY after the newest)
---   <prefix>:odd:<address>  the id of the newest entry with r, x or m (HISTORY after it)
 --   <prefix>:overlong       set of addresses whose logs a node must trim (a day)
 --   <prefix>:groups:<user>  hash, see groups.lua (with groups that the routes joined: never; without: the newest token's end, or HISTORY after
 --                           the last visit, whichever is later)

@@ -72,7 +72,6 @@ local function store(ctx, req)
   if req.expires then add('x', int(req.expires)) end
   if req.key then add('k', req.key) end
   if req.shared then add('m', '1') end
-  local is_odd = req.keep == 'replay' or req.expires or req.shared
   local written = {}
   local ok, why = pcall(function()
     for i, address in ipairs(req.to) do
@@ -80,7 +79,6 @@ local function store(ctx, req)
       append(ctx, address, log, entry_id, id, fields)
       written[i] = log
       redis.call('EXPIREAT', log, ends)
-      if is_odd then redis.call('SET', prefix .. ':odd:' .. address, int(id), 'EXAT', ends) end
       if req.by_service then ask_for_trim(ctx, address, id) end
     end
     -- From here on others' entries go: all that may be refused has been asked for.
