@@ -49,7 +49,7 @@ const querystring = Type.Object({
 const EXAMPLE = `retry: 3000
 id: 1763794000999999
 event: sync
-data: {"resume":"fresh","replayed":0,"unread":0,"groups":["Complaints"]}
+data: {"resume":"fresh","replayed":0,"seen":"0","read":"0","unseen":0,"unread":0,"groups":["Complaints"],"heartbeatSeconds":15}
 
 id: 1763794001222333
 data: {"title":"Complaint update"}

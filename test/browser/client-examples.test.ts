@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { startEngine } from '../fixtures/engines.ts'
 import { freePort, spawnChild } from '../fixtures/process.ts'
 
-t.test('a page on another origin, with tickets: two tabs on one stream, through a cut', async (t) => {
+t.test('a page on another origin, with tickets: two tabs on one stream', async (t) => {
   const port = await freePort()
   const child = spawnChild(t, process.execPath, ['examples/web/server.js'], { cwd: fileURLToPath(new URL('../..', import.meta.url)), env: { ...process.env, PORT: String(port) }, name: 'example' })
   await child.waitForLine(/Open http/)

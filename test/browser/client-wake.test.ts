@@ -113,7 +113,7 @@ t.test('the service is away for a while and comes back; pauses grow, the page th
   })
 })
 
-t.test('SIGSTOP of a leader\'s whole page: taken the lead from, and not believed when it goes on', async (t) => {
+t.test('a leader whose page stands still, busy for 6 s: taken the lead from, and not believed when it goes on', async (t) => {
   const visitor = await startVisitor(t, ground)
   const { door } = visitor
   await comesBack(t, visitor, {
