@@ -51,3 +51,17 @@ t.test('another library, loaded while nodes run, is told by its nonce: what it s
   await a.ear.id(await send(b, 'all'))
   await becomes(() => b.broker.state().up, 'both to be up')
 })
+
+t.test('nodes that start together, on an empty Redis, agree on one library: nothing that one says is a stranger to another', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const nodes = Array.from({ length: 8 }, () => startRedisNode(t, redis))
+  await Promise.all(nodes.map(up))
+  await Promise.all(nodes.map(({ broker }) => broker.subscribe(['all'])))
+  const ids = await Promise.all(nodes.map((node) => send(node, 'all')))
+  for (const { ear } of nodes) {
+    await Promise.all(ids.map((id) => ear.id(id)))
+    t.same(ear.drops, [])
+  }
+  const [, calls, failed] = /function\|load:calls=(\d+).*failed_calls=(\d+)/.exec(String(await redis.cli('INFO', 'commandstats')))!
+  t.equal(Number(calls) - Number(failed), 1, 'one was loaded')
+})

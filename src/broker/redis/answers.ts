@@ -19,6 +19,11 @@ export function isMissing ({ message }: Error): boolean {
   return message.includes('Function not found')
 }
 
+/** A library of this name is there. */
+export function isAlreadyLoaded ({ message }: Error): boolean {
+  return /Library '\w+' already exists/.test(message)
+}
+
 /** There was no line to ask on. */
 export function isClosed ({ message }: Error): boolean {
   return message === 'Connection is closed.' || message.startsWith("Stream isn't writeable")

@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events'
 import { Redis } from 'ioredis'
 import { type HistoryLimits, Uncertain, Unavailable } from '../broker.ts'
-import { isClosed, isMissing, isUnanswered, translate } from './answers.ts'
+import { isAlreadyLoaded, isClosed, isMissing, isUnanswered, translate } from './answers.ts'
 import { explain, readInfo, type ServerInfo } from './diagnosis.ts'
 import { library, LIBRARY_VERSION, newNonce } from './library.ts'
 
@@ -223,16 +223,25 @@ export class RedisCommands extends EventEmitter<Events> {
 
   /** True: an older one was there. */
   async #loadLibrary (): Promise<boolean> {
-    const version = Number(await this.#redis.fcall_ro('tidings_version', 0).catch((error: Error) => {
+    const version = await this.#libraryVersion()
+    if (version >= LIBRARY_VERSION) return false
+    const nonce = newNonce()
+    this.emit('loading', nonce)
+    // Nodes that start together all find none. The first one's stays: each that replaced it would make what the others say a stranger's.
+    const isLoaded = version === 0 && await this.#redis.function('LOAD', library(nonce)).then(() => true, (error: Error) => {
+      if (isAlreadyLoaded(error)) return false
+      throw error
+    })
+    if (!isLoaded && await this.#libraryVersion() < LIBRARY_VERSION) await this.#redis.function('LOAD', 'REPLACE', library(nonce))
+    return version > 0
+  }
+
+  /** 0: there is none, or none that tells. */
+  async #libraryVersion (): Promise<number> {
+    return Number(await this.#redis.fcall_ro('tidings_version', 0).catch((error: Error) => {
       if (isMissing(error)) return 0
       throw error
     }))
-    if (version < LIBRARY_VERSION) {
-      const nonce = newNonce()
-      this.emit('loading', nonce)
-      await this.#redis.function('LOAD', 'REPLACE', library(nonce))
-    }
-    return version > 0 && version < LIBRARY_VERSION
   }
 
   /** An id that Redis answered with. */
