@@ -37,8 +37,8 @@ const table = {
   TIDINGS_HEADERS_TOO_LARGE: [431, 'The request headers are too large. Send less than 16 KB.'],
   TIDINGS_BUSY: [503, 'This node takes no streams at the moment. Ask another node, or come back later.'],
   TIDINGS_KEYS_UNAVAILABLE: [503, 'The key of the token is not known, and the key server (JWKS_URL) cannot be asked for it just now. Try again.'],
-  TIDINGS_UNAVAILABLE: [503, 'Redis cannot be reached, or takes no writes; nothing was stored. Try again with the same Idempotency-Key.'],
-  TIDINGS_UNCERTAIN: [503, 'Redis did not answer, or not as it should, so it may or may not have been done. Try again with the same Idempotency-Key.'],
+  TIDINGS_UNAVAILABLE: [503, 'The broker cannot be reached, or takes no writes; nothing was stored. Try again with the same Idempotency-Key.'],
+  TIDINGS_UNCERTAIN: [503, 'The broker did not answer, or not as it should, so it may or may not have been done. Try again with the same Idempotency-Key.'],
   TIDINGS_INTERNAL: [500, 'Something broke on our side; the log of the node says what. Try again.']
 } as const satisfies Record<string, readonly [status: number, message: string]>
 

@@ -1,5 +1,5 @@
 // The image's health check: exit 0 exactly when the node beside it is alive. It asks /livez where the node listens by the same
-// settings, read by the same rule, past any proxy. Alive, not ready: a node that waits for Redis comes back by itself.
+// settings, read by the same rule, past any proxy. Alive, not ready: a node that waits for its broker comes back by itself.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import http from 'node:http'
 import { isIPv6 } from 'node:net'

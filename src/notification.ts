@@ -4,7 +4,7 @@
 export const MAX_NAME_CHARACTERS = 128
 /** Addresses that one publish may name at most. */
 export const MAX_ADDRESSES = 1000
-/** How deep arrays and objects of `data` may nest; Redis's own JSON reader stops at the same depth. */
+/** How deep arrays and objects of `data` may nest; what other languages publish is read to the same depth. */
 export const MAX_DATA_DEPTH = 1000
 /** Unread is counted up to here ("99+"). */
 export const MAX_UNREAD = 100
@@ -26,7 +26,7 @@ const eventRule = new RegExp(EVENT_PATTERN)
 export type Address = string
 
 /**
- * A notification on its way: `id` in microseconds (0 for a plain Redis PUBLISH, which has none), `event`
+ * A notification on its way: `id` in microseconds (0 for one that no log has, which has none), `event`
  * a valid event name, `json` the data serialised as one line.
  */
 export interface Notification {

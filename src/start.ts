@@ -22,7 +22,7 @@ const BACKLOG = 65_535
 /** How long a request that is under way may take when the node closes. */
 const LAST_REQUESTS_MS = 3000
 
-/** What sockets and Redis need after the drain, which has a budget of its own. */
+/** What sockets and the broker need after the drain, which has a budget of its own. */
 const AFTER_DRAIN_SECONDS = 5
 
 const NAME_BY_DEFAULT = `${hostname()}-${process.pid}`

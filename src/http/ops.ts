@@ -25,7 +25,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       tags: ['operations'],
       summary: 'Messages really arrive here',
       description: 'With ?for=streams: it can answer a stream, if only with "come back later". For balancers that would answer an error status, ' +
-        'which ends an EventSource for ever, when Redis is away and so no node is ready.',
+        'which ends an EventSource for ever, when the broker is away and so no node is ready.',
       querystring: Type.Object({ for: Type.Optional(Type.Literal('streams')) }),
       response: { 200: Status, 503: Status }
     }

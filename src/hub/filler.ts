@@ -185,7 +185,7 @@ export class Filler {
   /**
    * Before what is left after a gap, an `incomplete` with the id just before it. Whoever receives one of the entries
    * has been told; a client that is cut off before that comes back from where it stood, and is told then. At the end it
-   * is told again: a Redis that is being failed over from may have acknowledged ids beyond the first entry of the new
+   * is told again: a broker that is being failed over from may have acknowledged ids beyond the first entry of the new
    * one.
    */
   #tellGap (stream: Stream, page: HistoryPage, replayed: number): void {
@@ -199,7 +199,7 @@ export class Filler {
     const { heartbeatSeconds } = this.#parts
     const groups = [...membership.keys()].sort()
     const data = { resume, ...more && { more }, replayed, ...inboxData(inbox), groups, heartbeatSeconds }
-    // After a gap the ids that follow may be smaller than before: the clock of a Redis that took over may be behind.
+    // After a gap the ids that follow may be smaller than before: the clock of a broker that took over may be behind.
     stream.sync(syncFrame(id, data), resume === 'incomplete')
   }
 }

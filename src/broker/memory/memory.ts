@@ -1,4 +1,4 @@
-// The embedded broker: no Redis, one process. Several nodes may share a bus (the demo does).
+// The embedded broker: one process, nothing kept. Several nodes may share a bus (the demo does).
 import { type Address, userAddress } from '../../notification.ts'
 import type {
   Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
