@@ -1,6 +1,7 @@
 // A node from its settings to its end: which broker, listen, and a graceful close.
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import pino, { type Logger } from 'pino'
 import { buildApp } from './app.ts'
@@ -21,6 +22,10 @@ const BACKLOG = 65_535
 
 /** How long a request that is under way may take when the node closes. */
 const LAST_REQUESTS_MS = 3000
+
+/** How long a node waits for its broker before it listens: a balancer may send it requests from then on, and they would be refused. */
+const PATIENCE_MS = 3000
+const LOOK_EVERY_MS = 10
 
 /** What sockets and the broker need after the drain, which has a budget of its own. */
 const AFTER_DRAIN_SECONDS = 5
@@ -64,11 +69,14 @@ export async function start (onGraceful: () => void): Promise<void> {
   // Host and process id are nobody's business outside. The log has both names.
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME
   log.info({ publicName }, 'starting')
-  const app = await buildApp({ config, broker: chooseBroker(config, log), logger: log, logCounts: destination.counts, publicName })
+  const broker = chooseBroker(config, log)
+  const app = await buildApp({ config, broker, logger: log, logCounts: destination.counts, publicName })
 
+  let isClosing = false
   const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + AFTER_DRAIN_SECONDS) * 1000, logger: false, skip: ['SIGHUP'] }, async ({ signal, err }) => {
     if (err !== undefined) log.fatal({ err }, 'unexpected error, closing')
     else log.info({ signal, streams: app.hub.streams }, 'closing')
+    isClosing = true
     await app.hub.drain(err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
     // Connections without a request, or with half of one, have nothing to wait for; close() would.
     const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
@@ -82,6 +90,10 @@ export async function start (onGraceful: () => void): Promise<void> {
   process.on('SIGHUP', () => { log.info('SIGHUP: settings are read when a node starts; nothing was changed') })
 
   try {
+    await app.ready()
+    const end = performance.now() + PATIENCE_MS
+    while (!broker.state().up && performance.now() < end && !isClosing) await sleep(LOOK_EVERY_MS)
+    if (isClosing) return
     await app.listen({ host: config.HOST, port: config.PORT, backlog: BACKLOG })
   } catch (error) {
     log.fatal({ err: error }, `cannot listen on ${config.HOST}:${config.PORT}; is the port taken? Set PORT or HOST`)

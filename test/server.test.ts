@@ -2,7 +2,9 @@
 import net from 'node:net'
 import { hostname } from 'node:os'
 import t from 'tap'
-import { startNode } from './fixtures/node.ts'
+import { startNode, systemEnvironment } from './fixtures/node.ts'
+import { spawnChild } from './fixtures/process.ts'
+import { startRedis } from './fixtures/redis.ts'
 import { createIssuer } from './fixtures/tokens.ts'
 import { Signal } from './fixtures/wait.ts'
 
@@ -47,4 +49,28 @@ t.test('a node, without NODE_NAME, tells the world neither host nor process id, 
   const name = (await fetch(`${node.url}/livez`)).headers.get('tidings-node') ?? ''
   t.match(name, /^[\w-]{8}$/)
   t.ok(node.lines.some((line) => line.includes(`"publicName":"${name}"`) && line.includes(hostname())), 'both names in one line')
+})
+
+t.test('a node, whose Redis is there, listens when it can take what a balancer sends it at once', async (t) => {
+  const redis = await startRedis(t)
+  for (let i = 0; i < 3; i++) {
+    const node = await startNode(t, { env: { ...createIssuer().env, ...redis.env }, ready: false })
+    t.equal((await fetch(`${node.url}/readyz`)).status, 200, 'no moment in which it would refuse')
+    await node.stop()
+  }
+})
+
+t.test('a node, whose Redis is away, does not wait for it without end', async (t) => {
+  const redis = await startRedis(t, { started: false })
+  const node = await startNode(t, { env: { ...createIssuer().env, ...redis.env }, ready: false })
+  t.equal((await fetch(`${node.url}/livez`)).status, 200)
+  t.equal((await fetch(`${node.url}/readyz`)).status, 503)
+})
+
+t.test('a node, told to end while it waits for its Redis, ends in order and never listens', async (t) => {
+  const redis = await startRedis(t, { started: false })
+  const child = spawnChild(t, process.execPath, ['src/server.ts'], { name: 'node', env: { ...systemEnvironment(), ...createIssuer().env, ...redis.env } })
+  await child.waitForLine(/trying again until it answers/)
+  t.match(await child.stop(10_000), { code: 0 })
+  t.notOk(child.lines.some((line) => line.includes('Server listening')))
 })
