@@ -147,7 +147,7 @@ export default [
     rules: { 'no-restricted-syntax': ['error', hiddenImports] }
   },
   {
-    files: ['src/http/errors.ts'],
+    files: ['src/http/unrouted.ts'],
     rules: { 'no-restricted-syntax': ['error', hiddenImports, rawResponse] }
   },
   {

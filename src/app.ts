@@ -11,7 +11,7 @@ import { auth } from './http/auth.ts'
 import { MAX_BODY_BYTES } from './http/body.ts'
 import { client } from './http/client.ts'
 import { trustedProxies } from './http/client-address.ts'
-import { frameworkErrorHandler, handleClientError, handleErrors, ignoreExpectations, refuseUnknownPaths } from './http/errors.ts'
+import { handleErrors } from './http/errors.ts'
 import { commonHeaders, corsHeaders } from './http/headers.ts'
 import { inbox } from './http/inbox.ts'
 import { rateLimits } from './http/limits.ts'
@@ -22,6 +22,7 @@ import { Refusals } from './http/refusals.ts'
 import { retract } from './http/retract.ts'
 import { subscribe } from './http/subscribe.ts'
 import { tickets } from './http/tickets.ts'
+import { clientErrorHandler, frameworkErrorHandler, ignoreExpectations, refuseUnknownPaths, refuseWithoutHost, rememberPaths } from './http/unrouted.ts'
 import { users } from './http/users.ts'
 import { Hub } from './hub/hub.ts'
 import { version } from './version.ts'
@@ -55,6 +56,7 @@ declare module 'fastify' {
 /** Builds a node; the caller listens. `app.hub.drain(ms)` before `app.close()` ends the streams without a storm. */
 export async function buildApp ({ config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 }, publicName = config.NODE_NAME }: AppOptions): Promise<FastifyInstance> {
   const headers = commonHeaders(publicName)
+  const allHeaders = (request: { headers: { origin?: string | undefined } }) => ({ ...headers, ...corsHeaders(request, config.CORS_ORIGINS) })
   const refusals = new Refusals(logger ?? { info: () => {} })
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
@@ -67,8 +69,10 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
     // A browser that connects while we close must not be answered 503: EventSource would never come back.
     return503OnClosing: false,
     routerOptions: { maxParamLength: 2048 },
-    frameworkErrors: frameworkErrorHandler((request) => ({ ...headers, ...corsHeaders(request, config.CORS_ORIGINS) }), refusals),
-    clientErrorHandler: handleClientError,
+    frameworkErrors: frameworkErrorHandler(allHeaders, refusals),
+    clientErrorHandler: clientErrorHandler({ headers: allHeaders, refusals, retryMs: config.RETRY_MS }),
+    // We say it ourselves, in the shape of all errors.
+    http: { requireHostHeader: false },
     // JSON is passed on, never merged into an object of ours.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
@@ -95,6 +99,7 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   app.decorate('hub', hub)
   app.decorateRequest('principal', null)
   handleErrors(app, refusals)
+  const paths = rememberPaths(app)
   limitPipelining(app)
   ignoreExpectations(app)
   app.addHook('onRequest', (_request, reply, done) => {
@@ -134,7 +139,8 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
     })
   }
   // After CORS, so that a page may read what it is refused.
-  refuseUnknownPaths(app)
+  refuseWithoutHost(app)
+  refuseUnknownPaths(app, paths)
 
   const limits = rateLimits(config, broker)
   await app.register(auth, { config, sessions: broker })

@@ -28,7 +28,7 @@ const table = {
   TIDINGS_NOT_FOUND: [404, 'There is nothing at %s. See /docs for the routes.'],
   TIDINGS_NO_NOTIFICATION: [404, 'There is no such notification in this inbox. It may have expired, been replaced, taken back or dismissed.'],
   TIDINGS_TOO_MANY_MARKS: [409, 'More than %s notifications are marked one by one. Move the cursor with PUT /api/notifications/read, which clears their marks.'],
-  TIDINGS_METHOD_NOT_ALLOWED: [405, 'The method %s is not known here. See /docs for the routes.'],
+  TIDINGS_METHOD_NOT_ALLOWED: [405, 'This path does not take the method %s. The Allow header has those that it takes.'],
   TIDINGS_DATA_TOO_LARGE: [413, 'data has %s bytes, more than MAX_DATA_BYTES (%s). Send less, or send a link.'],
   TIDINGS_FAN_OUT_TOO_LARGE: [413, '%s addresses times %s bytes of data are more than %s bytes. Put the addresses into several publishes, or send a link.'],
   TIDINGS_BODY_TOO_LARGE: [413, 'The body is larger than this route takes. Send fewer addresses, names or less data.'],

@@ -1,17 +1,22 @@
 // What an event stream is as an HTTP answer, and what Node keeps of it. The only file beside hub/line.ts that
 // touches the raw response; what it knows of Node's inside was checked with Node 24.21.
 import type { ServerResponse } from 'node:http'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FastifySSEPlugin } from 'fastify-sse-v2'
 
 const CONTENT_TYPE = 'text/event-stream; charset=utf-8'
 const CACHE_CONTROL = 'no-store, no-transform'
+
+/** The routes of the streams begin so. */
+export const STREAM_PATH = '/api/notifications/subscribe'
 
 /** To be called once, where the routes are registered that open streams. */
 export async function allowEventStreams (app: FastifyInstance): Promise<void> {
   // The hint when to reconnect stands in the block of the stream's first event, not in one of its own: see comeBack.
   await app.register(FastifySSEPlugin, { retryDelay: false })
 }
+
+export const isHttp11 = ({ raw }: FastifyRequest): boolean => raw.httpVersion === '1.1'
 
 /** Whether a stream can be written at all: the client is still there, and no other answer stands before this one. */
 export function lineOf (reply: FastifyReply): 'ready' | 'queued' | 'gone' {
@@ -55,12 +60,16 @@ export function stop (reply: FastifyReply): void {
  * 200, a hint and an end: `EventSource` tries again by itself. The hint stands in the block of an event, since
  * several client libraries take a block with nothing but `retry:` for an empty message, and one ignores it.
  */
+export function comeBackAnswer (retryMs: number): { headers: Record<string, string>, body: string } {
+  return {
+    headers: { 'content-type': CONTENT_TYPE, 'cache-control': CACHE_CONTROL, 'x-accel-buffering': 'no' },
+    body: `retry: ${Math.round(retryMs)}\nevent: ping\ndata: {}\n\n`
+  }
+}
+
 export function comeBack (reply: FastifyReply, retryMs: number): void {
-  reply
-    .header('content-type', CONTENT_TYPE)
-    .header('cache-control', CACHE_CONTROL)
-    .header('x-accel-buffering', 'no')
-    .send(`retry: ${Math.round(retryMs)}\nevent: ping\ndata: {}\n\n`)
+  const { headers, body } = comeBackAnswer(retryMs)
+  reply.headers(headers).send(body)
 }
 
 /** For a client that has left before it was answered. */

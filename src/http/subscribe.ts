@@ -11,7 +11,7 @@ import { identityOf, type Principal } from './auth.ts'
 import { addressOf } from './client-address.ts'
 import { refuseCrossSite } from './cross-site.ts'
 import { translate } from './errors.ts'
-import { allowEventStreams, answerNobody, comeBack, lineOf, openEventStream, stop } from './event-stream.ts'
+import { allowEventStreams, answerNobody, comeBack, lineOf, openEventStream, stop, STREAM_PATH } from './event-stream.ts'
 import type { RateLimits } from './limits.ts'
 import type { Refusals } from './refusals.ts'
 import { bearerCookieOrTicket, content, errorResponses } from './schemas.ts'
@@ -25,8 +25,6 @@ export interface SubscribeOptions {
   readonly refusals: Refusals
 }
 
-/** Where the pass of a spent ticket is sent, and nowhere else. */
-const STREAM_PATH = '/api/notifications/subscribe'
 const FAILOVER_HEADER = 'tidings-failover'
 /** An unused ticket must be good still when its page comes back. */
 const MAX_TICKET_WAIT_MS = 10_000
@@ -174,6 +172,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   async function passFor (ticket: Redeemable): Promise<string> {
     const pass = await spend(broker, ticket)
     if (pass === undefined) throw new TidingsError('TIDINGS_BAD_TICKET') // another was faster
+    // Sent to the streams, and nowhere else.
     return app.serializeCookie(pass.name, pass.value, { path: STREAM_PATH, httpOnly: true, secure: true, sameSite: 'strict', maxAge: pass.maxAgeSeconds })
   }
 

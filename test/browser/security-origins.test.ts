@@ -68,7 +68,7 @@ t.test('origin in CORS_ORIGINS: the stream with credentials, through the loss of
   t.match(await ask(page, '/api/users/ann/groups/g', { method: 'DELETE' }), { status: 200 })
   t.match(await ask(page, '/api/users/ann/groups', { method: 'PUT', headers: json, body: '{"groups":["a"]}' }), { status: 200 })
   t.match(await ask(page, '/api/users/ann/presence'), { status: 200, text: /"online":true/ })
-  t.match(await ask(page, '/api/users/ann/streams', { method: 'PUT' }), { status: 404 }, 'a refusal can be read too')
+  t.match(await ask(page, '/api/users/ann/streams', { method: 'PUT' }), { status: 405 }, 'a refusal can be read too')
 
   await Promise.all(nodes.map((node) => node.kill()))
   await page.waitForFunction(() => (globalThis as any).heard.filter((one: string) => one === 'error 0').length >= 2, undefined, { timeout: 20_000 })

@@ -10,7 +10,7 @@ import { eventually } from '../fixtures/wait.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
 const issuer = createIssuer()
-const node = await startNode(t, { env: { ...issuer.env, TRUST_PROXY: 'loopback', HEARTBEAT_SECONDS: '1', CONNECTS_PER_MINUTE: '0' } })
+const node = await startNode(t, { env: { ...issuer.env, TRUST_PROXY: 'loopback', HEARTBEAT_SECONDS: '1', CONNECTS_PER_MINUTE: '0', CORS_ORIGINS: 'https://pages.example' } })
 const nginx = await startNginx(t, { nodes: [node.port] })
 const token = issuer.token({ sub: 'ann' })
 const operator = issuer.token({ sub: 'shop', scope: `${PUBLISH} ${MANAGE}` })
@@ -83,10 +83,10 @@ t.test('nginx.conf, told the same by a stranger, does not believe it; by a balan
 t.test('stream, with headers that are too large for nginx or for the node: told to come again, since cookies come and go', async (t) => {
   for (const bytes of [17_000, 70_000]) {
     const cookies = Array.from({ length: bytes / 1000 }, (_, i) => `Cookie: c${i}=${'x'.repeat(990)}\r\n`).join('')
-    const stream = await exchange(nginx.port, `GET ${SUBSCRIBE} HTTP/1.1\r\nHost: x\r\nOrigin: https://app.example\r\nConnection: close\r\n${cookies}\r\n`)
+    const stream = await exchange(nginx.port, `GET ${SUBSCRIBE} HTTP/1.1\r\nHost: x\r\nOrigin: https://pages.example\r\nConnection: close\r\n${cookies}\r\n`)
     t.match(stream, /^HTTP\/1\.1 200 OK\r\n/, `${bytes} bytes`)
     t.match(stream, /^Content-Type: text\/event-stream; charset=utf-8\r$/mi)
-    t.match(stream, /^Access-Control-Allow-Origin: https:\/\/app\.example\r$/mi)
+    t.match(stream, /^Access-Control-Allow-Origin: https:\/\/pages\.example\r$/mi)
     t.match(stream, /retry: \d+\nevent: ping\ndata: \{\}\n\n/)
     const other = await exchange(nginx.port, `GET /docs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${cookies}\r\n`)
     t.match(other, /^HTTP\/1\.1 431 [\s\S]*"code":"TIDINGS_HEADERS_TOO_LARGE"/, 'any other route says what it is')

@@ -82,12 +82,35 @@ t.test('Tidings-Node: on every answer, errors and the stream included', async (t
 
 t.test('what is not there: 404 in the shape of all errors, without repeating what may be secret', async (t) => {
   const service = await startService(t)
-  for (const [method, path] of [['GET', '/nowhere'], ['GET', '/api'], ['POST', '/api/notifications/subscribe'], ['GET', '/api/notifications/'], ['GET', '/api/users/'], ['DELETE', '/api/users/42'], ['GET', '/__proto__'], ['GET', '/%2e%2e/etc/passwd'], ['PATCH', '/api/notifications'], ['GET', '/docs/static/../../../package.json']]) {
-    const answer = await service.call(method!, path!)
-    assertError(t, answer, answer.status === 405 ? 'TIDINGS_METHOD_NOT_ALLOWED' : 'TIDINGS_NOT_FOUND', `${method} ${path}`)
+  for (const [method, path] of [['GET', '/nowhere'], ['GET', '/api'], ['PATCH', '/nowhere'], ['GET', '/api/notifications/'], ['GET', '/api/users/'], ['DELETE', '/api/users/42'], ['GET', '/__proto__'], ['GET', '/%2e%2e/etc/passwd'], ['GET', '/docs/static/../../../package.json']]) {
+    assertError(t, await service.call(method!, path!), 'TIDINGS_NOT_FOUND', `${method} ${path}`)
   }
   const secret = await service.call('GET', '/nowhere?ticket=SECRET&token=SECRET')
   t.notMatch(secret.text, 'SECRET')
+})
+
+t.test('a path that is there, by a method that it does not have: 405, and Allow has those of the OpenAPI page (RFC 9110, 15.5.6)', async (t) => {
+  for (const env of [{}, { CORS_ORIGINS: 'https://app.example' }]) {
+    const service = await startService(t, { env })
+    for (const [path, methods] of Object.entries(service.app.swagger().paths ?? {}) as Array<[string, object]>) {
+      const answer = await service.call('PATCH', path.replaceAll(/\{\w+\}/g, 'x'))
+      assertError(t, answer, 'TIDINGS_METHOD_NOT_ALLOWED', path)
+      const allowed = answer.headers.get('allow')!.split(', ').filter((method) => method !== 'HEAD')
+      for (const method of Object.keys(methods)) t.ok(allowed.includes(method.toUpperCase()), `${method} ${path}`)
+    }
+    const allow = async (method: string, path: string) => (await service.call(method, path)).headers.get('allow')
+    t.equal(await allow('POST', '/api/notifications/subscribe?ticket=x'), 'DELETE, GET', 'as /:id too')
+    t.equal(await allow('POST', '/api/notifications/42'), 'DELETE')
+    t.equal(await allow('DELETE', '/docs/json'), 'GET, HEAD')
+    t.equal(await allow('POST', '/livez'), 'GET, HEAD')
+    t.equal(await allow('GET', '/nowhere'), null)
+  }
+})
+
+t.test('OPTIONS: the preflight of an origin in CORS_ORIGINS; 405 where there is none', async (t) => {
+  const ask = { token: null, headers: { origin: 'https://app.example', 'access-control-request-method': 'PUT' } }
+  t.match(await (await startService(t, { env: { CORS_ORIGINS: 'https://app.example' } })).call('OPTIONS', '/api/notifications/read', ask), { status: 204 })
+  assertError(t, await (await startService(t)).call('OPTIONS', '/api/notifications/read', ask), 'TIDINGS_METHOD_NOT_ALLOWED')
 })
 
 // — the documents that a node serves of itself —

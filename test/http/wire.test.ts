@@ -236,6 +236,8 @@ t.test('not HTTP, or not as it should be: an error in the shape of all errors', 
   const service = await startService(t)
   const secret = service.token()
   const bad: Record<string, [sent: string, code: Parameters<typeof assertError>[2]]> = {
+    'HTTP/1.1 without Host (RFC 9112, 3.2)': [`GET /livez HTTP/1.1\r\nAuthorization: Bearer ${secret}\r\n\r\n`, 'TIDINGS_BAD_REQUEST'],
+    'HTTP/1.1 without Host, a stream': [`GET ${SUBSCRIBE} HTTP/1.1\r\nAuthorization: Bearer ${secret}\r\n\r\n`, 'TIDINGS_BAD_REQUEST'],
     'not HTTP': ['hello\r\n\r\n', 'TIDINGS_BAD_REQUEST'],
     'a header without a name': [`GET /livez HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${secret}\r\n: x\r\n\r\n`, 'TIDINGS_BAD_REQUEST'],
     'a URL that is not encoded well': [get('/api/users/%zz/groups', secret, 'Connection: close\r\n'), 'TIDINGS_BAD_REQUEST'],
@@ -254,4 +256,30 @@ t.test('not HTTP, or not as it should be: an error in the shape of all errors', 
     assertError(t, { status: Number(head.split(' ')[1]), headers, text, body }, code, name)
   }
   t.equal((await service.call('GET', '/livez')).status, 200)
+})
+
+t.test('headers past 16 KB, of a stream: told to come again, since cookies come and go; where its path is not known any more, the line breaks', async (t) => {
+  const service = await startService(t, { env: { CORS_ORIGINS: 'https://app.example', RETRY_MS: '1000' } })
+  const cookies = Array.from({ length: 17 }, (_, i) => `Cookie: c${i}=${'x'.repeat(990)}\r\n`).join('')
+  for (const path of [SUBSCRIBE, `${SUBSCRIBE}/42`, `${SUBSCRIBE}?ticket=secret`]) {
+    const line = dial(t, service)
+    line.socket.write(get(path, service.token(), `Origin: https://app.example\r\n${cookies}`))
+    await line.over()
+    t.match(line.text, /^HTTP\/1\.1 200 OK\r\ncontent-type: text\/event-stream; charset=utf-8\r\n[^]*\r\n\r\nretry: \d{3,4}\nevent: ping\ndata: \{\}\n\n$/, path)
+    t.match(line.text, /\r\naccess-control-allow-origin: https:\/\/app\.example\r\n[^]*\r\n\r\n/, 'and its page may read it')
+  }
+  t.equal(await service.metric('tidings_refused_total', 'code="TIDINGS_HEADERS_TOO_LARGE"'), 3)
+
+  const line = dial(t, service)
+  const whole = get(SUBSCRIBE, service.token(), cookies)
+  const arrived = Promise.withResolvers<void>()
+  service.app.server.once('connection', (socket) => {
+    const look = () => socket.bytesRead >= 1000 ? arrived.resolve() : setImmediate(look)
+    look()
+  })
+  line.socket.write(whole.slice(0, 1000))
+  await arrived.promise
+  line.socket.write(whole.slice(1000))
+  await line.over()
+  t.equal(line.text, '')
 })
