@@ -21,6 +21,7 @@ export const configSchema = Type.Object({
   REDIS_URL: text('`redis://` or `rediss://`, with user and password; `memory:` or unset: embedded broker, one node. In the image (`NODE_ENV=production`) it must be set'),
   REDIS_URL_FILE: text('a file that holds REDIS_URL'),
   REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-9;-~]{1,64}$', description: 'first part of every key and channel; no `:` in it' }),
+  REDIS_PARTITIONS: whole(1, 1, 256, '1, 2, 4, 8 … 256: parts among which users are divided; the same on all nodes, and more of them only with `npm run partitions`'),
   JWT_SECRET: text('HS256 secret, at least 32 bytes'),
   JWT_SECRET_FILE: text('a file that holds JWT_SECRET'),
   JWT_PUBLIC_KEY: text('PEM of a public key, RS256 (2048 bits or more) or ES256 (P-256)'),
@@ -86,6 +87,10 @@ export function parseConfig (env: Env, nodeName: string): Config {
   data.NODE_NAME ??= nodeName
   faults.push(...schemaFaults(data), ...redisFaults(data, env), ...keyFaults(data, faults.length > 0), ...listFaults(data))
   const number = (name: 'STREAM_BUFFER_BYTES' | 'MAX_DATA_BYTES') => Number(data[name] ?? (configSchema.properties[name] as Rule).default)
+  const partitions = Number(data.REDIS_PARTITIONS ?? 1)
+  if (partitions >= 1 && partitions <= 256 && !Number.isInteger(Math.log2(partitions))) {
+    faults.push(`REDIS_PARTITIONS must be 1, 2, 4, 8, 16, 32, 64, 128 or 256, not ${partitions}: partitions are doubled`)
+  }
   if (number('STREAM_BUFFER_BYTES') < number('MAX_DATA_BYTES') + 4096) {
     faults.push('STREAM_BUFFER_BYTES must exceed MAX_DATA_BYTES by at least 4096, or no large notification could ever be sent')
   }

@@ -8,6 +8,7 @@ import { buildApp } from './app.ts'
 import type { Broker } from './broker/broker.ts'
 import { MemoryBroker } from './broker/memory/memory.ts'
 import { MemoryBus } from './broker/memory/bus.ts'
+import { PartitionedBroker } from './broker/redis/partitions/partitions.ts'
 import { RedisBroker } from './broker/redis/redis.ts'
 import { type Config, ConfigError, configSchema, parseConfig } from './config.ts'
 import { LogDestination } from './log.ts'
@@ -43,14 +44,17 @@ function readConfig (): Config {
 }
 
 function chooseBroker (config: Config, log: Logger): Broker {
-  const { REDIS_URL: url, REDIS_PREFIX: prefix, NODE_NAME: nodeName } = config
+  const { REDIS_URL: url, REDIS_PREFIX: prefix, NODE_NAME: nodeName, REDIS_PARTITIONS: partitions } = config
   const limits = {
     historyLength: config.HISTORY_LENGTH,
     groupHistoryLength: config.GROUP_HISTORY_LENGTH,
     historySeconds: config.HISTORY_SECONDS,
     maxDataBytes: config.MAX_DATA_BYTES
   }
-  if (url !== undefined && url !== MEMORY_URL) return new RedisBroker({ url, prefix, nodeName, log, ...limits })
+  if (url !== undefined && url !== MEMORY_URL) {
+    const options = { url, prefix, nodeName, log, ...limits }
+    return partitions === 1 ? new RedisBroker(options) : new PartitionedBroker({ ...options, partitions })
+  }
   log.info(`${url === undefined ? 'REDIS_URL is not set' : `REDIS_URL is ${MEMORY_URL}`}: embedded broker, this is the only node and its history ends with it`)
   return new MemoryBroker(new MemoryBus(limits))
 }
@@ -92,8 +96,15 @@ export async function start (onGraceful: () => void): Promise<void> {
   try {
     await app.ready()
     const end = performance.now() + PATIENCE_MS
-    while (!broker.state().up && performance.now() < end && !isClosing) await sleep(LOOK_EVERY_MS)
+    while (!broker.state().up && broker.state().isRefused !== true && performance.now() < end && !isClosing) await sleep(LOOK_EVERY_MS)
     if (isClosing) return
+    if (broker.state().isRefused === true) {
+      log.fatal(`cannot start: ${broker.state().detail}`)
+      closing.uninstall()
+      await app.close()
+      process.exitCode = 1
+      return
+    }
     await app.listen({ host: config.HOST, port: config.PORT, backlog: BACKLOG })
   } catch (error) {
     log.fatal({ err: error }, `cannot listen on ${config.HOST}:${config.PORT}; is the port taken? Set PORT or HOST`)

@@ -27,6 +27,7 @@ t.test('config, of nothing but a secret, has the documented defaults', async (t)
     PORT: 3000,
     NODE_NAME: 'node-1',
     REDIS_PREFIX: 'tidings',
+    REDIS_PARTITIONS: 1,
     JWT_SECRET: secret,
     TOKEN_COOKIE: 'tidings_token',
     CORS_ORIGINS: [],
@@ -109,6 +110,8 @@ t.test('config, with a pattern that does not fit, is refused', async (t) => {
     t.match(faultsOf({ JWT_SECRET: secret, [name]: value }).join(), name, `${name}=${JSON.stringify(value)}`)
   }
   t.match(faultsOf({ JWT_SECRET: secret, SESSION_POLICY: 'several' }), ['SESSION_POLICY must be one of multiple, single, not "several"'])
+  for (const value of ['0', '3', '12', '257', '512']) t.match(faultsOf({ JWT_SECRET: secret, REDIS_PARTITIONS: value }), [/^REDIS_PARTITIONS must be/], value)
+  for (const value of ['1', '2', '256']) t.same(faultsOf({ JWT_SECRET: secret, REDIS_PARTITIONS: value }), [], value)
   t.match(faultsOf({ JWT_SECRET: secret, PORT: '3e3' }), ['PORT must be a whole number from 0 to 65535, in digits, not "3e3"'])
   t.match(faultsOf({ JWT_SECRET: secret, REDIS_PREFIX: 'tidings:user' }), [/^REDIS_PREFIX must be .* without ":", which stands between the parts of a key/])
 })

@@ -208,6 +208,8 @@ export interface PublishAnswer {
   /** Undefined for `keep: 'none'`. */
   readonly id: number | undefined
   readonly notifications: ReadonlyArray<{ readonly to: Address, readonly receivers: number }>
+  /** Partitions that are away and get it when they are back; undefined: none. */
+  readonly pending?: number
 }
 
 /** Group name → id at which the user joined. */
@@ -301,6 +303,10 @@ export interface BrokerState {
   readonly memoryUsed: number
   /** How long the last round trip took, in seconds. */
   readonly roundTripSeconds: number
+  /** Where users are divided among several: how each is. `up` is true while any is. */
+  readonly partitions?: ReadonlyArray<{ readonly up: boolean, readonly detail: string }>
+  /** What it found can never be used with these settings; `detail` says why. */
+  readonly isRefused?: boolean
 }
 
 /** What a broker keeps. */

@@ -8,7 +8,8 @@ const Status = Type.Object({
   status: Type.String(),
   broker: Type.String(),
   detail: Type.String(),
-  warnings: Type.Array(Type.String(), { description: 'What works now and cannot be relied upon, a sentence each.' })
+  warnings: Type.Array(Type.String(), { description: 'What works now and cannot be relied upon, a sentence each.' }),
+  partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }), { description: 'Where users are divided among several: how each is, in order.' }))
 })
 
 export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
@@ -30,11 +31,11 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       response: { 200: Status, 503: Status }
     }
   }, async (request, reply) => {
-    const { up, detail, warnings } = broker.state()
+    const { up, detail, warnings, partitions } = broker.state()
     const status = hub.isDraining ? 'draining' : up ? 'ready' : 'not ready'
     const isGood = request.query.for === 'streams' ? status !== 'draining' : status === 'ready'
     if (!isGood) reply.code(503)
-    return { status, broker: broker.name, detail, warnings: [...warnings] }
+    return { status, broker: broker.name, detail, warnings: [...warnings], ...partitions !== undefined && { partitions: [...partitions] } }
   })
 
   app.get('/metrics', {

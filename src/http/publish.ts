@@ -66,7 +66,8 @@ const schema = {
         to: AddressText,
         id: Type.Optional(Type.String({ description: 'Opaque; the id that the client sees, the same for all addresses. Absent with keep: none.' })),
         receivers: Type.Integer({ description: 'Nodes that took it; 0 means nobody is online.' })
-      }))
+      })),
+      pending: Type.Optional(Type.Integer({ description: 'Partitions that are away and get it when they are back; absent: none.' }))
     }, {
       description: 'Stored in the logs and handed to every node that serves the addresses.',
       examples: [{ notifications: [{ to: 'group:Complaints', id: '1763794001222333', receivers: 2 }] }]
@@ -131,7 +132,7 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)
     const id = answer.id === undefined ? {} : { id: String(answer.id) }
-    return { notifications: answer.notifications.map(({ to, receivers }) => ({ to, ...id, receivers })) }
+    return { notifications: answer.notifications.map(({ to, receivers }) => ({ to, ...id, receivers })), ...answer.pending !== undefined && { pending: answer.pending } }
   })
 }
 

@@ -38,7 +38,12 @@ export function publishing (t: Test, make: MakeBackend): void {
     owed.sort((one, other) => one.id - other.id)
     for (const { ear } of [a, b]) {
       await ear.count(owed.length)
-      t.same(ear.heard, owed)
+      if (make.hasLocalIds !== true) t.same(ear.heard, owed)
+      else {
+        const seen = (heard: readonly object[]) => heard.map((one) => JSON.stringify({ ...one, id: 0 })).sort()
+        t.same(seen(ear.heard), seen(owed))
+        t.ok(isGrowing(ear.notifications.map(({ id }) => id)))
+      }
     }
     t.same(c.ear.heard, [], 'who subscribed to nothing hears nothing')
   })
@@ -62,7 +67,10 @@ export function publishing (t: Test, make: MakeBackend): void {
     const { id, notifications } = await broker.publish(request(to, 'x', { idempotencyKey: 'k' }))
     t.same(notifications, to.map((to) => ({ to, receivers: 1 })))
     await ear.count(1000)
-    t.same(ear.notifications.map(({ to, id }) => [to, id]), to.map((to) => [to, id]))
+    const heard = ear.notifications.map(({ to, id }) => [to, id] as const)
+    // Each partition has its addresses in its own time.
+    if (make.hasLocalIds === true) heard.sort(([one], [other]) => to.indexOf(one) - to.indexOf(other))
+    t.same(heard, to.map((to) => [to, id]))
     t.same(await broker.publish(request(to, 'x', { idempotencyKey: 'k' })), { replayed: true, id, notifications }, 'and a replay tells all of it again')
   })
 

@@ -24,7 +24,10 @@ export interface BackendOptions extends Partial<HistoryLimits> {
 }
 
 /** A backend of its own, and a function that gives one more node on it: started, and up. */
-export type MakeBackend = (t: Test, options?: BackendOptions) => Promise<() => Promise<Node>>
+export type MakeBackend = ((t: Test, options?: BackendOptions) => Promise<() => Promise<Node>>) & {
+  /** What reaches others than the users of one partition may have another id there than the publisher was answered. */
+  readonly hasLocalIds?: boolean
+}
 
 export const limits: HistoryLimits = { historyLength: 1000, groupHistoryLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536 }
 

@@ -1,6 +1,7 @@
 // RedisBrokers on a real Redis, for the contract and for what is Redis's own.
 import type { Test } from 'tap'
 import type { HistoryLimits } from '../../src/broker/broker.ts'
+import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { RedisBroker } from '../../src/broker/redis/redis.ts'
 import type { Redis } from '../fixtures/redis.ts'
 import { limits, type Node } from './contract.ts'
@@ -25,6 +26,42 @@ export function startRedisNode (t: Test, redis: Redis, options: Partial<HistoryL
   return { broker, ear, said }
 }
 
+/**
+ * The same over partitions. A test names channels by their addresses: it hears a user's own in their partition, and those that are shared where
+ * user 1 is, who is made to have company in each group. What it hears has the address again.
+ */
+export function startPartitionedNode (t: Test, redis: Redis, partitions: number, options: Partial<HistoryLimits> = {}, prefix = redis.prefix): Node & { readonly said: string[], readonly broker: PartitionedBroker } {
+  const said: string[] = []
+  const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
+  const broker = new PartitionedBroker({ ...limits, ...options, url: redis.url, prefix, nodeName: `test ${++count}`, log, partitions })
+  const ear = new Ear()
+  const addressOf = (channel: string): string => channel.slice(channel.indexOf('/') + 1)
+  broker.start({
+    notification: (channel, notification) => { ear.notification(addressOf(channel), notification) },
+    control: (userId, control) => { ear.control(userId, control) },
+    dropped: (channel, reason) => { ear.dropped(addressOf(channel), reason) },
+    // The line of one partition is what a test looks at.
+    interrupted: (isAffected) => { if (isAffected(broker.channelOf('1', 'all'))) ear.interrupted() },
+    restored: (isAffected) => { if (isAffected(broker.channelOf('1', 'all'))) ear.restored() }
+  })
+  t.teardown(() => broker.close())
+  const channelOf = (address: string): string => broker.channelOf(address.startsWith('user:') ? address.slice(5) : '1', address)
+  const shown = new Proxy(broker, {
+    get (target, name) {
+      if (name === 'subscribe') {
+        return async (addresses: readonly string[]) => {
+          for (const address of addresses) if (address.startsWith('group:')) await target.join('{1}company', address.slice(6))
+          await target.subscribe(addresses.map(channelOf))
+        }
+      }
+      if (name === 'unsubscribe') return (addresses: readonly string[]) => { target.unsubscribe(addresses.map(channelOf)) }
+      const value: unknown = target[name as keyof PartitionedBroker]
+      return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value
+    }
+  })
+  return { broker: shown, ear, said }
+}
+
 /** Resolves when `check` holds. For what nothing tells of: asked again after each turn of a few milliseconds. */
 export async function becomes (check: () => boolean | Promise<boolean>, what: string, withinMs = 20_000): Promise<void> {
   const end = performance.now() + withinMs
@@ -34,5 +71,5 @@ export async function becomes (check: () => boolean | Promise<boolean>, what: st
   }
 }
 
-export const up = ({ broker, said }: RedisNode): Promise<void> =>
+export const up = ({ broker, said }: Node & { readonly said: string[] }): Promise<void> =>
   becomes(() => broker.state().up, `a broker to be up; it said: ${said.join(' | ')}`)

@@ -1,4 +1,5 @@
 // The broker on Redis: the port, over one connection for commands and one that hears. The atomic parts stand in functions/.
+import type { Redis } from 'ioredis'
 import { type Address, userAddress } from '../../notification.ts'
 import type {
   Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
@@ -6,6 +7,7 @@ import type {
 } from '../broker.ts'
 import { isUnanswered } from './answers.ts'
 import { RedisCommands, type RedisCommandsOptions } from './commands.ts'
+import { Division } from './partitions/division.ts'
 import { RedisInbox } from './inbox.ts'
 import { readMembership, RedisRequests } from './requests.ts'
 import { RedisSubscriber } from './subscriber.ts'
@@ -13,7 +15,10 @@ import { RedisSubscriber } from './subscriber.ts'
 /** Sessions that one call looks at: it keeps everybody else from Redis meanwhile. */
 const VERIFIED_AT_ONCE = 500
 
-export type RedisBrokerOptions = RedisCommandsOptions
+export interface RedisBrokerOptions extends RedisCommandsOptions {
+  /** Called whenever commands can be given again, and when the data that stood there is gone. */
+  readonly onUp?: () => void
+}
 
 export class RedisBroker implements Broker {
   readonly name = 'redis'
@@ -22,10 +27,15 @@ export class RedisBroker implements Broker {
   readonly #subscriber: RedisSubscriber
   readonly #requests: RedisRequests
   readonly #inbox: RedisInbox
+  readonly #onUp: () => void
+  /** Whether this is all there is; undefined: it is one of several, which somebody else looks after. */
+  readonly #division: Division | undefined
   #ticker: NodeJS.Timeout | undefined
 
   constructor (options: RedisBrokerOptions) {
     this.#prefix = options.prefix
+    this.#division = options.onUp === undefined ? new Division({ root: options.prefix, partitions: [this], tags: [''], log: options.log }) : undefined
+    this.#onUp = options.onUp ?? (() => { this.#division?.check() })
     this.#commands = new RedisCommands(options)
     this.#subscriber = new RedisSubscriber(options)
     this.#requests = new RedisRequests(this.#commands, options.prefix)
@@ -35,8 +45,14 @@ export class RedisBroker implements Broker {
   start (listener: BrokerListener): void {
     this.#commands.on('loading', (nonce) => { this.#subscriber.expect(nonce) })
     this.#commands.on('library', (nonce) => { this.#subscriber.meet(nonce) })
-    this.#commands.on('anew', () => { this.#subscriber.startOver() })
-    this.#commands.on('up', () => { this.#publishCanary() })
+    this.#commands.on('anew', () => {
+      this.#subscriber.startOver()
+      this.#onUp()
+    })
+    this.#commands.on('up', () => {
+      this.#publishCanary()
+      this.#onUp()
+    })
     this.#subscriber.on('subscribed', () => { this.#publishCanary() })
     this.#subscriber.start(listener)
     this.#commands.start()
@@ -64,7 +80,7 @@ export class RedisBroker implements Broker {
 
   async retract ({ to, what, publisher }: RetractRequest): Promise<boolean> {
     const which = 'id' in what ? ['id', what.id] : ['key', what.key]
-    return await this.#call('tidings_retract_one', publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, to, ...which) === 1
+    return await this.call('tidings_retract_one', publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, to, ...which) === 1
   }
 
   channelOf (_userId: string, address: Address): Channel {
@@ -84,19 +100,19 @@ export class RedisBroker implements Broker {
   }
 
   async groups (userId: string): Promise<Membership> {
-    return readMembership(await this.#call('tidings_groups', userId) as string[])
+    return readMembership(await this.call('tidings_groups', userId) as string[])
   }
 
   async join (userId: string, group: string): Promise<void> {
-    await this.#call('tidings_join', userId, group)
+    await this.call('tidings_join', userId, group)
   }
 
   async leave (userId: string, group: string): Promise<void> {
-    await this.#call('tidings_leave', userId, group)
+    await this.call('tidings_leave', userId, group)
   }
 
   async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
-    await this.#call('tidings_replace_groups', userId, ...groups)
+    await this.call('tidings_replace_groups', userId, ...groups)
   }
 
   async presence (userId: string): Promise<number> {
@@ -109,11 +125,11 @@ export class RedisBroker implements Broker {
   }
 
   async logout (userId: string): Promise<void> {
-    await this.#call('tidings_logout', userId)
+    await this.call('tidings_logout', userId)
   }
 
   async takeSession (userId: string, tag: string, cursor: number | 'fresh'): Promise<Session | undefined> {
-    const [holds, takenAt, fence] = await this.#call('tidings_claim', userId, tag, cursor === 'fresh' ? '' : cursor) as [number, string, string]
+    const [holds, takenAt, fence] = await this.call('tidings_claim', userId, tag, cursor === 'fresh' ? '' : cursor) as [number, string, string]
     return holds === 1 ? { tag, takenAt: Number(takenAt), fence: Number(fence) } : undefined
   }
 
@@ -121,7 +137,7 @@ export class RedisBroker implements Broker {
     const calls: Array<Promise<unknown>> = []
     for (let i = 0; i < sessions.length; i += VERIFIED_AT_ONCE) {
       const some = sessions.slice(i, i + VERIFIED_AT_ONCE)
-      calls.push(this.#call('tidings_verify', ...some.flatMap(({ userId, session: { tag, fence } }) => [userId, tag, fence])))
+      calls.push(this.call('tidings_verify', ...some.flatMap(({ userId, session: { tag, fence } }) => [userId, tag, fence])))
     }
     return (await Promise.all(calls)).flat() as string[]
   }
@@ -159,7 +175,7 @@ export class RedisBroker implements Broker {
   }
 
   async hit (_home: string, key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
-    const [count, restMs] = await this.#call('tidings_hit', key, windowMs, hits) as [number, number]
+    const [count, restMs] = await this.call('tidings_hit', key, windowMs, hits) as [number, number]
     return { count, restMs }
   }
 
@@ -167,15 +183,37 @@ export class RedisBroker implements Broker {
     return `${this.#prefix}:kept:${key}`
   }
 
-  #call (name: string, ...args: Array<string | number>): Promise<unknown> {
+  /** Puts it, unless something stands there. Resolves with what stands there then. */
+  async claim (key: string, text: string, seconds: number): Promise<string> {
+    return await this.#commands.ask((redis) => redis.set(this.#kept(key), text, 'EX', seconds, 'NX', 'GET')) ?? text
+  }
+
+  /** Calls a function of the library under this prefix. Throws the port's errors. */
+  call (name: string, ...args: Array<string | number>): Promise<unknown> {
     return this.#commands.call(this.#prefix, name, args)
+  }
+
+  /** Gives a command. Throws the port's errors. */
+  ask<T> (command: (redis: Redis) => Promise<T>): Promise<T> {
+    return this.#commands.ask(command)
+  }
+
+  /** An error that a function answered with, as one of the port's. */
+  translate (why: string): Error {
+    return this.#commands.translate(new Error(why))
+  }
+
+  /** An id that was answered. */
+  saw (id: number): void {
+    this.#commands.saw(id)
   }
 
   state (): BrokerState {
     const fault = this.#commands.fault === '' ? this.#subscriber.fault : this.#commands.fault
     const { warnings, clockDifferenceSeconds, memoryUsed, roundTripSeconds } = this.#commands
     const { channels, deafSeconds } = this.#subscriber
-    return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels, deafSeconds, warnings, clockDifferenceSeconds, memoryUsed, roundTripSeconds }
+    const refusal = this.#division?.isRefused === true ? { up: false, detail: this.#division.fault, isRefused: true } : {}
+    return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels, deafSeconds, warnings, clockDifferenceSeconds, memoryUsed, roundTripSeconds, ...refusal }
   }
 
   close (): Promise<void> {

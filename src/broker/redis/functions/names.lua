@@ -5,7 +5,7 @@
 --   <prefix>:born           the id at which the history begins (never)
 --   <prefix>:config         hash: the limits, and what configure.lua has seen (never)
 --   <prefix>:log:<address>  stream, entries <id>-0 {e event, d data; r 1 if it is only replayed, x the id at which it expires, k key,
---                           m 1 if other addresses have it too} (HISTORY after its newest entry)
+--                           m 1 if other addresses have it too, o the id in the partition it was copied from} (HISTORY after its newest entry)
 --   <prefix>:trim:<address> the id of the newest entry that was trimmed (HISTORY after it was)
 --   <prefix>:keys:<address> sorted set, key -> id of the entry that has it (HISTORY after the newest)
 --   <prefix>:overlong       set of addresses whose logs a node must trim (a day)
@@ -18,6 +18,7 @@
 --   <prefix>:kept:<key>     something that nodes keep for a while: tickets (as long as they say)
 --   <prefix>:hits:<key>     a counter of a rate limit (its window)
 --   <prefix>:<address>      the Pub/Sub channel of an address
+-- Where there are several partitions, directory.lua and outbox.lua name more.
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
 -- During a deploy nodes of two versions share one Redis, which has the newer library: a function that nodes call keeps its arguments and its
@@ -32,6 +33,9 @@ local DAY_SECONDS = 86400
 -- Entries over a log's length that are trimmed at once, so that few publishes pay for it.
 local TRIM_STEP = 100
 local RESERVED = { sync = 1, ping = 1, replaced = 1, closed = 1, expiring = 1, read = 1, retracted = 1, open = 1, error = 1 }
+
+-- What concerns other partitions: see directory.lua and outbox.lua.
+local others = {}
 
 local function int(n) return string.format('%.0f', n) end
 

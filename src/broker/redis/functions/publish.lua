@@ -54,9 +54,14 @@ local function append(ctx, address, log, entry_id, id, fields)
 end
 
 -- Takes out the older one with the same key, on purpose: no gap.
-local function replace_key(ctx, address, log, key, id, ends)
+local function replace_key(ctx, address, log, key, id, ends, order)
   local keys = ctx.prefix .. ':keys:' .. address
   local older = redis.call('ZSCORE', keys, key)
+  -- Which of two is the newer one, the ids say that publishers were answered: so it is the same in every partition.
+  if older and order and others.origin_of(ctx, address, tonumber(older)) > order then
+    redis.call('XDEL', log, int(id) .. '-0')
+    return
+  end
   redis.call('ZADD', keys, int(id), key)
   redis.call('EXPIREAT', keys, ends)
   if older then redis.call('XDEL', log, int(older) .. '-0') end
@@ -72,6 +77,7 @@ local function store(ctx, req)
   if req.expires then add('x', int(req.expires)) end
   if req.key then add('k', req.key) end
   if req.shared then add('m', '1') end
+  if req.origin then add('o', int(req.origin)) end
   local written = {}
   local ok, why = pcall(function()
     for i, address in ipairs(req.to) do
@@ -83,7 +89,7 @@ local function store(ctx, req)
     end
     -- From here on others' entries go: all that may be refused has been asked for.
     for i, address in ipairs(req.to) do
-      if req.key then replace_key(ctx, address, written[i], req.key, id, ends) end
+      if req.key then replace_key(ctx, address, written[i], req.key, id, ends, req.order) end
       if not req.by_service then trim(ctx, address, id) end
     end
   end)
@@ -240,11 +246,15 @@ local function publish(keys, args)
   if fault then return redis.error_reply(fault) end
   -- Line breaks can only stand between tokens, and a frame must be one line.
   if data:find('[\r\n]') then data = data:gsub('[\r\n]', ' ') end
-  if #args == 3 then return { publish_plain(ctx, next_id(ctx), address, event, data, true) } end
+  local is_divided = others.known(ctx) and address:sub(1, 5) ~= 'user:'
+  fault = others.fault(ctx, address)
+  if fault then return redis.error_reply(fault) end
+  if #args == 3 and not is_divided then return { publish_plain(ctx, next_id(ctx), address, event, data, true) } end
   local req = { to = { address }, event = event, data = data, keep = 'inbox', by_service = true }
   fault = option_fault(req, args, ctx.limits)
   if fault then return redis.error_reply(fault) end
-  local _, answer = publish_request(ctx, req)
+  local replayed, answer = publish_request(ctx, req)
+  if is_divided and not replayed then others.publish(ctx, address, req.id or next_id(ctx), req) end
   return { answer[1] ~= '' and answer[1], answer[2][1] or 0 }
 end
 
@@ -309,5 +319,12 @@ local function retract(keys, args)
   if fault then return redis.error_reply(fault) end
   if name == 'KEY' then what = { key = args[3] } elseif name == 'ID' and args[3]:find('^[1-9]%d*$') and #args[3] <= 16 then what = { id = tonumber(args[3]) } end
   if not what then return redis.error_reply(RETRACT_USAGE) end
-  return retract_unread(ctx, args[1], what)
+  fault = others.fault(ctx, args[1])
+  if fault then return redis.error_reply(fault) end
+  if not others.known(ctx) then return retract_unread(ctx, args[1], what) end
+  local id = what.id and others.id_of(ctx, args[1], what.id) or tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. args[1], what.key) or nil)
+  if not id or retract_unread(ctx, args[1], { id = id, key = what.key }) == 0 then return 0 end
+  local n = others.retract(ctx, args[1], what.id or id)
+  if n ~= '' then others.nudge(ctx) end
+  return 1
 end

@@ -1,0 +1,105 @@
+-- Where there are several partitions: in which of them a group has members. It stands in the group's home, the partition of its name.
+--
+--   <prefix>:members:<group>  hash, partition -> second until which it has members, or "inf" (the last of them; with "inf": never)
+-- In <prefix>:config: `partitions`, the tags of all in order, and `partition`, the own one; `directory` is there while nothing that stood in
+-- the directory was lost. Where something may have been, whatever is published to a group goes to all partitions.
+
+do
+  -- The tags of all partitions, and the own one; nil where there is one partition alone.
+  function others.known(ctx)
+    local known = ctx.limits
+    if known.tags == nil then
+      local fields = redis.call('HMGET', ctx.prefix .. ':config', 'partitions', 'partition', 'directory')
+      known.tags = false
+      -- One of several, which has lost what it knew of the others: a node tells it within the second.
+      if not fields[1] and ctx.prefix:find(':{%d+}$') then
+        known.tags = nil
+        refuse('TIDINGS_NOT_READY This partition was emptied; call again when a node has set it up, which takes a second')
+      end
+      if fields[1] then
+        known.tags, known.own, known.is_whole = {}, fields[2], fields[3]
+        for tag in fields[1]:gmatch('%S+') do known.tags[#known.tags + 1] = tag end
+      end
+    end
+    return known.tags and known or nil
+  end
+
+  -- CRC-16 of XMODEM, modulo 16384, of what stands between the first braces if anything does: as CLUSTER KEYSLOT.
+  local function slot_of(name)
+    name = name:match('^[^{]*{([^}]+)}') or name
+    local crc = 0
+    for i = 1, #name do
+      crc = bit.bxor(crc, bit.lshift(name:byte(i), 8))
+      for _ = 1, 8 do
+        crc = bit.band(bit.lshift(crc, 1), 0xffff) == bit.lshift(crc, 1) and bit.lshift(crc, 1) or bit.bxor(bit.band(bit.lshift(crc, 1), 0xffff), 0x1021)
+      end
+    end
+    return crc % 16384
+  end
+
+  -- Why something must be published in another partition; nil if its home is here.
+  function others.fault(ctx, address)
+    local known = others.known(ctx)
+    if not known then return nil end
+    local tag = known.tags[math.floor(slot_of(address:match('^%a+:(.*)$') or address) * #known.tags / 16384) + 1]
+    if tag == known.own then return nil end
+    local name = ctx.prefix:gsub('{%d+}$', '{' .. tag .. '}')
+    return 'TIDINGS_OTHER_PARTITION The home of ' .. address .. ' is the prefix ' .. name .. ': call it there'
+  end
+
+  -- The tags of the other partitions that have members of a group, or users (`all`).
+  function others.of(ctx, address)
+    local known, tags = others.known(ctx), {}
+    if not known or address:sub(1, 5) == 'user:' then return tags end
+    if address == 'all' or not known.is_whole then
+      for _, tag in ipairs(known.tags) do
+        if tag ~= known.own then tags[#tags + 1] = tag end
+      end
+      return tags
+    end
+    local now, members = math.floor(ctx.now / SECOND), redis.call('HGETALL', ctx.prefix .. ':members:' .. address:sub(7))
+    for i = 1, #members, 2 do
+      if members[i] ~= known.own and (members[i + 1] == 'inf' or tonumber(members[i + 1]) > now) then tags[#tags + 1] = members[i] end
+    end
+    return tags
+  end
+
+  -- ARGV: tag, until which second or 'inf', group…   The partition has members of these groups, whose home is here.
+  register('tidings_enter', function(keys, args)
+    local ctx = open(keys)
+    for i = 3, #args do
+      local key = ctx.prefix .. ':members:' .. args[i]
+      local was = redis.call('HGET', key, args[1])
+      if was ~= 'inf' and (args[2] == 'inf' or not was or tonumber(was) < tonumber(args[2])) then
+        redis.call('HSET', key, args[1], args[2])
+        if args[2] == 'inf' then redis.call('PERSIST', key) else
+          -- With a member for ever it has no end.
+          local ttl = redis.call('EXPIRETIME', key)
+          local is_new = redis.call('HLEN', key) == 1
+          if is_new or (ttl >= 0 and ttl < tonumber(args[2])) then redis.call('EXPIREAT', key, args[2]) end
+        end
+      end
+    end
+    return 1
+  end)
+
+  -- ARGV: group or 'all' as an address…   Reply: for each the tags of the other partitions that have members
+  register('tidings_members', function(keys, args)
+    local ctx, reply = open(keys), {}
+    for i, address in ipairs(args) do reply[i] = others.of(ctx, address) end
+    return reply
+  end)
+
+  -- ARGV: the tags of all, in order, with spaces between; the own one; 1 if nothing can stand in the directory yet. What stands is kept.
+  register('tidings_divide', function(keys, args)
+    local key = keys[1] .. ':config'
+    local known = redis.call('HMGET', key, 'partitions', 'partition')
+    if known[1] and (known[1] ~= args[1] or known[2] ~= args[2]) then
+      refuse('TIDINGS_OTHER_PARTITIONS This partition is one of ' .. select(2, known[1]:gsub('%S+', '')) .. '; see "npm run partitions"')
+    end
+    redis.call('HSET', key, 'partitions', args[1], 'partition', args[2])
+    if args[3] == '1' then redis.call('HSET', key, 'directory', '1') end
+    limits = {}
+    return 1
+  end)
+end

@@ -1,0 +1,329 @@
+-- How what is committed in one partition reaches the others: exactly once, in order, whatever dies in between.
+--
+-- A commit writes to the logs of its own partition and, for the others, one entry to its outbox. Whoever committed copies it at once; what is
+-- left over, any node copies. For each target the entry says which one was before it, and the target takes it only after that one.
+--   <prefix>:outbox          stream, <id>-0 {e, d, keep, x, k, tp, r: as in a publish, r the id of what is taken back; ><tag>: "<id before>\n<address>\n…"}
+--                            (until all have it; HISTORY after the newest)
+--   <prefix>:sent            hash, tag -> id of the newest entry that it is owed (never)
+--   <prefix>:taken           hash, tag -> id up to which it has all (never)
+--   <prefix>:copied          hash, in the target: tag of the source -> id of the newest entry that was taken from it (never)
+--   <prefix>:was:<address>:<id>  the id that a copy has here, if it is not the one that the publisher was answered (HISTORY)
+--   <prefix>:courier         who copies what was left over (some seconds)
+
+do
+  -- A partition that is away is owed so many at most; beyond, its history begins anew when it is back, and its clients are told.
+  local MOST_OWED = 100000
+  -- What whoever committed may still be copying.
+  local GRACE = SECOND
+  local COURIER_MS = 3000
+  -- Entries and bytes that one call reads from the outbox, more or less.
+  local MOST_READ, MOST_BYTES, CHUNK = 256, 1048576, 64
+
+  local function add_target(targets, tag, address)
+    local addresses = targets[tag]
+    if not addresses then addresses = {}; targets[tag] = addresses; targets[#targets + 1] = tag end
+    addresses[#addresses + 1] = address
+  end
+
+  -- Targets: tags in a list, and by tag the list of addresses.   Returns [tag, id before, [address, …]] for each.
+  local function enqueue(ctx, n, item, targets)
+    local key, sent, fields = ctx.prefix .. ':outbox', ctx.prefix .. ':sent', {}
+    local reply = {}
+    for name, value in pairs(item) do fields[#fields + 1] = name; fields[#fields + 1] = value end
+    for i, tag in ipairs(targets) do
+      local before = redis.call('HGET', sent, tag) or '0'
+      fields[#fields + 1] = '>' .. tag
+      fields[#fields + 1] = before .. '\n' .. table.concat(targets[tag], '\n')
+      reply[i] = { tag, before, targets[tag] }
+    end
+    local added = redis.pcall('XADD', key, 'MAXLEN', '~', MOST_OWED, int(n) .. '-0', unpack(fields))
+    if type(added) ~= 'string' then
+      -- Another hand's key, or ids of the future: those who were owed what stood there find the chain broken, and are told.
+      redis.call('UNLINK', key)
+      redis.call('XADD', key, int(n) .. '-0', unpack(fields))
+    end
+    redis.call('EXPIREAT', key, end_of(n, ctx.limits.seconds))
+    for _, tag in ipairs(targets) do redis.call('HSET', sent, tag, int(n)) end
+    return reply
+  end
+
+  local function item_of(req)
+    local item = { e = req.event, d = req.data }
+    if req.keep ~= 'inbox' then item.keep = req.keep end
+    if req.expires then item.x = int(req.expires) end
+    if req.key then item.k = req.key end
+    if req.traceparent then item.tp = req.traceparent end
+    return item
+  end
+
+  -- Has the nodes copy what another service has published.
+  function others.nudge(ctx)
+    redis.call('PUBLISH', ctx.prefix .. ':outbox', '{"data":0}')
+  end
+
+  -- What another service has published here, to an address whose home is here.
+  function others.publish(ctx, address, n, req)
+    local targets = {}
+    for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
+    if #targets == 0 then return end
+    enqueue(ctx, n, item_of(req), targets)
+    others.nudge(ctx)
+  end
+
+  function others.retract(ctx, address, origin)
+    local targets = {}
+    for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
+    if #targets == 0 then return '', {} end
+    local n = next_id(ctx)
+    return int(n), enqueue(ctx, n, { r = int(origin) }, targets)
+  end
+
+  -- The id that something has here, which the publisher knows by another one perhaps; and that other one.
+  function others.id_of(ctx, address, origin)
+    return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin)) or nil) or origin
+  end
+
+  function others.origin_of(ctx, address, id)
+    if not others.known(ctx) then return id end
+    local raw = redis.call('XRANGE', ctx.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0')[1]
+    return raw and tonumber(read_entry(raw, math.huge).o) or id
+  end
+
+  -- As publish_one, and what other partitions are owed.
+  -- ARGV from `at`: idempotency key or '', publisher or '' (whose partition this is), their token's iat, event, data, keep, ttl or '', key or '',
+  -- traceparent or '', how many addresses of this partition, address…, how many of them have their home here (they come first), how many
+  -- addresses are elsewhere, (tag, address)…, how many addresses the answer is kept with, address…
+  -- Returns [replayed, id or '', [receivers], [address, …] or 0, the id in the outbox, [[tag, id before, [address, …]], …]], and where the next begins.
+  local function commit_one(ctx, id, args, at, local_count, far_count, all_count)
+    local key, user, keep, ttl, replaces, tp = args[at], args[at + 1], args[at + 5], args[at + 6], args[at + 7], args[at + 8]
+    if user ~= '' and is_publisher_revoked(ctx, user, tonumber(args[at + 2])) then refuse(REVOKED) end
+    local homed_at = at + 10 + local_count
+    local far_at, all_at = homed_at + 2, homed_at + 3 + 2 * far_count
+    local to = { unpack(args, at + 10, at + 9 + local_count) }
+    local req = { id = id, event = args[at + 3], data = args[at + 4], keep = keep, ttl = tonumber(ttl), key = replaces ~= '' and replaces, traceparent = tp ~= '' and tp, to = to }
+    local answer_key = key ~= '' and ctx.prefix .. ':idem:' .. key
+    local all = answer_key and { to = { unpack(args, all_at, all_at + all_count - 1) } }
+    if answer_key then
+      local known = known_answer(answer_key, all)
+      if known then return { 1, known[1], known[2], known[3] == all.to and 0 or known[3], '', {} } end
+    end
+    if req.ttl and req.ttl < ctx.limits.seconds then req.expires = id + req.ttl * SECOND end
+    local _, answer = publish_request(ctx, req)
+    local targets = {}
+    for i = 1, tonumber(args[homed_at]) do
+      for _, tag in ipairs(others.of(ctx, to[i])) do add_target(targets, tag, to[i]) end
+    end
+    for i = 0, far_count - 1 do add_target(targets, args[far_at + 2 * i], args[far_at + 2 * i + 1]) end
+    local owed = #targets > 0 and enqueue(ctx, id, item_of(req), targets) or {}
+    if answer_key then
+      local receivers, at_address = {}, {}
+      for i, address in ipairs(to) do at_address[address] = answer[2][i] end
+      for i, address in ipairs(all.to) do receivers[i] = at_address[address] or 0 end
+      all.id = answer[1] ~= '' and id
+      keep_answer(answer_key, all, receivers)
+    end
+    return { 0, answer[1], answer[2], 0, #owed > 0 and int(id) or '', owed }
+  end
+
+  -- ARGV: how many requests, then each as commit_one says.   Reply: for each what it returns.
+  register('tidings_commit', function(keys, args)
+    local ctx, reply, at = open(keys), {}, 2
+    local requests = count_at(args, 1)
+    local first = reserve(ctx, math.max(1, requests))
+    while args[at] and #reply < requests do
+      local local_count = count_at(args, at + 9)
+      local far_at = at + 11 + local_count
+      local far_count = count_at(args, far_at)
+      local all_at = far_at + 1 + 2 * far_count
+      local all_count = count_at(args, all_at)
+      reply[#reply + 1] = alone(commit_one, ctx, first + #reply, args, at, local_count, far_count, all_count)
+      at = all_at + 1 + all_count
+    end
+    return reply
+  end)
+
+  -- ARGV: idempotency key, nodes that took it, for each address.   What copies add to an answer that is kept.
+  register('tidings_settle', function(keys, args)
+    local key = keys[1] .. ':idem:' .. args[1]
+    local text = redis.call('GET', key)
+    if not text then return 0 end
+    local answer = cmsgpack.unpack(text)
+    for i = 2, #args do answer[2][i - 1] = tonumber(args[i]) end
+    redis.call('SET', key, cmsgpack.pack(answer), 'KEEPTTL')
+    return 1
+  end)
+
+  -- ARGV: publisher or '', their token's iat, address, 'id' or 'key', which.
+  -- Reply: [1, or 0 if there was none; the id of what the publisher was answered, the id in the outbox, [[tag, id before, [address]], …]]
+  register('tidings_take_back', function(keys, args)
+    local ctx, address = open(keys), args[3]
+    if args[1] ~= '' and is_publisher_revoked(ctx, args[1], tonumber(args[2])) then refuse(REVOKED) end
+    local id = args[4] == 'id' and others.id_of(ctx, address, tonumber(args[5])) or tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. address, args[5]) or nil)
+    local origin = id and others.origin_of(ctx, address, id)
+    if not id or retract_from(ctx, address, { id = id }) == 0 then return { 0, '', '', {} } end
+    local n, owed = others.retract(ctx, address, origin)
+    return { 1, int(origin), n, owed }
+  end)
+
+  -- ARGV: user, their token's iat.   Reply: 1 if a publisher has logged out since
+  register('tidings_is_revoked', function(keys, args)
+    return is_publisher_revoked(open(keys), args[1], tonumber(args[2])) and 1 or 0
+  end)
+
+  -- A copy has the publisher's id where that is greater than all ids here, and not far ahead of the time.
+  local function copy_id(ctx, origin)
+    local last = ctx.last or tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil)
+    if not last or origin <= last or origin > ctx.now + 60 * SECOND then return next_id(ctx) end
+    ctx.last = origin
+    redis.call('SET', ctx.prefix .. ':clock', int(origin))
+    return origin
+  end
+
+  local function apply_retract(ctx, origin, to)
+    for _, address in ipairs(to) do
+      local known = redis.call('GET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin))
+      retract_from(ctx, address, { id = tonumber(known or nil) or origin })
+    end
+    return {}
+  end
+
+  local function apply_publish(ctx, origin, fields, to)
+    local keep, expires = fields.keep or 'inbox', tonumber(fields.x or nil)
+    if (expires and expires <= ctx.now) or origin <= ctx.now - ctx.limits.seconds * SECOND then return {} end
+    local req = { to = to, event = fields.e, data = fields.d, keep = keep, expires = expires, key = fields.k, traceparent = fields.tp }
+    if keep ~= 'none' then
+      req.id, req.order = copy_id(ctx, origin), origin
+      if req.id ~= origin then
+        req.origin = origin
+        for _, address in ipairs(to) do
+          redis.call('SET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin), int(req.id), 'EXAT', end_of(req.id, ctx.limits.seconds))
+        end
+      end
+      if #to > 1 then
+        for _, address in ipairs(to) do req.shared = req.shared or address:sub(1, 5) ~= 'user:' end
+      end
+      store(ctx, req)
+    end
+    return send(ctx, req)
+  end
+
+  -- Nodes that would have taken what has been taken here already.
+  local function listeners(ctx, to)
+    local counts = {}
+    for i, address in ipairs(to) do counts[i] = redis.call('PUBSUB', 'NUMSUB', ctx.prefix .. ':' .. address)[2] end
+    return counts
+  end
+
+  -- What was lost between two copies, nobody knows: the history begins anew.
+  local function begin_after_loss(ctx)
+    redis.call('SET', ctx.prefix .. ':born', int(next_id(ctx)))
+  end
+
+  -- ARGV: tag of the source, then for each entry, in their order: its id, the id of the one before it, 1 if no older one is left for this target,
+  -- how many fields, name, value…, how many addresses, address…
+  -- Reply: [id of the newest that was taken, for each entry [nodes that took it, for each address], …]; fewer if one is missing before the next.
+  register('tidings_copy', function(keys, args)
+    local ctx, source, at = open(keys), args[1], 2
+    local key = ctx.prefix .. ':copied'
+    local last, reply = tonumber(redis.call('HGET', key, source) or 0) or 0, { '' }
+    local was = last
+    while args[at] do
+      local id, before, is_first = tonumber(args[at]), tonumber(args[at + 1]), args[at + 2] == '1'
+      local count, fields = count_at(args, at + 3), {}
+      for i = at + 4, at + 3 + count, 2 do fields[args[i]] = args[i + 1] end
+      local to_at = at + 4 + count
+      local to_count = count_at(args, to_at)
+      local to = { unpack(args, to_at + 1, to_at + to_count) }
+      if id <= last then reply[#reply + 1] = listeners(ctx, to) else
+        if last < before then
+          if not is_first then break end
+          begin_after_loss(ctx)
+        end
+        -- It counts as taken before it is: what fails here, fails always, and must not stop what comes after it.
+        last = id
+        redis.call('HSET', key, source, int(last))
+        local ok, receivers
+        if fields.r then ok, receivers = pcall(apply_retract, ctx, tonumber(fields.r), to) else ok, receivers = pcall(apply_publish, ctx, id, fields, to) end
+        if not ok then begin_after_loss(ctx) end
+        reply[#reply + 1] = ok and receivers or {}
+      end
+      at = to_at + to_count + 1
+    end
+    reply[1] = int(last)
+    return reply
+  end)
+
+  -- ARGV: tag, up to which id it has all.   Reply: [[id, id before, 1 for the first, [name, value, …], [address, …]], …], the oldest first
+  register('tidings_read_outbox', function(keys, args)
+    local ctx, reply, bytes, from = open(keys), {}, 0, tonumber(args[2])
+    while true do
+      local chunk = redis.call('XRANGE', ctx.prefix .. ':outbox', int(from + 1) .. '-0', '+', 'COUNT', CHUNK)
+      for _, raw in ipairs(chunk) do
+        from = tonumber(raw[1]:match('^%d+'))
+        local fields, owed = {}, nil
+        for i = 1, #raw[2], 2 do
+          local name, value = raw[2][i], raw[2][i + 1]
+          if name == '>' .. args[1] then owed = value elseif name:sub(1, 1) ~= '>' then
+            fields[#fields + 1] = name
+            fields[#fields + 1] = value
+            bytes = bytes + #value
+          end
+        end
+        if owed then
+          local to = {}
+          for address in owed:gmatch('[^\n]+') do to[#to + 1] = address end
+          local before = table.remove(to, 1)
+          reply[#reply + 1] = { int(from), before, #reply == 0 and 1 or 0, fields, to }
+        end
+        if #reply >= MOST_READ or bytes >= MOST_BYTES then return reply end
+      end
+      if #chunk < CHUNK then return reply end
+    end
+  end)
+
+  local function trim_outbox(ctx)
+    local sent, taken, least = redis.call('HGETALL', ctx.prefix .. ':sent'), {}, math.huge
+    local flat = redis.call('HGETALL', ctx.prefix .. ':taken')
+    for i = 1, #flat, 2 do taken[flat[i]] = tonumber(flat[i + 1]) end
+    local owed = {}
+    for i = 1, #sent, 2 do
+      local has = taken[sent[i]] or 0
+      if has < tonumber(sent[i + 1]) then
+        least = math.min(least, has)
+        owed[#owed + 1] = sent[i]
+      end
+    end
+    local key = ctx.prefix .. ':outbox'
+    if least == math.huge then redis.call('UNLINK', key) else redis.call('XTRIM', key, 'MINID', int(least + 1)) end
+    return owed, taken
+  end
+
+  -- Once a second. ARGV: the tags of all partitions, the own one, who asks ('': only tells), 1 if what is fresh counts as left over, then (tag, id up to which it
+  -- has all)…
+  -- Reply: [tag, id up to which it has all]… of those that are owed something, for whoever asks to copy; nobody else is told for some seconds.
+  register('tidings_outbox', function(keys, args)
+    local ctx, reply, who_asks = open(keys), {}, args[3]
+    if redis.call('HSETNX', ctx.prefix .. ':config', 'partitions', args[1]) == 1 then
+      redis.call('HSET', ctx.prefix .. ':config', 'partition', args[2])
+      limits = {}
+    end
+    for i = 5, #args - 1, 2 do
+      local has = tonumber(redis.call('HGET', ctx.prefix .. ':taken', args[i]) or 0) or 0
+      if tonumber(args[i + 1]) > has then redis.call('HSET', ctx.prefix .. ':taken', args[i], args[i + 1]) end
+    end
+    if redis.call('EXISTS', ctx.prefix .. ':outbox') == 0 then return reply end
+    local owed, taken = trim_outbox(ctx)
+    if #owed == 0 then return reply end
+    local courier = ctx.prefix .. ':courier'
+    local who = redis.call('GET', courier)
+    if who_asks == '' or (who and who ~= who_asks) then return reply end
+    local oldest = redis.call('XRANGE', ctx.prefix .. ':outbox', '-', '+', 'COUNT', 1)[1]
+    if not oldest or (args[4] ~= '1' and tonumber(oldest[1]:match('^%d+')) > ctx.now - GRACE) then return reply end
+    redis.call('SET', courier, who_asks, 'PX', COURIER_MS)
+    for _, tag in ipairs(owed) do
+      reply[#reply + 1] = tag
+      reply[#reply + 1] = int(taken[tag] or 0)
+    end
+    return reply
+  end)
+end

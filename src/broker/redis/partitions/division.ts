@@ -1,0 +1,74 @@
+// How many partitions there are: written where they are at the first start, and a node that was told another number does not work with them.
+import { randomUUID } from 'node:crypto'
+import type { Log } from '../commands.ts'
+import type { RedisBroker } from '../redis.ts'
+
+/** What is half made when its maker dies. */
+const HALF_MADE_SECONDS = 60
+
+export interface DivisionOptions {
+  /** REDIS_PREFIX. */
+  readonly root: string
+  readonly partitions: readonly RedisBroker[]
+  readonly tags: readonly string[]
+  readonly log: Log
+}
+
+export class Division {
+  readonly #options: DivisionOptions
+  readonly #prefixes: readonly string[]
+  #isAgreed = false
+  #refusal = ''
+  #checking: Promise<void> | undefined
+
+  constructor (options: DivisionOptions) {
+    this.#options = options
+    this.#prefixes = options.tags.length === 1 ? [options.root] : options.tags.map((tag) => `${options.root}:{${tag}}`)
+  }
+
+  /** What stands there is what this node was told. */
+  get isAgreed (): boolean { return this.#isAgreed }
+
+  /** What stands there will never be what this node was told. */
+  get isRefused (): boolean { return this.#refusal !== '' }
+
+  /** Why the node does not work with what stands there; empty if it does. */
+  get fault (): string {
+    return this.#refusal === '' && !this.#isAgreed ? 'waiting for all partitions, to found them' : this.#refusal
+  }
+
+  /** Looks, if it is not known yet. */
+  check (): void {
+    if (this.#isAgreed || this.#refusal !== '') return
+    this.#checking ??= this.#check().catch(() => {}).finally(() => { this.#checking = undefined })
+  }
+
+  async #check (): Promise<void> {
+    const { root, partitions, tags, log } = this.#options
+    const [first] = partitions as readonly [RedisBroker]
+    const key = `${root}:partitions`
+    let found = await first.ask((redis) => redis.lrange(key, 0, -1))
+    if (found.length === 0 && tags.length === 1) found = [...this.#prefixes]
+    if (found.length === 0) {
+      if (await first.ask((redis) => redis.exists(`${root}:config`)) === 1) found = [root]
+      else {
+        const known = await Promise.all(partitions.map(async (partition, i) => await partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))))
+        const isNew = known.every((text) => text === null)
+        await Promise.all(partitions.map(async (partition, i) => { await partition.call('tidings_divide', tags.join(' '), tags[i]!, isNew ? 1 : 0) }))
+        // All at once, by whoever is first.
+        const made = `{${key}}:${randomUUID()}`
+        await first.ask((redis) => redis.rpush(made, ...this.#prefixes))
+        await first.ask((redis) => redis.expire(made, HALF_MADE_SECONDS))
+        if (await first.ask((redis) => redis.renamenx(made, key)) === 1) await first.ask((redis) => redis.persist(key))
+        found = await first.ask((redis) => redis.lrange(key, 0, -1))
+      }
+    }
+    if (found.join() === this.#prefixes.join()) {
+      this.#isAgreed = true
+      return
+    }
+    this.#refusal = `REDIS_PARTITIONS is ${tags.length}, and what stands under "${root}" has ${found.length}; set it to ${found.length}, or double the partitions with "npm run partitions"`
+    log.warn(`Redis: ${this.#refusal}`)
+    for (const partition of partitions) await partition.close()
+  }
+}

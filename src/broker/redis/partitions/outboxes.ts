@@ -1,0 +1,80 @@
+// What partitions owe each other: told to be copied by whoever committed it, and looked after once a second.
+import type { RedisBroker } from '../redis.ts'
+import { Copies } from './copies.ts'
+
+/** Ticks for which a node that could not copy leaves it to others: it may be the only one whose line is broken. */
+const REST_TICKS = 5
+
+export interface OutboxesOptions {
+  readonly partitions: readonly RedisBroker[]
+  readonly tags: readonly string[]
+  readonly nodeName: string
+}
+
+export class Outboxes {
+  readonly #partitions: readonly RedisBroker[]
+  readonly #tags: readonly string[]
+  readonly #nodeName: string
+  /** By source × number of partitions + target. */
+  readonly #copies = new Map<number, Copies>()
+  readonly #rests: number[]
+  /** By source: a look that is under way, and whether another one is wanted after it. */
+  readonly #looks = new Map<number, { again: boolean }>()
+
+  constructor ({ partitions, tags, nodeName }: OutboxesOptions) {
+    this.#partitions = partitions
+    this.#tags = tags
+    this.#nodeName = nodeName
+    this.#rests = tags.map(() => 0)
+  }
+
+  copies (source: number, target: number): Copies {
+    const at = source * this.#tags.length + target
+    let copies = this.#copies.get(at)
+    if (copies === undefined) {
+      copies = new Copies({ source: this.#partitions[source]!, target: this.#partitions[target]!, sourceTag: this.#tags[source]!, targetTag: this.#tags[target]! })
+      this.#copies.set(at, copies)
+    }
+    return copies
+  }
+
+  /** Once a second. */
+  tick (): void {
+    for (const source of this.#tags.keys()) {
+      if (this.#rests[source]! > 0) this.#rests[source]!--
+      this.#look(source, false)
+    }
+  }
+
+  /** Another service has published in this partition. */
+  nudge (source: number): void {
+    this.#look(source, true)
+  }
+
+  #look (source: number, isFresh: boolean): void {
+    const under = this.#looks.get(source)
+    if (under !== undefined) {
+      under.again ||= isFresh
+      return
+    }
+    const look = { again: false }
+    this.#looks.set(source, look)
+    // A partition that is away says so elsewhere; what it owes waits with it.
+    void this.#copyRest(source, isFresh).catch(() => {}).then(() => {
+      this.#looks.delete(source)
+      if (look.again) this.#look(source, true)
+    })
+  }
+
+  async #copyRest (source: number, isFresh: boolean): Promise<void> {
+    const news = this.#tags.flatMap((_, target) => this.#copies.get(source * this.#tags.length + target)?.news() ?? [])
+    // Whoever rests tells what it knows, under a name that never copies.
+    const isResting = this.#rests[source]! > 0
+    const owed = await this.#partitions[source]!.call('tidings_outbox', this.#tags.join(' '), this.#tags[source]!, isResting ? '' : this.#nodeName, isFresh ? 1 : 0, ...news) as string[]
+    for (let i = 0; i < news.length; i += 2) this.copies(source, this.#tags.indexOf(news[i] as string)).told(news[i + 1] as number)
+    const finishes = []
+    for (let i = 0; i < owed.length; i += 2) finishes.push(this.copies(source, this.#tags.indexOf(owed[i]!)).finish(Number(owed[i + 1])))
+    const results = await Promise.allSettled(finishes)
+    if (results.some(({ status }) => status === 'rejected')) this.#rests[source] = REST_TICKS
+  }
+}

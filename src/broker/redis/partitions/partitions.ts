@@ -1,0 +1,228 @@
+// The broker on several partitions: each is an installation of its own under a prefix of its own, and a user has all of theirs in one.
+//
+// What belongs to a user goes straight to their partition. A publish is committed in one (publishing.ts), with one call that also writes what the
+// others are owed; then it is copied to them, exactly once (copies.ts), and what is left over is looked after (outboxes.ts).
+import type { Address } from '../../../notification.ts'
+import type {
+  Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
+  PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
+} from '../../broker.ts'
+import { VISIT_WINDOW_MS } from '../../broker.ts'
+import { RedisBroker, type RedisBrokerOptions } from '../redis.ts'
+import { Directory } from './directory.ts'
+import { Division } from './division.ts'
+import { listenerOf } from './listener.ts'
+import { Outboxes } from './outboxes.ts'
+import { Publishing } from './publishing.ts'
+import { nameOf, partitionOf, tagsOf } from './slots.ts'
+import { stateOf } from './state.ts'
+
+/** Where a partition hears that something else than a node has published in it. */
+const OUTBOX = 'outbox'
+
+export interface PartitionedBrokerOptions extends RedisBrokerOptions {
+  /** 2, 4, 8 … 256. */
+  readonly partitions: number
+}
+
+export class PartitionedBroker implements Broker {
+  readonly name = 'redis'
+  readonly #tags: readonly string[]
+  readonly #partitions: readonly RedisBroker[]
+  readonly #directory: Directory
+  readonly #division: Division
+  readonly #outboxes: Outboxes
+  readonly #publishing: Publishing
+  /** Partitions whose outbox channel is subscribed, or is being. */
+  readonly #nudged = new Set<number>()
+  #ticker: NodeJS.Timeout | undefined
+
+  constructor (options: PartitionedBrokerOptions) {
+    const { partitions: count, prefix, historySeconds, nodeName, log } = options
+    const tags = this.#tags = tagsOf(count)
+    const partitions = this.#partitions = tags.map((tag) => new RedisBroker({ ...options, prefix: `${prefix}:{${tag}}`, onUp: () => { this.#isUp() } }))
+    this.#directory = new Directory({ partitions, tags, historySeconds })
+    this.#division = new Division({ root: prefix, partitions, tags, log })
+    this.#outboxes = new Outboxes({ partitions, tags, nodeName })
+    this.#publishing = new Publishing({ partitions, tags, directory: this.#directory, outboxes: this.#outboxes })
+  }
+
+  start (listener: BrokerListener): void {
+    for (const [i, partition] of this.#partitions.entries()) {
+      partition.start(listenerOf(listener, i, (channel) => {
+        if (channel !== OUTBOX) return false
+        this.#outboxes.nudge(i)
+        return true
+      }))
+    }
+    this.#ticker = setInterval(() => { this.#tick() }, 1000)
+  }
+
+  #tick (): void {
+    this.#division.check()
+    if (!this.#division.isAgreed) return
+    this.#outboxes.tick()
+    for (const [i, partition] of this.#partitions.entries()) {
+      if (this.#nudged.has(i)) continue
+      this.#nudged.add(i)
+      partition.subscribe([OUTBOX]).catch(() => { this.#nudged.delete(i) })
+    }
+  }
+
+  #isUp (): void {
+    this.#directory.forget()
+    this.#division.check()
+  }
+
+  #of (userId: string): RedisBroker {
+    return this.#partitions[partitionOf(userId, this.#tags.length)]!
+  }
+
+  async #enter (userId: string, groups: readonly string[] | undefined, untilSeconds: number): Promise<void> {
+    if (groups !== undefined && groups.length > 0) await this.#directory.enter(partitionOf(userId, this.#tags.length), groups, untilSeconds)
+  }
+
+  async #read<A> (reader: Reader, call: (partition: RedisBroker) => Promise<A>): Promise<A> {
+    if (reader.token !== undefined) await this.#enter(reader.userId, reader.token.groups, reader.token.expiresAtSeconds)
+    return await call(this.#of(reader.userId))
+  }
+
+  publish (request: PublishRequest): Promise<PublishAnswer> {
+    return this.#publishing.publish(request)
+  }
+
+  retract (request: RetractRequest): Promise<boolean> {
+    return this.#publishing.retract(request)
+  }
+
+  channelOf (userId: string, address: Address): Channel {
+    return `${partitionOf(userId, this.#tags.length)}/${address}`
+  }
+
+  async subscribe (channels: readonly Channel[]): Promise<void> {
+    await Promise.all(this.#byPartition(channels).map(async ([partition, addresses]) => { await partition.subscribe(addresses) }))
+  }
+
+  unsubscribe (channels: readonly Channel[]): void {
+    for (const [partition, addresses] of this.#byPartition(channels)) partition.unsubscribe(addresses)
+  }
+
+  #byPartition (channels: readonly Channel[]): Array<[RedisBroker, Channel[]]> {
+    const groups = Map.groupBy(channels, (channel) => Number(channel.slice(0, channel.indexOf('/'))))
+    return [...groups].map(([i, channels]) => [this.#partitions[i]!, channels.map((channel) => channel.slice(channel.indexOf('/') + 1))])
+  }
+
+  async resume (query: ResumeQuery): Promise<HistoryPage> {
+    const { userId, expiresAtSeconds } = query.user
+    await this.#enter(userId, query.groups, expiresAtSeconds)
+    const page = await this.#of(userId).resume(query)
+    // A visit keeps older memberships for longer, too.
+    await this.#enter(userId, [...page.membership.keys()], expiresAtSeconds)
+    return page
+  }
+
+  groups (userId: string): Promise<Membership> {
+    return this.#of(userId).groups(userId)
+  }
+
+  async join (userId: string, group: string): Promise<void> {
+    await this.#enter(userId, [group], Infinity)
+    await this.#of(userId).join(userId, group)
+  }
+
+  leave (userId: string, group: string): Promise<void> {
+    return this.#of(userId).leave(userId, group)
+  }
+
+  async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
+    await this.#enter(userId, groups, Infinity)
+    await this.#of(userId).replaceGroups(userId, groups)
+  }
+
+  presence (userId: string): Promise<number> {
+    return this.#of(userId).presence(userId)
+  }
+
+  /** A counter of something that several users have, such as their address, is where its own name is at home. */
+  async visit (visitor: Visitor): Promise<Visit> {
+    const { userId, counters = [] } = visitor
+    const own = this.#of(userId)
+    const homes = counters.map((counter) => this.#of(nameOf(counter)))
+    const visit = await own.visit({ ...visitor, counters: counters.filter((_, i) => homes[i] === own) })
+    const counts = [...visit.counts]
+    return {
+      ...visit,
+      counts: await Promise.all(counters.map(async (counter, i) => {
+        if (homes[i] === own) return counts.shift()!
+        if (visit.verdict === 'revoked') return 0
+        // A partition that is away keeps no user of another one out.
+        return await homes[i]!.hit(userId, counter, VISIT_WINDOW_MS).then(({ count }) => count, () => 0)
+      }))
+    }
+  }
+
+  logout (userId: string): Promise<void> {
+    return this.#of(userId).logout(userId)
+  }
+
+  takeSession (userId: string, tag: string, cursor: number | 'fresh'): Promise<Session | undefined> {
+    return this.#of(userId).takeSession(userId, tag, cursor)
+  }
+
+  /** Those of a partition that is away are asked for again at the next heartbeat; it throws if all are away. */
+  async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
+    const groups = [...Map.groupBy(sessions, ({ userId }) => this.#of(userId))]
+    const results = await Promise.allSettled(groups.map(async ([partition, some]) => await partition.verifySessions(some)))
+    const failed = results.find((result) => result.status === 'rejected')
+    const answers = results.filter((result) => result.status === 'fulfilled')
+    if (failed !== undefined && answers.length === 0) throw failed.reason
+    return answers.flatMap(({ value }) => value)
+  }
+
+  list (query: ListQuery): Promise<InboxPage> {
+    return this.#read(query.reader, (partition) => partition.list(query))
+  }
+
+  position (reader: Reader): Promise<InboxState> {
+    return this.#read(reader, (partition) => partition.position(reader))
+  }
+
+  moveCursor (reader: Reader, cursor: 'seen' | 'read', upTo: number): Promise<InboxCounts> {
+    return this.#read(reader, (partition) => partition.moveCursor(reader, cursor, upTo))
+  }
+
+  mark (reader: Reader, id: number, as: InboxMark): Promise<InboxCounts> {
+    return this.#read(reader, (partition) => partition.mark(reader, id, as))
+  }
+
+  /** A tag stands for its own partition, as a user's id does. */
+  homeOf (userId: string): string {
+    return this.#tags[partitionOf(userId, this.#tags.length)]!
+  }
+
+  put (home: string, key: string, text: string, seconds: number): Promise<void> {
+    return this.#of(home).put(home, key, text, seconds)
+  }
+
+  get (home: string, key: string): Promise<string | undefined> {
+    return this.#of(home).get(home, key)
+  }
+
+  take (home: string, key: string): Promise<string | undefined> {
+    return this.#of(home).take(home, key)
+  }
+
+  hit (home: string, key: string, windowMs: number, hits?: number): Promise<{ count: number, restMs: number }> {
+    return this.#of(home).hit(home, key, windowMs, hits)
+  }
+
+  state (): BrokerState {
+    const state = stateOf(this.#partitions.map((partition) => partition.state()), this.#division)
+    return { ...state, channels: state.channels - this.#nudged.size }
+  }
+
+  async close (): Promise<void> {
+    clearInterval(this.#ticker)
+    await Promise.all(this.#partitions.map((partition) => partition.close()))
+  }
+}

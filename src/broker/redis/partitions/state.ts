@@ -1,0 +1,19 @@
+// How all partitions are, as one: up while any is heard, since the users of a partition that is away are the only ones who miss it.
+import type { BrokerState } from '../../broker.ts'
+
+export function stateOf (partitions: readonly BrokerState[], { fault, isRefused }: { readonly fault: string, readonly isRefused: boolean }): BrokerState {
+  const most = (value: (state: BrokerState) => number): number => Math.max(...partitions.map(value))
+  const away = partitions.map(({ up, detail }, i) => up ? '' : `partition ${i}: ${detail}`).filter((text) => text !== '')
+  return {
+    up: fault === '' && away.length < partitions.length,
+    detail: fault !== '' ? fault : away.length === 0 ? 'connected' : away.join('; '),
+    channels: partitions.reduce((sum, { channels }) => sum + channels, 0),
+    deafSeconds: most(({ deafSeconds }) => deafSeconds),
+    warnings: [...new Set(partitions.flatMap(({ warnings }) => warnings))],
+    clockDifferenceSeconds: partitions.map((state) => state.clockDifferenceSeconds).sort((a, b) => Math.abs(b) - Math.abs(a))[0]!,
+    memoryUsed: most(({ memoryUsed }) => memoryUsed),
+    roundTripSeconds: most(({ roundTripSeconds }) => roundTripSeconds),
+    partitions: partitions.map(({ up, detail }) => ({ up, detail })),
+    isRefused
+  }
+}

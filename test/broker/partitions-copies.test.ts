@@ -1,0 +1,148 @@
+// What goes over partitions arrives exactly once in each, in one order, whoever dies between the commit and the copy.
+import t, { type Test } from 'tap'
+import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
+import { partitionOf, slotOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import { RedisBroker } from '../../src/broker/redis/redis.ts'
+import { startRedis, type Redis } from '../fixtures/redis.ts'
+import { entriesOf, limits, type Node, readPages, request } from './contract.ts'
+import { Ear } from './ear.ts'
+import { becomes, up } from './nodes.ts'
+
+const PARTITIONS = 8
+const tags = tagsOf(PARTITIONS)
+/** A user in each partition, by its number. */
+const users = tags.map((_, i) => Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === i)!)
+
+interface Partitioned extends Node {
+  readonly broker: PartitionedBroker
+  readonly said: string[]
+}
+
+let count = 0
+async function start (t: Test, redis: Redis, partitions = PARTITIONS): Promise<Partitioned> {
+  const said: string[] = []
+  const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
+  const broker = new PartitionedBroker({ ...limits, url: redis.url, prefix: redis.prefix, nodeName: `copies ${++count}`, log, partitions })
+  const ear = new Ear()
+  broker.start(ear)
+  t.teardown(() => broker.close())
+  const node = { broker, ear, said }
+  await up(node)
+  return node
+}
+
+/** What a node does that dies as soon as it has committed: nothing is copied by it. */
+async function commitAndDie (redis: Redis, address: string, data: number): Promise<void> {
+  const home = partitionOf(address === 'all' ? 'all' : address.slice(address.indexOf(':') + 1), PARTITIONS)
+  const reply = await redis.cli('FCALL', 'tidings_commit', 1, `${redis.prefix}:{${tags[home]}}`, 1, '', '', 0, 'message', `${data}`, 'inbox', '', '', '', 1, address, 1, 0, 0)
+  if (!/^\d+$/.test(String((reply as string[][])[0]![1]))) throw new Error(`not committed: ${JSON.stringify(reply)}`)
+}
+
+/** What each user's log brings, by the numbers published. */
+async function ledger (node: Node): Promise<number[][]> {
+  return await Promise.all(users.map(async (userId) => entriesOf(await readPages(node, { userId, cursor: 0 })).map(({ json }) => Number(json))))
+}
+
+const sorted = (numbers: readonly number[]): number[] => [...numbers].sort((a, b) => a - b)
+
+t.test('a partition, of a name, is that of its slot in a Redis Cluster', async (t) => {
+  t.equal(slotOf('123456789'), 12739)
+  t.equal(slotOf('foo{}{bar}'), 8363)
+  t.equal(slotOf('foo{{bar}}zap'), slotOf('{bar'))
+  t.equal(slotOf('{user1000}.following'), slotOf('user1000'))
+  t.same(tagsOf(16), '10 3 61 43 11 2 60 42 12 1 63 41 13 0 62 40'.split(' '))
+})
+
+t.test('a publish to a group and to all, its publisher dead before the copy, reaches every partition once and in one order', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [await start(t, redis), await start(t, redis)]
+  for (const user of users) await a.broker.join(user, 'g')
+  await b.broker.subscribe(users.flatMap((user) => [b.broker.channelOf(user, 'group:g'), b.broker.channelOf(user, 'all')]))
+  const published = 400
+  const work = Array.from({ length: published }, (_, i) => i)
+  // Two nodes that copy, and hundreds that die before they do; all at the same time.
+  await Promise.all(Array.from({ length: 8 }, async (_, worker) => {
+    for (const i of work.filter((i) => i % 8 === worker)) {
+      const to = i % 3 === 0 ? 'all' : 'group:g'
+      if (i % 2 === 0) await commitAndDie(redis, to, i)
+      else if (i % 5 === 0) await a.broker.publish(request(['group:g', 'group:h', 'all'], i))
+      else await (i % 4 === 1 ? a : b).broker.publish(request(to, i))
+    }
+  }))
+  await becomes(async () => (await ledger(a)).every(({ length }) => length >= published), 'every partition to have all')
+  const seen = await ledger(a)
+  for (const [i, numbers] of seen.entries()) t.same(sorted(numbers), work, `all of it, each once, in partition ${i}`)
+  const single = (numbers: readonly number[], isAll: boolean) => numbers.filter((i) => (i % 2 === 0 || i % 5 !== 0) && (i % 3 === 0) === isAll)
+  for (const numbers of seen) {
+    for (const isAll of [true, false]) t.same(single(numbers, isAll), single(seen[0]!, isAll), 'those of one address in the same order everywhere')
+  }
+  // An id more than once: it came to a group and to all.
+  await b.ear.until(() => users.every((user) => heard(b, user).size === published) || undefined, 'all to be heard')
+  for (const user of users) {
+    const channel = [b.broker.channelOf(user, 'all'), b.broker.channelOf(user, 'group:g')]
+    for (const one of channel) {
+      const ids = b.ear.notifications.filter(({ to }) => to === one).map(({ id }) => id)
+      t.same(ids, [...new Set(sorted(ids))], 'heard in the order of ids, none twice')
+    }
+  }
+})
+
+function heard ({ broker, ear }: Partitioned, user: string): Set<string> {
+  const channels = [broker.channelOf(user, 'group:g'), broker.channelOf(user, 'all')]
+  return new Set(ear.notifications.filter(({ to }) => channels.includes(to)).map(({ json }) => json))
+}
+
+t.test('the ledger, with nobody there who copies, tells what is missing', async (t) => {
+  const redis = await startRedis(t)
+  const a = await start(t, redis)
+  for (const user of users) await a.broker.join(user, 'g')
+  await a.broker.close()
+  await commitAndDie(redis, 'group:g', 1)
+  // Each partition, read without those that copy.
+  const found = await Promise.all(users.map(async (userId, i) => {
+    const broker = new RedisBroker({ ...limits, url: redis.url, prefix: `${redis.prefix}:{${tags[i]}}`, nodeName: 'reads', log: { info () {}, warn () {} }, onUp () {} })
+    broker.start(new Ear())
+    t.teardown(() => broker.close())
+    await becomes(() => broker.state().up, 'a partition to be up')
+    return entriesOf(await readPages({ broker, ear: new Ear() }, { userId, cursor: 0 })).length
+  }))
+  t.same(found.filter((length) => length === 1).length, 1, 'the home alone has it')
+  const b = await start(t, redis)
+  await becomes(async () => (await ledger(b)).every(({ length }) => length === 1), 'the next node to copy it')
+})
+
+t.test('a publish from another service, by one FCALL at the home, is copied at once; elsewhere it is refused with the prefix to call', async (t) => {
+  const redis = await startRedis(t)
+  const a = await start(t, redis)
+  for (const user of users) await a.broker.join(user, 'g')
+  await a.broker.subscribe(users.map((user) => a.broker.channelOf(user, 'group:g')))
+  const prefixes = await redis.cli('LRANGE', `${redis.prefix}:partitions`, 0, -1) as string[]
+  t.same(prefixes, tags.map((tag) => `${redis.prefix}:{${tag}}`))
+  const home = partitionOf('g', PARTITIONS)
+  await redis.cli('FCALL', 'tidings_publish', 1, prefixes[home]!, 'group:g', 'message', '"from outside"', 'KEY', 'k')
+  await a.ear.count(PARTITIONS)
+  const other = prefixes[(home + 1) % PARTITIONS]!
+  t.match(await redis.cli('FCALL', 'tidings_publish', 1, other, 'group:g', 'message', '1').catch((error: Error) => error.message), `TIDINGS_OTHER_PARTITION The home of group:g is the prefix ${prefixes[home]}: call it there`)
+  t.equal(await redis.cli('FCALL', 'tidings_retract', 1, prefixes[home]!, 'group:g', 'KEY', 'k'), 1)
+  await a.ear.until(() => a.ear.events('retracted').length === PARTITIONS || undefined, 'all partitions to hear it taken back')
+  await becomes(async () => (await ledger(a)).every(({ length }) => length === 0), 'it to be gone everywhere')
+})
+
+t.test('a node with another number of partitions, is refused, and says which', async (t) => {
+  const redis = await startRedis(t)
+  await start(t, redis)
+  const refused = async (broker: PartitionedBroker | RedisBroker, detail: RegExp) => {
+    broker.start(new Ear())
+    t.teardown(() => broker.close())
+    await becomes(() => broker.state().isRefused === true, 'a refusal')
+    t.match(broker.state(), { up: false, detail })
+  }
+  const options = { ...limits, url: redis.url, prefix: redis.prefix, nodeName: 'other', log: { info () {}, warn () {} } }
+  await refused(new PartitionedBroker({ ...options, partitions: 4 }), /^REDIS_PARTITIONS is 4, and what stands under ".*" has 8; set it to 8/)
+  await refused(new RedisBroker(options), /^REDIS_PARTITIONS is 1, and what stands under ".*" has 8/)
+  const undivided = new RedisBroker({ ...options, prefix: `${redis.prefix}-1` })
+  undivided.start(new Ear())
+  t.teardown(() => undivided.close())
+  await becomes(() => undivided.state().up, 'one partition alone to be up')
+  await refused(new PartitionedBroker({ ...options, prefix: `${redis.prefix}-1`, partitions: 2 }), /^REDIS_PARTITIONS is 2, and what stands under ".*" has 1/)
+})
