@@ -70,7 +70,7 @@ export function marks (t: Test, make: MakeBackend): void {
       await now(a, userId)
     }
     const cursor = await now(a, '1')
-    const [first, second] = [await send(a, 'group:a'), await send(a, ['group:a', 'user:1'])]
+    const [first, second] = [await send(a, 'group:a', 1, { ttlSeconds: 60 }), await send(a, ['group:a', 'user:1'])]
     await a.broker.mark(reader, first, 'dismissed')
     await a.broker.mark(reader, second, 'dismissed')
     t.match(await listOf(a), { notifications: { length: 0 }, unread: 0, complete: true })

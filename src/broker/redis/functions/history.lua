@@ -154,7 +154,8 @@ local function read_page(call, pieces, marks)
     for _, id in ipairs(heap) do
       local entry = kept[id]
       if is_shown(call, marks, entry) then places[#places + 1], last = shared(call, entry), id
-      elseif entry.x then redis.call('XDEL', entry.log.key, int(id) .. '-0') end
+      -- What one of them dismissed is still the others'.
+      elseif is_over(call, entry) then redis.call('XDEL', entry.log.key, int(id) .. '-0') end
     end
     if upto == call.position then return places, upto end
     if last or call.work > call.most_work then return places, last or upto end

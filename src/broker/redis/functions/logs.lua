@@ -113,7 +113,9 @@ local function was_trimmed_by_old(call, log, after)
   return after < log.old_trim
 end
 
+local function is_over(call, entry) return entry.x and entry.x <= call.position end
+
 local function is_shown(call, marks, entry)
-  return not (entry.x and entry.x <= call.position) and marks[entry.id] ~= 'd'
+  return not is_over(call, entry) and marks[entry.id] ~= 'd'
 end
 
