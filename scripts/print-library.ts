@@ -1,4 +1,7 @@
 // Prints the function library, for who loads it by hand: npm run -s functions | redis-cli -x FUNCTION LOAD REPLACE
+// For each master of a Cluster: npm run -s functions -- --cluster
+import { parseArgs } from 'node:util'
 import { library } from '../src/broker/redis/library.ts'
 
-process.stdout.write(library())
+const { cluster } = parseArgs({ options: { cluster: { type: 'boolean', default: false } } }).values
+process.stdout.write(library({ isCluster: cluster }))

@@ -3,19 +3,86 @@
 /** The embedded broker, asked for by name. */
 export const MEMORY_URL = 'memory:'
 
-const FORMS = `redis://[user:password@]host:port[/database], rediss:// for TLS, or ${MEMORY_URL} for the embedded broker`
+export interface RedisAddress {
+  readonly host: string
+  readonly port: number
+}
+
+/** Where Redis is. */
+export interface RedisPlace {
+  /** One Redis, some Sentinels that know which, or some nodes of a Cluster. */
+  readonly kind: 'single' | 'sentinel' | 'cluster'
+  readonly addresses: readonly RedisAddress[]
+  readonly isTls: boolean
+  /** '': none. */
+  readonly username: string
+  readonly password: string
+  readonly database: number
+  /** By which name the Sentinels know it; '' elsewhere. */
+  readonly masterName: string
+}
+
+const FORMS = `redis://[user:password@]host:port[/database], redis+sentinel://[user:password@]host:port,host:port/<master>[/database], redis+cluster://[user:password@]host:port,host:port, each with rediss for TLS, or ${MEMORY_URL} for the embedded broker`
+const ENCODE = 'whatever of % / ? # @ : , stands in the password must be percent-encoded'
+const PORTS = { single: 6379, sentinel: 26_379, cluster: 6379 } as const
 
 /** What is wrong with it, as the end of a sentence that begins with "REDIS_URL"; it never quotes the text, which may hold a password. */
 export function redisUrlFault (text: string): string | undefined {
   if (text === MEMORY_URL) return undefined
-  if (!/^rediss?:\/\//.test(text)) return `must be ${FORMS}`
-  if (!URL.canParse(text)) return `is not a URL; it must be ${FORMS}, and whatever of % / ? # @ : stands in the password must be percent-encoded`
-  const { hostname, username, password, pathname, search, hash } = new URL(text)
-  if (hostname === '') return `has no host; it must be ${FORMS}`
-  if (!isEncoded(username) || !isEncoded(password)) return 'has a % in its user or password that encodes nothing; write %25 for it'
-  if (!/^\/?(\d{1,5})?$/.test(pathname)) return 'must end with the host, the port or the number of a database; percent-encode / in a password as %2F'
-  if (search !== '' || hash !== '') return 'must have no ? and no #; percent-encode them in a password as %3F and %23'
-  return undefined
+  const place = readRedisUrl(text)
+  return typeof place === 'string' ? place : undefined
+}
+
+/** Throws what `redisUrlFault` says. */
+export function parseRedisUrl (text: string): RedisPlace {
+  const place = readRedisUrl(text)
+  if (typeof place === 'string') throw new Error(`REDIS_URL ${place}`)
+  return place
+}
+
+function readRedisUrl (text: string): RedisPlace | string {
+  const scheme = /^redis(s?)(?:\+(sentinel|cluster))?:\/\//.exec(text)
+  if (scheme === null) return `must be ${FORMS}`
+  const kind = scheme[2] as 'sentinel' | 'cluster' | undefined ?? 'single'
+  const rest = text.slice(scheme[0].length)
+  if (/[?#]/.test(rest)) return 'must have no ? and no #; percent-encode them in a password as %3F and %23'
+  const [authority = '', ...path] = rest.split('/')
+  const at = authority.lastIndexOf('@')
+  const user = at === -1 ? '' : authority.slice(0, at + 1)
+  const hosts = authority.slice(at + 1).split(',')
+  if (kind === 'single' && hosts.length > 1) return `has several hosts, which only redis+sentinel:// and redis+cluster:// have; it must be ${FORMS}`
+  const addresses: RedisAddress[] = []
+  let username = ''
+  let password = ''
+  for (const host of hosts) {
+    const one = `redis://${user}${host}`
+    if (host === '' || !URL.canParse(one)) return `is not a URL; it must be ${FORMS}, and ${ENCODE}`
+    const url = new URL(one)
+    if (url.hostname === '') return `has no host; it must be ${FORMS}`
+    if (!isEncoded(url.username) || !isEncoded(url.password)) return 'has a % in its user or password that encodes nothing; write %25 for it'
+    username = decodeURIComponent(url.username)
+    password = decodeURIComponent(url.password)
+    addresses.push({ host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port === '' ? PORTS[kind] : url.port) })
+  }
+  const where = readPath(kind, path)
+  if (typeof where === 'string') return where
+  return { kind, addresses, isTls: scheme[1] === 's', username, password, ...where }
+}
+
+function readPath (kind: RedisPlace['kind'], path: readonly string[]): Pick<RedisPlace, 'database' | 'masterName'> | string {
+  const isDatabase = (text: string): boolean => /^\d{0,5}$/.test(text)
+  if (kind === 'sentinel') {
+    const [name = '', database = '', ...more] = path
+    if (name === '') return 'must end with the name by which the Sentinels know the master: redis+sentinel://host:port,host:port/<master>'
+    if (!isEncoded(name) || !isDatabase(database) || more.length > 0) return 'must end with the name of the master and, if need be, the number of a database: /<master>/2'
+    return { masterName: decodeURIComponent(name), database: Number(database) }
+  }
+  const [database = '', ...more] = path
+  if (kind === 'cluster') {
+    return database === '' && more.length === 0 ? { masterName: '', database: 0 } : 'must end with the last host and port, since a Cluster has no databases; percent-encode / in a password as %2F'
+  }
+  if (!isDatabase(database) || more.length > 0) return 'must end with the host, the port or the number of a database; percent-encode / in a password as %2F'
+  return { masterName: '', database: Number(database) }
 }
 
 function isEncoded (text: string): boolean {

@@ -12,7 +12,7 @@ import { PartitionedBroker } from './broker/redis/partitions/partitions.ts'
 import { RedisBroker } from './broker/redis/redis.ts'
 import { type Config, ConfigError, configSchema, parseConfig } from './config.ts'
 import { LogDestination } from './log.ts'
-import { MEMORY_URL } from './redis-url.ts'
+import { MEMORY_URL, parseRedisUrl } from './redis-url.ts'
 import { unknownSettings } from './unknown-settings.ts'
 
 /**
@@ -53,7 +53,8 @@ function chooseBroker (config: Config, log: Logger): Broker {
   }
   if (url !== undefined && url !== MEMORY_URL) {
     const options = { url, prefix, nodeName, log, ...limits }
-    return partitions === 1 ? new RedisBroker(options) : new PartitionedBroker({ ...options, partitions })
+    // A Cluster has each key in one slot, and so all that is there under a prefix with a tag.
+    return partitions === 1 && parseRedisUrl(url).kind !== 'cluster' ? new RedisBroker(options) : new PartitionedBroker({ ...options, partitions })
   }
   log.info(`${url === undefined ? 'REDIS_URL is not set' : `REDIS_URL is ${MEMORY_URL}`}: embedded broker, this is the only node and its history ends with it`)
   return new MemoryBroker(new MemoryBus(limits))

@@ -1,7 +1,7 @@
 // REDIS_URL: every form that is right is taken by us and by the client library alike; every other is refused with a sentence.
 import t from 'tap'
-import { Redis } from 'ioredis'
-import { MEMORY_URL, redisUrlFault } from '../src/redis-url.ts'
+import { openConnection } from '../src/broker/redis/connection.ts'
+import { MEMORY_URL, parseRedisUrl, redisUrlFault } from '../src/redis-url.ts'
 
 t.test('REDIS_URL, of every form that it may have, is taken, and means the same to the client library', async (t) => {
   for (const [url, options] of [
@@ -10,14 +10,29 @@ t.test('REDIS_URL, of every form that it may have, is taken, and means the same 
     ['redis://[::1]:6380/3', { host: '::1', port: 6380, db: 3 }],
     ['redis://:100%25@redis/15', { password: '100%', db: 15 }],
     ['redis://tidings:a%2Fb%3Fc%23d%40e%3Af@redis', { username: 'tidings', password: 'a/b?c#d@e:f' }],
-    ['rediss://user:password@redis.example:6380', { tls: true, host: 'redis.example' }]
+    ['rediss://user:password@redis.example:6380', { tls: { servername: 'redis.example' }, host: 'redis.example' }]
   ] as const) {
     t.equal(redisUrlFault(url), undefined, url)
-    const client = new Redis(url, { lazyConnect: true })
+    const place = parseRedisUrl(url)
+    const client = openConnection({ place, nodeName: 'n' }, place.addresses[0]!, {})
     t.match({ ...client.options, db: Number(client.options.db) }, options, url)
     client.disconnect()
   }
   t.equal(redisUrlFault(MEMORY_URL), undefined)
+})
+
+t.test('REDIS_URL, of Sentinels and of a Cluster, has several hosts, and what else belongs to its form', async (t) => {
+  const sentinels = { kind: 'sentinel', isTls: false, username: '', password: '', database: 0, masterName: 'mymaster' }
+  for (const [url, place] of [
+    ['redis+sentinel://s1,s2:26380,[::1]:26381/mymaster', { ...sentinels, addresses: [{ host: 's1', port: 26_379 }, { host: 's2', port: 26_380 }, { host: '::1', port: 26_381 }] }],
+    ['redis+sentinel://s1/mymaster/3', { ...sentinels, addresses: [{ host: 's1', port: 26_379 }], database: 3 }],
+    ['rediss+sentinel://user:a%2Cb%40@s1/my%20master', { ...sentinels, addresses: [{ host: 's1', port: 26_379 }], isTls: true, username: 'user', password: 'a,b@', masterName: 'my master' }],
+    ['redis+cluster://n1:7000,n2:7001,n3', { kind: 'cluster', isTls: false, addresses: [{ host: 'n1', port: 7000 }, { host: 'n2', port: 7001 }, { host: 'n3', port: 6379 }] }],
+    ['rediss+cluster://:pass@n1', { kind: 'cluster', isTls: true, username: '', password: 'pass', addresses: [{ host: 'n1', port: 6379 }] }]
+  ] as const) {
+    t.equal(redisUrlFault(url), undefined, url)
+    t.match(parseRedisUrl(url), place, url)
+  }
 })
 
 t.test('REDIS_URL, with a fault, is refused with a sentence that says what would be right and does not quote it', async (t) => {
@@ -38,6 +53,17 @@ t.test('REDIS_URL, with a fault, is refused with a sentence that says what would
     ['redis://redis#2', /no #/],
     ['redis://', /must be redis:\/\/|has no host|is not a URL/],
     ['redis://:6379', /is not a URL|has no host/],
+    ['redis://one,two', /several hosts/],
+    ['redis+sentinel://s1,s2', /name by which the Sentinels know the master/],
+    ['redis+sentinel://s1/master/db', /number of a database/],
+    ['redis+sentinel://s1/master/1/2', /number of a database/],
+    ['redis+sentinel://s1,,s2/master', /is not a URL/],
+    ['redis+sentinel://s1:port/master', /is not a URL/],
+    ['redis+sentinel://u:sEcret/x@s1/master', /is not a URL|number of a database/],
+    ['redis+cluster://n1/2', /a Cluster has no databases/],
+    ['redis+cluster://', /is not a URL|has no host/],
+    ['redis+cluster://u:100%@n1', /%25/],
+    ['redis+tls://redis', /must be redis:\/\//],
     ['redis:redis', /must be redis:\/\//],
     ['redis.example:6379', /must be redis:\/\//],
     ['/run/redis.sock', /must be redis:\/\//],

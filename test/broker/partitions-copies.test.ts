@@ -1,7 +1,8 @@
 // What goes over partitions arrives exactly once in each, in one order, whoever dies between the commit and the copy.
 import t, { type Test } from 'tap'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
-import { partitionOf, slotOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import { keySlot } from '../../src/broker/redis/slot.ts'
 import { RedisBroker } from '../../src/broker/redis/redis.ts'
 import { startRedis, type Redis } from '../fixtures/redis.ts'
 import { entriesOf, limits, type Node, readPages, request } from './contract.ts'
@@ -46,10 +47,10 @@ async function ledger (node: Node): Promise<number[][]> {
 const sorted = (numbers: readonly number[]): number[] => [...numbers].sort((a, b) => a - b)
 
 t.test('a partition, of a name, is that of its slot in a Redis Cluster', async (t) => {
-  t.equal(slotOf('123456789'), 12739)
-  t.equal(slotOf('foo{}{bar}'), 8363)
-  t.equal(slotOf('foo{{bar}}zap'), slotOf('{bar'))
-  t.equal(slotOf('{user1000}.following'), slotOf('user1000'))
+  t.equal(keySlot('123456789'), 12739)
+  t.equal(keySlot('foo{}{bar}'), 8363)
+  t.equal(keySlot('foo{{bar}}zap'), keySlot('{bar'))
+  t.equal(keySlot('{user1000}.following'), keySlot('user1000'))
   t.same(tagsOf(16), '10 3 61 43 11 2 60 42 12 1 63 41 13 0 62 40'.split(' '))
 })
 

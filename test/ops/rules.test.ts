@@ -62,8 +62,8 @@ t.test('runbook: everything that /readyz may say of Redis has a row', async (t) 
   const section = runbook.slice(runbook.indexOf('## What /readyz says'), runbook.indexOf('## What the log says'))
   // Of each sentence what comes before the advice.
   const clause = (text: string) => text.replaceAll(/\$\{[^}]*\}/g, '…').split(/; | \(/)[0]!
-  const diagnoses = [...read('src/broker/redis/diagnosis.ts').matchAll(/(?:return |\/i?, )(['`])((?:Redis|REDIS_URL|nobody|the|this|there) .*?)\1/g)].map(([, , text]) => text!)
-  const warnings = [...read('src/broker/redis/commands.ts').matchAll(/warnings\.push\((['`])(.*?)\1\)/g)].map(([, , text]) => text!)
+  const diagnoses = [...read('src/broker/redis/diagnosis.ts').matchAll(/(?:return |\/i?, |\? |: |= )(['`])((?:Redis|REDIS_URL|nobody|no|the|this|there) .*?)\1/g)].map(([, , text]) => text!)
+  const warnings = [...read('src/broker/redis/warnings.ts').matchAll(/warnings\.push\((['`])(.*?)\1\)/g)].map(([, , text]) => text!)
   t.ok(diagnoses.length > 12 && warnings.length >= 3, `${diagnoses.length} and ${warnings.length}`)
   for (const text of [...diagnoses, ...warnings]) t.match(section, clause(text).split('…')[0]!, text)
 })

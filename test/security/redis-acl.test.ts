@@ -33,7 +33,7 @@ t.test('ACL recipes, as the page has them, are four', async (t) => {
 })
 
 t.test('ACL recipe of the nodes, beside the function library, names every command in it', async (t) => {
-  const used = new Set([...library().matchAll(/redis\.p?call\('(\w+)'/g)].map(([, name]) => name!.toLowerCase()))
+  const used = new Set([...library().matchAll(/(?:redis\.p?call\(|local PUBLISH, NUMSUB = )'(\w+)'/g)].map(([, name]) => name!.toLowerCase()))
   const recipe = recipes.find(([, , user]) => user === 'tidings')!
   for (const name of used) t.ok(recipe.some((rule) => rule === `+${name}` || rule.startsWith(`+${name}|`)), name)
 })

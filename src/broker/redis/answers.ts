@@ -12,7 +12,7 @@ const ERRORS: Readonly<Record<string, new (message: string) => Error>> = {
 }
 
 /** Redis's answers that it gives before it runs anything; and the client's, when there is no line to ask on. */
-const isRefusal = /^(OOM|READONLY|LOADING|MASTERDOWN|NOREPLICAS|MISCONF|BUSY|NOPERM|NOAUTH|WRONGPASS|CLUSTERDOWN|Stream isn't writeable)/
+const isRefusal = /^(OOM|READONLY|LOADING|MASTERDOWN|NOREPLICAS|MISCONF|BUSY|NOPERM|NOAUTH|WRONGPASS|CLUSTERDOWN|MOVED|ASK|TRYAGAIN|Stream isn't writeable)/
 
 /** The function is not in the library, or there is none. */
 export function isMissing ({ message }: Error): boolean {
@@ -22,6 +22,11 @@ export function isMissing ({ message }: Error): boolean {
 /** A library of this name is there. */
 export function isAlreadyLoaded ({ message }: Error): boolean {
   return /Library '\w+' already exists/.test(message)
+}
+
+/** In a Cluster: somebody else has the key, or will have it; nothing was done. Behind Sentinels a master that is one no more. */
+export function isElsewhere ({ message }: Error): boolean {
+  return /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|READONLY) /.test(message)
 }
 
 /** There was no line to ask on. */

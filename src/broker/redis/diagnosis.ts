@@ -1,4 +1,5 @@
 // What a Redis is that cannot be used, and what to do about it, in one sentence.
+import type { RedisPlace } from '../../redis-url.ts'
 
 /** From Redis's INFO. */
 export interface ServerInfo {
@@ -6,8 +7,11 @@ export interface ServerInfo {
   readonly maxMemory: number
   readonly usedMemory: number
   readonly policy: string
-  /** Why it cannot be used. */
-  readonly fault: string | undefined
+  readonly version: string
+  /** standalone, cluster or sentinel. */
+  readonly mode: string
+  /** Of a replica, where its master is; '' of a master. */
+  readonly master: string
 }
 
 export function readInfo (text: string): ServerInfo {
@@ -17,27 +21,32 @@ export function readInfo (text: string): ServerInfo {
     maxMemory: Number(field('maxmemory')),
     usedMemory: Number(field('used_memory')),
     policy: field('maxmemory_policy'),
-    fault: faultOf(field)
+    version: field('redis_version'),
+    mode: field('redis_mode'),
+    master: field('role') === 'slave' ? `${field('master_host')}:${field('master_port')}` : ''
   }
 }
 
-function faultOf (field: (name: string) => string): string | undefined {
-  const version = field('redis_version')
-  const mode = field('redis_mode')
-  if (mode === 'sentinel') return 'REDIS_URL is that of a Sentinel, which holds no data; give the address of the master that it watches'
-  if (mode === 'cluster') return 'REDIS_URL is that of a node of a Redis Cluster, which is not supported by redis://; use a Redis that is no Cluster'
+/** Why a Redis cannot be used where REDIS_URL says that it is. */
+export function placeFault ({ version, mode, master }: ServerInfo, kind: RedisPlace['kind']): string | undefined {
+  if (mode === 'sentinel') return 'REDIS_URL is that of a Sentinel, which holds no data; write redis+sentinel://host:port,host:port/<master>, with all Sentinels'
+  if (mode === 'cluster' && kind !== 'cluster') return 'REDIS_URL is that of a node of a Redis Cluster; write redis+cluster:// instead, with some of its nodes'
   if (version !== '' && Number.parseInt(version) < 7) return `Redis ${version} has no functions; use Redis 7 or later, or Valkey`
-  if (field('role') === 'slave') return `REDIS_URL is that of a replica, which takes no writes; give the address of its master (${field('master_host')}:${field('master_port')})`
-  return undefined
+  if (master === '') return undefined
+  return kind === 'single'
+    ? `REDIS_URL is that of a replica, which takes no writes; give the address of its master (${master}), or of the Sentinels that know it`
+    : 'the master has become a replica; the one that took its place is being looked for'
 }
 
 const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^OOM/, 'Redis is full and takes no writes; give it more maxmemory, or less to keep (HISTORY_LENGTH, HISTORY_SECONDS)'],
-  [/^READONLY/, 'REDIS_URL is that of a replica, which takes no writes; give the address of its master'],
+  [/^READONLY/, 'Redis is a replica by now, and takes no writes, as after a failover'],
   [/^MISCONF/, 'Redis cannot write to its disk and takes no writes; look at its log, most often the disk is full'],
   [/^NOREPLICAS/, 'Redis takes no writes while it has too few replicas (min-replicas-to-write)'],
   [/^(NOAUTH|WRONGPASS|ERR AUTH)/, 'Redis wants another user or password; set them in REDIS_URL (redis://user:password@host:port)'],
-  [/^(MOVED|CLUSTERDOWN|CROSSSLOT)/, 'REDIS_URL is that of a node of a Redis Cluster, which is not supported by redis://; use a Redis that is no Cluster'],
+  [/^CLUSTERDOWN/, 'the Cluster is down; a master is away, and nobody has taken its place yet; redis-cli --cluster check says which'],
+  [/^(MOVED|ASK|TRYAGAIN)/, 'the slot is on its way to another master of the Cluster'],
+  [/^CROSSSLOT/, 'REDIS_URL is that of a node of a Redis Cluster; write redis+cluster:// instead, with some of its nodes'],
   [/NOPERM.*function/, 'the Redis user may not load functions; allow it +function|load, or load them by hand: npm run -s functions | redis-cli -x FUNCTION LOAD REPLACE'],
   [/NOPERM.*channel/, 'the Redis user may not use the channels under REDIS_PREFIX; allow it &<prefix>:* (docs/security.md has the recipe)'],
   [/NOPERM/, 'the Redis user may not do what a node must; docs/security.md has the recipe'],
@@ -56,3 +65,19 @@ export function explain (message: string): string {
   const known = SENTENCES.find(([pattern]) => pattern.test(message))
   return known === undefined ? message : `${known[1]} [${message.slice(0, 200)}]`
 }
+
+/** Why no Sentinel has told which Redis is the master. */
+export function sentinelFault (reasons: readonly Error[], masterName: string): string {
+  const messages = reasons.map(({ message }) => message)
+  if (messages.some((message) => /No such master/.test(message))) return `the Sentinels know no master named ${masterName}; give REDIS_URL the name that stands in their "sentinel monitor"`
+  if (messages.some((message) => /unknown command/i.test(message))) return 'REDIS_URL says redis+sentinel://, and what answers there is no Sentinel; give the addresses of the Sentinels, most often port 26379'
+  return `no Sentinel answers: ${explain(messages[0] ?? 'none is known')}`
+}
+
+/** Why no node of a Cluster has told who its masters are. */
+export function clusterFault (reasons: readonly Error[]): string {
+  if (reasons.some(({ message }) => message.includes('cluster support disabled'))) return 'REDIS_URL says redis+cluster://, and what answers there is no Cluster; write redis://'
+  return `no node of the Cluster answers: ${explain(reasons[0]?.message ?? 'none is known')}`
+}
+
+export const CLUSTER_HAS_HOLES = 'the Cluster has no master for a part of its slots; redis-cli --cluster check says which'

@@ -18,7 +18,13 @@ export function newNonce (): string {
   return randomBytes(16).toString('hex')
 }
 
+export interface LibraryOptions {
+  readonly nonce?: string
+  /** Channels of a Cluster are sharded: they live where their keys do. Default false. */
+  readonly isCluster?: boolean
+}
+
 /** The whole, to be loaded. */
-export function library (nonce = newNonce()): string {
-  return `#!lua name=tidings\nlocal NONCE = '${nonce}'\n${body}`
+export function library ({ nonce = newNonce(), isCluster = false }: LibraryOptions = {}): string {
+  return `#!lua name=tidings\nlocal NONCE = '${nonce}'\nlocal PUBLISH, NUMSUB = ${isCluster ? "'SPUBLISH', 'SHARDNUMSUB'" : "'PUBLISH', 'NUMSUB'"}\n${body}`
 }

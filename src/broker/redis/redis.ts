@@ -1,6 +1,7 @@
 // The broker on Redis: the port, over one connection for commands and one that hears. The atomic parts stand in functions/.
 import type { Redis } from 'ioredis'
 import { type Address, userAddress } from '../../notification.ts'
+import { parseRedisUrl } from '../../redis-url.ts'
 import type {
   Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
   PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
@@ -9,6 +10,7 @@ import { isUnanswered } from './answers.ts'
 import { RedisCommands, type RedisCommandsOptions } from './commands.ts'
 import { Division } from './partitions/division.ts'
 import { RedisInbox } from './inbox.ts'
+import { Links } from './links.ts'
 import { readMembership, RedisRequests } from './requests.ts'
 import { RedisSubscriber } from './subscriber.ts'
 
@@ -16,6 +18,11 @@ import { RedisSubscriber } from './subscriber.ts'
 const VERIFIED_AT_ONCE = 500
 
 export interface RedisBrokerOptions extends RedisCommandsOptions {
+  /** Where Redis is, as REDIS_URL says it. */
+  readonly url: string
+  readonly nodeName: string
+  /** Connections that others use too. Default: its own. */
+  readonly links?: Links
   /** Called whenever commands can be given again, and when the data that stood there is gone. */
   readonly onUp?: () => void
 }
@@ -23,6 +30,9 @@ export interface RedisBrokerOptions extends RedisCommandsOptions {
 export class RedisBroker implements Broker {
   readonly name = 'redis'
   readonly #prefix: string
+  readonly #links: Links
+  /** Those that nobody else opens, ticks and closes. */
+  readonly #ownLinks: Links | undefined
   readonly #commands: RedisCommands
   readonly #subscriber: RedisSubscriber
   readonly #requests: RedisRequests
@@ -33,11 +43,14 @@ export class RedisBroker implements Broker {
   #ticker: NodeJS.Timeout | undefined
 
   constructor (options: RedisBrokerOptions) {
+    const links = options.links ?? new Links({ place: parseRedisUrl(options.url), nodeName: options.nodeName, log: options.log })
+    this.#links = links
+    this.#ownLinks = options.links === undefined ? links : undefined
     this.#prefix = options.prefix
-    this.#division = options.onUp === undefined ? new Division({ root: options.prefix, partitions: [this], tags: [''], log: options.log }) : undefined
+    this.#division = options.onUp === undefined ? new Division({ root: options.prefix, partitions: [this], tags: [''], links, log: options.log }) : undefined
     this.#onUp = options.onUp ?? (() => { this.#division?.check() })
-    this.#commands = new RedisCommands(options)
-    this.#subscriber = new RedisSubscriber(options)
+    this.#commands = new RedisCommands(options, links)
+    this.#subscriber = new RedisSubscriber(options, links)
     this.#requests = new RedisRequests(this.#commands, options.prefix)
     this.#inbox = new RedisInbox(this.#commands, options.prefix)
   }
@@ -56,10 +69,12 @@ export class RedisBroker implements Broker {
     this.#subscriber.on('subscribed', () => { this.#publishCanary() })
     this.#subscriber.start(listener)
     this.#commands.start()
+    this.#ownLinks?.start()
     this.#ticker = setInterval(() => { this.#tick() }, 1000)
   }
 
   #tick (): void {
+    this.#ownLinks?.tick()
     this.#subscriber.tick()
     this.#commands.tick()
     if (this.#commands.fault === '') void this.#commands.confirm()
@@ -68,7 +83,7 @@ export class RedisBroker implements Broker {
 
   #publishCanary (): void {
     if (this.#commands.fault !== '') return
-    this.#commands.ask((redis) => redis.publish(this.#subscriber.canaryChannel, '')).catch((error: Error) => {
+    this.#commands.publish(this.#subscriber.canaryChannel, '').catch((error: Error) => {
       if (isUnanswered(error)) this.#commands.reconnect('no answer')
       else if (error.message.includes('NOPERM')) this.#subscriber.refused(error)
     })
@@ -116,8 +131,7 @@ export class RedisBroker implements Broker {
   }
 
   async presence (userId: string): Promise<number> {
-    const reply = await this.#commands.ask((redis) => redis.pubsub('NUMSUB', `${this.#prefix}:${userAddress(userId)}`))
-    return Number(reply[1])
+    return await this.#commands.subscribers(`${this.#prefix}:${userAddress(userId)}`)
   }
 
   visit (visitor: Visitor): Promise<Visit> {
@@ -210,7 +224,8 @@ export class RedisBroker implements Broker {
 
   state (): BrokerState {
     const fault = this.#commands.fault === '' ? this.#subscriber.fault : this.#commands.fault
-    const { warnings, clockDifferenceSeconds, memoryUsed, roundTripSeconds } = this.#commands
+    const { clockDifferenceSeconds, roundTripSeconds } = this.#commands
+    const { warnings, memoryUsed } = this.#links
     const { channels, deafSeconds } = this.#subscriber
     const refusal = this.#division?.isRefused === true ? { up: false, detail: this.#division.fault, isRefused: true } : {}
     return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels, deafSeconds, warnings, clockDifferenceSeconds, memoryUsed, roundTripSeconds, ...refusal }
@@ -220,6 +235,7 @@ export class RedisBroker implements Broker {
     clearInterval(this.#ticker)
     this.#subscriber.close()
     this.#commands.close()
+    this.#ownLinks?.close()
     return Promise.resolve()
   }
 }

@@ -1,23 +1,16 @@
-// The connection that hears: which channels this node wants, proof that it hears them, and what to do when it does not.
+// Hearing what stands under one prefix: which channels this node wants, proof that it hears them, and what to do when it does not.
 import { EventEmitter } from 'node:events'
-import { Redis } from 'ioredis'
 import { type BrokerListener, type Channel, Unavailable } from '../broker.ts'
-import { connectionOptions, type Log } from './commands.ts'
 import { explain } from './diagnosis.ts'
+import { DEAF_TICKS, type Ear, type Hearer } from './ear.ts'
 import { Gathering } from './gathering.ts'
+import type { Links, Log } from './links.ts'
 import { Wire } from './wire.ts'
 
-/** Channels in one SUBSCRIBE: larger ones keep Redis busy for long, smaller ones cost round trips. */
-const BATCH = 500
-/** Ticks (seconds) without a sound after which the line is taken for deaf. Counted, not timed: a busy process is not a deaf one. */
-const DEAF_TICKS = 3
-/** Ticks that a connection has to come up before another one is tried. */
-const CONNECT_TICKS = 5
 /** The longest pause after Redis has refused a subscription; it doubles from one second on. */
 const MAX_PAUSE_TICKS = 8
 
 export interface SubscriberOptions {
-  readonly url: string
   readonly prefix: string
   readonly nodeName: string
   readonly maxDataBytes: number
@@ -29,9 +22,9 @@ export interface SubscriberOptions {
  * its own (the canary) and must hear it here: only then is the connection up, and when it falls silent it is built anew.
  * `subscribed`: the canary may be published to.
  */
-export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
-  readonly #redis: Redis
-  readonly #prefix: string
+export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements Hearer {
+  readonly prefix: string
+  readonly #links: Links
   readonly #canary: Channel
   readonly #wire: Wire
   readonly #log: Log
@@ -43,6 +36,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
     return asked.map(() => undefined)
   }, { maxQuestions: Infinity, maxCalls: 1 })
 
+  #ear: Ear | undefined
   #listener: BrokerListener | undefined
   #up = false
   #wasUp = false
@@ -55,10 +49,10 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
   #deafSinceMs: number | undefined = performance.now()
   #deafMs = 0
 
-  constructor ({ url, prefix, nodeName, maxDataBytes, log }: SubscriberOptions) {
+  constructor ({ prefix, nodeName, maxDataBytes, log }: SubscriberOptions, links: Links) {
     super()
-    this.#redis = new Redis(url, { ...connectionOptions(nodeName), autoResubscribe: false })
-    this.#prefix = `${prefix}:`
+    this.prefix = `${prefix}:`
+    this.#links = links
     this.#canary = `node:${nodeName}`
     this.#wire = new Wire(maxDataBytes)
     this.#log = log
@@ -66,8 +60,11 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
 
   /** What the other connection must publish to once a second. */
   get canaryChannel (): string {
-    return this.#prefix + this.#canary
+    return this.prefix + this.#canary
   }
+
+  get isUp (): boolean { return this.#up }
+  get isRefused (): boolean { return this.#refusal !== '' }
 
   /** What the library's messages bear from now on. */
   expect (nonce: string): void {
@@ -83,29 +80,37 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
 
   start (listener: BrokerListener): void {
     this.#listener = listener
-    this.#redis.on('message', (channel: string, payload: string) => { this.#hear(channel.slice(this.#prefix.length), payload) })
-    this.#redis.on('ready', () => { void this.#resubscribe() })
-    this.#redis.on('close', () => { this.#interrupt('its connection closed') })
-    this.#redis.on('error', () => {}) // the command connection tells the same story
-    this.#redis.connect().catch(() => {})
+    this.#links.on('moved', () => { this.#follow() })
+    this.#follow()
+  }
+
+  /** Goes to where the prefix is now. */
+  #follow (): void {
+    const ear = this.#links.of(this.prefix)?.ear
+    if (ear === this.#ear) return
+    if (this.#up) this.#log.warn('Redis: what is heard here has moved to another master; streams stay open, its channels are subscribed there')
+    this.interrupt()
+    this.#ear?.remove(this)
+    this.#ear?.unsubscribe([...this.#wanted, this.#canary].map((channel) => this.prefix + channel))
+    this.#ear = ear
+    ear?.add(this)
   }
 
   /** Once a second. */
   tick (): void {
     if (this.#refusal !== '') {
       // The line stands, and Redis has said no: to ask at once would get the same answer.
-      if (--this.#restTicks <= 0 && this.#redis.status === 'ready') void this.#resubscribe()
+      if (--this.#restTicks <= 0 && this.#ear?.isConnected === true) void this.#resubscribe()
       return
     }
-    this.#silentTicks++
-    if (this.#silentTicks > (this.#up ? DEAF_TICKS : CONNECT_TICKS)) {
-      this.#interrupt(`nothing was heard for ${this.#silentTicks} seconds`)
-      this.#silentTicks = 0
-      this.#redis.disconnect(true)
-    }
+    // The line that hears others does not hear these channels. (Where it hears nobody it is built anew.)
+    if (++this.#silentTicks <= DEAF_TICKS || this.#ear?.isHearing !== true) return
+    if (this.#up) this.#log.warn('Redis: a part of the channels fell silent; streams stay open, it is subscribed again')
+    this.interrupt()
+    void this.#resubscribe()
   }
 
-  #hear (channel: Channel, payload: string): void {
+  hear (channel: Channel, payload: string): void {
     this.#silentTicks = 0
     if (channel === this.#canary) {
       this.#prove()
@@ -139,24 +144,34 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
     this.#listener?.restored(() => true)
   }
 
-  #interrupt (why: string): void {
+  interrupt (): void {
     if (!this.#up) return
     this.#up = false
     this.#deafSinceMs = performance.now()
-    this.#log.warn(`Redis: the subscriber is deaf, ${why}; streams stay open, a new connection is built`)
     this.#listener?.interrupted(() => true)
   }
 
+  connected (): void {
+    void this.#resubscribe()
+  }
+
   async #resubscribe (): Promise<void> {
+    const ear = this.#ear
     try {
       await this.#send([...this.#wanted])
       await this.#send([this.#canary])
+      if (ear !== this.#ear) return // it has moved meanwhile, and is subscribed there
       this.#refusal = ''
       this.#silentTicks = 0
+      ear?.rest()
       this.emit('subscribed')
     } catch (error) {
-      // The line broke again: a new connection starts over.
-      if (this.#redis.status !== 'ready' || !isRefusal.test((error as Error).message)) this.#redis.disconnect(true)
+      if (ear !== this.#ear) return
+      if (isMoved.test((error as Error).message)) {
+        // Its slot is elsewhere, or will be in a moment.
+        this.#silentTicks = DEAF_TICKS
+        await this.#links.look()
+      } else if (ear?.isConnected !== true || !isRefusal.test((error as Error).message)) ear?.reconnect() // the line broke again: a new connection starts over
       else this.refused(error as Error)
     }
   }
@@ -174,11 +189,8 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
   }
 
   async #send (channels: readonly Channel[]): Promise<void> {
-    const sent = []
-    for (let i = 0; i < channels.length; i += BATCH) {
-      sent.push(this.#redis.subscribe(...channels.slice(i, i + BATCH).map((channel) => this.#prefix + channel)))
-    }
-    await Promise.all(sent)
+    if (this.#ear === undefined) throw new Error(this.fault)
+    await this.#ear.subscribe(channels.map((channel) => this.prefix + channel))
   }
 
   async subscribe (channels: readonly Channel[]): Promise<void> {
@@ -194,10 +206,8 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
 
   unsubscribe (channels: readonly Channel[]): void {
     for (const channel of channels) this.#wanted.delete(channel)
-    // Also while the line is not proved yet: it may just be subscribing them again. Without a line the refusal means nothing.
-    for (let i = 0; i < channels.length; i += BATCH) {
-      this.#redis.unsubscribe(...channels.slice(i, i + BATCH).map((channel) => this.#prefix + channel)).catch(() => {})
-    }
+    // Also while the line is not proved yet: it may just be subscribing them again.
+    this.#ear?.unsubscribe(channels.map((channel) => this.prefix + channel))
   }
 
   /** Why nothing is heard; empty if it is. */
@@ -215,9 +225,9 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> {
 
   close (): void {
     this.#up = false
-    this.#redis.removeAllListeners('close')
-    this.#redis.disconnect()
+    this.#ear?.remove(this)
   }
 }
 
+const isMoved = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)/
 const isRefusal = /^(NOPERM|NOAUTH|WRONGPASS|ERR|OOM)/

@@ -16,7 +16,7 @@ local MAX_TOKEN_SECONDS = 400 * DAY_SECONDS
 -- Tells every node that has a stream of the user; `subject` is a group, or the tag of a session.
 local function tell(ctx, user, control, id, subject)
   local member = subject and ',"subject":' .. encode(subject) or ''
-  redis.call('PUBLISH', ctx.prefix .. ':user:' .. user, '{"control":"' .. control .. '","n":"' .. NONCE .. '"' .. member .. ',"id":"' .. int(id) .. '"}')
+  redis.call(PUBLISH, ctx.prefix .. ':user:' .. user, '{"control":"' .. control .. '","n":"' .. NONCE .. '"' .. member .. ',"id":"' .. int(id) .. '"}')
 end
 
 local function read_mark(text)

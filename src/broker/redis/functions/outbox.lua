@@ -58,7 +58,7 @@ do
 
   -- Has the nodes copy what another service has published.
   function others.nudge(ctx)
-    redis.call('PUBLISH', ctx.prefix .. ':outbox', '{"data":0}')
+    redis.call(PUBLISH, ctx.prefix .. ':outbox', '{"data":0}')
   end
 
   -- What another service has published here, to an address whose home is here.
@@ -210,7 +210,7 @@ do
   -- Nodes that would have taken what has been taken here already.
   local function listeners(ctx, to)
     local counts = {}
-    for i, address in ipairs(to) do counts[i] = redis.call('PUBSUB', 'NUMSUB', ctx.prefix .. ':' .. address)[2] end
+    for i, address in ipairs(to) do counts[i] = redis.call('PUBSUB', NUMSUB, ctx.prefix .. ':' .. address)[2] end
     return counts
   end
 

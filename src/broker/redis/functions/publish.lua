@@ -106,7 +106,7 @@ local function send(ctx, req)
   payload = payload .. ',"data":' .. req.data .. '}'
   local receivers = {}
   for i, address in ipairs(req.to) do
-    local reply = redis.pcall('PUBLISH', ctx.prefix .. ':' .. address, payload)
+    local reply = redis.pcall(PUBLISH, ctx.prefix .. ':' .. address, payload)
     if type(reply) == 'number' then receivers[i] = reply else
       -- Whoever may not speak on the channel has not published. Once it was said to one, it was.
       if i == 1 then
@@ -158,7 +158,7 @@ local function publish_plain(ctx, id, address, event, data, by_service)
   local added = redis.pcall('XADD', log, text .. '-0', 'e', event, 'd', data)
   if type(added) ~= 'string' then append(ctx, address, log, text .. '-0', id, { 'e', event, 'd', data }) end
   local ok, why = pcall(end_and_trim, ctx, id, address, log, by_service)
-  local receivers = not ok and why or redis.pcall('PUBLISH', prefix .. ':' .. address, DURABLE .. text .. ',"event":"' .. event .. '","data":' .. data .. '}')
+  local receivers = not ok and why or redis.pcall(PUBLISH, prefix .. ':' .. address, DURABLE .. text .. ',"event":"' .. event .. '","data":' .. data .. '}')
   if type(receivers) == 'number' then return text, receivers end
   redis.pcall('XDEL', log, text .. '-0')
   error(receivers, 0)
@@ -260,7 +260,7 @@ end
 
 -- Says something to the streams of an address that is not a notification.
 local function tell_event(ctx, address, event, as_of, json)
-  redis.call('PUBLISH', ctx.prefix .. ':' .. address, DURABLE .. '0,"asOf":' .. int(as_of) .. ',"event":"' .. event .. '","data":' .. json .. '}')
+  redis.call(PUBLISH, ctx.prefix .. ':' .. address, DURABLE .. '0,"asOf":' .. int(as_of) .. ',"event":"' .. event .. '","data":' .. json .. '}')
 end
 
 -- Entries as Redis gives them, with names. `x`: the id at which it expires.

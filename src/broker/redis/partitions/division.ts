@@ -1,6 +1,6 @@
 // How many partitions there are: written where they are at the first start, and a node that was told another number does not work with them.
 import { randomUUID } from 'node:crypto'
-import type { Log } from '../commands.ts'
+import type { Links, Log } from '../links.ts'
 import type { RedisBroker } from '../redis.ts'
 
 /** What is half made when its maker dies. */
@@ -11,6 +11,7 @@ export interface DivisionOptions {
   readonly root: string
   readonly partitions: readonly RedisBroker[]
   readonly tags: readonly string[]
+  readonly links: Links
   readonly log: Log
 }
 
@@ -23,7 +24,7 @@ export class Division {
 
   constructor (options: DivisionOptions) {
     this.#options = options
-    this.#prefixes = options.tags.length === 1 ? [options.root] : options.tags.map((tag) => `${options.root}:{${tag}}`)
+    this.#prefixes = options.tags.map((tag) => tag === '' ? options.root : `${options.root}:{${tag}}`)
   }
 
   /** What stands there is what this node was told. */
@@ -44,23 +45,22 @@ export class Division {
   }
 
   async #check (): Promise<void> {
-    const { root, partitions, tags, log } = this.#options
-    const [first] = partitions as readonly [RedisBroker]
+    const { root, partitions, tags, links, log } = this.#options
     const key = `${root}:partitions`
-    let found = await first.ask((redis) => redis.lrange(key, 0, -1))
-    if (found.length === 0 && tags.length === 1) found = [...this.#prefixes]
+    let found = await links.ask(key, (redis) => redis.lrange(key, 0, -1))
+    if (found.length === 0 && tags[0] === '') found = [...this.#prefixes]
     if (found.length === 0) {
-      if (await first.ask((redis) => redis.exists(`${root}:config`)) === 1) found = [root]
+      if (await links.ask(`${root}:config`, (redis) => redis.exists(`${root}:config`)) === 1) found = [root]
       else {
         const known = await Promise.all(partitions.map(async (partition, i) => await partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))))
         const isNew = known.every((text) => text === null)
         await Promise.all(partitions.map(async (partition, i) => { await partition.call('tidings_divide', tags.join(' '), tags[i]!, isNew ? 1 : 0) }))
         // All at once, by whoever is first.
         const made = `{${key}}:${randomUUID()}`
-        await first.ask((redis) => redis.rpush(made, ...this.#prefixes))
-        await first.ask((redis) => redis.expire(made, HALF_MADE_SECONDS))
-        if (await first.ask((redis) => redis.renamenx(made, key)) === 1) await first.ask((redis) => redis.persist(key))
-        found = await first.ask((redis) => redis.lrange(key, 0, -1))
+        await links.ask(key, (redis) => redis.rpush(made, ...this.#prefixes))
+        await links.ask(key, (redis) => redis.expire(made, HALF_MADE_SECONDS))
+        if (await links.ask(key, (redis) => redis.renamenx(made, key)) === 1) await links.ask(key, (redis) => redis.persist(key))
+        found = await links.ask(key, (redis) => redis.lrange(key, 0, -1))
       }
     }
     if (found.join() === this.#prefixes.join()) {

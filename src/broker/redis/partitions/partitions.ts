@@ -3,11 +3,13 @@
 // What belongs to a user goes straight to their partition. A publish is committed in one (publishing.ts), with one call that also writes what the
 // others are owed; then it is copied to them, exactly once (copies.ts), and what is left over is looked after (outboxes.ts).
 import type { Address } from '../../../notification.ts'
+import { parseRedisUrl } from '../../../redis-url.ts'
 import type {
   Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
   PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
 } from '../../broker.ts'
 import { VISIT_WINDOW_MS } from '../../broker.ts'
+import { Links } from '../links.ts'
 import { RedisBroker, type RedisBrokerOptions } from '../redis.ts'
 import { Directory } from './directory.ts'
 import { Division } from './division.ts'
@@ -21,13 +23,14 @@ import { stateOf } from './state.ts'
 const OUTBOX = 'outbox'
 
 export interface PartitionedBrokerOptions extends RedisBrokerOptions {
-  /** 2, 4, 8 … 256. */
+  /** 1 (in a Cluster, where all that is there must be in one slot), 2, 4, 8 … 256. */
   readonly partitions: number
 }
 
 export class PartitionedBroker implements Broker {
   readonly name = 'redis'
   readonly #tags: readonly string[]
+  readonly #links: Links
   readonly #partitions: readonly RedisBroker[]
   readonly #directory: Directory
   readonly #division: Division
@@ -40,9 +43,10 @@ export class PartitionedBroker implements Broker {
   constructor (options: PartitionedBrokerOptions) {
     const { partitions: count, prefix, historySeconds, nodeName, log } = options
     const tags = this.#tags = tagsOf(count)
-    const partitions = this.#partitions = tags.map((tag) => new RedisBroker({ ...options, prefix: `${prefix}:{${tag}}`, onUp: () => { this.#isUp() } }))
+    const links = this.#links = new Links({ place: parseRedisUrl(options.url), nodeName, log })
+    const partitions = this.#partitions = tags.map((tag) => new RedisBroker({ ...options, links, prefix: `${prefix}:{${tag}}`, onUp: () => { this.#isUp() } }))
     this.#directory = new Directory({ partitions, tags, historySeconds })
-    this.#division = new Division({ root: prefix, partitions, tags, log })
+    this.#division = new Division({ root: prefix, partitions, tags, links, log })
     this.#outboxes = new Outboxes({ partitions, tags, nodeName })
     this.#publishing = new Publishing({ partitions, tags, directory: this.#directory, outboxes: this.#outboxes })
   }
@@ -55,10 +59,12 @@ export class PartitionedBroker implements Broker {
         return true
       }))
     }
+    this.#links.start()
     this.#ticker = setInterval(() => { this.#tick() }, 1000)
   }
 
   #tick (): void {
+    this.#links.tick()
     this.#division.check()
     if (!this.#division.isAgreed) return
     this.#outboxes.tick()
@@ -224,5 +230,6 @@ export class PartitionedBroker implements Broker {
   async close (): Promise<void> {
     clearInterval(this.#ticker)
     await Promise.all(this.#partitions.map((partition) => partition.close()))
+    this.#links.close()
   }
 }

@@ -1,29 +1,10 @@
 // Which partition something stands in: by the slot of a name, as in Redis Cluster, so that a partition lies in one slot of it.
 import type { Address } from '../../../notification.ts'
-
-const SLOTS = 16_384
-
-/** CRC-16 (XMODEM) of what stands between the first braces, if anything does, else of the whole: as CLUSTER KEYSLOT. */
-export function slotOf (name: string): number {
-  const open = name.indexOf('{')
-  const close = open === -1 ? -1 : name.indexOf('}', open)
-  const hashed = close > open + 1 ? name.slice(open + 1, close) : name
-  let crc = 0
-  for (const byte of Buffer.from(hashed)) {
-    crc = ((crc << 8) & 0xFFFF) ^ TABLE[(crc >> 8) ^ byte]!
-  }
-  return crc % SLOTS
-}
-
-const TABLE = Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte << 8
-  for (let bit = 0; bit < 8; bit++) crc = ((crc << 1) ^ ((crc & 0x8000) === 0 ? 0 : 0x1021)) & 0xFFFF
-  return crc
-})
+import { keySlot, SLOTS } from '../slot.ts'
 
 /** The number of the partition, of so many, in which a user, a group or `all` is at home. */
 export function partitionOf (name: string, partitions: number): number {
-  return Math.floor(slotOf(name) * partitions / SLOTS)
+  return Math.floor(keySlot(name) * partitions / SLOTS)
 }
 
 /** For each partition the smallest natural number whose slot lies in its range: it stands in braces at the end of its prefix. */

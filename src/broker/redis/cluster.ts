@@ -1,0 +1,125 @@
+// Which master of a Cluster has which slot, from what its nodes say (CLUSTER NODES). A table of our own over plain connections: a client library's
+// stays deaf where a slot or a master moves.
+import type { Redis } from 'ioredis'
+import type { RedisAddress } from '../../redis-url.ts'
+import { askOnce, type Entry, nameOf } from './connection.ts'
+import { CLUSTER_HAS_HOLES, clusterFault } from './diagnosis.ts'
+import { SLOTS } from './slot.ts'
+import type { Whereabouts } from './whereabouts.ts'
+
+const TIMEOUT_MS = 1000
+/** Ticks (seconds) between two looks while nothing is wrong. */
+const LOOK_TICKS = 5
+/** Nodes that are asked at once where none of the masters answers. */
+const MAX_ASKED = 32
+
+/** One line of CLUSTER NODES. */
+export interface ClusterNode {
+  readonly address: RedisAddress
+  readonly isMaster: boolean
+  /** Of several that claim a slot, the one with the higher epoch has it. */
+  readonly epoch: number
+  readonly slots: ReadonlyArray<readonly [from: number, to: number]>
+}
+
+/** `asked`: whom we asked, for a node that does not know its own address yet. */
+export function readNodes (text: string, asked: RedisAddress): ClusterNode[] {
+  return text.split('\n').filter((line) => line !== '').flatMap((line) => {
+    const [, place = '', flags = '', , , , epoch, , ...slots] = line.trim().split(' ')
+    // <ip>:<port>@<bus port>[,<host name>[,…]]
+    const parts = /^(.*):(\d+)(?:@\d+)?(?:,([^,]*).*)?$/.exec(place)
+    const isKnown = parts !== null && Number(parts[2]) > 0 && !/noaddr|handshake/.test(flags)
+    if (!isKnown) return []
+    const [, ip = '', port, name = ''] = parts
+    const host = name !== '' && name !== '?' ? name : ip
+    if (host === '' && !flags.includes('myself')) return []
+    return [{
+      address: { host: host === '' ? asked.host : host, port: Number(port) },
+      isMaster: flags.includes('master'),
+      epoch: Number(epoch),
+      // [93->-<node>]: on its way; whoever has it has it until it is there.
+      slots: slots.filter((slot) => /^\d/.test(slot)).map((slot) => {
+        const [from, to = from] = slot.split('-').map(Number) as [number, number?]
+        return [from, to] as const
+      })
+    }]
+  })
+}
+
+export class ClusterMasters implements Whereabouts {
+  readonly #entry: Entry
+  readonly #connected: () => readonly Redis[]
+  #nodes: readonly RedisAddress[] = []
+  #masters: readonly RedisAddress[] = []
+  /** For each slot the place of its master in `#masters`; -1: nobody has it. */
+  #table = new Int16Array(SLOTS).fill(-1)
+  #isTroubled = true
+  #ticks = 0
+  #fault = 'not connected yet'
+
+  constructor (entry: Entry, connected: () => readonly Redis[]) {
+    this.#entry = entry
+    this.#connected = connected
+  }
+
+  get fault (): string { return this.#fault }
+  masterOf (slot: number): RedisAddress | undefined { return this.#masters[this.#table[slot]!] }
+  masters (): readonly RedisAddress[] { return this.#masters }
+  close (): void {}
+
+  isDue (isTroubled: boolean): boolean {
+    this.#isTroubled ||= isTroubled
+    return this.#isTroubled || ++this.#ticks % LOOK_TICKS === 0
+  }
+
+  async look (): Promise<boolean> {
+    const { nodes, reasons } = await this.#ask()
+    if (nodes.length === 0) {
+      this.#isTroubled = true
+      this.#fault = clusterFault(reasons)
+      return false
+    }
+    this.#nodes = unique(nodes.map(({ address }) => address))
+    const before = Array.from(this.#table, (at) => at === -1 ? '' : nameOf(this.#masters[at]!))
+    const owners = nodes.filter(({ isMaster, slots }) => isMaster && slots.length > 0).sort((a, b) => a.epoch - b.epoch)
+    const masters = unique(owners.map(({ address }) => address))
+    const at = new Map(masters.map((address, i) => [nameOf(address), i]))
+    const table = new Int16Array(SLOTS).fill(-1)
+    for (const { address, slots } of owners) for (const [from, to] of slots) table.fill(at.get(nameOf(address))!, from, to + 1)
+    this.#masters = masters
+    this.#table = table
+    this.#isTroubled = table.includes(-1)
+    this.#fault = this.#isTroubled ? CLUSTER_HAS_HOLES : ''
+    return before.some((name, slot) => name !== (table[slot] === -1 ? '' : nameOf(masters[table[slot]!]!)))
+  }
+
+  /** Those that are connected, and where one of them is missed everybody who was ever named. */
+  async #ask (): Promise<{ nodes: ClusterNode[], reasons: Error[] }> {
+    const connected = this.#connected()
+    const asked = connected.map((redis) => ask(redis, { host: redis.options.host!, port: redis.options.port! }))
+    if (this.#isTroubled || connected.length === 0) {
+      const theirs = new Set(connected.map(({ options }) => nameOf({ host: options.host!, port: options.port! })))
+      const others = unique([...this.#nodes, ...this.#entry.place.addresses]).filter((address) => !theirs.has(nameOf(address)))
+      asked.push(...others.slice(0, MAX_ASKED).map((address) => askOnce(this.#entry, address, TIMEOUT_MS, (redis) => ask(redis, address))))
+    }
+    const answers = await Promise.allSettled(asked)
+    return {
+      nodes: answers.flatMap((answer) => answer.status === 'fulfilled' ? answer.value : []),
+      reasons: answers.flatMap((answer) => answer.status === 'rejected' ? [answer.reason as Error] : [])
+    }
+  }
+}
+
+async function ask (redis: Redis, address: RedisAddress): Promise<ClusterNode[]> {
+  const impatience = Promise.withResolvers<never>()
+  const timer = setTimeout(() => { impatience.reject(new Error('no answer')) }, TIMEOUT_MS)
+  try {
+    return readNodes(await Promise.race([redis.cluster('NODES'), impatience.promise]) as string, address)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function unique (addresses: readonly RedisAddress[]): RedisAddress[] {
+  return [...new Map(addresses.map((address) => [nameOf(address), address])).values()]
+}

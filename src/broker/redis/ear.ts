@@ -1,0 +1,126 @@
+// The connection to one Redis that hears, for all prefixes that are served there.
+import type { Redis } from 'ioredis'
+import type { RedisAddress } from '../../redis-url.ts'
+import { type Entry, openConnection } from './connection.ts'
+import type { Log } from './links.ts'
+
+/** Channels in one SUBSCRIBE: larger ones keep Redis busy for long, smaller ones cost round trips. */
+const BATCH = 500
+/** Ticks (seconds) without a sound after which the line is taken for deaf. Counted, not timed: a busy process is not a deaf one. */
+export const DEAF_TICKS = 3
+/** Ticks that a connection has to come up before another one is tried. */
+const CONNECT_TICKS = 5
+
+/** Who hears what stands under one prefix. */
+export interface Hearer {
+  /** With the colon behind it. */
+  readonly prefix: string
+  readonly isUp: boolean
+  /** Redis does not let it subscribe: the line is not to blame. */
+  readonly isRefused: boolean
+  /** There is a line; nothing is subscribed on it. */
+  connected: () => void
+  hear: (channel: string, payload: string) => void
+  interrupt: (why: string) => void
+}
+
+export class Ear {
+  readonly redis: Redis
+  readonly #isCluster: boolean
+  readonly #log: Log
+  readonly #hearers = new Map<string, Hearer>()
+  /** If there is but one. */
+  #only: Hearer | undefined
+  #silentTicks = 0
+  readonly #onMoved: Array<() => void> = []
+
+  constructor (entry: Entry, address: RedisAddress, log: Log) {
+    this.#isCluster = entry.place.kind === 'cluster'
+    this.#log = log
+    this.redis = openConnection(entry, address, { autoResubscribe: false })
+  }
+
+  start (): void {
+    const hear = (channel: string, payload: string): void => {
+      this.#silentTicks = 0
+      const hearer = this.#only ?? this.#hearers.get(channel.slice(0, channel.indexOf('}:') + 2))
+      if (hearer !== undefined && channel.startsWith(hearer.prefix)) hearer.hear(channel.slice(hearer.prefix.length), payload)
+    }
+    this.redis.on(this.#isCluster ? 'smessage' : 'message', hear)
+    this.redis.on('ready', () => { for (const hearer of this.#hearers.values()) hearer.connected() })
+    this.redis.on('close', () => { this.#interrupt('its connection closed') })
+    this.redis.on('error', () => {}) // the command connection tells the same story
+    // The Cluster has taken a subscription away, or refused one: its slot is elsewhere.
+    this.redis.on('moved', () => { for (const tell of this.#onMoved) tell() })
+    this.redis.connect().catch(() => {})
+  }
+
+  onMoved (tell: () => void): void {
+    this.#onMoved.push(tell)
+  }
+
+  add (hearer: Hearer): void {
+    this.#hearers.set(hearer.prefix, hearer)
+    this.#count()
+    if (this.isConnected) hearer.connected()
+  }
+
+  remove (hearer: Hearer): void {
+    this.#hearers.delete(hearer.prefix)
+    this.#count()
+  }
+
+  #count (): void {
+    this.#only = this.#hearers.size === 1 ? [...this.#hearers.values()][0] : undefined
+  }
+
+  get isConnected (): boolean { return this.redis.status === 'ready' }
+
+  /** Another hearer hears: what one does not hear is not the line's fault. */
+  get isHearing (): boolean { return this.#silentTicks === 0 }
+
+  /** Once a second. */
+  tick (): void {
+    const hearers = [...this.#hearers.values()]
+    if (hearers.length === 0 || hearers.every(({ isRefused }) => isRefused)) return
+    this.#silentTicks++
+    if (this.#silentTicks <= (hearers.some(({ isUp }) => isUp) ? DEAF_TICKS : CONNECT_TICKS)) return
+    this.#interrupt(`nothing was heard for ${this.#silentTicks} seconds`)
+    this.reconnect()
+  }
+
+  #interrupt (why: string): void {
+    const hearing = [...this.#hearers.values()].filter(({ isUp }) => isUp)
+    if (hearing.length > 0) this.#log.warn(`Redis: the subscriber is deaf, ${why}; streams stay open, a new connection is built`)
+    for (const hearer of hearing) hearer.interrupt(why)
+  }
+
+  /** The line is there, and has just been used. */
+  rest (): void {
+    this.#silentTicks = 0
+  }
+
+  reconnect (): void {
+    this.#silentTicks = 0
+    this.redis.disconnect(true)
+  }
+
+  /** Rejects with Redis's error. */
+  async subscribe (channels: readonly string[]): Promise<void> {
+    await Promise.all(batches(channels).map((some) => this.#isCluster ? this.redis.ssubscribe(...some) : this.redis.subscribe(...some)))
+  }
+
+  unsubscribe (channels: readonly string[]): void {
+    // Without a line the refusal means nothing.
+    for (const some of batches(channels)) (this.#isCluster ? this.redis.sunsubscribe(...some) : this.redis.unsubscribe(...some)).catch(() => {})
+  }
+
+  close (): void {
+    this.redis.removeAllListeners('close')
+    this.redis.disconnect()
+  }
+}
+
+function batches (channels: readonly string[]): string[][] {
+  return Array.from({ length: Math.ceil(channels.length / BATCH) }, (_, i) => channels.slice(i * BATCH, (i + 1) * BATCH))
+}

@@ -1,0 +1,141 @@
+// The Redis that this node talks to: which of them is the master of a key, and the connections to it, however many prefixes share them.
+import { EventEmitter } from 'node:events'
+import type { Redis } from 'ioredis'
+import type { RedisAddress } from '../../redis-url.ts'
+import { Unavailable } from '../broker.ts'
+import { isElsewhere, translate } from './answers.ts'
+import { type Entry, nameOf } from './connection.ts'
+import { Link } from './link.ts'
+import { keySlot } from './slot.ts'
+import { whereaboutsOf, type Whereabouts } from './whereabouts.ts'
+
+/** How long a call waits for a slot that is on its way to another master. */
+const PATIENCE_MS = 1000
+const PAUSE_MS = 50
+
+export interface Log {
+  readonly info: (text: string) => void
+  readonly warn: (text: string) => void
+}
+
+export interface LinksOptions extends Entry {
+  readonly log: Log
+}
+
+/** `moved`: something may be at another master. */
+export class Links extends EventEmitter<{ moved: [] }> {
+  readonly isCluster: boolean
+  readonly database: number
+  readonly #options: LinksOptions
+  readonly #where: Whereabouts
+  readonly #links = new Map<string, Link>()
+  #looking: Promise<void> | undefined
+  #isClosed = false
+
+  constructor (options: LinksOptions) {
+    super()
+    this.setMaxListeners(0) // two of each partition
+    this.#options = options
+    this.isCluster = options.place.kind === 'cluster'
+    this.database = options.place.database
+    this.#where = whereaboutsOf(options, () => [...this.#links.values()].filter(({ fault }) => fault === '').map(({ redis }) => redis))
+  }
+
+  start (): void {
+    void this.look()
+  }
+
+  /** Once a second. */
+  tick (): void {
+    for (const link of this.#links.values()) link.tick()
+    if (this.#where.isDue([...this.#links.values()].some(({ fault }) => fault !== ''))) void this.look()
+  }
+
+  /** Finds out who is master of what. Never rejects. */
+  async look (): Promise<void> {
+    this.#looking ??= this.#look().finally(() => { this.#looking = undefined })
+    await this.#looking
+  }
+
+  async #look (): Promise<void> {
+    const before = this.#where.fault
+    const hasChanged = await this.#where.look()
+    if (this.#isClosed) return
+    const { fault } = this.#where
+    if (fault !== '' && fault !== before) this.#options.log.warn(`Redis: ${fault}; looking again until it is found`)
+    if (!hasChanged) return
+    this.emit('moved')
+    const masters = new Set(this.#where.masters().map(nameOf))
+    for (const [name, link] of this.#links) {
+      if (masters.has(name)) continue
+      this.#links.delete(name)
+      link.close()
+    }
+  }
+
+  /** Of the master that has a key now; undefined while it is not known. */
+  of (key: string): Link | undefined {
+    const address = this.#where.masterOf(this.isCluster ? keySlot(key) : 0)
+    return address === undefined || this.#isClosed ? undefined : this.#open(address)
+  }
+
+  #open (address: RedisAddress): Link {
+    const name = nameOf(address)
+    const known = this.#links.get(name)
+    if (known !== undefined) return known
+    const link = new Link(this.#options, address, this.#options.log)
+    this.#links.set(name, link)
+    link.on('down', () => { if (this.#options.place.kind !== 'single') void this.look() })
+    link.ear.onMoved(() => { void this.look() })
+    link.start()
+    return link
+  }
+
+  /** Why no command can be given for a key; empty if one can. */
+  faultOf (key: string): string {
+    const link = this.of(key)
+    return link?.fault ?? (this.#isClosed ? 'closed' : this.#where.fault)
+  }
+
+  /** Gives a command to the master of a key. Throws the port's errors. */
+  async ask<T> (key: string, command: (redis: Redis) => Promise<T>): Promise<T> {
+    const fault = this.faultOf(key)
+    if (fault !== '') throw new Unavailable(fault)
+    return await this.give(key, command).catch((error: Error) => { throw translate(error) })
+  }
+
+  /**
+   * The same with Redis's own errors. A master that says that the key is elsewhere has done nothing: whoever has it now is asked. While its slot
+   * moves, nobody is: on data of which half is elsewhere a function would find that the rest was lost.
+   */
+  async give<T> (key: string, command: (redis: Redis) => Promise<T>): Promise<T> {
+    const end = performance.now() + PATIENCE_MS
+    for (;;) {
+      const link = this.of(key)
+      if (link === undefined) throw new Unavailable(this.#where.fault)
+      try {
+        return await command(link.redis)
+      } catch (error) {
+        if (!isElsewhere(error as Error)) throw error
+        await this.look()
+        if (!this.isCluster || performance.now() > end || this.#isClosed) throw error
+        await new Promise((resolve) => { setTimeout(resolve, PAUSE_MS) })
+      }
+    }
+  }
+
+  /** One prefix or many: the worst that is known of any. */
+  get memoryUsed (): number {
+    return Math.max(0, ...[...this.#links.values()].map(({ memoryUsed }) => memoryUsed))
+  }
+
+  get warnings (): readonly string[] {
+    return [...new Set([...this.#links.values()].flatMap(({ warnings }) => warnings.sentences))]
+  }
+
+  close (): void {
+    this.#isClosed = true
+    for (const link of this.#links.values()) link.close()
+    this.#where.close()
+  }
+}

@@ -1,0 +1,90 @@
+// Asks the Sentinels which Redis is the master: all of them, and the one counts that has seen the newest failover.
+import type { RedisAddress } from '../../redis-url.ts'
+import { askOnce, type Entry, nameOf } from './connection.ts'
+import { sentinelFault } from './diagnosis.ts'
+import type { Whereabouts } from './whereabouts.ts'
+
+const TIMEOUT_MS = 1000
+/** Ticks (seconds) between two looks while nothing is wrong. */
+const LOOK_TICKS = 2
+/** Sentinels that have joined since the start are asked too; so many, at most. */
+const MAX_SENTINELS = 16
+
+interface Told {
+  readonly address: RedisAddress
+  /** Grows with each failover: a Sentinel that was cut off from the others still has the old one. */
+  readonly epoch: number
+  readonly others: readonly RedisAddress[]
+}
+
+export class SentinelMaster implements Whereabouts {
+  readonly #entry: Entry
+  #sentinels: readonly RedisAddress[]
+  #master: RedisAddress | undefined
+  #epoch = 0
+  #ticks = 0
+  #fault = 'not connected yet'
+
+  constructor (entry: Entry) {
+    this.#entry = entry
+    this.#sentinels = entry.place.addresses
+  }
+
+  get fault (): string { return this.#fault }
+  masterOf (): RedisAddress | undefined { return this.#master }
+  masters (): readonly RedisAddress[] { return this.#master === undefined ? [] : [this.#master] }
+  // Also while all is well: a node whose connection to an old master stands would go on writing there.
+  isDue (isTroubled: boolean): boolean { return isTroubled || this.#fault !== '' || ++this.#ticks % LOOK_TICKS === 0 }
+  close (): void {}
+
+  async look (): Promise<boolean> {
+    const answers = await Promise.allSettled(this.#sentinels.map((address) => this.#ask(address)))
+    const told = answers.filter((answer) => answer.status === 'fulfilled').map(({ value }) => value).sort((a, b) => b.epoch - a.epoch)
+    const [newest] = told
+    if (newest === undefined) {
+      // A master that is known stays one: the Sentinels are not needed as long as it answers.
+      const reasons = answers.map((answer) => answer.status === 'rejected' ? answer.reason as Error : undefined)
+      this.#fault = sentinelFault(reasons.filter((reason) => reason !== undefined), this.#entry.place.masterName)
+      this.#sentinels = merge(this.#entry.place.addresses, this.#sentinels)
+      return false
+    }
+    this.#fault = ''
+    this.#sentinels = merge([...this.#entry.place.addresses, ...told.flatMap(({ others }) => others)])
+    const isOther = this.#master === undefined || nameOf(newest.address) !== nameOf(this.#master)
+    // A few that were cut off are not believed; most of them are, also if they were all set up anew and count from zero again.
+    const sayers = told.filter(({ address }) => nameOf(address) === nameOf(newest.address))
+    if (newest.epoch < this.#epoch && sayers.length * 2 <= this.#sentinels.length) return false
+    this.#epoch = newest.epoch
+    this.#master = newest.address
+    return isOther
+  }
+
+  async #ask (address: RedisAddress): Promise<Told> {
+    return await this.#askAs(address, {}).catch((error: Error) => {
+      // Sentinels often have no password where the Redis behind them has one.
+      if (!/^(WRONGPASS|ERR AUTH|ERR Client sent AUTH)/.test(error.message)) throw error
+      return this.#askAs(address, { username: undefined, password: undefined })
+    })
+  }
+
+  async #askAs (address: RedisAddress, options: { username?: undefined, password?: undefined }): Promise<Told> {
+    const { masterName } = this.#entry.place
+    // A Sentinel has no databases.
+    return await askOnce(this.#entry, address, TIMEOUT_MS, async (redis) => {
+      const [master, others] = await Promise.all([redis.call('SENTINEL', 'MASTER', masterName), redis.call('SENTINEL', 'SENTINELS', masterName)])
+      const { ip = '', port, 'config-epoch': epoch } = fields(master)
+      return { address: { host: ip, port: Number(port) }, epoch: Number(epoch), others: (others as unknown[]).map(fields).map(({ ip = '', port }) => ({ host: ip, port: Number(port) })) }
+    }, { db: 0, ...options })
+  }
+}
+
+/** From name, value, name, value… */
+function fields (flat: unknown): Record<string, string> {
+  if (!Array.isArray(flat)) return flat as Record<string, string>
+  return Object.fromEntries(Array.from({ length: flat.length / 2 }, (_, i) => [String(flat[2 * i]), String(flat[2 * i + 1])]))
+}
+
+function merge (...lists: ReadonlyArray<readonly RedisAddress[]>): RedisAddress[] {
+  const byName = new Map(lists.flat().map((address) => [nameOf(address), address]))
+  return [...byName.values()].slice(0, MAX_SENTINELS)
+}

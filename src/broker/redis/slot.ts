@@ -1,0 +1,19 @@
+// Which of a Cluster's 16,384 slots a key is in, as CLUSTER KEYSLOT says it (Redis Cluster Specification, "Hash tags").
+
+export const SLOTS = 16_384
+
+/** CRC16-CCITT (XMODEM) of each byte. */
+const TABLE = Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte << 8
+  for (let bit = 0; bit < 8; bit++) crc = (crc & 0x8000) === 0 ? crc << 1 : (crc << 1) ^ 0x1021
+  return crc & 0xffff
+})
+
+/** Of what stands between the first { and the next }, if something does; else of the whole. */
+export function keySlot (key: string): number {
+  const open = key.indexOf('{')
+  const close = open === -1 ? -1 : key.indexOf('}', open + 1)
+  let crc = 0
+  for (const byte of Buffer.from(close > open + 1 ? key.slice(open + 1, close) : key)) crc = ((crc << 8) & 0xffff) ^ TABLE[(crc >> 8) ^ byte]!
+  return crc % SLOTS
+}

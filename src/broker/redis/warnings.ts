@@ -1,0 +1,43 @@
+// What works now at a Redis and will not be relied upon: eviction, a memory that ends, clocks that differ. Said once for as long as it holds.
+import type { Log } from './links.ts'
+import type { ServerInfo } from './diagnosis.ts'
+
+/** From here on it is said that the memory ends. */
+const MEMORY_WARNING = 0.9
+/** Seconds by which two clocks may differ before it is said. */
+const CLOCK_WARNING = 2
+
+export class Warnings {
+  readonly #log: Log
+  #said: string[] = []
+
+  constructor (log: Log) {
+    this.#log = log
+  }
+
+  get sentences (): readonly string[] { return this.#said }
+
+  look ({ policy, maxMemory, usedMemory }: ServerInfo, clockDifferenceSeconds: number): void {
+    const warnings: string[] = []
+    if (maxMemory > 0 && canEvict(policy)) {
+      warnings.push(`Redis evicts keys when it is full (maxmemory-policy ${policy}): history, groups and logouts may go; set noeviction`)
+    }
+    if (maxMemory > 0 && usedMemory / maxMemory > MEMORY_WARNING) {
+      warnings.push('Redis has used more than 90 % of its maxmemory; when it is full, nothing can be published')
+    }
+    const seconds = Math.abs(clockDifferenceSeconds)
+    if (seconds > CLOCK_WARNING) {
+      warnings.push(`this node's clock is ${seconds.toFixed(0)} seconds ${clockDifferenceSeconds > 0 ? 'ahead of' : 'behind'} Redis's; synchronise both`)
+    }
+    // Whatever its numbers do meanwhile.
+    const kindOf = (text: string): string => text.replace(/\d+/g, '')
+    for (const text of warnings) {
+      if (!this.#said.some((said) => kindOf(said) === kindOf(text))) this.#log.warn(`Redis: ${text}`)
+    }
+    this.#said = warnings
+  }
+}
+
+export function canEvict (policy: string): boolean {
+  return policy !== '' && policy !== 'noeviction'
+}
