@@ -24,5 +24,6 @@ EXPOSE 3000
 # Alive, not ready: a node that waits for Redis must not be restarted, it comes back by itself.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
   CMD ["node", "-e", "import('./src/health.ts')"]
-# Exec form: node is process 1 and gets SIGTERM itself, which starts the drain.
+# Exec form: node gets SIGTERM itself, which starts the drain. With `docker run --init` (docker-compose.yml: init) also in the
+# 50 ms before its first line, in which process 1 of a container would not hear it.
 CMD ["node", "src/server.ts"]
