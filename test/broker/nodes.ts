@@ -16,7 +16,7 @@ export interface RedisNode extends Node {
 let count = 0
 
 /** Starts a broker; it may not be up yet. */
-export function startRedisNode (t: Test, redis: Redis, options: Partial<HistoryLimits> = {}, prefix = redis.prefix): RedisNode {
+export function startRedisNode (t: Test, redis: Pick<Redis, 'url' | 'prefix'>, options: Partial<HistoryLimits> = {}, prefix = redis.prefix): RedisNode {
   const said: string[] = []
   const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
   const broker = new RedisBroker({ ...limits, ...options, url: redis.url, prefix, nodeName: `test ${++count}`, log })
@@ -30,7 +30,7 @@ export function startRedisNode (t: Test, redis: Redis, options: Partial<HistoryL
  * The same over partitions. A test names channels by their addresses: it hears a user's own in their partition, and those that are shared where
  * user 1 is, who is made to have company in each group. What it hears has the address again.
  */
-export function startPartitionedNode (t: Test, redis: Redis, partitions: number, options: Partial<HistoryLimits> = {}, prefix = redis.prefix): Node & { readonly said: string[], readonly broker: PartitionedBroker } {
+export function startPartitionedNode (t: Test, redis: Pick<Redis, 'url' | 'prefix'>, partitions: number, options: Partial<HistoryLimits> = {}, prefix = redis.prefix): Node & { readonly said: string[], readonly broker: PartitionedBroker } {
   const said: string[] = []
   const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
   const broker = new PartitionedBroker({ ...limits, ...options, url: redis.url, prefix, nodeName: `test ${++count}`, log, partitions })
