@@ -3,7 +3,10 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 
 /** In the order in which they need each other. */
-const PARTS = ['names', 'publish', 'groups', 'sessions', 'logs', 'inbox', 'history', 'configure', 'register', 'directory', 'outbox', 'old'] as const
+const PARTS = [
+  'names', 'entries', 'publish', 'retract', 'services', 'groups', 'sessions', 'logs', 'inbox', 'marks', 'list', 'history', 'configure', 'register',
+  'directory', 'outbox', 'old'
+] as const
 
 const body = PARTS.map((part) => readFileSync(new URL(`functions/${part}.lua`, import.meta.url), 'utf8')).join('\n')
 const versionLine = /^local VERSION = (\d+)$/m

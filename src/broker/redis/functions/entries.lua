@@ -1,0 +1,98 @@
+-- Entries of the logs: how they are written, how room is made for them, how they are read.
+
+local function length_of(ctx, address)
+  return address:sub(1, 5) == 'user:' and ctx.limits.user_length or ctx.limits.group_length
+end
+
+-- Trims a log that has outgrown its length, and notes up to where: whoever was not beyond it has missed something.
+local function trim(ctx, address, id)
+  local log, length = ctx.prefix .. ':log:' .. address, length_of(ctx, address)
+  if redis.call('XLEN', log) < length + TRIM_STEP then return end
+  redis.call('XTRIM', log, 'MAXLEN', length + 1)
+  local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1][1]:match('^%d+')
+  redis.call('XTRIM', log, 'MAXLEN', length)
+  redis.call('SET', ctx.prefix .. ':trim:' .. address, oldest, 'EXAT', end_of(id, ctx.limits.seconds))
+  redis.call('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:' .. address, '-inf', oldest)
+end
+
+-- To trim is to read, which other services may not: a node does it within the second. Not every publish looks.
+local LOOKS = 16
+local function ask_for_trim(ctx, address, id)
+  if id % LOOKS ~= 0 or redis.call('XLEN', ctx.prefix .. ':log:' .. address) < length_of(ctx, address) + TRIM_STEP then return end
+  redis.call('SADD', ctx.prefix .. ':overlong', address)
+  redis.call('EXPIRE', ctx.prefix .. ':overlong', DAY_SECONDS)
+end
+
+-- What stands where a log should (another type, or ids of the future) is put away, and its readers are told.
+local function put_away(ctx, address, log, id)
+  redis.call('UNLINK', log)
+  redis.call('SET', ctx.prefix .. ':trim:' .. address, int(id - 1), 'EXAT', end_of(id, ctx.limits.seconds))
+end
+
+local function append(ctx, address, log, entry_id, id, fields)
+  local added = redis.pcall('XADD', log, entry_id, unpack(fields))
+  if type(added) == 'string' then return end
+  local why = added.err or ''
+  if not (why:find('WRONGTYPE', 1, true) or why:find('equal or smaller', 1, true)) then error(added, 0) end
+  put_away(ctx, address, log, id)
+  redis.call('XADD', log, entry_id, unpack(fields))
+end
+
+-- Takes out the older one with the same key, on purpose: no gap.
+local function replace_key(ctx, address, log, key, id, ends, order)
+  local keys = ctx.prefix .. ':keys:' .. address
+  local older = redis.call('ZSCORE', keys, key)
+  -- Which of two is the newer one, the ids say that publishers were answered: so it is the same in every partition.
+  if older and order and others.origin_of(ctx, address, tonumber(older)) > order then
+    redis.call('XDEL', log, int(id) .. '-0')
+    return
+  end
+  redis.call('ZADD', keys, int(id), key)
+  redis.call('EXPIREAT', keys, ends)
+  if older then redis.call('XDEL', log, int(older) .. '-0') end
+end
+
+-- Writes to the logs. What was written is taken back if anything fails.
+local function store(ctx, req)
+  local id, prefix = req.id, ctx.prefix
+  local entry_id, ends = int(id) .. '-0', end_of(id, ctx.limits.seconds)
+  local fields = { 'e', req.event, 'd', req.data }
+  local function add(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
+  if req.keep == 'replay' then add('r', '1') end
+  if req.expires then add('x', int(req.expires)) end
+  if req.key then add('k', req.key) end
+  if req.shared then add('m', '1') end
+  if req.origin then add('o', int(req.origin)) end
+  local written = {}
+  local ok, why = pcall(function()
+    for i, address in ipairs(req.to) do
+      local log = prefix .. ':log:' .. address
+      append(ctx, address, log, entry_id, id, fields)
+      written[i] = log
+      redis.call('EXPIREAT', log, ends)
+      if req.by_service then ask_for_trim(ctx, address, id) end
+    end
+    -- From here on others' entries go: all that may be refused has been asked for.
+    for i, address in ipairs(req.to) do
+      if req.key then replace_key(ctx, address, written[i], req.key, id, ends, req.order) end
+      if not req.by_service then trim(ctx, address, id) end
+    end
+  end)
+  if ok then return end
+  for _, log in ipairs(written) do redis.pcall('XDEL', log, entry_id) end
+  error(why, 0)
+end
+
+-- Entries as Redis gives them, with names. `x`: the id at which it expires.
+local function read_entry(raw, most_bytes)
+  local entry = { id = tonumber(raw[1]:match('^%d+')), event = '', data = '' }
+  local fields = raw[2]
+  if fields[1] == 'e' and fields[3] == 'd' then entry.event, entry.data = fields[2], fields[4] end
+  -- Not written by us: a stream could not take it, and would come back for it for ever.
+  if #entry.data > most_bytes then entry.event, entry.data = '', '' end
+  for i = 5, #fields > 4 and #fields or 0, 2 do
+    local name, value = fields[i], fields[i + 1]
+    if name == 'x' then entry.x = tonumber(value) else entry[name] = value end
+  end
+  return entry
+end

@@ -1,0 +1,92 @@
+-- What a user says of their inbox: how far they have seen and read it, and marks of single notifications.
+
+-- Marks whose notification has left are looked for when there are too many, and so many of them let go at once.
+local COMPACT_AT_ONCE = 32
+
+-- Tells the user's streams what has changed, and answers with it.
+local function save_inbox(call, view, changed)
+  local inbox, numbers = view.inbox, { count_inbox(call, view) }
+  redis.call('HSET', inbox.key, 'seen', int(inbox.seen), 'read', int(inbox.read))
+  redis.call('EXPIREAT', inbox.key, end_of(call.position, call.limits.seconds))
+  local json = ('{"seen":"%.0f","read":"%.0f","unseen":%d,"unread":%d%s}'):format(numbers[1], numbers[2], numbers[3], numbers[4], changed and ',"changed":[' .. changed .. ']' or '')
+  tell_event(call, 'user:' .. view.user, 'read', call.position, json)
+  for i, number in ipairs(numbers) do numbers[i] = int(number) end
+  return numbers
+end
+
+local function drop_marks(inbox, ids)
+  for i, id in ipairs(ids) do
+    inbox.marks[id], inbox.addresses[id], ids[i] = nil, nil, int(id)
+    inbox.count = inbox.count - 1
+  end
+  if #ids > 0 then redis.call('HDEL', inbox.key, unpack(ids)) end
+end
+
+-- ARGV: user, 'seen' or 'read', up to which position, token.   Reply: [seen, read, unseen, unread]
+local function move_cursor(keys, args)
+  local call, view = enter_inbox(keys, args, 4)
+  local inbox, upto = view.inbox, tonumber(args[3])
+  if not upto or upto > call.position then
+    refuse('TIDINGS_FUTURE_POSITION This position lies in the future; use an id or a position that this service gave out')
+  end
+  local was_seen, was_read = inbox.seen, inbox.read
+  inbox.seen = math.max(inbox.seen, upto)
+  if args[2] == 'read' then inbox.read = math.max(inbox.read, upto) end
+  if inbox.seen == was_seen and inbox.read == was_read then return counts_reply(call, view, {}) end
+  if inbox.read > was_read and inbox.count > 0 then
+    local passed = {}
+    for id, mark in pairs(inbox.marks) do
+      if mark ~= 'd' and id <= inbox.read then passed[#passed + 1] = id end
+    end
+    drop_marks(inbox, passed)
+  end
+  return save_inbox(call, view)
+end
+
+local function has_entry(call, address, id)
+  return #redis.call('XRANGE', call.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0') > 0
+end
+
+-- Lets go of marks whose notification has left. One of a group that was left stays while it stands there: the user may come back.
+local function compact(call, view)
+  local inbox, gone = view.inbox, {}
+  for id in pairs(inbox.marks) do
+    if id <= call.since then gone[#gone + 1] = id elseif #gone < COMPACT_AT_ONCE then
+      local address, stands = inbox.addresses[id], false
+      stands = address ~= '' and has_entry(call, address, id)
+      if not stands then
+        for _, source in ipairs(view.logs) do stands = stands or has_entry(call, source.log.address, id) end
+        if not stands then gone[#gone + 1] = id end
+      end
+    end
+  end
+  drop_marks(inbox, gone)
+end
+
+local MARKS = { read = 'r', unread = 'u', dismissed = 'd' }
+
+-- ARGV: user, id, 'read', 'unread' or 'dismissed', token.   Reply: [seen, read, unseen, unread]
+local function set_inbox_mark(keys, args)
+  local call, view = enter_inbox(keys, args, 4)
+  local inbox, id, mark = view.inbox, tonumber(args[2]), MARKS[args[3]]
+  local was = inbox.marks[id]
+  if mark == 'd' and was == 'd' then return counts_reply(call, view, {}) end
+  local source = id <= call.position and source_of(call, view, id)
+  if not source then
+    refuse('TIDINGS_NO_NOTIFICATION There is no such notification in this inbox; it may have been taken back, or have left the history')
+  end
+  if mark ~= 'd' and is_unread(view, source, id) == (mark == 'u') then return counts_reply(call, view, {}) end
+  if was then drop_marks(inbox, { id }) end
+  -- Without a mark, the cursor may say it already.
+  if mark == 'd' or is_unread(view, source, id) ~= (mark == 'u') then
+    if inbox.count >= MAX_MARKS then compact(call, view) end
+    if inbox.count >= MAX_MARKS then
+      if was then redis.call('HSET', inbox.key, int(id), was .. ' ' .. source.log.address) end
+      refuse('TIDINGS_TOO_MANY_MARKS A user may have at most ' .. MAX_MARKS .. ' notifications marked one by one; move the read cursor past some of them')
+    end
+    inbox.marks[id], inbox.addresses[id], inbox.count = mark, source.log.address, inbox.count + 1
+    redis.call('HSET', inbox.key, int(id), mark .. ' ' .. source.log.address)
+  end
+  local change = mark == 'd' and '"dismissed":true' or '"isRead":' .. (mark == 'r' and 'true' or 'false')
+  return save_inbox(call, view, '{"id":"' .. int(id) .. '",' .. change .. '}')
+end

@@ -1,0 +1,37 @@
+-- Taking back what was published, and what else is said to the streams of an address that is not a notification.
+
+-- Says something to the streams of an address that is not a notification.
+local function tell_event(ctx, address, event, as_of, json)
+  redis.call(PUBLISH, ctx.prefix .. ':' .. address, DURABLE .. '0,"asOf":' .. int(as_of) .. ',"event":"' .. event .. '","data":' .. json .. '}')
+end
+
+local function tell_retracted(ctx, address, id, key, as_of)
+  local member = key and ',"key":' .. encode(key) or ''
+  tell_event(ctx, address, 'retracted', as_of, '{"to":' .. encode(address) .. ',"id":"' .. int(id) .. '"' .. member .. '}')
+end
+
+-- what: id (a number) or key. Returns 1 if it was taken back.
+local function retract_from(ctx, address, what)
+  local log, keys = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address
+  local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)
+  if not id then return 0 end
+  local raw = redis.call('XRANGE', log, int(id) .. '-0', int(id) .. '-0')[1]
+  if not raw then return 0 end
+  local entry, as_of = read_entry(raw, math.huge), next_id(ctx)
+  if (entry.x and entry.x <= as_of) or id <= as_of - ctx.limits.seconds * SECOND then return 0 end
+  redis.call('XDEL', log, raw[1])
+  if entry.k then redis.call('ZREM', keys, entry.k) end
+  tell_retracted(ctx, address, id, entry.k, as_of)
+  return 1
+end
+
+-- The same without reading, which other services may not.
+local function retract_unread(ctx, address, what)
+  local log, keys, as_of = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address, next_id(ctx)
+  local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)
+  if not id or redis.call('XDEL', log, int(id) .. '-0') == 0 then return 0 end
+  redis.call('ZREMRANGEBYSCORE', keys, int(id), int(id))
+  if id <= as_of - ctx.limits.seconds * SECOND then return 0 end
+  tell_retracted(ctx, address, id, what.key, as_of)
+  return 1
+end

@@ -1,0 +1,86 @@
+-- What other services call: their arguments are checked here, each with a sentence that says what to do.
+
+local PUBLISH_USAGE = 'TIDINGS_BAD_REQUEST Call it so: FCALL tidings_publish 1 <prefix> <address> <event> <data as JSON> ' ..
+  '[KEEP inbox|replay|none] [TTL <seconds>] [KEY <key>] [IDEMPOTENCY <key>] [TRACEPARENT <value>]'
+
+local OPTIONS = {
+  KEEP = function(req, value)
+    req.keep = value:lower()
+    if req.keep ~= 'inbox' and req.keep ~= 'replay' and req.keep ~= 'none' then return 'TIDINGS_BAD_KEEP Use KEEP inbox, replay or none' end
+  end,
+  TTL = function(req, value, limit)
+    req.ttl = value:find('^%d+$') and #value <= 15 and tonumber(value)
+    if not req.ttl or req.ttl < 1 or req.ttl > limit.seconds then
+      return 'TIDINGS_BAD_TTL Use TTL with whole seconds, 1 to HISTORY_SECONDS (' .. int(limit.seconds) .. ')'
+    end
+  end,
+  KEY = function(req, value)
+    req.key = value
+    if not is_name(value) then return 'TIDINGS_BAD_KEY Use a KEY of 1 to 128 characters without control characters' end
+  end,
+  IDEMPOTENCY = function(req, value)
+    req.answer_key = ':idem-fcall:' .. value
+    if not is_name(value) then return 'TIDINGS_BAD_IDEMPOTENCY_KEY Use an IDEMPOTENCY key of 1 to 128 characters without control characters' end
+  end,
+  TRACEPARENT = function(req, value)
+    req.traceparent = value
+    if not value:find('^%x%x%-' .. ('%x'):rep(32) .. '%-' .. ('%x'):rep(16) .. '%-%x%x$') then
+      return 'TIDINGS_BAD_TRACEPARENT Use a TRACEPARENT as W3C Trace Context writes it: 00-<32 hex digits>-<16>-<2>'
+    end
+  end
+}
+
+local function option_fault(req, args, limit)
+  local given = {}
+  for i = 4, #args, 2 do
+    local name = args[i]:upper()
+    local take = OPTIONS[name]
+    if not take or args[i + 1] == nil then return PUBLISH_USAGE end
+    if given[name] then return 'TIDINGS_BAD_REQUEST ' .. name .. ' stands twice; give it once' end
+    given[name] = true
+    local fault = take(req, args[i + 1], limit)
+    if fault then return fault end
+  end
+end
+
+-- FCALL tidings_publish 1 <prefix> <address> <event> <data, JSON> [KEEP …] [TTL …] [KEY …] [IDEMPOTENCY …] [TRACEPARENT …]
+-- Reply: [id, or nil with KEEP none; nodes that took it]. Error: "TIDINGS_… what to do"; then nothing was stored.
+local function publish(keys, args)
+  if #keys ~= 1 or #args < 3 then return redis.error_reply(PUBLISH_USAGE) end
+  local ctx, address, event, data = open(keys), args[1], args[2], args[3]
+  local fault = address_fault(address) or event_fault(event) or json_fault(data, ctx.limits.max_bytes)
+  if fault then return redis.error_reply(fault) end
+  -- Line breaks can only stand between tokens, and a frame must be one line.
+  if data:find('[\r\n]') then data = data:gsub('[\r\n]', ' ') end
+  local is_divided = others.known(ctx) and address:sub(1, 5) ~= 'user:'
+  fault = others.fault(ctx, address)
+  if fault then return redis.error_reply(fault) end
+  if #args == 3 and not is_divided then return { publish_plain(ctx, next_id(ctx), address, event, data, true) } end
+  local req = { to = { address }, event = event, data = data, keep = 'inbox', by_service = true }
+  fault = option_fault(req, args, ctx.limits)
+  if fault then return redis.error_reply(fault) end
+  local replayed, answer = publish_request(ctx, req)
+  if is_divided and not replayed then others.publish(ctx, address, req.id or next_id(ctx), req) end
+  return { answer[1] ~= '' and answer[1], answer[2][1] or 0 }
+end
+
+local RETRACT_USAGE = 'TIDINGS_BAD_REQUEST Call it so: FCALL tidings_retract 1 <prefix> <address> ID <id>, or KEY <key>'
+
+-- FCALL tidings_retract 1 <prefix> <address> ID <id> | KEY <key>
+-- Reply: 1, or 0 if there was none, or not any more.
+local function retract(keys, args)
+  if #keys ~= 1 or #args ~= 3 then return redis.error_reply(RETRACT_USAGE) end
+  local ctx, what, name = open(keys), nil, args[2]:upper()
+  local fault = address_fault(args[1])
+  if fault then return redis.error_reply(fault) end
+  if name == 'KEY' then what = { key = args[3] } elseif name == 'ID' and args[3]:find('^[1-9]%d*$') and #args[3] <= 16 then what = { id = tonumber(args[3]) } end
+  if not what then return redis.error_reply(RETRACT_USAGE) end
+  fault = others.fault(ctx, args[1])
+  if fault then return redis.error_reply(fault) end
+  if not others.known(ctx) then return retract_unread(ctx, args[1], what) end
+  local id = what.id and others.id_of(ctx, args[1], what.id) or tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. args[1], what.key) or nil)
+  if not id or retract_unread(ctx, args[1], { id = id, key = what.key }) == 0 then return 0 end
+  local n = others.retract(ctx, args[1], what.id or id)
+  if n ~= '' then others.nudge(ctx) end
+  return 1
+end
