@@ -25,14 +25,16 @@ function ticketDesk ({ door, token, signOut }: Visitor, claims: () => Claims = (
 
 const TICKET = 'ticket: async () => (await (await fetch("/ticket", { method: "POST" })).json()).ticket'
 
-/** Answers requests for a stream in the service's stead, so many times. */
-function answer ({ door }: Visitor, status: number, times: number, body = ''): void {
+/** Answers requests for a stream in the service's stead, so many times; none before `when`. */
+function answer ({ door }: Visitor, status: number, times: number, body = '', when = Promise.resolve()): void {
   const before = door.instead
   door.instead = (request, response) => {
     if (times === 0 || !request.url!.includes('/subscribe')) return before(request, response)
     times--
-    response.writeHead(status, { 'content-type': 'text/event-stream' })
-    response.end(body)
+    void when.then(() => {
+      response.writeHead(status, { 'content-type': 'text/event-stream' })
+      response.end(body)
+    })
     return true
   }
 }
@@ -108,8 +110,11 @@ for (const kind of ['ticket', 'cookie']) {
 t.test('401: one more ticket, then denied; useHere() tries again', async (t) => {
   const visitor = await startVisitor(t, ground)
   const asked = ticketDesk(visitor)
-  answer(visitor, 401, 2)
+  // A tab that opens later would ask once more by itself.
+  const { promise: bothAreOpen, resolve } = Promise.withResolvers<void>()
+  answer(visitor, 401, 2, '', bothAreOpen)
   const tabs = [await visitor.tab(`{ ${TICKET} }`), await visitor.tab(`{ ${TICKET} }`)]
+  resolve()
   for (const one of tabs) await one.until('tidings.state === "denied"')
   t.equal(asked(), 2)
   answer(visitor, 401, 1)
