@@ -82,7 +82,9 @@ export class Model {
     const { historyLength, groupHistoryLength, historySeconds, forgets } = this.#options
     for (const address of new Set(to)) {
       const log = this.#copies.filter((copy) => copy.to === address && copy.state === 'here')
-      if (forgets && log.every((copy) => copy.id <= id - historySeconds * SECOND)) for (const copy of log.splice(0)) copy.state = 'expired'
+      // A log ends with the newest that was ever in it, also if that was taken back.
+      const ever = this.#copies.filter((copy) => copy.to === address && copy.state !== 'expired')
+      if (forgets && ever.every((copy) => copy.id <= id - historySeconds * SECOND)) for (const copy of log.splice(0)) copy.state = 'expired'
       for (const copy of log) if (key !== undefined && copy.key === key) copy.state = 'replaced'
       const copy: Copy = { id, to: address, json, keep, key, until: ttlSeconds < historySeconds ? id + ttlSeconds * SECOND : Infinity, state: 'here' }
       this.#copies.push(copy)
