@@ -99,7 +99,7 @@ export default [
     rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.otherAdapters, client, processModule)
   },
   {
-    files: ['src/broker/redis/*.ts'],
+    files: ['src/broker/redis/**/*.ts'],
     rules: imports(the.tools, the.edge, the.app, the.http, the.hub, the.config, the.otherAdapters, processModule)
   },
   {

@@ -1,6 +1,7 @@
 // How many partitions there are: written where they are at the first start, and a node that was told another number does not work with them.
 import { randomUUID } from 'node:crypto'
 import type { Links, Log } from '../links.ts'
+import { UNDER_WAY } from './under-way.ts'
 import type { RedisBroker } from '../redis.ts'
 
 /** What is half made when its maker dies. */
@@ -67,7 +68,11 @@ export class Division {
       this.#isAgreed = true
       return
     }
-    this.#refusal = `REDIS_PARTITIONS is ${tags.length}, and what stands under "${root}" has ${found.length}; set it to ${found.length}, or double the partitions with "npm run partitions"`
+    if (found[0]?.startsWith(UNDER_WAY) === true) {
+      this.#refusal = `"${root}" is being divided (${found[0]}): call "npm run partitions" again until it is through`
+    } else {
+      this.#refusal = `REDIS_PARTITIONS is ${tags.length}, and what stands under "${root}" has ${found.length}; set it to ${found.length}, or double the partitions with "npm run partitions"`
+    }
     log.warn(`Redis: ${this.#refusal}`)
     for (const partition of partitions) await partition.close()
   }

@@ -1,0 +1,54 @@
+// Divides partitions into more of them: npm run partitions -- --from 1 --to 16
+import { parseArgs } from 'node:util'
+import { Doubling } from '../src/broker/redis/partitions/doubling.ts'
+import { Links } from '../src/broker/redis/links.ts'
+import { readSetting, readSettingOrFile } from '../src/environment.ts'
+import { parseRedisUrl, redisUrlFault } from '../src/redis-url.ts'
+
+const usage = `Usage: REDIS_URL=… [REDIS_PREFIX=…] npm run partitions -- --from <partitions> --to <partitions> [--dry-run]
+
+  --from, --to   1, 2, 4, 8 … 256; more than there are
+  --dry-run      says what it would do, and changes nothing
+
+End all nodes first, and whatever publishes through Redis. It can be killed at any moment and called again.
+Afterwards start the nodes with REDIS_PARTITIONS=<to>. There is no way back to fewer.`
+
+/** How long Redis may take to answer at first. */
+const PATIENCE_MS = 10_000
+
+function numbers (): { from: number, to: number, isDryRun: boolean } | undefined {
+  try {
+    const { values } = parseArgs({ options: { from: { type: 'string' }, to: { type: 'string' }, 'dry-run': { type: 'boolean', default: false } } })
+    const [from, to] = [Number(values.from), Number(values.to)]
+    const isCount = (count: number): boolean => Number.isInteger(Math.log2(count)) && count >= 1 && count <= 256
+    if (isCount(from) && isCount(to) && to > from) return { from, to, isDryRun: values['dry-run'] }
+    if (isCount(from) && isCount(to)) console.error('Fewer partitions than there are is not supported.\n')
+  } catch (error) {
+    console.error(`${(error as Error).message}\n`)
+  }
+  return undefined
+}
+
+const given = numbers()
+const url = readSettingOrFile(process.env, 'REDIS_URL')
+if (given === undefined || url === undefined) {
+  console.error(usage)
+  process.exit(2)
+}
+const fault = redisUrlFault(url)
+if (fault !== undefined) {
+  console.error(`REDIS_URL ${fault}`)
+  process.exit(2)
+}
+const links = new Links({ place: parseRedisUrl(url), nodeName: 'partitions', log: { info () {}, warn (text) { console.error(text) } } })
+try {
+  const root = readSetting(process.env, 'REDIS_PREFIX') ?? 'tidings'
+  links.start()
+  const end = performance.now() + PATIENCE_MS
+  while (links.faultOf(root) !== '' && performance.now() < end) await new Promise((resolve) => { setTimeout(resolve, 10) })
+  await new Doubling({ root, ...given, isCluster: links.isCluster, ask: async (key, command) => await links.ask(key, command), say: (text) => { console.log(text) } }).run()
+} catch (error) {
+  console.error(`Not done: ${(error as Error).message}`)
+  process.exitCode = 1
+}
+links.close()

@@ -1,0 +1,286 @@
+// Divides partitions into more of them, offline: each into parts of its own range of slots. Ids stay, so every client resumes `complete`.
+//
+// Whatever it does can be done again: it copies a key to where it belongs, compares, and only then takes it away. Killed at any moment, it is run
+// again. Until it is through, the list of partitions says that it is under way, and no node starts.
+import type { Redis } from 'ioredis'
+import { kindOf } from './keys.ts'
+import { UNDER_WAY } from './under-way.ts'
+import { nameOf, partitionOf, tagsOf } from './slots.ts'
+
+/** For how long after the end of what is known of a user something may still be asked for: as long as histories may be. */
+const AFTER_SECONDS = 400 * 86_400
+/** Keys of one turn. */
+const SCANNED = 500
+const AT_ONCE = 50
+/** Every so many logs one is compared, byte for byte, with what it was. */
+const COMPARED_EVERY = 20
+/** How long what an idempotency key was answered is found at most. */
+const KEY_SECONDS = 90_000
+/** Nodes write this often; a margin. */
+const WATCH_MS = 2500
+
+export interface DoublingOptions {
+  readonly root: string
+  readonly from: number
+  readonly to: number
+  /** Gives a command to where a key stands. */
+  readonly ask: <T>(key: string, command: (redis: Redis) => Promise<T>) => Promise<T>
+  /** In a Cluster one partition alone has a tag, too. */
+  readonly isCluster: boolean
+  readonly isDryRun: boolean
+  readonly say: (text: string) => void
+}
+
+export interface Doubled {
+  readonly moved: number
+  readonly copied: number
+  readonly compared: number
+}
+
+export class Doubling {
+  readonly #options: DoublingOptions
+  readonly #sources: readonly string[]
+  readonly #tags: readonly string[]
+  readonly #targets: readonly string[]
+  /** Group → number of each part that has members → second until which, or `inf`. */
+  readonly #members = new Map<string, Map<number, string>>()
+  #moved = 0
+  #copied = 0
+  #compared = 0
+
+  constructor (options: DoublingOptions) {
+    this.#options = options
+    const prefixes = (count: number): string[] => count === 1 && !options.isCluster ? [options.root] : tagsOf(count).map((tag) => `${options.root}:{${tag}}`)
+    this.#sources = prefixes(options.from)
+    this.#tags = tagsOf(options.to)
+    this.#targets = prefixes(options.to)
+  }
+
+  /** Throws a sentence that says what to do. */
+  async run (): Promise<Doubled> {
+    const { from, to, isDryRun, say } = this.#options
+    if (await this.#isBegun() === 'done') {
+      say(`there are ${to} partitions already`)
+      return { moved: 0, copied: 0, compared: 0 }
+    }
+    if (!isDryRun) {
+      await this.#refuseNodes()
+      await this.#refuseDebts()
+    }
+    if (!isDryRun) await this.#mark([`${UNDER_WAY} from ${from} to ${to}`])
+    for (const [i, source] of this.#sources.entries()) {
+      say(`partition ${i} of ${from}: who is in which group`)
+      await this.#readMembers(source)
+    }
+    for (const [i, source] of this.#sources.entries()) {
+      if (!isDryRun) await this.#found(i)
+      await this.#divide(i, source)
+    }
+    if (!isDryRun) {
+      await this.#writeDirectory()
+      await this.#verify()
+      await this.#mark(this.#targets)
+      for (const source of this.#sources) if (!this.#targets.includes(source)) await this.#redis(source, (redis) => redis.unlink(`${source}:config`, `${source}:clock`, `${source}:born`))
+    }
+    say(`${isDryRun ? 'would have moved' : 'moved'} ${this.#moved} keys of users, ${isDryRun ? 'would have made' : 'made'} ${this.#copied} copies of what is shared, compared ${this.#compared} logs`)
+    return { moved: this.#moved, copied: this.#copied, compared: this.#compared }
+  }
+
+  async #redis<T> (prefix: string, command: (redis: Redis) => Promise<T>): Promise<T> {
+    return await this.#options.ask(prefix, command)
+  }
+
+  get #list (): string { return `${this.#options.root}:partitions` }
+
+  async #isBegun (): Promise<'done' | 'begun' | 'not yet'> {
+    const { root, from, to } = this.#options
+    const found = await this.#options.ask(this.#list, (redis) => redis.lrange(this.#list, 0, -1))
+    if (found.join() === this.#targets.join()) return 'done'
+    if (found[0] === `${UNDER_WAY} from ${from} to ${to}`) return 'begun'
+    if (found[0]?.startsWith(UNDER_WAY) === true) throw new Error(`${found[0]} is under way; finish it first, with these numbers`)
+    if (found.length === 0 && from === 1 && await this.#redis(this.#sources[0]!, (redis) => redis.exists(`${this.#sources[0]}:config`)) === 1) return 'not yet'
+    if (found.join() !== this.#sources.join()) throw new Error(`there are ${found.length === 0 ? 'no' : found.length} partitions under "${root}", not ${from}`)
+    return 'not yet'
+  }
+
+  /** A node writes something once a second, and hears itself on a channel. */
+  async #refuseNodes (): Promise<void> {
+    const { say } = this.#options
+    const seen = async (): Promise<string> => JSON.stringify(await Promise.all([...this.#sources, ...this.#targets].map(async (prefix) =>
+      await this.#redis(prefix, (redis) => redis.hget(`${prefix}:config`, 'clock_seen')))))
+    const before = await seen()
+    say('looking whether a node is alive')
+    await new Promise((resolve) => { setTimeout(resolve, WATCH_MS) })
+    if (await seen() !== before) throw new Error('a node is alive: end all nodes, and whatever publishes through Redis, and call again')
+  }
+
+  async #refuseDebts (): Promise<void> {
+    for (const source of this.#sources) {
+      const isEmpty = await this.#redis(source, (redis) => redis.exists(`${source}:outbox`)) === 0
+      if (!isEmpty) throw new Error(`${source} owes notifications to other partitions: start one node with REDIS_PARTITIONS=${this.#options.from} for some seconds, with all partitions up, end it, and call again`)
+    }
+  }
+
+  async #mark (list: readonly string[]): Promise<void> {
+    const made = `{${this.#list}}:new`
+    await this.#options.ask(this.#list, (redis) => redis.multi().unlink(made).rpush(made, ...list).rename(made, this.#list).exec())
+  }
+
+  async * #keys (prefix: string, pattern = '*'): AsyncGenerator<string[]> {
+    const match = `${prefix.replaceAll(/[*?[\]\\]/g, '\\$&')}:${pattern}`
+    for (let cursor = '0'; ;) {
+      const [next, keys] = await this.#redis(prefix, (redis) => redis.scan(cursor, 'MATCH', match, 'COUNT', SCANNED))
+      // Under the prefix without a tag stand those with one, too.
+      const own = keys.map((key) => key.slice(prefix.length + 1)).filter((rest) => !/^\{\d+\}:/.test(rest))
+      if (own.length > 0) yield own
+      if (next === '0') return
+      cursor = next
+    }
+  }
+
+  async #readMembers (source: string): Promise<void> {
+    for (const prefix of new Set([source, ...this.#partsOf(source)])) {
+      for await (const rests of this.#keys(prefix, 'groups:*')) {
+        await each(rests, async (rest) => {
+          const part = partitionOf(rest.slice('groups:'.length), this.#options.to)
+          const [ends, groups] = await Promise.all([
+            this.#redis(prefix, (redis) => redis.expiretime(`${prefix}:${rest}`)), this.#redis(prefix, (redis) => redis.hkeys(`${prefix}:${rest}`))
+          ])
+          for (const group of groups) {
+            if (group === '') continue
+            const parts = this.#members.get(group) ?? new Map<number, string>()
+            const known = parts.get(part) ?? '0'
+            // What they may still ask for was published before their last membership ended.
+            this.#members.set(group, parts.set(part, ends < 0 || known === 'inf' ? 'inf' : `${Math.max(Number(known), ends + AFTER_SECONDS)}`))
+          }
+        })
+      }
+    }
+  }
+
+  #numbersOf (source: string): number[] {
+    const share = this.#options.to / this.#options.from
+    const i = this.#sources.indexOf(source)
+    return Array.from({ length: share }, (_, n) => i * share + n)
+  }
+
+  #partsOf (source: string): string[] {
+    return this.#numbersOf(source).map((n) => this.#targets[n]!)
+  }
+
+  /** The parts go on where the whole was: the same clock, the same beginning, the same limits. */
+  async #found (i: number): Promise<void> {
+    const source = this.#sources[i]!
+    const [clock, born, config] = await Promise.all([
+      this.#redis(source, (redis) => redis.get(`${source}:clock`)), this.#redis(source, (redis) => redis.get(`${source}:born`)), this.#redis(source, (redis) => redis.hgetall(`${source}:config`))
+    ])
+    for (const n of this.#numbersOf(source)) {
+      const target = this.#targets[n]!
+      if (clock !== null) await this.#redis(target, (redis) => redis.set(`${target}:clock`, clock))
+      if (born !== null) await this.#redis(target, (redis) => redis.set(`${target}:born`, born))
+      await this.#redis(target, (redis) => redis.hset(`${target}:config`, { ...config, partitions: this.#tags.join(' '), partition: this.#tags[n]!, directory: '1' }))
+      await this.#redis(target, (redis) => redis.unlink(`${target}:sent`, `${target}:taken`, `${target}:copied`, `${target}:courier`))
+    }
+  }
+
+  async #divide (i: number, source: string): Promise<void> {
+    const { say, from } = this.#options
+    let done = 0
+    for await (const rests of this.#keys(source)) {
+      await each(rests, async (rest) => { await this.#place(source, rest) })
+      done += rests.length
+      if (done % (SCANNED * 20) < rests.length) say(`partition ${i} of ${from}: ${done} keys`)
+    }
+  }
+
+  /** Where a key belongs; numbers of parts of its own source alone, but for what an idempotency key goes by. */
+  #placesOf (source: string, rest: string): number[] {
+    const numbers = this.#numbersOf(source)
+    const known = kindOf(rest)
+    switch (known.kind) {
+      case 'user': return [partitionOf(known.userId, this.#options.to)]
+      case 'pointer': return [partitionOf(known.key, this.#options.to)]
+      // Where a pointer leads to: of one partition there was none, and it is looked for by the key.
+      case 'answer': return this.#options.from === 1 ? [partitionOf(known.key, this.#options.to)] : [Math.max(numbers[0]!, this.#targets.indexOf(source))]
+      case 'shared': {
+        const home = partitionOf(nameOf(known.address), this.#options.to)
+        const members = known.address === 'all' ? undefined : this.#members.get(nameOf(known.address)) ?? new Map<number, string>()
+        return numbers.filter((n) => n === home || members === undefined || members.has(n))
+      }
+      case 'each': return numbers
+      case 'own': return []
+    }
+  }
+
+  async #place (source: string, rest: string): Promise<void> {
+    const places = this.#placesOf(source, rest)
+    const known = kindOf(rest)
+    if (known.kind === 'own') {
+      if (rest.startsWith('members:') && !this.#options.isDryRun) await this.#redis(source, (redis) => redis.unlink(`${source}:${rest}`))
+      return
+    }
+    const isUsers = known.kind === 'user'
+    const targets = places.map((n) => this.#targets[n]!).filter((target) => target !== source)
+    if (isUsers) this.#moved += targets.length
+    else this.#copied += targets.length
+    if (this.#options.isDryRun) return
+    const from = `${source}:${rest}`
+    if (targets.length > 0) {
+      const [dump, ttl] = await Promise.all([this.#redis(source, (redis) => redis.dumpBuffer(from)), this.#redis(source, (redis) => redis.pexpiretime(from))])
+      if (dump === null) return // it has just expired
+      for (const target of targets) {
+        const to = `${target}:${rest}`
+        await this.#redis(target, (redis) => ttl < 0 ? redis.restore(to, 0, dump, 'REPLACE') : redis.restore(to, ttl, dump, 'REPLACE', 'ABSTTL'))
+      }
+      if (known.kind === 'answer' && this.#options.from === 1) {
+        const target = this.#targets[places[0]!]!
+        await this.#redis(target, (redis) => redis.set(`${target}:kept:idempotency:${known.key}`, this.#tags[places[0]!]!, 'EX', KEY_SECONDS))
+      }
+      if (rest.startsWith('log:') && (this.#moved + this.#copied) % COMPARED_EVERY === 0) await this.#compare(source, targets, rest, dump)
+    }
+    if (!places.some((n) => this.#targets[n] === source)) await this.#redis(source, (redis) => redis.unlink(from))
+  }
+
+  async #compare (source: string, targets: readonly string[], rest: string, dump: Buffer): Promise<void> {
+    for (const target of targets) {
+      const there = await this.#redis(target, (redis) => redis.dumpBuffer(`${target}:${rest}`))
+      // The version and the check sum stand in the last ten bytes.
+      if (there === null || !there.subarray(0, -10).equals(dump.subarray(0, -10))) throw new Error(`${source}:${rest} is not the same under ${target}: nothing of it was taken away; call again, and report it`)
+    }
+    this.#compared++
+  }
+
+  async #writeDirectory (): Promise<void> {
+    for (const [group, parts] of this.#members) {
+      const home = this.#targets[partitionOf(group, this.#options.to)]!
+      await this.#redis(home, (redis) => redis.hset(`${home}:members:${group}`, Object.fromEntries([...parts].map(([n, until]) => [this.#tags[n]!, until]))))
+    }
+  }
+
+  /** Every key stands where it belongs, and nothing is left. */
+  async #verify (): Promise<void> {
+    const { say } = this.#options
+    say('looking whether everything is where it belongs')
+    for (const source of this.#sources.filter((source) => !this.#targets.includes(source))) {
+      for await (const rests of this.#keys(source)) {
+        for (const rest of rests) if (kindOf(rest).kind !== 'own') throw new Error(`${source}:${rest} was left over: something has written meanwhile; end it, and call again`)
+      }
+    }
+    for (const [n, target] of this.#targets.entries()) {
+      let users = 0
+      for await (const rests of this.#keys(target)) {
+        for (const rest of rests) {
+          const known = kindOf(rest)
+          if (known.kind !== 'user') continue
+          users++
+          if (partitionOf(known.userId, this.#options.to) !== n) throw new Error(`${target}:${rest} is in the wrong partition: something has written meanwhile; end it, and call again`)
+        }
+      }
+      say(`partition ${n} of ${this.#options.to}: ${users} keys of users`)
+    }
+  }
+}
+
+async function each<T> (list: readonly T[], act: (one: T) => Promise<void>): Promise<void> {
+  for (let i = 0; i < list.length; i += AT_ONCE) await Promise.all(list.slice(i, i + AT_ONCE).map(act))
+}

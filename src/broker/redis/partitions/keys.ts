@@ -1,0 +1,33 @@
+// What becomes of each kind of key when a partition is divided.
+import { nameOf } from './slots.ts'
+
+/**
+ * `user`: goes where the user is; `shared`: stands in each part that has members, and in its home; `each`: stands in each part; `own`: belongs to the
+ * partition itself and is made anew; `answer`: what an idempotency key was answered; `pointer`: where that answer is.
+ */
+export type Kind =
+  | { readonly kind: 'user', readonly userId: string }
+  | { readonly kind: 'shared', readonly address: string }
+  | { readonly kind: 'pointer' | 'answer', readonly key: string }
+  | { readonly kind: 'each' | 'own' }
+
+/** Of an address: `<kind>:user:<id>`, `<kind>:group:<name>`, `<kind>:all`. `was` has an id behind it. */
+const OF_ADDRESSES = new Set(['log', 'trim', 'keys', 'was'])
+const OF_USERS = new Set(['groups', 'inbox', 'revoked', 'session'])
+/** Made anew: the directory and what partitions owe each other is gone or rebuilt. `config`, `clock` and `born` are copied by hand. */
+const OWN = new Set(['config', 'clock', 'born', 'members', 'outbox', 'sent', 'taken', 'copied', 'courier', 'partitions'])
+const POINTER = 'idempotency:'
+
+/** `rest`: a key without its prefix and the colon. What is not known stands in each part afterwards: nothing is lost of it. */
+export function kindOf (rest: string): Kind {
+  const end = rest.indexOf(':')
+  const [kind, name] = end === -1 ? [rest, ''] : [rest.slice(0, end), rest.slice(end + 1)]
+  if (OF_ADDRESSES.has(kind)) {
+    const address = kind === 'was' ? name.slice(0, name.lastIndexOf(':')) : name
+    return address.startsWith('user:') ? { kind: 'user', userId: nameOf(address) } : { kind: 'shared', address }
+  }
+  if (OF_USERS.has(kind)) return { kind: 'user', userId: name }
+  if (kind === 'idem') return { kind: 'answer', key: name }
+  if (kind === 'kept' && name.startsWith(POINTER)) return { kind: 'pointer', key: name.slice(POINTER.length) }
+  return { kind: OWN.has(kind) ? 'own' : 'each' }
+}

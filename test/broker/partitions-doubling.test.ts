@@ -1,0 +1,144 @@
+// More partitions, from what stood in fewer: nothing is lost, every client resumes `complete`, however often the tool is killed.
+import { randomInt } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
+import { kindOf } from '../../src/broker/redis/partitions/keys.ts'
+import { RedisBroker } from '../../src/broker/redis/redis.ts'
+import type { Broker } from '../../src/broker/broker.ts'
+import { readFileSync, globSync } from 'node:fs'
+import { spawnChild, type Child } from '../fixtures/process.ts'
+import { startRedis, type Redis } from '../fixtures/redis.ts'
+import { entriesOf, identityOf, idsOf, limits, listOf, type Node, now, readerOf, readPages, refusal, request, visitorOf } from './contract.ts'
+import { Ear } from './ear.ts'
+import { becomes } from './nodes.ts'
+
+const users = Array.from({ length: 60 }, (_, i) => `u${i}`)
+const groups = ['a', 'b', 'c']
+const silent = { info () {}, warn () {} }
+
+async function start (t: Test, redis: Redis, partitions: number): Promise<Node> {
+  const options = { ...limits, url: redis.url, prefix: redis.prefix, nodeName: 'doubling', log: silent }
+  const broker: Broker = partitions === 1 ? new RedisBroker(options) : new PartitionedBroker({ ...options, partitions })
+  const ear = new Ear()
+  broker.start(ear)
+  t.teardown(() => broker.close())
+  await becomes(() => broker.state().up, 'a broker to be up')
+  return { broker, ear }
+}
+
+const double = (t: Test, redis: Redis, ...args: string[]): Child =>
+  spawnChild(t, process.execPath, ['scripts/partitions.ts', ...args], { name: 'partitions', env: { ...process.env, REDIS_URL: redis.url, REDIS_PREFIX: redis.prefix } })
+
+/** What each user would be shown, and what their inbox says. */
+async function state (node: Node, cursors: ReadonlyMap<string, number>) {
+  const of = async (userId: string) => {
+    const pages = await readPages(node, { userId, cursor: cursors.get(userId)! })
+    const { seen, read, unseen, unread } = await node.broker.position(readerOf(userId))
+    return { userId, gaps: pages.some(({ gap }) => gap), ids: idsOf(entriesOf(pages)), listed: idsOf((await listOf(node, userId)).notifications), seen, read, unseen, unread, groups: [...await node.broker.groups(userId)].sort() }
+  }
+  const states = []
+  for (const user of users) states.push(await of(user))
+  return states
+}
+
+async function fill (node: Node): Promise<Map<string, number>> {
+  const { broker } = node
+  const cursors = new Map<string, number>()
+  for (const [i, user] of users.entries()) {
+    cursors.set(user, await now(node, user))
+    await broker.join(user, groups[i % 3]!)
+  }
+  for (let i = 0; i < 60; i++) {
+    await broker.publish(request(`user:${users[i % 20]!}`, i))
+    await broker.publish(request(`group:${groups[i % 3]!}`, i, i % 4 === 0 ? { key: 'k' } : {}))
+    if (i % 10 === 0) await broker.publish(request('all', i))
+  }
+  for (const user of users.slice(0, 10)) {
+    const { notifications } = await listOf(node, user)
+    await broker.mark(readerOf(user), notifications[1]!.id, 'dismissed')
+    await broker.moveCursor(readerOf(user), 'read', notifications[3]!.id)
+  }
+  return cursors
+}
+
+t.test('partitions, doubled, with the tool killed over and over, keep every log, cursor, group and answer', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const before = await start(t, redis, 1)
+  const cursors = await fill(before)
+  const answered = await before.broker.publish(request(['group:a', 'user:u1'], 'once', { idempotencyKey: 'key' }))
+  await before.broker.put(before.broker.homeOf('u5'), 'ticket', 'kept', 60)
+  await before.broker.logout('gone')
+  const expected = await state(before, cursors)
+
+  const early = double(t, redis, '--from', '1', '--to', '4')
+  t.match(await early.exited, { code: 1 })
+  t.match(early.lines.join(), /a node is alive/, 'nothing is done while a node is alive')
+  await before.broker.close()
+  const dry = double(t, redis, '--from', '1', '--to', '4', '--dry-run')
+  t.match(await dry.exited, { code: 0 })
+  t.match(dry.lines.at(-1), /would have moved \d+ keys/)
+  t.equal(await redis.cli('EXISTS', `${redis.prefix}:partitions`), 0, 'and by a dry run, neither')
+
+  // Killed as soon as it has said so many lines, and at some moment after it.
+  for (const [from, to] of [[1, 4], [4, 16]] as const) {
+    for (const lines of [2, 4]) {
+      const child = double(t, redis, '--from', `${from}`, '--to', `${to}`)
+      const killed = child.waitForLine(() => child.lines.length >= lines).then(async () => {
+        await new Promise((resolve) => { setTimeout(resolve, randomInt(20)) })
+        child.signal('SIGKILL')
+      }, () => {})
+      await child.exited
+      await killed
+    }
+    const last = double(t, redis, '--from', `${from}`, '--to', `${to}`)
+    t.match(await last.exited, { code: 0 }, last.lines.join(' | '))
+
+    const after = await start(t, redis, to)
+    t.same(await state(after, cursors), expected, `${to} partitions hold what one did`)
+    t.same(await after.broker.publish(request(['group:a', 'user:u1'], 'once', { idempotencyKey: 'key' })), { ...answered, replayed: true }, 'an answer stands')
+    t.ok(await refusal(after.broker.resume({ ...visitorOf('gone', { groups: undefined, issuedAtSeconds: 1 }), cursor: 'fresh', maxBytes: 1 })), 'a logout stands')
+    t.equal(await after.broker.get(after.broker.homeOf('u5'), 'ticket'), 'kept')
+    if (to === 4) {
+      await after.broker.close()
+      continue
+    }
+    // And it goes on from there.
+    const sent = await after.broker.publish(request(['group:a', 'group:b', 'group:c'], 'later', { key: 'k' }))
+    for (const user of users) {
+      const { notifications } = await listOf(after, user)
+      t.equal(notifications[0]!.json, '"later"', 'what is published afterwards reaches all')
+      t.equal(notifications.filter(({ key }) => key === 'k').length, 1, 'in place of the older one')
+    }
+    t.equal(await after.broker.retract({ to: 'group:a', what: { id: sent.id! } }), true)
+    t.equal((await after.broker.visit(identityOf('u1'))).verdict, 'admitted')
+    await after.broker.close()
+  }
+  const fewer = double(t, redis, '--from', '16', '--to', '4')
+  t.match(await fewer.exited, { code: 2 })
+  t.match(fewer.lines[0], /Fewer partitions than there are is not supported/)
+})
+
+t.test('a node that starts while partitions are divided, with the old number or the new one, is refused', async (t) => {
+  const redis = await startRedis(t)
+  await redis.cli('RPUSH', `${redis.prefix}:partitions`, 'doubling from 1 to 4')
+  const options = { ...limits, url: redis.url, prefix: redis.prefix, nodeName: 'early', log: silent }
+  for (const broker of [new RedisBroker(options), new PartitionedBroker({ ...options, partitions: 4 })]) {
+    broker.start(new Ear())
+    t.teardown(() => broker.close())
+    await becomes(() => broker.state().isRefused === true, 'a refusal')
+    t.match(broker.state().detail, /is being divided \(doubling from 1 to 4\)/)
+  }
+})
+
+t.test('each kind of key, that the library names, is known to the tool', async (t) => {
+  const named = new Set<string>()
+  for (const path of globSync('src/broker/redis/functions/*.lua')) {
+    for (const [, kind] of readFileSync(path, 'utf8').matchAll(/prefix \.\. ':([a-z-]+)/g)) named.add(kind!)
+  }
+  // Channels are no keys. Counters, tickets, and answers that other services were given, stand in each part.
+  const each = ['hits', 'kept', 'overlong', 'idem-fcall']
+  for (const kind of named) {
+    if (['user'].includes(kind)) continue
+    t.equal(kindOf(`${kind}:user:1`).kind === 'each', each.includes(kind), kind)
+  }
+})
