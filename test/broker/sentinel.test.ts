@@ -1,0 +1,111 @@
+// Behind Sentinels: the promoted master is found whatever became of the old one, and what was lost with it is told.
+import t, { type Test } from 'tap'
+import { startSentinels, type Sentinels } from '../fixtures/sentinel.ts'
+import { eventually } from '../fixtures/wait.ts'
+import { now, readPages, refusal, send } from './contract.ts'
+import { becomes, startRedisNode, up, type RedisNode } from './nodes.ts'
+
+async function twoNodes (t: Test, sentinels: Sentinels): Promise<[RedisNode, RedisNode]> {
+  const nodes = [startRedisNode(t, sentinels), startRedisNode(t, sentinels)] as [RedisNode, RedisNode]
+  await Promise.all(nodes.map(up))
+  await Promise.all(nodes.map(({ broker }) => broker.subscribe(['all'])))
+  return nodes
+}
+
+/** Publishes until a node takes it, and the other hears it. */
+async function heardAgain ([a, b]: readonly [RedisNode, RedisNode]): Promise<number> {
+  const id = await eventually(() => send(a, 'all').catch(() => 0), (id) => id > 0, { what: 'is something taken again', withinMs: 30_000 })
+  await up(b)
+  await becomes(() => b.ear.lines.at(-1) === 'restored', 'the streams to be refilled')
+  const later = await send(a, 'all')
+  await b.ear.id(later)
+  return id
+}
+
+t.test('a master that is killed, with a replica, is replaced: functions are there, streams are refilled, positions stay good', async (t) => {
+  const sentinels = await startSentinels(t)
+  const nodes = await twoNodes(t, sentinels)
+  const [a] = nodes
+  const cursor = await now(a)
+  const id = await send(a, 'all', 'before')
+  await sentinels.nodes[0]!.cli('WAIT', 1, 5000)
+  const [old, replica] = sentinels.nodes as [Sentinels['nodes'][0], Sentinels['nodes'][0]]
+  await old.kill()
+  await heardAgain(nodes)
+  t.equal((await sentinels.master()).port, replica.port)
+  const pages = await readPages(a, { cursor })
+  t.equal(pages[0]!.entries[0]!.id, id)
+  t.ok(pages.every(({ gap }) => !gap), 'nothing that was answered is lost, and so nothing is said to be')
+
+  await old.start()
+  await becomes(async () => String(await old.cli('INFO', 'replication')).includes('role:slave'), 'the old one to be a replica', 30_000)
+  await send(a, 'all')
+  for (const { broker } of nodes) t.equal(broker.state().up, true)
+})
+
+t.test('a master that was stopped, and is back after another was promoted: what it had taken is told to be lost', async (t) => {
+  const sentinels = await startSentinels(t)
+  const nodes = await twoNodes(t, sentinels)
+  const [a, b] = nodes
+  const cursor = await now(a)
+  const [old, replica] = sentinels.nodes as [Sentinels['nodes'][0], Sentinels['nodes'][0]]
+  // What this one takes from now on nobody copies.
+  replica.pause()
+  await old.cli('CLIENT', 'KILL', 'TYPE', 'replica')
+  const lost = await send(a, 'all', 'lost')
+  await b.ear.id(lost)
+  old.pause()
+  replica.resume()
+  await heardAgain(nodes)
+  for (const node of nodes) t.match(await readPages(node, { cursor: lost }), [{ gap: true }], 'its position is told')
+  t.match((await readPages(a, { cursor }))[0], { gap: true })
+  old.resume()
+  await becomes(async () => String(await old.cli('INFO', 'replication')).includes('role:slave'), 'the old one to be a replica', 30_000)
+  const id = await send(b, 'all')
+  await a.ear.id(id)
+})
+
+t.test('a master that is alive but demoted, with a node that still talks to it, is left', async (t) => {
+  const sentinels = await startSentinels(t)
+  const nodes = await twoNodes(t, sentinels)
+  // An orderly failover, twice: there and back.
+  for (let i = 0; i < 2; i++) {
+    const before = (await sentinels.master()).port
+    await eventually(() => sentinels.sentinels[0]!.cli('SENTINEL', 'FAILOVER', 'mymaster').catch(String), (answer) => answer === 'OK', { what: 'is a failover begun', withinMs: 30_000 })
+    await becomes(async () => (await sentinels.master()).port !== before, 'another master', 30_000)
+    await heardAgain(nodes)
+  }
+})
+
+t.test('Sentinels, with a password or without one, are asked either way', async (t) => {
+  for (const options of [{ password: 'secret' }, { password: 'secret', sentinelPassword: 'secret' }]) {
+    const sentinels = await startSentinels(t, { ...options, replicas: 1 })
+    const node = startRedisNode(t, sentinels)
+    await up(node)
+    t.ok(await send(node, 'all') > 0)
+  }
+})
+
+t.test('Sentinels that do not know the master, none that answers, and a Redis in their place: each has its sentence', async (t) => {
+  const sentinels = await startSentinels(t)
+  const tells = async (url: string, pattern: RegExp) => {
+    const node = startRedisNode(t, { ...sentinels, url })
+    await becomes(() => pattern.test(node.broker.state().detail), String(pattern))
+    t.ok(node.said.some((text) => pattern.test(text)), 'and says so')
+    t.match(await refusal(node.broker.join('1', 'g')), { message: pattern })
+    await node.broker.close()
+  }
+  await tells(sentinels.url.replace('mymaster', 'another'), /^(Redis: )?the Sentinels know no master named another/)
+  await tells(`redis+sentinel://127.0.0.1:${sentinels.nodes[0]!.port}/mymaster`, /REDIS_URL says redis\+sentinel:\/\/, and what answers there is no Sentinel/)
+  await tells('redis+sentinel://127.0.0.1:1/mymaster', /no Sentinel answers: nobody listens at REDIS_URL/)
+  await tells(`redis://127.0.0.1:${sentinels.sentinels[0]!.port}`, /REDIS_URL is that of a Sentinel, which holds no data/)
+
+  // Those who know their master do without.
+  const node = startRedisNode(t, sentinels)
+  await up(node)
+  for (const { child } of sentinels.sentinels) child.signal('SIGKILL')
+  await Promise.all(sentinels.sentinels.map(({ child }) => child.exited))
+  await becomes(() => node.said.some((text) => /no Sentinel answers/.test(text)), 'a warning')
+  t.ok(await send(node, 'all') > 0)
+  t.equal(node.broker.state().up, true)
+})
