@@ -24,7 +24,7 @@ const imports = (...patterns) => ({ 'no-restricted-imports': ['error', { pattern
 // The raw response and its socket, by the names of their types.
 const rawTypes = {
   selector: 'ImportDeclaration[source.value=/^(node:)?(http|net|https|http2|tls)$/] ImportSpecifier[imported.name=/^(ServerResponse|Socket|OutgoingMessage)$/]',
-  message: 'The raw response and its socket are for src/hub/line.ts and src/http/event-stream.ts alone (and client errors, which have no more than a socket).'
+  message: 'The raw response and its socket are for src/hub/line.ts and src/http/event-stream.ts alone (and what is no request yet, or none: src/http/door.ts, src/http/unrouted.ts).'
 }
 
 // The wall clock is set ahead and back, and that of another machine shows another time.
@@ -147,7 +147,7 @@ export default [
     rules: { 'no-restricted-syntax': ['error', hiddenImports] }
   },
   {
-    files: ['src/http/unrouted.ts'],
+    files: ['src/http/unrouted.ts', 'src/http/door.ts'],
     rules: { 'no-restricted-syntax': ['error', hiddenImports, rawResponse] }
   },
   {

@@ -1,16 +1,19 @@
 // What the service is made of, on one page: a Fastify app around a hub and a broker.
+import type http from 'node:http'
 import cors from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type onResponseHookHandler } from 'fastify'
 import type { Broker } from './broker/broker.ts'
+import type { Certificate } from './certificate.ts'
 import type { Config } from './config.ts'
 import type { LogCounts } from './log.ts'
 import { auth } from './http/auth.ts'
 import { MAX_BODY_BYTES } from './http/body.ts'
 import { client } from './http/client.ts'
 import { trustedProxies } from './http/client-address.ts'
+import { guardDoor } from './http/door.ts'
 import { handleErrors } from './http/errors.ts'
 import { commonHeaders, corsHeaders } from './http/headers.ts'
 import { inbox } from './http/inbox.ts'
@@ -37,14 +40,32 @@ export interface AppOptions {
   readonly logCounts?: Readonly<LogCounts>
   /** What the `Tidings-Node` header says; default NODE_NAME. */
   readonly publicName?: string
+  /** The node ends TLS itself, with this one. */
+  readonly certificate?: Certificate | undefined
 }
 
 /** How long a request may take to arrive. */
 const REQUEST_TIMEOUT_MS = 60_000
+/** How long its head may take, and the handshake of TLS before it: nobody knows yet who it is. */
+const HEAD_TIMEOUT_MS = 20_000
+/** How often Node looks for those that took too long. */
+const LOOK_FOR_LATE_MS = 5000
 
 const logRequest: onResponseHookHandler = (request, reply, done) => {
   request.log.debug({ method: request.method, route: request.routeOptions.url, statusCode: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request')
   done()
+}
+
+/** Fastify knows an app with TLS as another type; what we do with its server both kinds have. */
+function serverOptions (certificate: Certificate | undefined): { http: http.ServerOptions } {
+  const options: http.ServerOptions = {
+    // We say it ourselves, in the shape of all errors.
+    requireHostHeader: false,
+    headersTimeout: HEAD_TIMEOUT_MS,
+    connectionsCheckingInterval: LOOK_FOR_LATE_MS
+  }
+  if (certificate === undefined) return { http: options }
+  return { https: { ...options, handshakeTimeout: HEAD_TIMEOUT_MS, ...certificate.context } } as unknown as { http: http.ServerOptions }
 }
 
 declare module 'fastify' {
@@ -54,8 +75,8 @@ declare module 'fastify' {
 }
 
 /** Builds a node; the caller listens. `app.hub.drain(ms)` before `app.close()` ends the streams without a storm. */
-export async function buildApp ({ config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 }, publicName = config.NODE_NAME }: AppOptions): Promise<FastifyInstance> {
-  const headers = commonHeaders(publicName)
+export async function buildApp ({ config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 }, publicName = config.NODE_NAME, certificate }: AppOptions): Promise<FastifyInstance> {
+  const headers = commonHeaders(publicName, certificate !== undefined)
   const allHeaders = (request: { headers: { origin?: string | undefined } }) => ({ ...headers, ...corsHeaders(request, config.CORS_ORIGINS) })
   const refusals = new Refusals(logger ?? { info: () => {} })
   const app = Fastify({
@@ -71,14 +92,20 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
     routerOptions: { maxParamLength: 2048 },
     frameworkErrors: frameworkErrorHandler(allHeaders, refusals),
     clientErrorHandler: clientErrorHandler({ headers: allHeaders, refusals, retryMs: config.RETRY_MS }),
-    // We say it ourselves, in the shape of all errors.
-    http: { requireHostHeader: false },
+    ...serverOptions(certificate),
     // JSON is passed on, never merged into an object of ours.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false, allowUnionTypes: true } }
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  guardDoor(app.server, {
+    isTls: certificate !== undefined,
+    hasProxyHeaders: config.PROXY_PROTOCOL === 'on',
+    isTrusted: trustedProxies(config.TRUST_PROXY),
+    maxPerAddress: config.CONNECTIONS_PER_ADDRESS,
+    log: app.log
+  })
   const node = { name: config.NODE_NAME }
   const hub = new Hub({
     broker,

@@ -3,12 +3,14 @@ import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { envSchema, type EnvSchemaOpt } from 'env-schema'
 import Type, { type Static } from 'typebox'
+import { certificateFault } from './certificate.ts'
 import { type Env, IN_FILES, LISTEN_DEFAULTS, readSetting, readSettingOrFile } from './environment.ts'
 import { MEMORY_URL, redisUrlFault } from './redis-url.ts'
 
 const text = (description: string, options: object = {}) => Type.Optional(Type.String({ description, ...options }))
 const whole = (fallback: number, minimum: number, maximum: number, description: string) =>
   Type.Integer({ default: fallback, minimum, maximum, description })
+const onOff = (description: string) => Type.Unsafe<'on' | 'off'>({ type: 'string', enum: ['on', 'off'], default: 'off', description })
 const list = (description: string) => Type.Unsafe<string[]>({ type: 'string', separator: ',', default: '', description })
 
 /** A day that a `setTimeout` can still count in milliseconds. */
@@ -17,6 +19,8 @@ const MAX_SECONDS = 2_000_000
 export const configSchema = Type.Object({
   HOST: Type.String({ default: LISTEN_DEFAULTS.HOST, description: 'address to listen on; the image sets `0.0.0.0`' }),
   PORT: whole(LISTEN_DEFAULTS.PORT, 0, 65_535, 'port to listen on; `0` takes a free one'),
+  TLS_CERT_FILE: text('a file with the certificate (PEM, with its chain) by which the node itself ends TLS on its port; read again when it changes; with TLS_KEY_FILE'),
+  TLS_KEY_FILE: text('a file with the private key of TLS_CERT_FILE (PEM, without a passphrase)'),
   NODE_NAME: text('names the node in logs, metrics and the `Tidings-Node` response header; unset: host name and process id, of which the header says a hash', { pattern: '^[!-~]{1,128}$' }),
   REDIS_URL: text('`redis://` or `rediss://`, with user and password; `memory:` or unset: embedded broker, one node. In the image (`NODE_ENV=production`) it must be set'),
   REDIS_URL_FILE: text('a file that holds REDIS_URL'),
@@ -50,6 +54,8 @@ export const configSchema = Type.Object({
   CONNECTS_PER_MINUTE_PER_ADDRESS: whole(0, 0, 1_000_000_000, 'the same for each client address; set TRUST_PROXY with it, or all clients of a proxy count as one'),
   DRAIN_SECONDS: whole(10, 0, 3600, 'over which streams are ended at SIGTERM'),
   TRUST_PROXY: list('comma-separated addresses or CIDR ranges whose `X-Forwarded-*` count'),
+  PROXY_PROTOCOL: onOff('connections from TRUST_PROXY begin with a header of the PROXY protocol (version 1 or 2), as balancers of layer 4 send it; all of them then must'),
+  CONNECTIONS_PER_ADDRESS: whole(0, 0, 1_000_000, 'open connections of each public client address (of IPv6: each /64) on one node; the next is closed; for a node without nginx in front; 0 = no limit'),
   LOG_LEVEL: Type.Unsafe<'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'>({
     type: 'string', enum: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], default: 'info', description: 'pino level; `info` has one line when a stream opens and one when it ends'
   })
@@ -85,7 +91,7 @@ export function parseConfig (env: Env, nodeName: string): Config {
   const faults: string[] = []
   const data = readAll(env, faults)
   data.NODE_NAME ??= nodeName
-  faults.push(...schemaFaults(data), ...redisFaults(data, env), ...keyFaults(data, faults.length > 0), ...listFaults(data))
+  faults.push(...schemaFaults(data), ...redisFaults(data, env), ...keyFaults(data, faults.length > 0), ...listFaults(data), ...tlsFaults(data))
   const number = (name: 'STREAM_BUFFER_BYTES' | 'MAX_DATA_BYTES') => Number(data[name] ?? (configSchema.properties[name] as Rule).default)
   const partitions = Number(data.REDIS_PARTITIONS ?? 1)
   if (partitions >= 1 && partitions <= 256 && !Number.isInteger(Math.log2(partitions))) {
@@ -188,6 +194,11 @@ export function keyAlgorithm (pem: string): 'RS256' | 'ES256' {
   throw new TypeError('not an RSA key of 2048 bits or more, nor a P-256 key')
 }
 
+function tlsFaults ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile }: Record<string, string>): string[] {
+  if (certFile !== undefined && keyFile !== undefined) return [certificateFault({ certFile, keyFile })].filter((fault) => fault !== undefined)
+  return certFile === keyFile ? [] : ['TLS_CERT_FILE and TLS_KEY_FILE must both be set, or none of them']
+}
+
 function isTrusted (address: string): boolean {
   if (['loopback', 'linklocal', 'uniquelocal'].includes(address)) return true
   const [ip = '', bits, ...more] = address.split('/')
@@ -199,10 +210,11 @@ function isOrigin (text: string): boolean {
   return /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).origin === text
 }
 
-function listFaults ({ CORS_ORIGINS, TRUST_PROXY }: Record<string, string>): string[] {
+function listFaults ({ CORS_ORIGINS, TRUST_PROXY, PROXY_PROTOCOL }: Record<string, string>): string[] {
   const proxies = entries(TRUST_PROXY)
     .filter((address) => !isTrusted(address))
     .map((address) => `TRUST_PROXY: "${address}" is not an address; write 10.0.0.7, 10.0.0.0/8, loopback, linklocal or uniquelocal`)
+  if (PROXY_PROTOCOL === 'on' && proxies.length === 0 && entries(TRUST_PROXY).length === 0) proxies.push('PROXY_PROTOCOL is on, so TRUST_PROXY must name the balancers that send the header')
   const origins = entries(CORS_ORIGINS)
     .filter((origin) => !isOrigin(origin))
     .map((origin) => `CORS_ORIGINS: "${origin}" is not an origin; write it as https://app.example, without a path, and never *`)

@@ -1,5 +1,6 @@
 // A node from its settings to its end: which broker, listen, and a graceful close.
 import { createHash } from 'node:crypto'
+import type https from 'node:https'
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
@@ -10,6 +11,7 @@ import { MemoryBroker } from './broker/memory/memory.ts'
 import { MemoryBus } from './broker/memory/bus.ts'
 import { PartitionedBroker } from './broker/redis/partitions/partitions.ts'
 import { RedisBroker } from './broker/redis/redis.ts'
+import { Certificate } from './certificate.ts'
 import { type Config, ConfigError, configSchema, parseConfig } from './config.ts'
 import { LogDestination } from './log.ts'
 import { MEMORY_URL, parseRedisUrl } from './redis-url.ts'
@@ -75,13 +77,18 @@ export async function start (onGraceful: () => void): Promise<void> {
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME
   log.info({ publicName }, 'starting')
   const broker = chooseBroker(config, log)
-  const app = await buildApp({ config, broker, logger: log, logCounts: destination.counts, publicName })
+  const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile } = config
+  const certificate = certFile !== undefined && keyFile !== undefined ? new Certificate({ certFile, keyFile }) : undefined
+  const app = await buildApp({ config, broker, logger: log, logCounts: destination.counts, publicName, certificate })
 
   let isClosing = false
+  const ending = new AbortController()
+  certificate?.follow(app.server as unknown as https.Server, log, { signal: ending.signal })
   const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + AFTER_DRAIN_SECONDS) * 1000, logger: false, skip: ['SIGHUP'] }, async ({ signal, err }) => {
     if (err !== undefined) log.fatal({ err }, 'unexpected error, closing')
     else log.info({ signal, streams: app.hub.streams }, 'closing')
     isClosing = true
+    ending.abort()
     await app.hub.drain(err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
     // Connections without a request, or with half of one, have nothing to wait for; close() would.
     const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
@@ -92,7 +99,10 @@ export async function start (onGraceful: () => void): Promise<void> {
     if (!await destination.settle()) process.kill(process.pid, 'SIGKILL')
   })
   onGraceful()
-  process.on('SIGHUP', () => { log.info('SIGHUP: settings are read when a node starts; nothing was changed') })
+  process.on('SIGHUP', () => {
+    log.info('SIGHUP: settings are read when a node starts; of them nothing was changed')
+    certificate?.look()
+  })
 
   try {
     await app.ready()

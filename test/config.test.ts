@@ -161,6 +161,13 @@ t.test('config, with TRUST_PROXY that the proxy library would not take, or trust
   for (const value of ['10.0.0.0/8', '::1', 'fd00::/8', 'uniquelocal', '192.0.2.7/32']) t.same(faultsOf({ JWT_SECRET: secret, TRUST_PROXY: value }), [], value)
 })
 
+t.test('config, with PROXY_PROTOCOL and nobody who may send it, or half of a certificate, is refused', async (t) => {
+  t.match(faultsOf({ JWT_SECRET: secret, PROXY_PROTOCOL: 'on' }), ['PROXY_PROTOCOL is on, so TRUST_PROXY must name the balancers that send the header'])
+  t.match(faultsOf({ JWT_SECRET: secret, PROXY_PROTOCOL: 'v2', TRUST_PROXY: 'loopback' }), ['PROXY_PROTOCOL must be one of on, off, not "v2"'])
+  t.same(faultsOf({ JWT_SECRET: secret, PROXY_PROTOCOL: 'on', TRUST_PROXY: 'loopback' }), [])
+  for (const name of ['TLS_CERT_FILE', 'TLS_KEY_FILE']) t.match(faultsOf({ JWT_SECRET: secret, [name]: 'x' }), ['TLS_CERT_FILE and TLS_KEY_FILE must both be set, or none of them'])
+})
+
 t.test('config, with CORS_ORIGINS that is no origin of a page, is refused', async (t) => {
   for (const value of ['null', 'ftp://a.example', 'https://a.example/', 'HTTPS://A.example', 'https://a.example:443', 'a.example', '*.example']) {
     t.match(faultsOf({ JWT_SECRET: secret, CORS_ORIGINS: value }), [/CORS_ORIGINS: .* is not an origin/], value)

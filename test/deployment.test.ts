@@ -11,10 +11,10 @@ const read = (name: string) => readFileSync(join(root, name), 'utf8')
 t.test('docker-compose.yml, settings: every one can be given, none is unknown', async (t) => {
   const [, block = ''] = /^ {2}node:\n(?: {4}.*\n)*? {4}environment:\n((?: {6}.*\n)+)/m.exec(read('docker-compose.yml')) ?? []
   const passed = [...block.matchAll(/^ {6}([A-Z_]+):/gm)].map(([, name]) => name!)
-  // The image sets the address, a node finds its own name, and the other two keys take JWT_SECRET's line, as its comment says.
+  // nginx stands in front, and does what a node could do for itself. The image sets the address, a node finds its own name, and the other two keys take JWT_SECRET's line, as its comment says.
   // A file must be mounted, so whoever keeps a secret in one writes both lines.
   const files = Object.keys(configSchema.properties).filter((name) => name.endsWith('_FILE'))
-  const left = ['HOST', 'PORT', 'NODE_NAME', 'JWT_PUBLIC_KEY', 'JWKS_URL', ...files]
+  const left = ['HOST', 'PORT', 'NODE_NAME', 'PROXY_PROTOCOL', 'CONNECTIONS_PER_ADDRESS', 'JWT_PUBLIC_KEY', 'JWKS_URL', ...files]
   t.same([...passed, ...left].sort(), Object.keys(configSchema.properties).sort())
   for (const name of ['JWT_PUBLIC_KEY', 'JWKS_URL']) t.match(block, name)
 })

@@ -3,7 +3,7 @@
 /**
  * Those of helmet's that mean something to an API; the pages (/docs) send a policy of their own. They are constants:
  * helmet puts its values together anew for each request, a fifth of what a publish costs. Strict-Transport-Security
- * is for whoever terminates TLS to say: we cannot know what else lives on the host.
+ * is for whoever ends TLS to say, which is us only where we do.
  */
 export const securityHeaders = {
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
@@ -13,8 +13,8 @@ export const securityHeaders = {
   'x-frame-options': 'DENY'
 } as const
 
-export function commonHeaders (nodeName: string): Record<string, string> {
-  return { 'tidings-node': nodeName, ...securityHeaders }
+export function commonHeaders (nodeName: string, isTls: boolean): Record<string, string> {
+  return { 'tidings-node': nodeName, ...securityHeaders, ...(isTls && { 'strict-transport-security': 'max-age=31536000' }) }
 }
 
 /** What @fastify/cors would say, for an answer that no hook sees. */

@@ -1,6 +1,10 @@
 // The connection under a stream: what is written to it, what it has not taken yet, and that it never takes too much.
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+
+/** Of the event loop, until TLS has said of everything that the kernel takes that it was taken; 512 KB go in one. */
+const TURNS_OF_TLS = 4
 
 const nothing = Buffer.alloc(0)
 
@@ -25,6 +29,10 @@ export abstract class Line {
   readonly #response: Connection['response']
   readonly #socket: Socket
   readonly #bufferBytes: number
+  /** Not TLS, which takes one write at a time, and ends the process if another goes past the queue. */
+  readonly #isPlain: boolean
+  /** More waits than may, and it is looked whether it still does. */
+  #isLooking = false
   /** Nothing more is written: the connection is closed, or is for its next request. */
   #isOver = false
   /** Bytes that the socket has not taken whole and, since they went past its queue, does not count. */
@@ -35,6 +43,7 @@ export abstract class Line {
     this.#socket = socket
     this.isChunked = isChunked
     this.#bufferBytes = bufferBytes
+    this.#isPlain = !(socket instanceof TLSSocket)
   }
 
   /** More than `bufferBytes` are unsent. */
@@ -66,7 +75,7 @@ export abstract class Line {
     // answers with an error.
     if (this.#isOver) return
     const socket = this.#socket
-    if (this.#underway === 0 && socket.writableLength === 0 && socket.writableCorked === 0) {
+    if (this.#isPlain && this.#underway === 0 && socket.writableLength === 0 && socket.writableCorked === 0) {
       let wasTaken = false
       // Called late where the kernel did not take all of it at once: if it never does, nothing may follow.
       socket._write(bytes, 'buffer' as BufferEncoding, (error) => {
@@ -78,7 +87,17 @@ export abstract class Line {
       this.#underway = bytes.length
       socket.write(nothing, () => { this.#underway = 0 })
     } else if (socket.write(bytes) && this.#underway === 0) return
-    if (this.unsent > this.#bufferBytes) this.overflowed()
+    if (this.unsent <= this.#bufferBytes) return
+    if (this.#isPlain) this.overflowed()
+    else if (!this.#isLooking) this.#lookAgain(TURNS_OF_TLS)
+  }
+
+  /** TLS says a turn later that a write was taken, and of what waited behind it one later still. */
+  #lookAgain (turns: number): void {
+    this.#isLooking = turns > 0
+    if (this.#isOver || this.unsent <= this.#bufferBytes) this.#isLooking = false
+    else if (turns === 0) this.overflowed()
+    else setImmediate(() => { this.#lookAgain(turns - 1) })
   }
 
   /** Bytes that the kernel has not taken yet. */

@@ -7,8 +7,10 @@ import { buildApp } from '../../src/app.ts'
 import type { Broker } from '../../src/broker/broker.ts'
 import { MemoryBroker } from '../../src/broker/memory/memory.ts'
 import { MemoryBus } from '../../src/broker/memory/bus.ts'
+import { Certificate } from '../../src/certificate.ts'
 import { parseConfig } from '../../src/config.ts'
 import { type ErrorCode, errorTable } from '../../src/errors.ts'
+import { makeCertificate } from '../fixtures/certificate.ts'
 import { connect, type Client, type ClientOptions } from '../fixtures/client.ts'
 import type { Ledger } from '../fixtures/ledger.ts'
 import { createIssuer, MANAGE, PUBLISH, type Claims, type Issuer } from '../fixtures/tokens.ts'
@@ -68,11 +70,13 @@ export interface ServiceOptions {
   bus?: MemoryBus
   /** Given the real broker, puts in what a test needs to be different. */
   alter?: (broker: MemoryBroker) => void
+  /** It ends TLS itself. */
+  isTls?: boolean
   /** Given the app before it listens. */
   prepare?: (app: FastifyInstance) => void
 }
 
-export async function startService (t: Scope, { env = {}, issuer = createIssuer(), bus, alter, prepare }: ServiceOptions = {}): Promise<Service> {
+export async function startService (t: Scope, { env = {}, issuer = createIssuer(), bus, alter, isTls = false, prepare }: ServiceOptions = {}): Promise<Service> {
   const config = parseConfig({ RETRY_MS: '20', ...issuer.env, ...env }, 'node-under-test')
   bus ??= new MemoryBus({ historyLength: config.HISTORY_LENGTH, groupHistoryLength: config.GROUP_HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES })
   const broker = new MemoryBroker(bus)
@@ -87,7 +91,7 @@ export async function startService (t: Scope, { env = {}, issuer = createIssuer(
       written.notify()
     }
   })
-  const app = await buildApp({ config, broker, logger })
+  const app = await buildApp({ config, broker, logger, certificate: isTls ? new Certificate(makeCertificate(t)) : undefined })
   prepare?.(app)
   const arrivals = watchArrivals(app)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
