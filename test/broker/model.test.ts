@@ -67,8 +67,7 @@ const steps: Array<fc.Arbitrary<Step>> = [
 ]
 
 async function agrees (t: Test, make: () => Promise<{ real: Real, end: () => Promise<void> }>, forgets: boolean, usualRuns: number): Promise<void> {
-  // The same sequences each time, so that CI says something of the change; other seeds are for who looks. One is known to fail
-  // on Redis, a notification that a list lacks: INBOX_MODEL_SEED=650818329.
+  // The same sequences each time, so that CI says something of the change; other seeds are for who looks.
   const seed = Number(INBOX_MODEL_SEED ?? 7)
   t.comment(`seed ${seed}`)
   await fc.assert(fc.asyncProperty(fc.subarray([...ADDRESSES]), fc.commands(steps, { maxCommands: 60, size: 'max' }), async (floods, commands) => {

@@ -1,11 +1,10 @@
 // What a user should have, as plainly as it can be said: everything that was ever published is kept, and each question goes through all of it.
 import type { HistoryLimits, InboxCounts, InboxMark, PublishRequest } from '../../src/broker/broker.ts'
 import { type Address, ALL, groupAddress, type Keep, MAX_UNREAD, userAddress } from '../../src/notification.ts'
+import { Members, SECOND, type User } from './model-members.ts'
 
-export const SECOND = 1_000_000
 /** A log is cut when it has so many more than it keeps. */
 const TRIM_STEP = 100
-const MAX_SPANS = 4
 
 /** A notification at one of its addresses. */
 interface Copy {
@@ -16,22 +15,6 @@ interface Copy {
   readonly key: string | undefined
   readonly until: number
   state: 'here' | 'replaced' | 'retracted' | 'trimmed' | 'expired'
-}
-
-/** From a join to a leave. */
-interface Stay { readonly from: number, to: number | undefined, byRoute: boolean }
-
-interface User {
-  readonly stays: Map<string, Stay[]>
-  readonly leftByRoute: Map<string, number>
-  claimIat: number
-  firstVisit: number | undefined
-  seen: number
-  read: number
-  marks: Map<number, InboxMark>
-  /** When the cursors or marks changed last. */
-  changedAt: number
-  forgottenTo: number
 }
 
 export interface ModelItem { readonly id: number, readonly to: Address, readonly key: string | undefined, readonly json: string, readonly isRead: boolean }
@@ -48,26 +31,17 @@ export interface ModelOptions extends Pick<HistoryLimits, 'historyLength' | 'gro
 }
 
 /** Times (`at`) are positions: each lies between the ids of what happened before and after. */
-export class Model {
+export class Model extends Members {
   readonly #options: ModelOptions
   readonly #copies: Copy[] = []
-  readonly #users = new Map<string, User>()
 
   constructor (options: ModelOptions) {
+    super()
     this.#options = options
   }
 
-  #user (userId: string): User {
-    let user = this.#users.get(userId)
-    if (user === undefined) {
-      user = { stays: new Map(), leftByRoute: new Map(), claimIat: -1, firstVisit: undefined, seen: 0, read: 0, marks: new Map(), changedAt: 0, forgottenTo: 0 }
-      this.#users.set(userId, user)
-    }
-    return user
-  }
-
   #userAt (userId: string, at: number): User {
-    const user = this.#user(userId)
+    const user = this.user(userId)
     if (this.#options.forgets && user.changedAt <= at - this.#options.historySeconds * SECOND) {
       user.seen = 0
       user.read = 0
@@ -101,48 +75,7 @@ export class Model {
   }
 
   visit (userId: string, at: number): void {
-    this.#user(userId).firstVisit ??= at
-  }
-
-  groups (userId: string): string[] {
-    return [...this.#user(userId).stays].filter(([, stays]) => stays.at(-1)?.to === undefined).map(([group]) => group).sort()
-  }
-
-  #current (user: User, group: string): Stay | undefined {
-    const last = user.stays.get(group)?.at(-1)
-    return last?.to === undefined ? last : undefined
-  }
-
-  join (userId: string, group: string, at: number, byRoute = true): void {
-    const user = this.#user(userId)
-    const current = this.#current(user, group)
-    if (current === undefined) user.stays.set(group, [...user.stays.get(group) ?? [], { from: at, to: undefined, byRoute }])
-    else current.byRoute ||= byRoute
-  }
-
-  leave (userId: string, group: string, at: number, byRoute = true): void {
-    const user = this.#user(userId)
-    const current = this.#current(user, group)
-    if (byRoute) user.leftByRoute.set(group, at)
-    if (current === undefined) return
-    current.to = at
-    const stays = user.stays.get(group)!
-    if (stays.length > MAX_SPANS) user.forgottenTo = Math.max(user.forgottenTo, stays.shift()!.to!)
-  }
-
-  replaceGroups (userId: string, groups: readonly string[], at: number): void {
-    for (const group of this.groups(userId)) if (!groups.includes(group)) this.leave(userId, group, at)
-    for (const group of groups) this.join(userId, group, at)
-  }
-
-  claim (userId: string, iat: number, groups: readonly string[], at: number): void {
-    const user = this.#user(userId)
-    if (iat < user.claimIat) return
-    for (const group of this.groups(userId)) {
-      if (iat > user.claimIat && !groups.includes(group) && !this.#current(user, group)!.byRoute) this.leave(userId, group, at, false)
-    }
-    user.claimIat = iat
-    for (const group of groups) if (iat * SECOND > (user.leftByRoute.get(group) ?? -1)) this.join(userId, group, at, false)
+    this.user(userId).firstVisit ??= at
   }
 
   /** Whether anything changed. */
@@ -184,7 +117,7 @@ export class Model {
     const user = this.#userAt(userId, at)
     const sources: Array<[to: Address, from: number]> = [
       [userAddress(userId), 0],
-      ...this.groups(userId).map((group): [Address, number] => [groupAddress(group), this.#current(user, group)!.from]),
+      ...this.groups(userId).map((group): [Address, number] => [groupAddress(group), this.current(user, group)!.from]),
       [ALL, 0]
     ]
     const items = new Map<number, ModelItem>()
@@ -217,10 +150,10 @@ export class Model {
   }
 
   isComplete (userId: string, at: number): boolean {
-    const user = this.#user(userId)
+    const user = this.user(userId)
     const since = at - this.#options.historySeconds * SECOND
     return this.#trimmedTo(userAddress(userId)) <= since && this.#trimmedTo(ALL) <= since &&
-      this.groups(userId).every((group) => this.#trimmedTo(groupAddress(group)) <= Math.max(since, this.#current(user, group)!.from))
+      this.groups(userId).every((group) => this.#trimmedTo(groupAddress(group)) <= Math.max(since, this.current(user, group)!.from))
   }
 
   /** What is owed to a device that knows everything up to a cursor. */
