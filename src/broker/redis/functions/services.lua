@@ -43,12 +43,22 @@ local function option_fault(req, args, limit)
   end
 end
 
+-- A client of a Cluster that follows ASK comes to a master that has but half of a slot. It refuses commands on two keys that are not both there;
+-- and so nothing is begun on half of what belongs together. (Nodes do not follow ASK.)
+local function moving_fault(ctx)
+  if PUBLISH ~= 'SPUBLISH' then return nil end
+  local found = redis.pcall('EXISTS', ctx.prefix .. ':moving', ctx.prefix .. ':moved')
+  if type(found) == 'number' then return nil end
+  if not found.err:find('non local key', 1, true) then return found.err end
+  return 'TIDINGS_NOT_READY The slot of ' .. ctx.prefix .. ' is on its way to another master; call again when it is there'
+end
+
 -- FCALL tidings_publish 1 <prefix> <address> <event> <data, JSON> [KEEP …] [TTL …] [KEY …] [IDEMPOTENCY …] [TRACEPARENT …]
 -- Reply: [id, or nil with KEEP none; nodes that took it]. Error: "TIDINGS_… what to do"; then nothing was stored.
 local function publish(keys, args)
   if #keys ~= 1 or #args < 3 then return redis.error_reply(PUBLISH_USAGE) end
   local ctx, address, event, data = open(keys), args[1], args[2], args[3]
-  local fault = address_fault(address) or event_fault(event) or json_fault(data, ctx.limits.max_bytes)
+  local fault = moving_fault(ctx) or address_fault(address) or event_fault(event) or json_fault(data, ctx.limits.max_bytes)
   if fault then return redis.error_reply(fault) end
   -- Line breaks can only stand between tokens, and a frame must be one line.
   if data:find('[\r\n]') then data = data:gsub('[\r\n]', ' ') end
@@ -71,7 +81,7 @@ local RETRACT_USAGE = 'TIDINGS_BAD_REQUEST Call it so: FCALL tidings_retract 1 <
 local function retract(keys, args)
   if #keys ~= 1 or #args ~= 3 then return redis.error_reply(RETRACT_USAGE) end
   local ctx, what, name = open(keys), nil, args[2]:upper()
-  local fault = address_fault(args[1])
+  local fault = moving_fault(ctx) or address_fault(args[1])
   if fault then return redis.error_reply(fault) end
   if name == 'KEY' then what = { key = args[3] } elseif name == 'ID' and args[3]:find('^[1-9]%d*$') and #args[3] <= 16 then what = { id = tonumber(args[3]) } end
   if not what then return redis.error_reply(RETRACT_USAGE) end

@@ -4,9 +4,12 @@ import type { BrokerState } from '../../broker.ts'
 export function stateOf (partitions: readonly BrokerState[], { fault, isRefused }: { readonly fault: string, readonly isRefused: boolean }): BrokerState {
   const most = (value: (state: BrokerState) => number): number => Math.max(...partitions.map(value))
   const away = partitions.map(({ up, detail }, i) => up ? '' : `partition ${i}: ${detail}`).filter((text) => text !== '')
+  const isAllAway = away.length === partitions.length
+  const details = new Set(partitions.map(({ detail }) => detail))
   return {
     up: fault === '' && away.length < partitions.length,
-    detail: fault !== '' ? fault : away.length === 0 ? 'connected' : away.join('; '),
+    // What keeps all of them away is the reason, and not what follows from it.
+    detail: isRefused ? fault : isAllAway && details.size === 1 ? [...details][0]! : fault !== '' && !isAllAway ? fault : away.length === 0 ? 'connected' : away.join('; '),
     channels: partitions.reduce((sum, { channels }) => sum + channels, 0),
     deafSeconds: most(({ deafSeconds }) => deafSeconds),
     warnings: [...new Set(partitions.flatMap(({ warnings }) => warnings))],
