@@ -27,7 +27,10 @@ import { subscribe } from './http/subscribe.ts'
 import { tickets } from './http/tickets.ts'
 import { clientErrorHandler, frameworkErrorHandler, ignoreExpectations, refuseUnknownPaths, refuseWithoutHost, rememberPaths } from './http/unrouted.ts'
 import { users } from './http/users.ts'
+import { why } from './http/why.ts'
+import { systemClock } from './hub/clock.ts'
 import { Hub } from './hub/hub.ts'
+import { keepReceipts } from './receipts.ts'
 import { version } from './version.ts'
 
 export interface AppOptions {
@@ -175,11 +178,14 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   await app.register(subscribe, { config, hub, broker, limits, refusals })
   await app.register(publish, { config, node, messages: broker, limit: limits.publish })
   await app.register(retract, { messages: broker, limit: limits.publish })
-  await app.register(inbox, { inbox: broker, limit: limits.inbox })
+  await app.register(inbox, { inbox: broker, node, limit: limits.inbox })
   await app.register(users, { members: broker, sessions: broker })
+  await app.register(why, { trail: broker.trail, receipts: config.RECEIPTS })
   await app.register(client)
   await app.register(ops, { hub, broker, refusals, node, logCounts })
 
+  const endReceipts = keepReceipts({ mode: config.RECEIPTS, node, trail: broker.trail, wallMs: systemClock.wallMs })
+  app.addHook('onClose', async () => { endReceipts() })
   app.addHook('onReady', async () => { hub.start() })
   // Streams are requests that never end; close() would wait for them for ever.
   app.addHook('preClose', async () => { await hub.close() })

@@ -52,6 +52,7 @@ export const configSchema = Type.Object({
   INBOX_PER_MINUTE: whole(600, 0, 1_000_000_000, 'requests for the inbox of each user, over all nodes; 0 = no limit'),
   CONNECTS_PER_MINUTE: whole(120, 0, 1_000_000_000, 'for each user, over all nodes; past it a stream is told to come back later; 0 = no limit'),
   CONNECTS_PER_MINUTE_PER_ADDRESS: whole(0, 0, 1_000_000_000, 'the same for each client address; set TRUST_PROXY with it, or all clients of a proxy count as one'),
+  RECEIPTS: Type.Unsafe<'off' | 'sampled' | 'all'>({ type: 'string', enum: ['off', 'sampled', 'all'], default: 'sampled', description: 'what nodes note for `why`: nothing; each stream, and when one notification of 16 was written; or when each was' }),
   DRAIN_SECONDS: whole(10, 0, 3600, 'over which streams are ended at SIGTERM'),
   TRUST_PROXY: list('comma-separated addresses or CIDR ranges whose `X-Forwarded-*` count'),
   PROXY_PROTOCOL: onOff('connections from TRUST_PROXY begin with a header of the PROXY protocol (version 1 or 2), as balancers of layer 4 send it; all of them then must'),

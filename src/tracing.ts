@@ -1,7 +1,7 @@
 // Where a tracer or a meter listens (node:diagnostics_channel). Unheard, each costs a look.
-import { tracingChannel } from 'node:diagnostics_channel'
+import { channel, tracingChannel } from 'node:diagnostics_channel'
 import type { Channel, HistoryPage, PublishAnswer, PublishRequest, ResumeQuery } from './broker/broker.ts'
-import type { Notification } from './notification.ts'
+import type { Notification, ResumeFrom } from './notification.ts'
 
 /** Of several nodes in one process, each is told by this very object. */
 export interface Node {
@@ -40,6 +40,44 @@ export interface DeliverTrace {
   writtenAtMs: number
 }
 
+/** A stream, as it is named where it is told of. */
+export interface StreamName {
+  readonly node: Node
+  readonly userId: string
+  /** Names it among all of its node. */
+  readonly stream: string
+}
+
+/** A stream was brought to live: all up to `position` is written. Times are milliseconds of `performance.now()`. */
+export interface FillTrace extends StreamName {
+  readonly isFirst: boolean
+  readonly from: ResumeFrom
+  readonly position: number
+  readonly resume: 'fresh' | 'complete' | 'incomplete'
+  readonly replayed: number
+  readonly startedAtMs: number
+  readonly filledAtMs: number
+}
+
+/** A stream has ended. */
+export interface EndTrace extends StreamName {
+  readonly reason: string
+  /** Up to which id it was written; and up to which the socket has taken it for sure. */
+  readonly writtenTo: number
+  readonly takenTo: number
+}
+
+/** A user has read: everything up to an id, or the one. */
+export interface ReadTrace {
+  readonly node: Node
+  readonly userId: string
+  readonly id: number
+  readonly what: 'upTo' | 'one'
+}
+
+export const fills = channel('tidings:fill')
+export const ends = channel('tidings:end')
+export const reads = channel('tidings:read')
 export const publishes = tracingChannel<unknown, PublishTrace>('tidings:publish')
 export const resumes = tracingChannel<unknown, ResumeTrace>('tidings:resume')
 export const deliveries = tracingChannel<unknown, DeliverTrace>('tidings:deliver')

@@ -42,6 +42,7 @@ t.test('config, of nothing but a secret, has the documented defaults', async (t)
     MAX_STREAM_SECONDS: 3600,
     SESSION_POLICY: 'multiple',
     PUBLISH_PER_MINUTE: 6000,
+    RECEIPTS: 'sampled',
     DRAIN_SECONDS: 10,
     TRUST_PROXY: [],
     LOG_LEVEL: 'info'
@@ -82,11 +83,11 @@ t.test('config, of a variable set to nothing, takes the default', async (t) => {
 })
 
 t.test('config, with many faults, names every one at once', async (t) => {
-  const env = { PORT: '70000', HEARTBEAT_SECONDS: 'soon', REDIS_URL: 'http://redis', SESSION_POLICY: 'several', CORS_ORIGINS: '*,https://app.example/', JWT_SECRET: 'short' }
+  const env = { PORT: '70000', HEARTBEAT_SECONDS: 'soon', REDIS_URL: 'http://redis', SESSION_POLICY: 'several', RECEIPTS: 'some', CORS_ORIGINS: '*,https://app.example/', JWT_SECRET: 'short' }
   const faults = faultsOf(env)
   for (const name of Object.keys(env)) t.ok(faults.some((fault) => fault.startsWith(name)), name)
   t.equal(faults.filter((fault) => fault.startsWith('CORS_ORIGINS')).length, 2, 'each origin that is none')
-  t.equal(faults.length, 7, 'and each once')
+  t.equal(faults.length, 8, 'and each once')
   t.throws(() => parseConfig(env, 'node-1'), { message: /^The settings are not valid:\n {2}- .*\n {2}- / })
 })
 

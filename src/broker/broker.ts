@@ -1,5 +1,6 @@
 // The port between nodes: what a broker promises. The adapters in memory/ and redis/ keep the promises.
 import type { Address, Keep, Notification } from '../notification.ts'
+import type { Trail } from './trail.ts'
 
 /**
  * Ids are integers in microseconds, one strictly growing order over all addresses. Whatever an id was given to
@@ -8,6 +9,8 @@ import type { Address, Keep, Notification } from '../notification.ts'
 export interface Broker extends Messages, Members, Sessions, Store, Inbox {
   /** What it is, for a person: `/readyz` says it. */
   readonly name: string
+  /** What nodes note of who got what. */
+  readonly trail: Trail
 
   /** Begins to work and keeps trying. Resolves at once; `state().up` tells when it is there. */
   start: (listener: BrokerListener) => void

@@ -3,6 +3,7 @@ import type { FastifyPluginAsyncTypebox, TypeBoxTypeProvider } from '@fastify/ty
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { Inbox, InboxMark, Reader } from '../broker/broker.ts'
+import { type Node, reads, type ReadTrace } from '../tracing.ts'
 import { identityOf } from './auth.ts'
 import { ignoreBodies } from './body.ts'
 import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, stateJson, State } from './inbox-schemas.ts'
@@ -12,6 +13,7 @@ import { checkName, MANAGE_SCOPE } from './users.ts'
 
 export interface InboxOptions {
   readonly inbox: Inbox
+  readonly node: Node
   readonly limit: RequestLimit
 }
 
@@ -21,15 +23,15 @@ const idParams = Type.Object({ id: Type.String({ description: 'The id of a notif
 const userParams = Type.Object({ userId: Type.String() })
 const UpTo = Type.Object({ upTo: Type.String({ description: 'An id, or a position.' }) }, { additionalProperties: false, examples: [{ upTo: '1763794001222333' }] })
 
-export const inbox: FastifyPluginAsyncTypebox<InboxOptions> = async (app, { inbox, limit }) => {
+export const inbox: FastifyPluginAsyncTypebox<InboxOptions> = async (app, { inbox, node, limit }) => {
   app.addHook('onRequest', async (_request, reply) => { reply.header('cache-control', 'no-store') })
-  await app.register(async (plain) => { routesOfUsers(plain.withTypeProvider<TypeBoxTypeProvider>(), { inbox, limit }) })
+  await app.register(async (plain) => { routesOfUsers(plain.withTypeProvider<TypeBoxTypeProvider>(), { inbox, node, limit }) })
   await app.register(async (plain) => { routesOfBackEnds(plain.withTypeProvider<TypeBoxTypeProvider>(), inbox) })
 }
 
 type App = Parameters<typeof inbox>[0]
 
-function routesOfUsers (app: App, { inbox, limit }: InboxOptions): void {
+function routesOfUsers (app: App, { inbox, node, limit }: InboxOptions): void {
   app.addHook('onRequest', async (request, reply) => {
     // Each call of the broker below refuses revoked tokens.
     const principal = await app.readTokenAlone(request)
@@ -39,6 +41,11 @@ function routesOfUsers (app: App, { inbox, limit }: InboxOptions): void {
   const readerOf = ({ principal }: FastifyRequest): Reader => ({
     userId: principal!.userId, token: { ...identityOf(principal!), groups: principal!.groups }
   })
+
+  const tell = ({ principal }: FastifyRequest, id: number, what: ReadTrace['what']): void => {
+    const told: ReadTrace = { node, userId: principal!.userId, id, what }
+    if (reads.hasSubscribers) reads.publish(told)
+  }
 
   app.get('/api/notifications', {
     schema: { ...ofUser, summary: 'The inbox, newest first', querystring: ListQuery, response: { 200: Page, ...errorResponses(400, 401, 403, 429, 503) } }
@@ -62,7 +69,12 @@ function routesOfUsers (app: App, { inbox, limit }: InboxOptions): void {
         body: UpTo,
         response: { 200: Counts, ...errorResponses(400, 401, 403, 413, 415, 429, 503) }
       }
-    }, async (request) => countsJson(await inbox.moveCursor(readerOf(request), cursor, parseUpTo(request.body.upTo))))
+    }, async (request) => {
+      const upTo = parseUpTo(request.body.upTo)
+      const counts = await inbox.moveCursor(readerOf(request), cursor, upTo)
+      if (cursor === 'read') tell(request, upTo, 'upTo')
+      return countsJson(counts)
+    })
   }
 
   const marks: Array<[method: 'PUT' | 'DELETE', path: string, as: InboxMark, summary: string]> = [
@@ -78,7 +90,12 @@ function routesOfUsers (app: App, { inbox, limit }: InboxOptions): void {
         method,
         url,
         schema: { ...ofUser, summary, params: idParams, response: { 200: Counts, ...errorResponses(400, 401, 403, 404, 409, 429, 503) } },
-        handler: async (request) => countsJson(await inbox.mark(readerOf(request), parseId(request.params.id), as))
+        handler: async (request) => {
+          const id = parseId(request.params.id)
+          const counts = await inbox.mark(readerOf(request), id, as)
+          if (as === 'read') tell(request, id, 'one')
+          return countsJson(counts)
+        }
       })
     }
   })

@@ -1,4 +1,5 @@
 // The ways out: why a stream ends and when, what it is told then, and how long its client may take to hear it.
+import { ends, type EndTrace, type Node } from '../tracing.ts'
 import type { Clock } from './clock.ts'
 import type { Clockwork, Due } from './clockwork.ts'
 import { comeBackFrame, expiringFrame, type Frame, terminalFrame } from './frame.ts'
@@ -86,4 +87,14 @@ export class Exits {
     stream.end(reason, lastWords)
     this.#clockwork.plan(stream, this.#clock.nowMs() + LAST_WORDS_MS, 'abandon')
   }
+}
+
+/** Tells whoever listens that a stream has ended, and what it had by then. */
+export function tellEnd (node: Node, stream: Stream, reason: EndReason): void {
+  if (!ends.hasSubscribers) return
+  const { owner: { userId }, name, takenTo } = stream
+  // What waited for the end of the window is not written any more.
+  const writtenTo = stream.pending === undefined ? stream.cursor : takenTo
+  const told: EndTrace = { node, userId, stream: name, reason, writtenTo, takenTo }
+  ends.publish(told)
 }

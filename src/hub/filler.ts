@@ -1,7 +1,7 @@
 // The way to live: subscribe, read the logs, write, sync, release. At connect, join, leave, and after the line broke.
 import { type Broker, type HistoryPage, Revoked, type ResumeQuery } from '../broker/broker.ts'
 import { ALL, groupAddress, type ResumeFrom, userAddress } from '../notification.ts'
-import { type Node, resumes } from '../tracing.ts'
+import { fills, type FillTrace, type Node, resumes } from '../tracing.ts'
 import type { Channels } from './channels.ts'
 import type { Exits } from './exits.ts'
 import { inboxData, readFrame, replayedFrame, type SyncData, syncFrame } from './frame.ts'
@@ -21,6 +21,8 @@ export interface FillerParts {
   readonly sessions: Sessions | undefined
   readonly node: Node
   readonly heartbeatSeconds: number
+  /** Milliseconds of a clock that never steps. */
+  readonly nowMs: () => number
   readonly log: { warn: (data: object, text: string) => void }
 }
 
@@ -118,10 +120,11 @@ export class Filler {
    * held.
    */
   async #bring (stream: Stream, from: ResumeFrom): Promise<void> {
-    const { channels, stats, sessions } = this.#parts
+    const { channels, stats, sessions, node, nowMs } = this.#parts
     const isFirst = stream.state === 'opening'
     let cursor = from === 'foreign' ? 'fresh' : from
     let replayed = 0
+    const startedAtMs = fills.hasSubscribers ? nowMs() : 0
     if (from === 'foreign') this.#gaps.add(stream)
     for (;;) {
       stream.asks()
@@ -151,6 +154,10 @@ export class Filler {
         } else if (isDeaf) stream.say(readFrame(page.inbox), page.position)
         if (stream.hasEnded) return
         if (!isFirst) stats.refilled++
+        if (fills.hasSubscribers) {
+          const told: FillTrace = { node, userId: stream.owner.userId, stream: stream.name, isFirst, from, position: page.position, resume, replayed, startedAtMs, filledAtMs: nowMs() }
+          fills.publish(told)
+        }
         stats.delivered += stream.release(page.position)
         stream.uncork()
         return

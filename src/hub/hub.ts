@@ -6,7 +6,7 @@ import { Channels } from './channels.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Clockwork } from './clockwork.ts'
 import { Coalescer } from './coalescer.ts'
-import { type EndReason, Exits } from './exits.ts'
+import { type EndReason, Exits, tellEnd } from './exits.ts'
 import { Filler } from './filler.ts'
 import { notificationFrame, retryLine } from './frame.ts'
 import { type Answer, connectionOf } from './line.ts'
@@ -87,7 +87,7 @@ export class Hub implements BrokerListener {
       nowMs
     })
     this.#sessions = isSingleSession ? new Sessions(broker, this.#exits) : undefined
-    this.#filler = new Filler({ broker, heartbeatSeconds: options.heartbeatSeconds, channels: this.#channels, stats: this.stats, exits: this.#exits, sessions: this.#sessions, node, log })
+    this.#filler = new Filler({ broker, heartbeatSeconds: options.heartbeatSeconds, channels: this.#channels, stats: this.stats, exits: this.#exits, sessions: this.#sessions, node, nowMs, log })
   }
 
   start (): void {
@@ -146,7 +146,7 @@ export class Hub implements BrokerListener {
     const stream = new Stream(connectionOf(answer()), owner, this.#limits, this.#clock.nowMs(), (stream, reason) => { this.#ended(stream, reason) })
     this.#enter(stream)
     this.stats.opened++
-    this.#options.log.info({ userId: owner.userId, ...about, resumes: from !== 'fresh' }, 'stream open')
+    this.#options.log.info({ userId: owner.userId, stream: stream.name, ...about, resumes: from !== 'fresh' }, 'stream open')
     return { stream, opened: this.#filler.open(stream, from) }
   }
 
@@ -166,8 +166,9 @@ export class Hub implements BrokerListener {
     this.#clockwork.remove(stream)
     this.#filler.forget(stream)
     this.stats.ended[reason]++
+    tellEnd(this.#options.node, stream, reason)
     const seconds = Math.round((this.#clock.nowMs() - stream.openedAtMs) / 100) / 10
-    this.#options.log.info({ userId, reason, seconds, written: stream.written }, 'stream end')
+    this.#options.log.info({ userId, stream: stream.name, reason, seconds, written: stream.written }, 'stream end')
   }
 
   // — the path of a message —

@@ -38,6 +38,9 @@ interface Hold {
   since: number
 }
 
+/** Streams of one process are counted from here on: a node that starts again with its name does not begin anew. */
+let lastSerial = Math.floor(Math.random() * 2 ** 30)
+
 /** Extends its line rather than having one: one object less to fetch from memory at each delivery. */
 export class Stream extends Line {
   readonly owner: StreamOwner
@@ -46,6 +49,8 @@ export class Stream extends Line {
   /** Whose notifications it gets. Kept by the hub's channels. */
   readonly channels: Channel[] = []
 
+  readonly #serial = ++lastSerial
+
   readonly #limits: StreamLimits
   #state: State = 'opening'
   #hold: Hold | undefined = { frames: [], bytes: 0, since: 0 }
@@ -53,6 +58,7 @@ export class Stream extends Line {
   #cursor = 0
   #filledTo = 0
   #syncedTo = 0
+  #takenTo = 0
   #written = 0
   #isGreeted = false
   #endReason: EndReason | undefined
@@ -70,11 +76,15 @@ export class Stream extends Line {
     })
   }
 
+  /** Names it in the log, and where it is told who got what. */
+  get name (): string { return this.#serial.toString(36) }
   get state (): State { return this.#state }
   /** The greatest id written; what is not greater is a duplicate. */
   get cursor (): number { return this.#cursor }
   /** The position of the last fill: what happened until then is known. 0: it has never been live. */
   get filledTo (): number { return this.#filledTo }
+  /** What is not greater was taken by the socket for sure, as of the last heartbeat or the end. */
+  get takenTo (): number { return !this.hasEnded && this.unsent === 0 && this.#pending === undefined ? this.#cursor : this.#takenTo }
   /** Notifications written, live and from the logs. */
   get written (): number { return this.#written }
   /** What is written next, at `flush`. */
@@ -183,6 +193,7 @@ export class Stream extends Line {
   }
 
   ping (): void {
+    this.#takenTo = this.takenTo
     this.#write(pingFrame)
   }
 
@@ -234,6 +245,7 @@ export class Stream extends Line {
   }
 
   #finish (reason: EndReason): void {
+    this.#takenTo = this.takenTo
     this.#state = step(this.#state, 'ending')
     this.#endReason = reason
   }

@@ -12,6 +12,7 @@ import { options } from './contract-options.ts'
 import { publishing } from './contract-publish.ts'
 import { spans } from './contract-spans.ts'
 import { tokens } from './contract-tokens.ts'
+import { trail } from './contract-trail.ts'
 
 export interface Node {
   readonly broker: Broker
@@ -100,6 +101,6 @@ export const entriesOf = (pages: readonly HistoryPage[]): readonly Notification[
 export const isGrowing = (ids: readonly number[]): boolean => ids.every((id, i) => Number.isSafeInteger(id) && id > (ids[i - 1] ?? 0))
 
 export function contract (name: string, make: MakeBackend): void {
-  const parts = { publishing, options, groups, spans, claims, history, inbox, marks, tokens }
+  const parts = { publishing, options, groups, spans, claims, history, inbox, marks, tokens, trail }
   for (const [part, test] of Object.entries(parts)) t.test(`${name}: ${part}`, { jobs: 4 }, async (t) => { test(t, make) })
 }

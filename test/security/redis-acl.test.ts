@@ -103,7 +103,7 @@ for (const [user, mine, theirs] of [
       ['tidings_visits', '60000', '42', '0', '0', '', '0'], ['tidings_read_pages', '1000', '1000', '42', '0', '0', '0', '1', '-1'], ['tidings_list', '42', '', '1', '0', '', '0', '-1'], ['tidings_position', '42', '', '0', '-1'],
       ['tidings_move_cursor', '42', 'read', '1', '', '0', '-1'], ['tidings_mark', '42', '1', 'read', '', '0', '-1'], ['tidings_publish_all', '1', '', 'x', '0', 'message', data, 'inbox', '', '', '', '1', mine[0]],
       ['tidings_retract_one', '', '0', mine[0], 'id', '1'], ['tidings_resume', '1000', '1000', '42', '0', '1', '0'], ['tidings_visit', '60000', '42', '0', '', '0'],
-      ['tidings_publish_requests', '', 'x', '0', 'message', data, '1', mine[0]], ['tidings_version']
+      ['tidings_publish_requests', '', 'x', '0', 'message', data, '1', mine[0]], ['tidings_version'], ['tidings_record', 'node', '', '0', '42', 'open x'], ['tidings_why', '42', '1']
     ]) t.ok(refused(await call('FCALL', name!, 1, 'tidings', ...args)), name!)
     t.ok(refused(await call('FCALL', 'tidings_publish', 1, 'other', mine[0], 'message', data)), 'under another prefix')
     const other = mine[0].replace(/\w+$/, 'other')

@@ -14,6 +14,7 @@ import { Memberships } from './membership.ts'
 import { Revocation } from './revocation.ts'
 import { Seats } from './seats.ts'
 import { MemorySessions } from './sessions.ts'
+import { MemoryTrail } from './trail.ts'
 
 const IDEMPOTENT_MS = 86_400_000
 /** A group that was left is remembered at least so long, so that no older token brings it back. */
@@ -39,6 +40,7 @@ export class MemoryBus {
   readonly members: Memberships
   readonly sessions: MemorySessions
   readonly seats = new Seats()
+  readonly trail: MemoryTrail
   /** What `put` puts. */
   readonly kept: ExpiringMap<string>
 
@@ -72,6 +74,14 @@ export class MemoryBus {
       memberOf: (userId) => this.members.get(userId),
       historySeconds,
       tell: (userId, notification) => { this.#tell(userAddress(userId), notification) }
+    })
+    this.trail = new MemoryTrail({
+      now: () => clock.now,
+      born: this.#born,
+      historySeconds,
+      logs: this.#logs,
+      memberOf: (userId) => this.members.get(userId),
+      cursorsOf: (userId, id) => this.#inbox.cursors(userId, id, clock.now)
     })
   }
 
@@ -179,7 +189,7 @@ export class MemoryBus {
 
   /** Frees the memory of what is over. */
   sweep (): void {
-    for (const part of [this.#logs, this.#answers, this.#hits, this.kept, this.sessions, this.#revocation, this.members]) part.sweep()
+    for (const part of [this.#logs, this.#answers, this.#hits, this.kept, this.sessions, this.#revocation, this.members, this.trail]) part.sweep()
     this.#inbox.sweep(this.#clock.now)
   }
 }

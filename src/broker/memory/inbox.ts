@@ -78,6 +78,12 @@ export class MemoryInbox {
     return (id) => marks.get(id) === 'dismissed'
   }
 
+  /** The two cursors, and what is marked of one notification. */
+  cursors (userId: string, id: number, now: number): { readonly seen: number, readonly read: number, readonly mark: InboxMark | undefined } {
+    const { seen, read, marks } = this.#stateOf(userId, now)
+    return { seen, read, mark: marks.get(id) }
+  }
+
   counts (userId: string, position: number): InboxCounts {
     return countsOf(this.#view(userId, position))
   }

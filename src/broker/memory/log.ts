@@ -1,5 +1,6 @@
 // The bounded history of one address: what was published, oldest first, and up to where it was trimmed.
 import type { Keep, Notification } from '../../notification.ts'
+import { MAX_GONE } from '../trail.ts'
 
 export interface Entry extends Notification {
   readonly keep: Keep
@@ -11,11 +12,19 @@ export interface Entry extends Notification {
 /** Trimming moves the whole array, so it is done for a hundred entries at once. */
 const TRIM_STEP = 100
 
+/** What was taken out on purpose, and when, in the order of ids. */
+export interface Buried {
+  readonly state: 'retracted' | 'replaced'
+  readonly at: number
+}
+
 export class Log {
   /** Ids grow. */
   readonly #entries: Entry[] = []
   /** Key → id of the one entry that has it. */
   readonly #keys = new Map<string, number>()
+  /** The newest MAX_GONE, in the order in which they went. */
+  readonly #gone = new Map<number, Buried>()
   #trimmedTo = 0
   #last = 0
 
@@ -28,7 +37,7 @@ export class Log {
   append (entry: Entry, length: number): void {
     if (entry.key !== undefined) {
       const older = this.#keys.get(entry.key)
-      if (older !== undefined) this.#takeOut(older)
+      if (older !== undefined) this.#takeOut(older, { state: 'replaced', at: entry.id })
       this.#keys.set(entry.key, entry.id)
     }
     this.#entries.push(entry)
@@ -52,14 +61,28 @@ export class Log {
   }
 
   /** Takes an entry out on purpose, which is no gap. */
-  retract ({ id, key }: Entry): void {
-    this.#takeOut(id)
+  retract ({ id, key }: Entry, at: number): void {
+    this.#takeOut(id, { state: 'retracted', at })
     if (key !== undefined) this.#keys.delete(key)
   }
 
-  #takeOut (id: number): void {
+  #takeOut (id: number, buried: Buried): void {
     const at = this.#indexAfter(id) - 1
-    if (this.#entries[at]?.id === id) this.#entries.splice(at, 1)
+    if (this.#entries[at]?.id !== id) return
+    this.#entries.splice(at, 1)
+    this.#gone.set(id, buried)
+    if (this.#gone.size > MAX_GONE) this.#gone.delete(this.#gone.keys().next().value!)
+  }
+
+  /** What became of one that was taken out, if that is remembered. */
+  buried (id: number): Buried | undefined {
+    return this.#gone.get(id)
+  }
+
+  /** Whether more were taken out since an id than are remembered. */
+  isForgetful (id: number): boolean {
+    const [oldest] = this.#gone.values()
+    return this.#gone.size >= MAX_GONE && oldest!.at > id
   }
 
   /** Entries with after < id ≤ upTo, oldest first. */

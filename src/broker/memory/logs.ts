@@ -49,7 +49,7 @@ export class Logs {
     const entry = 'id' in what ? log?.get(what.id) : log?.withKey(what.key)
     const now = this.#now()
     if (entry === undefined || entry.expiresAt <= now || entry.id <= now - this.#limits.historySeconds * SECOND) return undefined
-    log!.retract(entry)
+    log!.retract(entry, now)
     return entry
   }
 

@@ -4,6 +4,7 @@ import type {
   Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
   PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
 } from '../broker.ts'
+import type { Trail } from '../trail.ts'
 import type { MemoryBus } from './bus.ts'
 import type { Seat } from './seats.ts'
 
@@ -11,12 +12,14 @@ const SWEEP_MS = 60_000
 
 export class MemoryBroker implements Broker {
   readonly name = 'memory'
+  readonly trail: Trail
   readonly #bus: MemoryBus
   #seat: Seat | undefined
   #sweeper: NodeJS.Timeout | undefined
 
   constructor (bus: MemoryBus) {
     this.#bus = bus
+    this.trail = bus.trail
   }
 
   start (listener: BrokerListener): void {

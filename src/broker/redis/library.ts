@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 
 /** In the order in which they need each other. */
 const PARTS = [
-  'names', 'entries', 'publish', 'retract', 'services', 'groups', 'sessions', 'logs', 'inbox', 'marks', 'list', 'history', 'configure', 'register',
+  'names', 'gone', 'entries', 'publish', 'retract', 'services', 'groups', 'sessions', 'logs', 'inbox', 'marks', 'list', 'history', 'why', 'configure', 'register',
   'directory', 'outbox', 'old'
 ] as const
 

@@ -13,6 +13,7 @@ import { RedisInbox } from './inbox.ts'
 import { Links } from './links.ts'
 import { readMembership, RedisRequests } from './requests.ts'
 import { RedisSubscriber } from './subscriber.ts'
+import { RedisTrail } from './trail.ts'
 
 /** Sessions that one call looks at: it keeps everybody else from Redis meanwhile. */
 const VERIFIED_AT_ONCE = 500
@@ -29,6 +30,7 @@ export interface RedisBrokerOptions extends RedisCommandsOptions {
 
 export class RedisBroker implements Broker {
   readonly name = 'redis'
+  readonly trail: RedisTrail
   readonly #prefix: string
   readonly #links: Links
   /** Those that nobody else opens, ticks and closes. */
@@ -53,6 +55,7 @@ export class RedisBroker implements Broker {
     this.#subscriber = new RedisSubscriber(options, links)
     this.#requests = new RedisRequests(this.#commands, options.prefix)
     this.#inbox = new RedisInbox(this.#commands, options.prefix)
+    this.trail = new RedisTrail(this.#commands, options.prefix)
   }
 
   start (listener: BrokerListener): void {
@@ -79,6 +82,7 @@ export class RedisBroker implements Broker {
     this.#commands.tick()
     if (this.#commands.fault === '') void this.#commands.confirm()
     this.#publishCanary()
+    void this.trail.flush()
   }
 
   #publishCanary (): void {
@@ -231,11 +235,11 @@ export class RedisBroker implements Broker {
     return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels, deafSeconds, warnings, clockDifferenceSeconds, memoryUsed, roundTripSeconds, ...refusal }
   }
 
-  close (): Promise<void> {
+  async close (): Promise<void> {
     clearInterval(this.#ticker)
     this.#subscriber.close()
+    await this.trail.flush()
     this.#commands.close()
     this.#ownLinks?.close()
-    return Promise.resolve()
   }
 }

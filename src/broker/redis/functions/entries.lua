@@ -45,11 +45,12 @@ local function replace_key(ctx, address, log, key, id, ends, order)
   -- Which of two is the newer one, the ids say that publishers were answered: so it is the same in every partition.
   if older and order and others.origin_of(ctx, address, tonumber(older)) > order then
     redis.call('XDEL', log, int(id) .. '-0')
+    bury(ctx, address, id, 'p', tonumber(older))
     return
   end
   redis.call('ZADD', keys, int(id), key)
   redis.call('EXPIREAT', keys, ends)
-  if older then redis.call('XDEL', log, int(older) .. '-0') end
+  if older and redis.call('XDEL', log, int(older) .. '-0') > 0 then bury(ctx, address, tonumber(older), 'p', id) end
 end
 
 -- Writes to the logs. What was written is taken back if anything fails.

@@ -8,6 +8,11 @@
 --                           m 1 if other addresses have it too, o the id in the partition it was copied from} (HISTORY after its newest entry)
 --   <prefix>:trim:<address> the id of the newest entry that was trimmed (HISTORY after it was)
 --   <prefix>:keys:<address> sorted set, key -> id of the entry that has it (HISTORY after the newest)
+--   <prefix>:gone:<address> sorted set, r, p or x (retracted, replaced, expired) and an id -> the id of when (HISTORY after the newest)
+--   <prefix>:trail:<user>   list of what nodes noted of the user's streams, newest first (HISTORY after the newest)
+--   <prefix>:reads:<user>   list of when they read what (the same)
+--   <prefix>:receipts       stream of batches {n node, b first id, r receipts}, see why.lua (HISTORY after the newest)
+--   <prefix>:written        sorted set, node -> up to which id it has written everything (the same)
 --   <prefix>:overlong       set of addresses whose logs a node must trim (a day)
 --   <prefix>:groups:<user>  hash, see groups.lua (with groups that the routes joined: never; without: the newest token's end, or HISTORY after
 --                           the last visit, whichever is later)

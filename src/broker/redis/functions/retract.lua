@@ -20,6 +20,7 @@ local function retract_from(ctx, address, what)
   local entry, as_of = read_entry(raw, math.huge), next_id(ctx)
   if (entry.x and entry.x <= as_of) or id <= as_of - ctx.limits.seconds * SECOND then return 0 end
   redis.call('XDEL', log, raw[1])
+  bury(ctx, address, id, 'r', as_of)
   if entry.k then redis.call('ZREM', keys, entry.k) end
   tell_retracted(ctx, address, id, entry.k, as_of)
   return 1
@@ -31,6 +32,7 @@ local function retract_unread(ctx, address, what)
   local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)
   if not id or redis.call('XDEL', log, int(id) .. '-0') == 0 then return 0 end
   redis.call('ZREMRANGEBYSCORE', keys, int(id), int(id))
+  bury(ctx, address, id, 'r', as_of)
   if id <= as_of - ctx.limits.seconds * SECOND then return 0 end
   tell_retracted(ctx, address, id, what.key, as_of)
   return 1

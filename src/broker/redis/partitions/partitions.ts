@@ -9,6 +9,7 @@ import type {
   PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
 } from '../../broker.ts'
 import { VISIT_WINDOW_MS } from '../../broker.ts'
+import type { Trail } from '../../trail.ts'
 import { Links } from '../links.ts'
 import { RedisBroker, type RedisBrokerOptions } from '../redis.ts'
 import { Directory } from './directory.ts'
@@ -18,6 +19,7 @@ import { Outboxes } from './outboxes.ts'
 import { Publishing } from './publishing.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
 import { stateOf } from './state.ts'
+import { trailOf } from './trails.ts'
 
 /** Where a partition hears that something else than a node has published in it. */
 const OUTBOX = 'outbox'
@@ -29,6 +31,7 @@ export interface PartitionedBrokerOptions extends RedisBrokerOptions {
 
 export class PartitionedBroker implements Broker {
   readonly name = 'redis'
+  readonly trail: Trail
   readonly #tags: readonly string[]
   readonly #links: Links
   readonly #partitions: readonly RedisBroker[]
@@ -46,6 +49,7 @@ export class PartitionedBroker implements Broker {
     const links = this.#links = new Links({ place: parseRedisUrl(options.url), nodeName, log })
     const partitions = this.#partitions = tags.map((tag) => new RedisBroker({ ...options, links, prefix: `${prefix}:{${tag}}`, onUp: () => { this.#isUp() } }))
     this.#directory = new Directory({ partitions, tags, historySeconds })
+    this.trail = trailOf(partitions.map(({ trail }) => trail), (userId) => partitionOf(userId, count))
     this.#division = new Division({ root: prefix, partitions, tags, links, log })
     this.#outboxes = new Outboxes({ partitions, tags, nodeName })
     this.#publishing = new Publishing({ partitions, tags, directory: this.#directory, outboxes: this.#outboxes })

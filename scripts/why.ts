@@ -1,0 +1,68 @@
+// Asks a node why somebody did, or did not, get a notification: npm run why -- --user 42 --id 1763794001222333
+import { parseArgs } from 'node:util'
+
+const usage = `Usage: TIDINGS_TOKEN=… npm run why -- --user <userId> --id <id> [options]
+
+  --user <userId>   who did not get it (required)
+  --id <id>         the notification, as publishing answered (required)
+  --url <url>       any node, or what stands in front (http://127.0.0.1:3000)
+  --json            the whole evidence as JSON
+
+TIDINGS_TOKEN holds a token with the scope notifications:manage.`
+
+interface Answer {
+  verdict: string
+  sentence: string
+  publishedAt: string
+  addresses: Array<{ to: string, state: string, at?: string }>
+  streams: Array<{ stream: string, node: string, outcome: string, at?: string, ended?: string }>
+  receipts: string
+}
+
+function parse () {
+  try {
+    return parseArgs({
+      options: {
+        user: { type: 'string' },
+        id: { type: 'string' },
+        url: { type: 'string', default: 'http://127.0.0.1:3000' },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false }
+      }
+    }).values
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+function fail (text: string): void {
+  console.error(text)
+  process.exitCode = 1
+}
+
+function print ({ verdict, sentence, publishedAt, addresses, streams, receipts }: Answer): void {
+  console.log(`${verdict}: ${sentence}\n\npublished  ${publishedAt}`)
+  for (const { to, state, at = '' } of addresses) console.log(`address    ${to}  ${state}  ${at}`.trimEnd())
+  for (const { stream, node, outcome, at = '', ended } of streams) {
+    console.log(`stream     ${stream} on ${node}  ${outcome}  ${at}${ended === undefined ? '' : `  (ended: ${ended})`}`)
+  }
+  console.log(`receipts   ${receipts}`)
+}
+
+async function ask (url: string, user: string, id: string, token: string, isJson: boolean): Promise<void> {
+  const address = new URL(`/api/users/${encodeURIComponent(user)}/why?id=${encodeURIComponent(id)}`, url)
+  const answer = await fetch(address, { headers: { authorization: `Bearer ${token}` }, signal: AbortSignal.timeout(10_000) })
+  const body = await answer.json() as Answer & { code?: string, message?: string }
+  if (answer.status !== 200) fail(`${answer.status} ${body.code ?? ''}: ${body.message ?? ''}`)
+  else if (isJson) console.log(JSON.stringify(body, null, 2))
+  else print(body)
+}
+
+const given = parse()
+const token = process.env.TIDINGS_TOKEN ?? ''
+if (typeof given === 'string') fail(`${given}\n\n${usage}`)
+else if (given.help) console.log(usage)
+else if (given.user === undefined || given.id === undefined) fail(`--user and --id are needed.\n\n${usage}`)
+else if (token === '') fail(`TIDINGS_TOKEN is not set.\n\n${usage}`)
+else if (!URL.canParse(given.url)) fail(`--url must be a URL, as http://127.0.0.1:3000, not ${JSON.stringify(given.url)}.`)
+else await ask(given.url, given.user, given.id, token, given.json).catch((error: Error & { cause?: Error }) => { fail(`${given.url} does not answer: ${error.cause?.message ?? error.message}`) })

@@ -1,0 +1,67 @@
+// GET /api/users/:userId/why: for whoever has to answer "user 42 did not get it".
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import type { Trail } from '../broker/trail.ts'
+import type { ReceiptsMode } from '../receipts.ts'
+import { explain, VERDICTS } from '../why.ts'
+import { ignoreBodies } from './body.ts'
+import { parseId } from './inbox-schemas.ts'
+import { bearer, errorResponses } from './schemas.ts'
+import { checkName, MANAGE_SCOPE } from './users.ts'
+
+const at = Type.Optional(Type.String({ format: 'date-time' }))
+const Answer = Type.Object({
+  userId: Type.String(),
+  id: Type.String(),
+  verdict: Type.Unsafe<typeof VERDICTS[number]>({ type: 'string', enum: [...VERDICTS] }),
+  sentence: Type.String({ description: 'What to tell whoever asked.' }),
+  publishedAt: Type.String({ format: 'date-time' }),
+  addresses: Type.Array(Type.Object({ to: Type.String(), state: Type.String({ description: 'kept, retracted, replaced or expired.' }), at }), {
+    description: 'Where it stands or stood, among the addresses that the user has or had.'
+  }),
+  streams: Type.Array(Type.Object({
+    stream: Type.String({ description: 'As in the log lines "stream open" and "stream end".' }),
+    node: Type.String(),
+    outcome: Type.String({ description: 'written, resumed-past, opened-later, gone-before, ended-before, cut-as-slow or unconfirmed.' }),
+    at,
+    how: Type.Optional(Type.String({ description: 'live, or log: read from the log when the stream was opened or filled again.' })),
+    ended: Type.Optional(Type.String({ description: 'Why the stream ended.' }))
+  }), { description: 'What each stream of the user had to do with it, the newest first.' }),
+  receipts: Type.String({ description: 'The setting RECEIPTS of the node that answers.' })
+}, {
+  examples: [{
+    userId: '42',
+    id: '1763794001222333',
+    verdict: 'written',
+    sentence: 'It was written to stream k3f9a1 on node node-1 at 2025-11-22T06:46:41.224Z.',
+    publishedAt: '2025-11-22T06:46:41.222Z',
+    addresses: [{ to: 'user:42', state: 'kept' }],
+    streams: [{ stream: 'k3f9a1', node: 'node-1', outcome: 'written', at: '2025-11-22T06:46:41.224Z', how: 'live' }],
+    receipts: 'all'
+  }]
+})
+
+export const why: FastifyPluginAsyncTypebox<{ trail: Trail, receipts: ReceiptsMode }> = async (app, { trail, receipts }) => {
+  ignoreBodies(app)
+  app.get('/api/users/:userId/why', {
+    onRequest: async (request, reply) => {
+      reply.header('cache-control', 'no-store')
+      await app.authorize(request, MANAGE_SCOPE)
+      checkName((request.params as { userId: string }).userId, 'user id')
+    },
+    schema: {
+      tags: ['users'],
+      summary: 'Why a user did, or did not, get a notification',
+      description: `Needs the scope ${MANAGE_SCOPE}. Tells nothing of other users, and changes nothing. A user who is not known is an answer too.`,
+      security: bearer,
+      params: Type.Object({ userId: Type.String() }),
+      querystring: Type.Object({ id: Type.String({ description: 'The id of the notification.', examples: ['1763794001222333'] }) }),
+      response: { 200: Answer, ...errorResponses(400, 401, 403, 503) }
+    }
+  }, async (request) => {
+    const { userId } = request.params
+    const id = parseId(request.query.id)
+    const { streams, addresses, ...answer } = explain(await trail.evidence(userId, id), { userId, receipts })
+    return { userId, id: String(id), ...answer, addresses: [...addresses], streams: [...streams], receipts }
+  })
+}

@@ -1,0 +1,68 @@
+// What a node notes of its streams, so that it can be told later who got what: listens to tracing.ts, and hands it to the broker.
+import type { ChannelListener } from 'node:diagnostics_channel'
+import type { Trail } from './broker/trail.ts'
+import { deliveries, type DeliverTrace, ends, type EndTrace, fills, type FillTrace, type Node, reads, type ReadTrace } from './tracing.ts'
+
+/** Of so many notifications one has a receipt, where not all have. */
+const SAMPLE = 16
+
+export type ReceiptsMode = 'off' | 'sampled' | 'all'
+
+/** What a line of the trail says. */
+export type TrailEvent =
+  /** Brought to live, or filled again: everything in (from, to] was written from the logs. */
+  | { readonly kind: 'open' | 'fill', readonly stream: string, readonly node: string, readonly atMs: number, readonly from: number | 'fresh' | 'foreign', readonly to: number, readonly resume: string }
+  | { readonly kind: 'end', readonly stream: string, readonly node: string, readonly atMs: number, readonly reason: string, readonly writtenTo: number, readonly takenTo: number }
+  | { readonly kind: 'read', readonly node: string, readonly atMs: number, readonly id: number, readonly what: 'upTo' | 'one' }
+
+/** In words without spaces: a node's name has none. */
+function lineOf (event: TrailEvent): string {
+  const { kind, node, atMs } = event
+  switch (kind) {
+    case 'end': return [kind, node, atMs, event.stream, event.reason, event.writtenTo, event.takenTo].join(' ')
+    case 'read': return [kind, node, atMs, event.id, event.what].join(' ')
+    default: return [kind, node, atMs, event.stream, event.from, event.to, event.resume].join(' ')
+  }
+}
+
+/** Undefined: not a line of this version. */
+export function readLine (line: string): TrailEvent | undefined {
+  const [kind, node = '', at, ...rest] = line.split(' ')
+  const atMs = Number(at)
+  if (kind === 'end' && rest.length >= 4) return { kind, node, atMs, stream: rest[0]!, reason: rest[1]!, writtenTo: Number(rest[2]), takenTo: Number(rest[3]) }
+  if (kind === 'read' && (rest[1] === 'upTo' || rest[1] === 'one')) return { kind, node, atMs, id: Number(rest[0]), what: rest[1] }
+  if ((kind !== 'open' && kind !== 'fill') || rest.length < 4) return undefined
+  const [stream, from, to, resume] = rest as [string, string, string, string]
+  return { kind, node, atMs, stream, from: from === 'fresh' || from === 'foreign' ? from : Number(from), to: Number(to), resume }
+}
+
+export interface ReceiptsOptions {
+  readonly mode: ReceiptsMode
+  readonly node: Node
+  readonly trail: Trail
+  /** Milliseconds since 1970: what is noted is a date. */
+  readonly wallMs: () => number
+}
+
+/** Begins to note; returns what ends it. Off, nobody listens. */
+export function keepReceipts ({ mode, node, trail, wallMs }: ReceiptsOptions): () => void {
+  if (mode === 'off') return () => {}
+  const note = (userId: string, event: TrailEvent): void => { trail.note(userId, lineOf(event)) }
+  const onDelivered = ({ node: by, channel, notification: { id }, streams }: DeliverTrace): void => {
+    if (by !== node || id === 0) return
+    if (mode === 'all' || id % SAMPLE === 0) trail.wrote(node.name, channel, id, { atMs: wallMs(), streams })
+    else trail.wrote(node.name, channel, id)
+  }
+  const onFilled = ({ node: by, userId, stream, isFirst, from, position: to, resume }: FillTrace): void => {
+    if (by === node) note(userId, { kind: isFirst ? 'open' : 'fill', node: node.name, atMs: wallMs(), stream, from, to, resume })
+  }
+  const onEnded = ({ node: by, userId, stream, reason, writtenTo, takenTo }: EndTrace): void => {
+    if (by === node) note(userId, { kind: 'end', node: node.name, atMs: wallMs(), stream, reason, writtenTo, takenTo })
+  }
+  const onRead = ({ node: by, userId, id, what }: ReadTrace): void => {
+    if (by === node) note(userId, { kind: 'read', node: node.name, atMs: wallMs(), id, what })
+  }
+  const heard = [[deliveries.asyncEnd, onDelivered], [fills, onFilled], [ends, onEnded], [reads, onRead]] as const
+  for (const [channel, listener] of heard) channel.subscribe(listener as ChannelListener)
+  return () => { for (const [channel, listener] of heard) channel.unsubscribe(listener as ChannelListener) }
+}

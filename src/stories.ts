@@ -1,0 +1,73 @@
+// What each stream of a user had to do with one notification, put together from what its node noted.
+import type { Evidence, Place } from './broker/trail.ts'
+import type { TrailEvent } from './receipts.ts'
+
+export interface StreamStory {
+  readonly stream: string
+  readonly node: string
+  /**
+   * `resumed-past`: its page came with a position behind it. `opened-later`: by a page without a position. `gone-before`: the
+   * log had it no more. `ended-before`: the stream did. `cut-as-slow`: written, and probably not taken. `unconfirmed`: open, and
+   * its node has not said yet.
+   */
+  readonly outcome: 'written' | 'resumed-past' | 'opened-later' | 'gone-before' | 'ended-before' | 'cut-as-slow' | 'unconfirmed'
+  /** When that was, if it is known. */
+  readonly at?: string
+  /** Written as it came, or from the log when the stream was opened or filled again. */
+  readonly how?: 'live' | 'log'
+  /** Why it ended. */
+  readonly ended?: string
+}
+
+type Fill = Extract<TrailEvent, { kind: 'open' | 'fill' }>
+type End = Extract<TrailEvent, { kind: 'end' }>
+
+interface Notes {
+  readonly stream: string
+  readonly node: string
+  /** Oldest first. */
+  readonly fills: Fill[]
+  end: End | undefined
+}
+
+/** `events`: newest first, as are the stories. `places`: those at which it was addressed to the user. */
+export function storiesOf (events: readonly TrailEvent[], evidence: Evidence, places: readonly Place[], id: number): StreamStory[] {
+  const streams = new Map<string, Notes>()
+  for (const event of events) {
+    if (event.kind === 'read') continue
+    const { stream, node } = event
+    const name = `${node} ${stream}`
+    let notes = streams.get(name)
+    if (notes === undefined) streams.set(name, notes = { stream, node, fills: [], end: undefined })
+    if (event.kind === 'end') notes.end = event
+    else notes.fills.unshift(event)
+  }
+  return [...streams.values()].map((notes) => ({ stream: notes.stream, node: notes.node, ...tell(notes, evidence, places, id), ...notes.end && { ended: notes.end.reason } }))
+}
+
+type Part = Pick<StreamStory, 'outcome' | 'at' | 'how'>
+const iso = (atMs: number): string => new Date(atMs).toISOString()
+
+function tell ({ node, fills, end }: Notes, { receipts, written }: Evidence, places: readonly Place[], id: number): Part {
+  const [open] = fills
+  if (open !== undefined && id <= open.to && open.kind === 'open') return atOpen(open, places, id)
+  const fill = fills.find(({ from, to }) => typeof from === 'number' && from < id && id <= to)
+  if (fill !== undefined) return fromLog(fill, places)
+  const receipt = receipts.find((receipt) => receipt.node === node)
+  const live: Part = { outcome: 'written', how: 'live', ...receipt && { at: iso(receipt.atMs) } }
+  if (end === undefined) return receipt !== undefined || (written.get(node) ?? 0) >= id ? live : { outcome: 'unconfirmed' }
+  if (end.writtenTo < id) return { outcome: 'ended-before', at: iso(end.atMs) }
+  return end.reason === 'slow' && end.takenTo < id ? { outcome: 'cut-as-slow', at: iso(end.atMs) } : live
+}
+
+function atOpen (open: Fill, places: readonly Place[], id: number): Part {
+  const { from, atMs } = open
+  if (typeof from !== 'number') return { outcome: 'opened-later', at: iso(atMs) }
+  return id <= from ? { outcome: 'resumed-past', at: iso(atMs) } : fromLog(open, places)
+}
+
+/** What the log still had when it was read. */
+function fromLog ({ to: position, atMs }: Fill, places: readonly Place[]): Part {
+  const stood = places.some(({ state, goneAt, expiresAt = Infinity }) => (state === 'kept' ? expiresAt : goneAt) > position)
+  return { outcome: stood ? 'written' : 'gone-before', at: iso(atMs), ...stood && { how: 'log' } }
+}

@@ -1,0 +1,39 @@
+// npm run why: what it prints for whoever asks, and how it refuses.
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { startService } from './http/service.ts'
+
+const service = await startService(t)
+const { body } = await service.publish('user:42', 1)
+const id = body.notifications[0].id
+
+async function run (args: string[], token = service.operator): Promise<{ code: number, out: string, err: string }> {
+  const env = { ...process.env, TIDINGS_TOKEN: token }
+  return await promisify(execFile)(process.execPath, ['scripts/why.ts', ...args], { env }).then(
+    ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
+    (error: { code: number, stdout: string, stderr: string }) => ({ code: error.code, out: error.stdout, err: error.stderr })
+  )
+}
+
+t.test('why, for a notification that stands in a log, prints verdict, sentence and evidence', async (t) => {
+  const { code, out } = await run(['--user', '42', '--id', id, '--url', service.url])
+  t.equal(code, 0)
+  t.match(out, /^nobody-online: No stream of 42 was open then/)
+  t.match(out, /\naddress {4}user:42 {2}kept\n/)
+  const { out: json } = await run(['--user', '42', '--id', id, '--url', service.url, '--json'])
+  t.match(JSON.parse(json), { verdict: 'nobody-online', addresses: [{ to: 'user:42', state: 'kept' }] })
+})
+
+t.test('why, asked wrongly, says what to do and ends with 1', async (t) => {
+  for (const [args, said, token] of [
+    [['--user', '42'], /--user and --id are needed/], [['--wrong'], /Unknown option/], [['--user', '42', '--id', 'x', '--url', service.url], /400 TIDINGS_BAD_POSITION/],
+    [['--user', '42', '--id', id, '--url', 'nowhere'], /must be a URL/], [['--user', '42', '--id', id], /TIDINGS_TOKEN is not set/, ''],
+    [['--user', '42', '--id', id, '--url', 'http://127.0.0.1:9'], /does not answer/], [['--user', '42', '--id', id, '--url', service.url], /403 TIDINGS_SCOPE_MISSING/, service.token({ sub: '42' })]
+  ] as Array<[string[], RegExp, string?]>) {
+    const { code, err } = await run(args, token)
+    t.equal(code, 1)
+    t.match(err, said)
+  }
+  t.match((await run(['--help'])).out, /^Usage: TIDINGS_TOKEN=/)
+})
