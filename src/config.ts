@@ -22,7 +22,7 @@ export const configSchema = Type.Object({
   TLS_CERT_FILE: text('a file with the certificate (PEM, with its chain) by which the node itself ends TLS on its port; read again when it changes; with TLS_KEY_FILE'),
   TLS_KEY_FILE: text('a file with the private key of TLS_CERT_FILE (PEM, without a passphrase)'),
   NODE_NAME: text('names the node in logs, metrics and the `Tidings-Node` response header; unset: host name and process id, of which the header says a hash', { pattern: '^[!-~]{1,128}$' }),
-  REDIS_URL: text('`redis://` or `rediss://`, with user and password; `memory:` or unset: embedded broker, one node. In the image (`NODE_ENV=production`) it must be set'),
+  REDIS_URL: text('`redis://`, `redis+sentinel://` or `redis+cluster://`, `rediss…` for TLS, with user and password ([redis.md](redis.md)); `memory:` or unset: embedded broker, one node. In the image (`NODE_ENV=production`) it must be set'),
   REDIS_URL_FILE: text('a file that holds REDIS_URL'),
   REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-9;-~]{1,64}$', description: 'first part of every key and channel; no `:` in it' }),
   REDIS_PARTITIONS: whole(1, 1, 256, '1, 2, 4, 8 … 256: parts among which users are divided; the same on all nodes, and more of them only with `npm run partitions`'),
