@@ -1,4 +1,5 @@
 // What one partition owes another, copied: in order, in few calls, and from the outbox where something before it is missing.
+import { Unavailable } from '../../broker.ts'
 import type { Args } from '../commands.ts'
 import { Gathering } from '../gathering.ts'
 import type { RedisBroker } from '../redis.ts'
@@ -16,6 +17,8 @@ export interface Item {
 type ItemReply = [id: string, before: string, isOldest: number, fields: string[], to: string[]]
 type CopyReply = [taken: string, ...receivers: number[][]]
 
+/** How long whoever publishes waits for a partition that is not their notification's home. */
+const PATIENCE_MS = 1000
 /** Bytes in one call, more or less. */
 const MOST_BYTES = 1_048_576
 const ITEM_BYTES = 100
@@ -33,6 +36,8 @@ export class Copies {
   /** Up to which id the target has all, and up to which the source was told so. */
   #taken = 0
   #told = 0
+  /** A call was not answered in time; until one is. */
+  #isStuck = false
   readonly #gathering = new Gathering<Item, number[]>((items) => this.#copy(items), {
     weigh: ({ fields, to }) => fields.reduce((sum, field) => sum + field.length, ITEM_BYTES) + to.length * ITEM_BYTES, maxWeight: MOST_BYTES, maxCalls: 1
   })
@@ -42,8 +47,21 @@ export class Copies {
   }
 
   /** Resolves with the number of nodes that took it, for each address. Rejects with the port's errors: then it is copied later. */
-  copy (item: Item): Promise<number[]> {
-    return this.#gathering.ask(item)
+  async copy (item: Item): Promise<number[]> {
+    // It will be copied from the outbox: nobody who publishes waits for a target that does not answer.
+    if (this.#isStuck) throw new Unavailable('the partition does not answer')
+    let timer: NodeJS.Timeout | undefined
+    const patience = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        this.#isStuck = true
+        reject(new Unavailable('the partition does not answer'))
+      }, PATIENCE_MS)
+    })
+    try {
+      return await Promise.race([this.#gathering.ask(item), patience])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   /** What the source does not know yet. */
@@ -58,6 +76,7 @@ export class Copies {
   async #call (items: readonly Item[]): Promise<CopyReply> {
     const args: Args = items.flatMap(({ id, before, isOldest, fields, to }) => [id, before, isOldest ? 1 : 0, fields.length, ...fields, to.length, ...to])
     const reply = await this.#options.target.call('tidings_copy', this.#options.sourceTag, ...args) as CopyReply
+    this.#isStuck = false
     this.#taken = Math.max(this.#taken, Number(reply[0]))
     return reply
   }

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Links, Log } from '../links.ts'
 import { UNDER_WAY } from './under-way.ts'
+import { Unavailable } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
 
 /** What is half made when its maker dies. */
@@ -45,10 +46,21 @@ export class Division {
     this.#checking ??= this.#check().catch(() => {}).finally(() => { this.#checking = undefined })
   }
 
+  /** The list is away: each partition knows it, too. Throws if none is there. */
+  async #known (): Promise<string[]> {
+    const { root, partitions } = this.#options
+    const tags = await Promise.any(partitions.map(async (partition, i) => {
+      const text = await partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))
+      if (text === null) throw new Unavailable('it knows of no others')
+      return text.split(' ')
+    }))
+    return tags.map((tag) => `${root}:{${tag}}`)
+  }
+
   async #check (): Promise<void> {
     const { root, partitions, tags, links, log } = this.#options
     const key = `${root}:partitions`
-    let found = await links.ask(key, (redis) => redis.lrange(key, 0, -1))
+    let found = await links.ask(key, (redis) => redis.lrange(key, 0, -1)).catch(async () => await this.#known())
     if (found.length === 0 && tags[0] === '') found = [...this.#prefixes]
     if (found.length === 0) {
       if (await links.ask(`${root}:config`, (redis) => redis.exists(`${root}:config`)) === 1) found = [root]

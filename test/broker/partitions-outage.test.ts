@@ -1,0 +1,78 @@
+// One master of a Cluster away, without a replica: its users wait, nobody else notices, and afterwards everybody has everything once.
+import t from 'tap'
+import { Unavailable, Uncertain } from '../../src/broker/broker.ts'
+import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
+import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import { keySlot } from '../../src/broker/redis/slot.ts'
+import { startRedisCluster } from '../fixtures/redis-cluster.ts'
+import { entriesOf, limits, readPages, refusal, request, visitorOf } from './contract.ts'
+import { Ear } from './ear.ts'
+import { becomes } from './nodes.ts'
+
+const PARTITIONS = 8
+const userOf = (partition: number): string => Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === partition)!
+const users = Array.from({ length: PARTITIONS }, (_, i) => userOf(i))
+
+t.test('a partition that is away, hurts its own users alone, and gets what was published meanwhile', async (t) => {
+  const cluster = await startRedisCluster(t)
+  const masters = await Promise.all(tagsOf(PARTITIONS).map((tag) => cluster.masterOf(keySlot(tag))))
+  const away = masters.at(-1)!
+  const isAway = (userId: string): boolean => masters[partitionOf(userId, PARTITIONS)] === away
+  const others = users.filter((user) => !isAway(user))
+  const theirs = users.filter(isAway)
+  const group = Array.from({ length: 100 }, (_, i) => `g${i}`).find((name) => !isAway(name))!
+  const lines: string[] = []
+  const start = async (): Promise<{ broker: PartitionedBroker, ear: Ear }> => {
+    const broker = new PartitionedBroker({ ...limits, url: cluster.url, prefix: cluster.prefix, nodeName: `outage ${Math.random()}`, log: { info () {}, warn () {} }, partitions: PARTITIONS })
+    const ear = new Ear()
+    broker.start({
+      notification: (to, notification) => { ear.notification(to, notification) },
+      control: (userId, control) => { ear.control(userId, control) },
+      dropped: (channel, reason) => { ear.dropped(channel, reason) },
+      interrupted: (isAffected) => { for (const user of users) if (isAffected(broker.channelOf(user, `user:${user}`))) lines.push(`interrupted ${user}`) },
+      restored: (isAffected) => { for (const user of users) if (isAffected(broker.channelOf(user, `user:${user}`))) lines.push(`restored ${user}`) }
+    })
+    t.teardown(() => broker.close())
+    await becomes(() => broker.state().up, 'a broker to be up')
+    return { broker, ear }
+  }
+  const { broker, ear } = await start()
+  await becomes(() => broker.state().partitions!.every(({ up }) => up), 'all partitions to be up')
+  for (const user of users) await broker.join(user, group)
+  await broker.subscribe(users.flatMap((user) => [broker.channelOf(user, `user:${user}`), broker.channelOf(user, `group:${group}`)]))
+  const measure = async (count: number): Promise<number> => {
+    const tookMs: number[] = []
+    for (let i = 0; i < count; i++) {
+      const beganMs = performance.now()
+      await broker.publish(request(`user:${others[i % others.length]!}`, `own ${i}`))
+      tookMs.push(performance.now() - beganMs)
+    }
+    return tookMs.sort((a, b) => a - b)[Math.floor(count * 0.99)]!
+  }
+  const beforeMs = await measure(200)
+
+  away.pause()
+  const during = Promise.all(theirs.map(async (user) => await refusal(broker.publish(request(`user:${user}`)))))
+  const whileMs = await measure(200)
+  t.comment(`p99 of publishing to the others: ${beforeMs.toFixed(1)} ms before, ${whileMs.toFixed(1)} ms while it is away`)
+  for (const error of await during) t.ok(error instanceof Unavailable || error instanceof Uncertain, 'publishing to its users fails')
+  const { pending, notifications } = await broker.publish(request(`group:${group}`, 'meanwhile'))
+  t.equal(pending, theirs.length, 'a group is told, and its partitions get it later')
+  t.equal(notifications[0]!.receivers, others.length)
+  await becomes(() => broker.state().partitions!.filter(({ up }) => !up).length === theirs.length, 'those partitions to be down')
+  t.match(broker.state(), { up: true, detail: /^partition \d: / })
+  await becomes(async () => await refusal(broker.resume({ ...visitorOf(theirs[0]!), cursor: 'fresh', maxBytes: 1 })) instanceof Unavailable, 'its users to be refused, since it is known to be away')
+  t.equal((await broker.publish(request(`group:${group}`, 'meanwhile, too'))).pending, theirs.length)
+  const late = await start()
+  t.equal(late.broker.state().up, true, 'a node that starts meanwhile serves the others')
+  await late.broker.close()
+
+  away.resume()
+  await becomes(() => broker.state().partitions!.every(({ up }) => up), 'all partitions to be up again', 30_000)
+  const texts = async (userId: string) => entriesOf(await readPages({ broker, ear }, { userId, cursor: 0 })).map(({ json }) => json).filter((json) => json.includes('meanwhile'))
+  for (const user of users) {
+    await becomes(async () => (await texts(user)).length >= 2, `user ${user} to have both`)
+    t.same(await texts(user), ['"meanwhile"', '"meanwhile, too"'], 'each once, in order')
+  }
+  t.same([...new Set(lines)].sort(), theirs.flatMap((user) => [`interrupted ${user}`, `restored ${user}`]).sort(), 'the lines of its own users alone were held and refilled')
+})
