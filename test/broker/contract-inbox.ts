@@ -100,9 +100,9 @@ export function inbox (t: Test, make: MakeBackend): void {
     t.match(await a.broker.position({ userId: '1' }), { unread: 2 })
     t.match(await a.broker.mark(reader, before, 'unread'), { unread: 3, unseen: 2 }, 'unless they say so')
     t.match(await a.broker.mark(reader, before, 'read'), { unread: 2 })
-    await a.broker.visit({ ...identityOf('2') })
+    await a.broker.visit({ ...identityOf('{1}2') })
     const later = await send(a, 'all')
-    t.match(await listOf(a, '2'), { unread: 1, notifications: [{ id: later }, { id: after }, { id: both }, { id: before }] }, 'a visit is one, too')
+    t.match(await listOf(a, '{1}2'), { unread: 1, notifications: [{ id: later }, { id: after }, { id: both }, { id: before }] }, 'a visit is one, too')
   })
 
   t.test('cursors, moved, go forward alone and read takes seen along', async (t) => {

@@ -26,7 +26,7 @@ export interface BackendOptions extends Partial<HistoryLimits> {
 
 /** A backend of its own, and a function that gives one more node on it: started, and up. */
 export type MakeBackend = ((t: Test, options?: BackendOptions) => Promise<() => Promise<Node>>) & {
-  /** What reaches others than the users of one partition may have another id there than the publisher was answered. */
+  /** Users of several partitions have an id of their own each. Those whose ids a test compares are therefore in one: 1 and {1}2. */
   readonly hasLocalIds?: boolean
 }
 
