@@ -30,7 +30,7 @@ export function startRedisNode (t: Test, redis: Pick<Redis, 'url' | 'prefix'>, o
  * The same over partitions. A test names channels by their addresses: it hears a user's own in their partition, and those that are shared where
  * user 1 is, who is made to have company in each group. What it hears has the address again.
  */
-export function startPartitionedNode (t: Test, redis: Pick<Redis, 'url' | 'prefix' | 'cli'>, partitions: number, options: Partial<HistoryLimits> = {}, prefix = redis.prefix): Node & { readonly said: string[], readonly broker: PartitionedBroker } {
+export function startPartitionedNode (t: Test, redis: Pick<Redis, 'url' | 'prefix'> & Partial<Pick<Redis, 'cli'>>, partitions: number, options: Partial<HistoryLimits> = {}, prefix = redis.prefix): Node & { readonly said: string[], readonly broker: PartitionedBroker } {
   const said: string[] = []
   const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
   const broker = new PartitionedBroker({ ...limits, ...options, url: redis.url, prefix, nodeName: `test ${++count}`, log, partitions })
@@ -51,7 +51,7 @@ export function startPartitionedNode (t: Test, redis: Pick<Redis, 'url' | 'prefi
   const seen = async (id: number, to: readonly string[]): Promise<number> => {
     const address = to.find((address) => !address.startsWith('user:')) ?? to.find((address) => address === 'user:1') ?? to[0]!
     const key = `${prefix}:{${broker.homeOf(address.startsWith('user:') ? address.slice(5) : '1')}}:was:${address}:${id}`
-    const local = Number(await redis.cli('GET', key)) || id
+    const local = Number(await redis.cli?.('GET', key)) || id
     answered.set(local, id)
     return local
   }
@@ -90,4 +90,4 @@ export async function becomes (check: () => boolean | Promise<boolean>, what: st
 }
 
 export const up = ({ broker, said }: Node & { readonly said: string[] }): Promise<void> =>
-  becomes(() => broker.state().up, `a broker to be up; it said: ${said.join(' | ')}`)
+  becomes(() => broker.state().up && (broker.state().partitions ?? []).every(({ up }) => up), `a broker to be up; it said: ${said.join(' | ')}`)

@@ -24,6 +24,9 @@ import { trailOf } from './trails.ts'
 /** Where a partition hears that something else than a node has published in it. */
 const OUTBOX = 'outbox'
 
+/** Ticks (seconds) that a node gives all partitions to come up, before it serves the users of those that are. */
+const BEGINNING_TICKS = 3
+
 export interface PartitionedBrokerOptions extends RedisBrokerOptions {
   /** 1 (in a Cluster, where all that is there must be in one slot), 2, 4, 8 … 256. */
   readonly partitions: number
@@ -41,6 +44,9 @@ export class PartitionedBroker implements Broker {
   readonly #publishing: Publishing
   /** Partitions whose outbox channel is subscribed, or is being. */
   readonly #nudged = new Set<number>()
+  #ticks = 0
+  /** All partitions were up at once, or had the time to be. */
+  #hasBegun = false
   #ticker: NodeJS.Timeout | undefined
 
   constructor (options: PartitionedBrokerOptions) {
@@ -68,6 +74,7 @@ export class PartitionedBroker implements Broker {
   }
 
   #tick (): void {
+    if (++this.#ticks >= BEGINNING_TICKS) this.#hasBegun = true
     this.#links.tick()
     this.#division.check()
     if (!this.#division.isAgreed) return
@@ -228,7 +235,8 @@ export class PartitionedBroker implements Broker {
 
   state (): BrokerState {
     const state = stateOf(this.#partitions.map((partition) => partition.state()), this.#division)
-    return { ...state, channels: state.channels - this.#nudged.size }
+    this.#hasBegun ||= state.partitions!.every(({ up }) => up)
+    return { ...state, up: state.up && this.#hasBegun, channels: state.channels - this.#nudged.size }
   }
 
   async close (): Promise<void> {
