@@ -9,6 +9,7 @@ import type { Broker } from './broker/broker.ts'
 import type { Certificate } from './certificate.ts'
 import type { Config } from './config.ts'
 import type { LogCounts } from './log.ts'
+import { limitAddresses } from './http/address-rate.ts'
 import { auth } from './http/auth.ts'
 import { MAX_BODY_BYTES } from './http/body.ts'
 import { client } from './http/client.ts'
@@ -19,6 +20,7 @@ import { commonHeaders, corsHeaders } from './http/headers.ts'
 import { inbox } from './http/inbox.ts'
 import { rateLimits } from './http/limits.ts'
 import { ops } from './http/ops.ts'
+import { opsServer } from './http/ops-port.ts'
 import { limitPipelining } from './http/pipelining.ts'
 import { publish } from './http/publish.ts'
 import { Refusals } from './http/refusals.ts'
@@ -74,6 +76,8 @@ function serverOptions (certificate: Certificate | undefined): { http: http.Serv
 declare module 'fastify' {
   interface FastifyInstance {
     hub: Hub
+    /** Where OPS_PORT is set; the caller has it listen. */
+    opsServer: http.Server | undefined
   }
 }
 
@@ -127,6 +131,7 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   // We speak JSON; Fastify would take plain text too.
   app.removeContentTypeParser('text/plain')
   app.decorate('hub', hub)
+  app.decorate('opsServer', config.OPS_PORT === undefined ? undefined : opsServer(app))
   app.decorateRequest('principal', null)
   handleErrors(app, refusals)
   const paths = rememberPaths(app)
@@ -169,6 +174,9 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
     })
   }
   // After CORS, so that a page may read what it is refused.
+  limitAddresses(app, {
+    perMinute: config.REQUESTS_PER_MINUTE_PER_ADDRESS, isTrusted: trustedProxies(config.TRUST_PROXY), refusals, retryMs: () => hub.retryMs()
+  })
   refuseWithoutHost(app)
   refuseUnknownPaths(app, paths)
 

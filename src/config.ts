@@ -19,6 +19,8 @@ const MAX_SECONDS = 2_000_000
 export const configSchema = Type.Object({
   HOST: Type.String({ default: LISTEN_DEFAULTS.HOST, description: 'address to listen on; the image sets `0.0.0.0`' }),
   PORT: whole(LISTEN_DEFAULTS.PORT, 0, 65_535, 'port to listen on; `0` takes a free one'),
+  REUSE_PORT: onOff('other nodes of this host may listen on PORT too; the kernel deals connections out to all of them (Linux)'),
+  OPS_PORT: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535, description: 'port for `/livez`, `/readyz` and `/metrics` alone, plain HTTP; PORT does not have them then. Unset: they are on PORT' })),
   TLS_CERT_FILE: text('a file with the certificate (PEM, with its chain) by which the node itself ends TLS on its port; read again when it changes; with TLS_KEY_FILE'),
   TLS_KEY_FILE: text('a file with the private key of TLS_CERT_FILE (PEM, without a passphrase)'),
   NODE_NAME: text('names the node in logs, metrics and the `Tidings-Node` response header; unset: host name and process id, of which the header says a hash', { pattern: '^[!-~]{1,128}$' }),
@@ -56,6 +58,7 @@ export const configSchema = Type.Object({
   DRAIN_SECONDS: whole(10, 0, 3600, 'over which streams are ended at SIGTERM'),
   TRUST_PROXY: list('comma-separated addresses or CIDR ranges whose `X-Forwarded-*` count'),
   PROXY_PROTOCOL: onOff('connections from TRUST_PROXY begin with a header of the PROXY protocol (version 1 or 2), as balancers of layer 4 send it; all of them then must'),
+  REQUESTS_PER_MINUTE_PER_ADDRESS: whole(0, 0, 1_000_000_000, 'requests of each public client address on one node, streams and others each by themselves, in short bursts more; for a node without nginx in front; 0 = no limit'),
   CONNECTIONS_PER_ADDRESS: whole(0, 0, 1_000_000, 'open connections of each public client address (of IPv6: each /64) on one node; the next is closed; for a node without nginx in front; 0 = no limit'),
   LOG_LEVEL: Type.Unsafe<'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'>({
     type: 'string', enum: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], default: 'info', description: 'pino level; `info` has one line when a stream opens and one when it ends'

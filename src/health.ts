@@ -2,6 +2,7 @@
 // settings, read by the same rule, past any proxy. Alive, not ready: a node that waits for its broker comes back by itself.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import http from 'node:http'
+import https from 'node:https'
 import { isIPv6 } from 'node:net'
 import { LISTEN_DEFAULTS, readSetting } from './environment.ts'
 
@@ -37,10 +38,12 @@ function findPort (): number {
 }
 
 /** Resolves if /livez answers 200, and rejects with the reason if not. */
-async function ask (host: string, port: number): Promise<void> {
+async function ask (host: string, port: number, isTls: boolean): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     // An agent of its own: the global one goes through HTTP_PROXY where NODE_USE_ENV_PROXY is set.
-    const request = http.get({ host, port, path: '/livez', agent: false, timeout: TIMEOUT_MS, headers: { host: isIPv6(host) ? `[${host}]` : host } })
+    const options = { host, port, path: '/livez', agent: false, timeout: TIMEOUT_MS, headers: { host: isIPv6(host) ? `[${host}]` : host } }
+    // Which name the certificate has is for clients to check.
+    const request = isTls ? https.get({ ...options, rejectUnauthorized: false }) : http.get(options)
     request.on('timeout', () => { request.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)) })
     request.on('error', reject)
     request.on('response', ({ statusCode }) => {
@@ -54,8 +57,10 @@ async function ask (host: string, port: number): Promise<void> {
 try {
   const hosts = addressesOf(readSetting(process.env, 'HOST') ?? LISTEN_DEFAULTS.HOST)
   const given = Number(readSetting(process.env, 'PORT') ?? LISTEN_DEFAULTS.PORT)
-  const port = given === 0 ? findPort() : given
-  await Promise.any(hosts.map(async (host) => { await ask(host, port) }))
+  const opsPort = readSetting(process.env, 'OPS_PORT')
+  const port = opsPort !== undefined ? Number(opsPort) : given === 0 ? findPort() : given
+  const isTls = opsPort === undefined && readSetting(process.env, 'TLS_CERT_FILE') !== undefined
+  await Promise.any(hosts.map(async (host) => { await ask(host, port, isTls) }))
   process.exit(0)
 } catch (error) {
   const reasons = error instanceof AggregateError ? error.errors as Error[] : [error as Error]

@@ -13,15 +13,10 @@ import { PartitionedBroker } from './broker/redis/partitions/partitions.ts'
 import { RedisBroker } from './broker/redis/redis.ts'
 import { Certificate } from './certificate.ts'
 import { type Config, ConfigError, configSchema, parseConfig } from './config.ts'
+import { leavePort, listen } from './listen.ts'
 import { LogDestination } from './log.ts'
 import { MEMORY_URL, parseRedisUrl } from './redis-url.ts'
 import { unknownSettings } from './unknown-settings.ts'
-
-/**
- * Connections that may wait to be accepted; the system cuts it to what it allows (net.core.somaxconn). When a node dies, its clients come to
- * the others in one moment: whoever finds the queue full is not told, and knocks again after 1, 3, 7, 15 seconds.
- */
-const BACKLOG = 65_535
 
 /** How long a request that is under way may take when the node closes. */
 const LAST_REQUESTS_MS = 3000
@@ -89,6 +84,7 @@ export async function start (onGraceful: () => void): Promise<void> {
     else log.info({ signal, streams: app.hub.streams }, 'closing')
     isClosing = true
     ending.abort()
+    if (config.REUSE_PORT === 'on') leavePort(app)
     await app.hub.drain(err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
     // Connections without a request, or with half of one, have nothing to wait for; close() would.
     const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
@@ -116,9 +112,9 @@ export async function start (onGraceful: () => void): Promise<void> {
       process.exitCode = 1
       return
     }
-    await app.listen({ host: config.HOST, port: config.PORT, backlog: BACKLOG })
+    await listen(app, { host: config.HOST, port: config.PORT, sharesPort: config.REUSE_PORT === 'on', opsPort: config.OPS_PORT })
   } catch (error) {
-    log.fatal({ err: error }, `cannot listen on ${config.HOST}:${config.PORT}; is the port taken? Set PORT or HOST`)
+    log.fatal({ err: error }, `cannot listen on ${config.HOST}:${(error as NodeJS.ErrnoException & { port?: number }).port ?? config.PORT}; is the port taken? Set PORT, OPS_PORT or HOST`)
     closing.uninstall()
     await app.close()
     process.exitCode = 1

@@ -14,7 +14,7 @@ t.test('docker-compose.yml, settings: every one can be given, none is unknown', 
   // nginx stands in front, and does what a node could do for itself. The image sets the address, a node finds its own name, and the other two keys take JWT_SECRET's line, as its comment says.
   // A file must be mounted, so whoever keeps a secret in one writes both lines.
   const files = Object.keys(configSchema.properties).filter((name) => name.endsWith('_FILE'))
-  const left = ['HOST', 'PORT', 'NODE_NAME', 'PROXY_PROTOCOL', 'CONNECTIONS_PER_ADDRESS', 'JWT_PUBLIC_KEY', 'JWKS_URL', ...files]
+  const left = ['HOST', 'PORT', 'NODE_NAME', 'REUSE_PORT', 'OPS_PORT', 'PROXY_PROTOCOL', 'CONNECTIONS_PER_ADDRESS', 'REQUESTS_PER_MINUTE_PER_ADDRESS', 'JWT_PUBLIC_KEY', 'JWKS_URL', ...files]
   t.same([...passed, ...left].sort(), Object.keys(configSchema.properties).sort())
   for (const name of ['JWT_PUBLIC_KEY', 'JWKS_URL']) t.match(block, name)
 })
@@ -25,7 +25,7 @@ t.test('docker-compose.yml, stop_grace_period: longer than the drain', async (t)
 })
 
 t.test('nginx.conf, when all come at once, lets as many wait as the system allows, as a node does', async (t) => {
-  const [, backlog] = /^const BACKLOG = ([\d_]+)$/m.exec(read('src/start.ts'))!
+  const [, backlog] = /^const BACKLOG = ([\d_]+)$/m.exec(read('src/listen.ts'))!
   t.match(read('nginx.conf'), new RegExp(`listen 8080 backlog=${backlog!.replace('_', '')};`))
 })
 

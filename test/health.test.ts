@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
+import { makeCertificate } from './fixtures/certificate.ts'
 import { startNode } from './fixtures/node.ts'
 import { freePort, spawnChild } from './fixtures/process.ts'
 import { createIssuer } from './fixtures/tokens.ts'
@@ -34,6 +35,8 @@ t.test('health check, of a node that is alive, is healthy whatever address and p
     { HOST: '::1' },
     { HOST: 'localhost' },
     { HOST: '127.0.0.2' },
+    { HOST: '0.0.0.0', ...makeCertificate(t).env },
+    { HOST: '0.0.0.0', OPS_PORT: String(await freePort()), ...makeCertificate(t).env },
     { HOST: '0.0.0.0', HTTP_PROXY: url, http_proxy: url, NODE_USE_ENV_PROXY: '1' }
   ]) {
     const port = await freePort()

@@ -3,8 +3,8 @@ import { configSchema } from '../../src/config.ts'
 
 interface Schema { [keyword: string]: unknown }
 
-/** What the chart sets itself. */
-const OWN = ['HOST', 'PORT', 'NODE_NAME']
+/** What the chart sets itself, or stands upon: its probes and its service know one port. */
+const OWN = ['HOST', 'PORT', 'NODE_NAME', 'OPS_PORT', 'REUSE_PORT']
 /** Settings of a node that an installation has no use for: what is secret comes from secrets, not from files. */
 const isOurs = (name: string): boolean => OWN.includes(name) || name.endsWith('_FILE')
 /** What must not stand in a values file. REDIS_URL may: without a password it is no secret. */

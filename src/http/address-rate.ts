@@ -1,0 +1,64 @@
+// How many requests a second one address may make, on a node that is its own front: what nginx.conf counts otherwise.
+import type { FastifyInstance } from 'fastify'
+import { TidingsError } from '../errors.ts'
+import { networkOf } from './client-address.ts'
+import { isShared } from './door.ts'
+import { comeBack, STREAM_PATH } from './event-stream.ts'
+import type { Refusals } from './refusals.ts'
+
+export interface AddressRateOptions {
+  /** Of each public address, for streams and for all else by themselves; 0: no limit. */
+  readonly perMinute: number
+  /** Each may stand for everybody. */
+  readonly isTrusted: false | ((address: string) => boolean)
+  readonly refusals: Refusals
+  readonly retryMs: () => number
+  /** Default `performance.now`. */
+  readonly nowMs?: () => number
+}
+
+const MINUTE_MS = 60_000
+/** What may come at once: as much as in so long a time. A whole school may come back in one moment. */
+const BURST_MS = { streams: 16_667, requests: 5000 } as const
+/** Addresses that are remembered; of more the one that was silent longest is forgotten. */
+const MAX_ADDRESSES = 100_000
+const RETRY_AFTER_SECONDS = 2
+
+interface Bucket { left: number, atMs: number }
+
+/** To be called after CORS, so that a page may read what it is refused. */
+export function limitAddresses (app: FastifyInstance, { perMinute, isTrusted, refusals, retryMs, nowMs = () => performance.now() }: AddressRateOptions): void {
+  if (perMinute === 0) return
+  const perMs = perMinute / MINUTE_MS
+  const kinds = { streams: new Map<string, Bucket>(), requests: new Map<string, Bucket>() }
+
+  const takes = (kind: keyof typeof kinds, network: string): boolean => {
+    const buckets = kinds[kind]
+    const most = Math.max(1, perMs * BURST_MS[kind])
+    const now = nowMs()
+    const bucket = buckets.get(network) ?? { left: most, atMs: now }
+    bucket.left = Math.min(most, bucket.left + (now - bucket.atMs) * perMs)
+    bucket.atMs = now
+    // Last in the order of the map is who was here last.
+    buckets.delete(network)
+    buckets.set(network, bucket)
+    if (buckets.size > MAX_ADDRESSES) buckets.delete(buckets.keys().next().value!)
+    if (bucket.left < 1) return false
+    bucket.left--
+    return true
+  }
+
+  app.addHook('onRequest', (request, reply, done) => {
+    const { ip } = request
+    if (isShared(ip) || (isTrusted !== false && isTrusted(ip))) return done()
+    const isStream = request.url.startsWith(STREAM_PATH)
+    if (takes(isStream ? 'streams' : 'requests', networkOf(ip))) return done()
+    if (!isStream) {
+      reply.header('retry-after', RETRY_AFTER_SECONDS)
+      return done(new TidingsError('TIDINGS_TOO_MANY_REQUESTS', perMinute, 'requests of one address', 'REQUESTS_PER_MINUTE_PER_ADDRESS'))
+    }
+    // Any status but 200 would end an EventSource for good.
+    refusals.count('TIDINGS_TOO_MANY_REQUESTS')
+    comeBack(reply, retryMs())
+  })
+}

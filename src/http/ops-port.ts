@@ -1,0 +1,24 @@
+// A port of its own for /livez, /readyz and /metrics: plain HTTP without a PROXY header, for probes and Prometheus. The
+// port for the world does not have them then; where nginx stands in front, it is nginx that hides them.
+import http from 'node:http'
+import type { FastifyInstance } from 'fastify'
+import { TidingsError } from '../errors.ts'
+
+const PATHS: ReadonlySet<string | undefined> = new Set(['/livez', '/readyz', '/metrics'])
+const REQUEST_TIMEOUT_MS = 20_000
+
+/** The server of that port; the caller has it listen, and the app closes it. */
+export function opsServer (app: FastifyInstance): http.Server {
+  const insiders = new WeakSet<object>()
+  const server = http.createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => { app.routing(request, response) })
+  server.on('connection', (socket) => { insiders.add(socket) })
+  app.addHook('onRequest', (request, _reply, done) => {
+    if (PATHS.has(request.routeOptions.url) === insiders.has(request.socket)) return done()
+    done(new TidingsError('TIDINGS_NOT_FOUND', `${request.method} ${request.url.split('?', 1)[0]!.slice(0, 200)}`))
+  })
+  app.addHook('onClose', async () => {
+    server.close()
+    server.closeAllConnections()
+  })
+  return server
+}
