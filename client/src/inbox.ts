@@ -94,9 +94,9 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
   /** The newest page, in place of what it covers. */
   function merge (page: any): void {
     const { notifications, next, complete } = page
-    const older = next === undefined ? [] : state.items.filter(({ id }) => isAfter(notifications.at(-1)?.id ?? next, id))
+    const older = next ? state.items.filter(({ id }) => isAfter(notifications.at(-1)?.id ?? next, id)) : []
     take(page, [...notifications, ...older])
-    set({ isLoaded: true, hasMore: next !== undefined && (older.length === 0 || state.hasMore), isComplete: complete })
+    set({ isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: complete })
   }
 
   async function refresh (): Promise<void> {
@@ -127,7 +127,7 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
     const before = ++changes
     take({ ...state, ...guess })
     try {
-      const answer = await request(method, `/${path}`, upTo === undefined ? upTo : { upTo })
+      const answer = await request(method, `/${path}`, upTo ? { upTo } : undefined)
       // Otherwise the stream has spoken meanwhile, and goes on to.
       if (before === changes) take(answer)
     } catch (error) {
@@ -141,12 +141,12 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
   async function mark (id: string, method: string, path: string, change: { isRead?: boolean, dismissed?: boolean }): Promise<void> {
     const item = state.items.find((item) => item.id === id)
     const { isRead = true, dismissed } = change
-    const less = (count: number, by: boolean): number => count < MOST_COUNTED ? count - Number(by) : count
+    const less = (count: number, isOneLess?: boolean): number => isOneLess && count < MOST_COUNTED ? count - 1 : count
     const wasUnread = item?.isRead === false
     await act(method, encodeURIComponent(id) + path, {
       changed: [{ id, ...change }],
-      unread: item?.isRead === isRead && dismissed !== true ? state.unread : isRead ? less(state.unread, wasUnread) : state.unread + 1,
-      unseen: less(state.unseen, dismissed === true && wasUnread && isAfter(id, state.seen))
+      unread: item?.isRead === isRead && !dismissed ? state.unread : isRead ? less(state.unread, wasUnread) : state.unread + 1,
+      unseen: less(state.unseen, dismissed && wasUnread && isAfter(id, state.seen))
     })
   }
 
@@ -164,23 +164,29 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
       return changed.add(listener)
     },
     async loadMore () {
+      if (!state.isLoaded) return want()
       const last = state.items.at(-1)
-      if (last === undefined) return want()
-      const { notifications, next, complete } = await request('GET', `?limit=${PAGE}&before=${last.id}`)
+      let next = last?.id
+      let page
+      // A page may be empty, and not the last one: what stood there was dismissed, or has expired.
+      do {
+        page = await request('GET', `?limit=${PAGE}${next ? `&before=${next}` : ''}`)
+        next = page.next
+      } while (next && !page.notifications.length)
       // Two calls at once bring the same page.
-      if (state.items.at(-1) === last) set({ items: [...state.items, ...notifications], hasMore: next !== undefined, isComplete: complete })
+      if (state.items.at(-1) === last) set({ items: [...state.items, ...page.notifications], hasMore: !!next, isComplete: page.complete })
     },
     async see () {
       if (!state.isLoaded) await load()
       const upTo = state.items[0]?.id
-      if (upTo !== undefined && (state.unseen > 0 || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
+      if (upTo && (state.unseen > 0 || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
     async read (what) {
       if (typeof what === 'string') return await mark(what, 'PUT', '/read', { isRead: true })
       if (!state.isLoaded) await load()
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
-      if (upTo !== '') {
+      if (upTo) {
         await act('PUT', 'read', {
           seen: upTo, read: upTo, unseen: Math.min(state.unseen, above.length), unread: above.filter(({ isRead }) => !isRead).length
         }, upTo)
@@ -201,14 +207,14 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
         changes++
         set({ items: state.items.filter(({ id, to, key }) => id !== data.id && (data.key === undefined || key !== data.key || to !== data.to)) })
       }
-      if (event === 'sync' || event === 'retracted' || isListed) later()
+      if (isListed || event === 'sync' || event === 'retracted') later()
     },
     onMessage ({ type, page, isOld }: { type: string, page?: unknown, isOld?: unknown }): void {
       if (type === 'inbox' && Array.isArray((page as any)?.notifications)) merge(page)
       if (type !== 'inbox?') return
       isWanted = true
       if (!isLeader()) return
-      if (!state.isLoaded || isOld === true) return later(0)
+      if (!state.isLoaded || isOld) return later(0)
       const next = state.hasMore || state.items.length > PAGE ? '1' : undefined
       post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
     },

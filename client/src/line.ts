@@ -84,9 +84,9 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
 
   /** A second stream with a fresh ticket; the first one goes when the second is live. */
   async function replace (): Promise<void> {
-    if (next !== undefined || (token ?? ticket ?? renew) === undefined) return
+    if (next || !(token ?? ticket ?? renew)) return
     const mine = next = new AbortController()
-    if (renew !== undefined) await within(renew()).catch(reportError)
+    if (renew) await within(renew()).catch(reportError)
     if (!mine.signal.aborted) await run(mine, false)
     if (next === mine) next = undefined
   }
@@ -125,21 +125,21 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
         }
         if (event === 'replaced' || event === 'closed') {
           // With SESSION_POLICY=single the next stream takes over from this one: no news to anybody.
-          if (next !== undefined && event === 'replaced') return
+          if (next && event === 'replaced') return
           onEvent(received, false)
           return end(event)
         }
         if (event === 'expiring') void replace()
-        onEvent(received, lived === undefined)
+        onEvent(received, !lived)
       }
     })
 
     try {
-      if (ticket !== undefined) address.searchParams.set('ticket', await ask(ticket))
+      if (ticket) address.searchParams.set('ticket', await ask(ticket))
       // The header says "the same visitor, back again"; the parameter takes the session over.
-      if (id !== '') isHere ? address.searchParams.set('lastEventId', id) : headers['last-event-id'] = id
+      if (id) isHere ? address.searchParams.set('lastEventId', id) : headers['last-event-id'] = id
       if (!signal.aborted) {
-        const init: RequestInit = ticket !== undefined ? { headers, credentials: 'omit' } : await speakFor(credentials, headers)
+        const init: RequestInit = ticket ? { headers, credentials: 'omit' } : await speakFor(credentials, headers)
         const response = await fetch(address, { ...init, signal, cache: 'no-store' })
         status = response.status
         if (status === 200) {
@@ -155,7 +155,7 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
       // The line broke, or there was no ticket: it ends, as below.
     }
     if (signal.aborted || mine !== current) return
-    if (next !== undefined) {
+    if (next) {
       current = next
       next = undefined
       isLive = false
@@ -163,12 +163,13 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
     }
     if (status === 204) return end('replaced')
     if (status === 403 || status === 401) {
-      wasRefused = status === 401 && !wasRefused
+      wasRefused = status < 403 && !wasRefused
       return wasRefused ? wait(jitter(1000)) : end('denied')
     }
-    // The service said itself when to come back, to each client something else.
-    if (lastWords !== undefined) return wait(lastWords)
-    failures = lived !== undefined && lived() > SHORT_LIFE_MS ? 0 : failures + 1
+    // The service said itself when to come back, to each client something else: up to 4.5 s with RETRY_MS as it is by default.
+    // Streams that end are spread already, and three seconds are promised.
+    if (lastWords !== undefined) return wait(lastWords / (lived ? 3 : 1))
+    failures = lived && lived() > SHORT_LIFE_MS ? 0 : failures + 1
     wait(jitter(failures < 2 ? Math.min(retryMs, 1000) : Math.min(retryMs * 2 ** (failures - 2), LONGEST_WAIT_MS)))
   }
 
@@ -176,8 +177,8 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
     open,
     stop,
     check (isAwake, isOtherNetwork = false) {
-      if (timer !== undefined && isAwake) return open()
-      if (current === undefined) return
+      if (timer && isAwake) return open()
+      if (!current) return
       const limitMs = isLive ? heartbeatMs * (isAwake ? 1.2 : 2) : ANSWER_MS
       if (heard() > limitMs || (isOtherNetwork && isLive)) open()
     },

@@ -12,7 +12,7 @@ export async function within <T> (promise: T | Promise<T>): Promise<T> {
 /** What the page's own function gives, if it is what it should be. */
 export async function ask (give: () => Promise<string>): Promise<string> {
   const text: unknown = await within(give())
-  if (typeof text === 'string' && text !== '') return text
+  if (text && typeof text === 'string') return text
   const error = new TypeError('token() and ticket() must give a string')
   reportError(error)
   throw error
@@ -20,7 +20,7 @@ export async function ask (give: () => Promise<string>): Promise<string> {
 
 /** What `fetch` needs so that the service knows the user. */
 export async function speakFor ({ token }: Credentials, headers: Record<string, string> = {}): Promise<RequestInit> {
-  if (token === undefined) return { headers, credentials: 'include' }
+  if (!token) return { headers, credentials: 'include' }
   return { headers: { ...headers, authorization: `Bearer ${await ask(token)}` }, credentials: 'omit' }
 }
 

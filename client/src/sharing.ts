@@ -40,7 +40,7 @@ export interface Sharing {
 }
 
 export function createSharing ({ name, isShared, onLead, onRest, onMessage }: SharingOptions): Sharing {
-  const tab = Math.random().toString(36).slice(2)
+  const tab = String(Math.random())
   const { locks } = navigator
   let channel: BroadcastChannel | undefined
   let isLeader = false
@@ -95,7 +95,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
 
   function hear ({ data }: MessageEvent): void {
     if (data?.tidings !== 1) return
-    if (data.term !== undefined) {
+    if (data.term) {
       if (!(data.term >= term) || data.term > Date.now() + 86_400_000) return
       heard = stopwatch()
       if (data.term > term) {
@@ -116,7 +116,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
   return {
     tab,
     get isLeader () { return isLeader },
-    get isIn () { return isLeader || request !== undefined },
+    get isIn () { return isLeader || !!request },
     leave (stays = false) {
       withdraw()
       if (stays) return
@@ -124,10 +124,10 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
       channel = undefined
     },
     join (steals) {
-      if (request !== undefined && !steals) return
+      if (request && !steals) return
       heard = stopwatch()
       try {
-        if (!isShared || locks === undefined) return alone()
+        if (!isShared || !locks) return alone()
         channel ??= new BroadcastChannel(name)
       } catch {
         return alone()

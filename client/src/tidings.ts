@@ -19,7 +19,7 @@ const LOOK_MS = 1000
 /** A leader whose stream is silent tells the others as often that it is there. */
 const BEAT_MS = 5000
 
-const isFinal = (state: State): boolean => state === 'replaced' || state === 'closed' || state === 'denied'
+const isFinal = (state: State): boolean => /^(replaced|closed|denied)$/.test(state)
 
 export function connect <Events extends EventMap = EventMap> (options: ConnectOptions<Events> = {}): Tidings<Events> {
   const { url, share, user = '' } = options
@@ -92,7 +92,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
 
   /** In `replaced` it goes on listening: when another tab is live again, so is this one. */
   function leaveIfFinal (): void {
-    if (isFinal(state)) sharing.leave(state === 'replaced')
+    // A leader later: whoever gets its lock before they have heard of the end would ask the service once more.
+    setTimeout(() => { if (isFinal(state)) sharing.leave(state === 'replaced') }, sharing.isLeader ? 300 : 0)
   }
 
   function isOld ({ id, event }: Received): boolean {
@@ -113,11 +114,11 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     const { type, term } = message
     if (type === 'hello' && sharing.isLeader) tell()
     if (type === 'wake' && sharing.isLeader) line.check(true)
-    if (type === 'state' && term !== undefined) follow(term, message)
-    if (type === 'event' && term !== undefined && !isFinal(state)) {
+    if (type === 'state' && term) follow(term, message)
+    if (type === 'event' && term && !isFinal(state)) {
       const { received, before, isReplay } = message as unknown as { received: Received, before: string, isReplay: boolean }
       if (typeof before !== 'string' || typeof received.event !== 'string' || typeof received.data !== 'string') return
-      if (last === '') last = before
+      last ||= before
       if (isAfter(before, last)) return fallBehind()
       accept(received, isReplay)
     }
@@ -140,7 +141,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       once.greet()
       inbox.greet()
     }
-    if (last === '') last = at
+    last ||= at
     if (isAfter(at, last)) fallBehind()
   }
 

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { startGround, startVisitor, type BrowserTab } from '../fixtures/client-lab.ts'
 
-const ground = await startGround(t, { INBOX_PER_MINUTE: '0' })
+const ground = await startGround(t, { INBOX_PER_MINUTE: '0', HEARTBEAT_SECONDS: '5' })
 const { call, publish } = ground
 const live = async (...tabs: BrowserTab[]) => { for (const tab of tabs) await tab.until('tidings.state === "live"') }
 const watch = async (...tabs: BrowserTab[]) => { for (const tab of tabs) await tab.run('tidings.inbox.subscribe(() => look())') }
@@ -92,6 +92,43 @@ t.test('loadMore: page by page to the end; long lists stay whole', async (t) => 
   t.equal(await one.run('return tidings.inbox.hasMore'), false)
 })
 
+t.test('loadMore, pages that are empty and not the last ones: goes on to what there is, also where the list is empty', async (t) => {
+  const { tab, door } = await startVisitor(t, ground)
+  const one = await tab()
+  await live(one)
+  const item = (id: string) => ({ id, to: 'all', event: 'message', data: {}, at: '2026-01-01T00:00:00Z', isRead: false })
+  const pages: Record<string, { notifications: object[], next?: string }> = {
+    first: { notifications: [], next: '900' }, 900: { notifications: [], next: '800' }, 800: { notifications: [item('799')], next: '700' }, 799: { notifications: [], next: '700' }, 700: { notifications: [] }
+  }
+  door.instead = (request, response) => {
+    const url = new URL(request.url!, door.url)
+    if (url.pathname !== '/api/notifications') return false
+    response.end(JSON.stringify({ ...pages[url.searchParams.get('before') ?? 'first'], complete: true, position: '1000', seen: '0', read: '0', unseen: 1, unread: 1 }))
+    return true
+  }
+  await watch(one)
+  await one.until('tidings.inbox.hasMore && tidings.inbox.state.isLoaded')
+  await one.run('await tidings.inbox.loadMore()')
+  t.same(await one.run('const { items, hasMore } = tidings.inbox; return [items.map(({ id }) => id), hasMore]'), [['799'], true])
+  await one.run('await tidings.inbox.loadMore()')
+  t.same(await one.run('const { items, hasMore } = tidings.inbox; return [items.map(({ id }) => id), hasMore]'), [['799'], false])
+})
+
+t.test('what it asks for: one request a browser within a second of a notification, however many come in it', async (t) => {
+  const { tab, to, door } = await startVisitor(t, ground)
+  const tabs = [await tab(), await tab(), await tab()]
+  await live(...tabs)
+  await watch(...tabs)
+  for (const one of tabs) await one.until('tidings.inbox.state.isLoaded')
+  const asked = () => door.requests.filter((line) => line.startsWith('GET /api/notifications?')).length
+  const before = asked()
+  const [first] = await Promise.all(Array.from({ length: 20 }, (_, n) => publish(to, { n })))
+  for (const one of tabs) await one.until(counts(20, 20))
+  t.comment(`${asked() - before} requests of 3 tabs for 20 notifications`)
+  // What comes while one is under way is asked for once more.
+  t.ok(first !== undefined && asked() - before <= 4, `${asked() - before} requests`)
+})
+
 t.test('a service of before the inbox: no list, its own count, no error', async (t) => {
   const { tab, door } = await startVisitor(t, ground)
   door.alter = (text) => text.replace(/"seen":"?\d*"?,"read":"?\d*"?,"unseen":\d+,"unread":\d+/, '"unread":7').replace(/,"heartbeatSeconds":\d+/, '')
@@ -106,6 +143,28 @@ t.test('a service of before the inbox: no list, its own count, no error', async 
   await live(one)
   t.same(await one.run('const { items, unread, unseen } = tidings.inbox; await tidings.inbox.see(); await tidings.inbox.read(); return { items, unread, unseen }'), { items: [], unread: 7, unseen: 0 })
   t.same(await one.run('return errors'), [])
+})
+
+t.test('ticket alone: hears all; the list does not come, and what is asked for is refused with a code', async (t) => {
+  const { tab, to, door, token, signOut } = await startVisitor(t, ground)
+  signOut()
+  door.instead = (request, response) => {
+    if (request.url !== '/ticket') return false
+    void fetch(`${ground.node.url}/api/notifications/tickets`, { method: 'POST', headers: { authorization: `Bearer ${token()}` } }).then(async (answer) => { response.end(await answer.text()) })
+    return true
+  }
+  const one = await tab('{ ticket: async () => (await (await fetch("/ticket", { method: "POST" })).json()).ticket }')
+  await live(one)
+  await watch(one)
+  const id = await publish(to, { n: 1 })
+  await one.until('got().length === 1')
+  t.same(await one.run(`return await tidings.inbox.read("${id}").then(() => 'done', ({ code, statusCode }) => [code, statusCode])`), ['TIDINGS_TOKEN_MISSING', 401])
+  t.equal(await one.run('return tidings.inbox.state.isLoaded'), false)
+  // With a token beside it, the inbox is there.
+  const both = await tab(`{ user: "both", token: async () => "${token()}", ticket: async () => (await (await fetch("/ticket", { method: "POST" })).json()).ticket }`)
+  await watch(both)
+  await both.until(`tidings.inbox.state.isLoaded && ${counts(1, 1)}`)
+  t.equal(await both.run('return tidings.inbox.items[0].id'), id)
 })
 
 t.test('10,000 in the list: a click is done in the time of a frame or two', async (t) => {
