@@ -34,7 +34,7 @@ const nodes = new Map<number, TestNode>()
 const env = {
   ...redis.env, ...issuer.env, HEARTBEAT_SECONDS: '1', RETRY_MS: '200', EXPIRING_SECONDS: '4', MAX_STREAM_SECONDS: '3', CONNECTS_PER_MINUTE: '0'
 }
-const engine = await startEngine(t, 'chromium', ['--host-resolver-rules=MAP *.example 127.0.0.1, MAP *.localhost 127.0.0.1'])
+const engine = await startEngine(t, 'chromium', { args: ['--host-resolver-rules=MAP *.example 127.0.0.1, MAP *.localhost 127.0.0.1'] })
 
 interface Visit {
   user: string
