@@ -33,6 +33,7 @@ import { why } from './http/why.ts'
 import { systemClock } from './hub/clock.ts'
 import { Hub } from './hub/hub.ts'
 import { keepReceipts } from './receipts.ts'
+import { parseTraceparent, traceIdOf } from './trace-context.ts'
 import { version } from './version.ts'
 
 export interface AppOptions {
@@ -100,6 +101,11 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
     frameworkErrors: frameworkErrorHandler(allHeaders, refusals),
     clientErrorHandler: clientErrorHandler({ headers: allHeaders, refusals, retryMs: config.RETRY_MS }),
     ...serverOptions(certificate),
+    // Whoever traces finds the lines of a request by its trace.
+    childLoggerFactory: (logger, bindings, options, request) => {
+      const traceparent = parseTraceparent(request.headers.traceparent)
+      return logger.child(traceparent === undefined ? bindings : { ...bindings, trace_id: traceIdOf(traceparent) }, options)
+    },
     // JSON is passed on, never merged into an object of ours.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',

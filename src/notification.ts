@@ -35,6 +35,8 @@ export interface Notification {
   readonly json: string
   /** Of `read`, which has no id: values as of this position. A stream that was synced later has newer ones. */
   readonly asOf?: number
+  /** The trace that it is a part of, while it is on its way; no log keeps it. */
+  readonly traceparent?: string
 }
 
 /** What becomes of a notification once it is sent: listed and counted, only replayed, or neither. */

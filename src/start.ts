@@ -16,6 +16,8 @@ import { type Config, ConfigError, configSchema, parseConfig } from './config.ts
 import { leavePort, listen } from './listen.ts'
 import { LogDestination } from './log.ts'
 import { MEMORY_URL, parseRedisUrl } from './redis-url.ts'
+import { readOtelSettings } from './otel-settings.ts'
+import { version } from './version.ts'
 import { unknownSettings } from './unknown-settings.ts'
 
 /** How long a request that is under way may take when the node closes. */
@@ -71,6 +73,9 @@ export async function start (onGraceful: () => void): Promise<void> {
   // Host and process id are nobody's business outside. The log has both names.
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME
   log.info({ publicName }, 'starting')
+  const otel = readOtelSettings(process.env, (text) => { log.warn(text) })
+  // Only then is any of it loaded.
+  const spans = otel === undefined ? undefined : (await import('./spans.ts')).startSpans({ settings: otel, node: { name: config.NODE_NAME }, version })
   const broker = chooseBroker(config, log)
   const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile } = config
   const certificate = certFile !== undefined && keyFile !== undefined ? new Certificate({ certFile, keyFile }) : undefined
@@ -90,6 +95,7 @@ export async function start (onGraceful: () => void): Promise<void> {
     const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
     await app.close()
     clearTimeout(impatience)
+    await spans?.close()
     log.info('closed')
     // A thread that waits for a dead disk or a stopped terminal would keep exit() waiting as well.
     if (!await destination.settle()) process.kill(process.pid, 'SIGKILL')

@@ -12,6 +12,8 @@ export interface Node {
 export interface PublishTrace {
   readonly request: PublishRequest
   readonly node: Node
+  /** What the message is to carry: at first what the publisher sent. Whoever traces puts its own here at the start. */
+  traceparent?: string | undefined
   result?: PublishAnswer
   error?: unknown
 }

@@ -168,6 +168,8 @@ export interface PublishRequest {
   readonly ttlSeconds?: number | undefined
   /** Of the same address, a newer one with the same key takes the older one's place. */
   readonly key?: string | undefined
+  /** The W3C trace context of the publish; rides in the message. */
+  readonly traceparent?: string | undefined
   /** Already bound to the publisher; two publishers never share a key. */
   readonly idempotencyKey?: string | undefined
   /** Throws Revoked if they have logged out since their token was issued. */

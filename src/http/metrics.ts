@@ -4,6 +4,7 @@ import type { Broker } from '../broker/broker.ts'
 import { errorTable } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { LogCounts } from '../log.ts'
+import { traceIdOf } from '../trace-context.ts'
 import { deliveries, type DeliverTrace, type Node, publishes, type PublishTrace } from '../tracing.ts'
 import { version } from '../version.ts'
 import type { Refusals } from './refusals.ts'
@@ -67,13 +68,13 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   // The id is of Redis's clock, so that is what it is compared with; a difference does not change by the millisecond.
   let aheadSeconds = 0
   let askedAtMs = -Infinity
-  const onDelivered = ({ node: by, notification: { id }, writtenAtMs }: DeliverTrace): void => {
+  const onDelivered = ({ node: by, notification: { id, traceparent }, writtenAtMs }: DeliverTrace): void => {
     if (by !== node || id === 0) return
     if (writtenAtMs - askedAtMs > 1000) {
       aheadSeconds = broker.state().clockDifferenceSeconds
       askedAtMs = writtenAtMs
     }
-    latency(Math.max(0, Date.now() / 1000 - aheadSeconds - id / 1_000_000))
+    latency(Math.max(0, Date.now() / 1000 - aheadSeconds - id / 1_000_000), traceparent === undefined ? undefined : traceIdOf(traceparent))
   }
   publishes.asyncEnd.subscribe(onPublished as ChannelListener)
   deliveries.asyncEnd.subscribe(onDelivered as ChannelListener)

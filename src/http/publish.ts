@@ -7,7 +7,8 @@ import type { Config } from '../config.ts'
 import { TidingsError } from '../errors.ts'
 import { memberText } from '../json-text.ts'
 import { type Address, DEFAULT_EVENT, eventFault, isAddress, isName, isTooDeep, type Keep, MAX_ADDRESSES } from '../notification.ts'
-import { type Node, publishes } from '../tracing.ts'
+import { parseTraceparent } from '../trace-context.ts'
+import { type Node, publishes, type PublishTrace } from '../tracing.ts'
 import { identityOf } from './auth.ts'
 import type { RequestLimit } from './limits.ts'
 import { allowPipelining } from './pipelining.ts'
@@ -128,7 +129,10 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
     if (moreHits > 0) await limit(reply, principal.userId, moreHits)
 
     const publication = { to: addresses, event, json, keep, ttlSeconds: ttl, key, idempotencyKey, publisher: identityOf(principal) }
-    const answer = await publishes.tracePromise(async () => await messages.publish(publication), { request: publication, node })
+    const traceparent = parseTraceparent(request.headers.traceparent)
+    const told: PublishTrace = traceparent === undefined ? { request: publication, node } : { request: publication, node, traceparent }
+    // Who listens may have begun a trace.
+    const answer = await publishes.tracePromise(async () => await messages.publish(told.traceparent === undefined ? publication : { ...publication, traceparent: told.traceparent }), told)
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)
     const id = answer.id === undefined ? {} : { id: String(answer.id) }

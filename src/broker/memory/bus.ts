@@ -90,15 +90,16 @@ export class MemoryBus {
     return this.seats.tell(address, (listener) => { listener.notification(address, notification) })
   }
 
-  publish ({ to, event, json, keep, ttlSeconds, key, idempotencyKey, publisher }: PublishRequest): PublishAnswer {
+  publish ({ to, event, json, keep, ttlSeconds, key, idempotencyKey, publisher, traceparent }: PublishRequest): PublishAnswer {
     if (publisher !== undefined) this.#revocation.checkPublisher(publisher)
     const known = idempotencyKey === undefined ? undefined : this.#answers.get(idempotencyKey)
     if (known !== undefined) return { ...known, replayed: true }
     const id = keep === 'none' ? undefined : this.#clock.next()
     const notification = { id: id ?? 0, event, json }
+    const told = traceparent === undefined ? notification : { ...notification, traceparent }
     const notifications = [...new Set(to)].map((address) => {
       if (keep !== 'none') this.#logs.append(address, { ...notification, keep, key, ttlSeconds })
-      return { to: address, receivers: this.#tell(address, notification) }
+      return { to: address, receivers: this.#tell(address, told) }
     })
     const answer = { replayed: false, id, notifications }
     if (idempotencyKey !== undefined) this.#answers.set(idempotencyKey, answer, IDEMPOTENT_MS)

@@ -60,9 +60,9 @@ export class RedisRequests {
   async #publish (requests: readonly PublishRequest[]): Promise<Array<Answer<PublishAnswer>>> {
     const args: Array<string | number> = [requests.length]
     const targets = requests.map(({ to }) => [...new Set(to)])
-    for (const [i, { event, json, keep, ttlSeconds = '', key = '', idempotencyKey = '', publisher }] of requests.entries()) {
+    for (const [i, { event, json, keep, ttlSeconds = '', key = '', idempotencyKey = '', publisher, traceparent = '' }] of requests.entries()) {
       const to = targets[i]!
-      args.push(idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, keep, ttlSeconds, key, '', to.length, ...to)
+      args.push(idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, keep, ttlSeconds, key, traceparent, to.length, ...to)
     }
     const replies = await this.#commands.call(this.#prefix, 'tidings_publish_all', args) as Array<PublishReply | Failed>
     return replies.map((reply, i) => {

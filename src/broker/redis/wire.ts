@@ -1,10 +1,13 @@
 // What travels on a Redis channel, read back: a notification with an id (from the function library), a plain one, or a control message.
+import { parseTraceparent } from '../../trace-context.ts'
 import { DEFAULT_EVENT, eventFault, isTooDeep, type Notification } from '../../notification.ts'
 import type { Control, DropReason } from '../broker.ts'
 
 /** What the library begins its notifications with; the nonce follows. A plain PUBLISH that brings an `id` of its own has it ignored. */
 const DURABLE = '{"tidings":1,'
 const CONTROL = '{"control":'
+/** Behind the event of one that is a part of a trace. */
+const TRACE = '","tp":"'
 /** What a plain payload may have around its data. */
 const ENVELOPE_BYTES = 1024
 
@@ -69,14 +72,16 @@ export class Wire {
   #readPlain (payload: string): Incoming {
     const message: unknown = JSON.parse(payload)
     if (typeof message !== 'object' || message === null || Array.isArray(message)) return MALFORMED
-    const { event = DEFAULT_EVENT, data, control } = message as Record<string, unknown>
+    const { event = DEFAULT_EVENT, data, control, tp } = message as Record<string, unknown>
     if (control !== undefined || typeof event !== 'string' || data === undefined) return MALFORMED
     const fault = eventFault(event)
     if (fault !== undefined) return { dropped: fault }
     // Without its own opening brace: the data may be as deep as with FCALL.
     if (isTooDeep(payload.slice(payload.indexOf('{') + 1))) return MALFORMED
     const json = memberText(payload, 'data')
-    return Buffer.byteLength(json) > this.#maxDataBytes ? { dropped: 'oversized' } : { notification: { id: 0, event, json } }
+    if (Buffer.byteLength(json) > this.#maxDataBytes) return { dropped: 'oversized' }
+    const traceparent = parseTraceparent(tp)
+    return { notification: { id: 0, event, json, ...traceparent !== undefined && { traceparent } } }
   }
 }
 
@@ -89,7 +94,13 @@ function readDurable (payload: string, at: number): Incoming {
   const event = payload.slice(eventAt, eventEnd)
   const dataAt = payload.indexOf(',"data":', eventEnd) + 8
   const json = payload.slice(dataAt, -1)
-  if (id > 0) return { notification: { id, event, json } }
+  if (id > 0) {
+    if (payload.startsWith(TRACE, eventEnd)) {
+      const traceparent = parseTraceparent(payload.slice(eventEnd + TRACE.length, payload.indexOf('"', eventEnd + TRACE.length)))
+      if (traceparent !== undefined) return { notification: { id, event, json, traceparent } }
+    }
+    return { notification: { id, event, json } }
+  }
   return { notification: { id, event, json, asOf: Number(payload.slice(idEnd + 8, eventAt - 10)) } }
 }
 

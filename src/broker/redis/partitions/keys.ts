@@ -12,8 +12,8 @@ export type Kind =
   | { readonly kind: 'each' | 'own' }
 
 /** Of an address: `<kind>:user:<id>`, `<kind>:group:<name>`, `<kind>:all`. `was` has an id behind it. */
-const OF_ADDRESSES = new Set(['log', 'trim', 'keys', 'was'])
-const OF_USERS = new Set(['groups', 'inbox', 'revoked', 'session'])
+const OF_ADDRESSES = new Set(['log', 'trim', 'keys', 'gone', 'was'])
+const OF_USERS = new Set(['groups', 'inbox', 'trail', 'reads', 'revoked', 'session'])
 /** Made anew: the directory and what partitions owe each other is gone or rebuilt. `config`, `clock` and `born` are copied by hand. */
 const OWN = new Set(['config', 'clock', 'born', 'members', 'outbox', 'sent', 'taken', 'copied', 'courier', 'partitions'])
 const POINTER = 'idempotency:'

@@ -130,9 +130,9 @@ export class Publishing {
     const counts = new Map(to.map((address) => [address, 0]))
     const add = (address: Address, count: number): void => { counts.set(address, (counts.get(address) ?? 0) + count) }
     for (const [i, address] of local.entries()) add(address, receivers[i] ?? 0)
-    const { event, json, keep, key, ttlSeconds, idempotencyKey } = request
+    const { event, json, keep, key, ttlSeconds, idempotencyKey, traceparent } = request
     const fields = [
-      'e', event, 'd', json, ...keep === 'inbox' ? [] : ['keep', keep], ...key === undefined ? [] : ['k', key],
+      'e', event, 'd', json, ...keep === 'inbox' ? [] : ['keep', keep], ...key === undefined ? [] : ['k', key], ...traceparent === undefined ? [] : ['tp', traceparent],
       ...ttlSeconds === undefined ? [] : ['x', `${Number(outboxId) + ttlSeconds * 1_000_000}`]
     ]
     const pending = await this.#copy(home, outboxId, owed, fields, add)
@@ -157,8 +157,8 @@ export class Publishing {
 }
 
 async function commit (partition: RedisBroker, commits: readonly Commit[]): Promise<Array<Answer<CommitReply>>> {
-  const args = commits.flatMap(({ request: { event, json, keep, key = '', ttlSeconds = '', idempotencyKey = '' }, local, homed, far, to, publisher }) => [
-    idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, keep, ttlSeconds, key, '', local.length, ...local,
+  const args = commits.flatMap(({ request: { event, json, keep, key = '', ttlSeconds = '', idempotencyKey = '', traceparent = '' }, local, homed, far, to, publisher }) => [
+    idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, keep, ttlSeconds, key, traceparent, local.length, ...local,
     homed, far.length, ...far.flat(), ...idempotencyKey === '' ? [0] : [to.length, ...to]
   ])
   const replies = await partition.call('tidings_commit', commits.length, ...args) as Array<CommitReply | ['error', string]>

@@ -1,0 +1,124 @@
+// Traces by OpenTelemetry: what tracing.ts tells becomes spans. Loaded only where traces are wanted (start.ts).
+//
+// Names and attributes follow the conventions for messaging: a publish is a `send`, whose context rides in the message; each node that writes
+// it to streams has a `process` for it, below and linked to that context. https://opentelemetry.io/docs/specs/semconv/messaging/
+import type { ChannelListener } from 'node:diagnostics_channel'
+import { type Context, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace, type SpanContext } from '@opentelemetry/api'
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
+import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
+import { BatchSpanProcessor, ParentBasedSampler, TraceIdRatioBasedSampler, TracerProvider } from '@opentelemetry/sdk-trace'
+import type { OtelSettings } from './otel-settings.ts'
+import { deliveries, type DeliverTrace, fills, type FillTrace, type Node, publishes, type PublishTrace } from './tracing.ts'
+
+/** Attributes, by their meaning here. */
+const SYSTEM = { 'messaging.system': 'tidings' }
+
+export interface SpansOptions {
+  readonly settings: OtelSettings
+  readonly node: Node
+  readonly version: string
+}
+
+/** Begins to listen, for all nodes of this process that bear the name. `close` sends what is left. */
+export function startSpans ({ settings, node, version }: SpansOptions): { close: () => Promise<void> } {
+  const { serviceName, sampler: { isParentBased, ratio }, delayMs, queueLength, batchLength } = settings
+  const root = new TraceIdRatioBasedSampler(ratio)
+  const own = { 'service.name': serviceName, 'service.version': version, 'service.instance.id': node.name }
+  const provider = new TracerProvider({
+    resource: resourceFromAttributes(own).merge(detectResources({ detectors: [envDetector] })),
+    sampler: isParentBased ? new ParentBasedSampler({ root }) : root,
+    spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter(), scheduledDelayMillis: delayMs, maxQueueSize: queueLength, maxExportBatchSize: batchLength })]
+  })
+  const tracer = provider.getTracer('tidings', version)
+  /** A moment of `performance.now()` as a date. */
+  const dateOf = (ms: number): number => performance.timeOrigin + ms
+  const sends = new WeakMap<PublishTrace, Span>()
+
+  const onPublish = (told: PublishTrace): void => {
+    const { request: { to, key, json } } = told
+    const span = tracer.startSpan(`send ${kindOf(to[0]!)}`, {
+      kind: SpanKind.PRODUCER,
+      attributes: {
+        ...SYSTEM,
+        'messaging.operation.name': 'send',
+        'messaging.operation.type': 'send',
+        'messaging.destination.template': kindOf(to[0]!),
+        ...to.length === 1 && { 'messaging.destination.name': to[0]! },
+        'messaging.batch.message_count': to.length,
+        'messaging.message.body.size': Buffer.byteLength(json),
+        ...key !== undefined && { 'tidings.key': key }
+      }
+    }, contextOf(told.traceparent))
+    sends.set(told, span)
+    told.traceparent = traceparentOf(span.spanContext())
+  }
+
+  const onPublished = (told: PublishTrace): void => {
+    const { result, error } = told
+    const span = sends.get(told)
+    if (result?.id !== undefined) span?.setAttribute('messaging.message.id', String(result.id))
+    if (result !== undefined) span?.setAttribute('tidings.receivers', result.notifications.reduce((sum, { receivers }) => sum + receivers, 0))
+    if (result?.replayed === true) span?.setAttribute('tidings.replayed', true)
+    if (error instanceof Error) span?.setStatus({ code: SpanStatusCode.ERROR, message: error.message }).setAttribute('error.type', error.name)
+    span?.end()
+  }
+
+  const onDelivered = ({ notification: { id, traceparent }, channel, streams, heardAtMs, writeAtMs, writtenAtMs }: DeliverTrace): void => {
+    if (traceparent === undefined) return
+    const parent = contextOf(traceparent)
+    const address = channel.slice(channel.indexOf('/') + 1)
+    const span = tracer.startSpan(`process ${kindOf(address)}`, {
+      kind: SpanKind.CONSUMER,
+      startTime: dateOf(heardAtMs),
+      links: [{ context: trace.getSpanContext(parent)! }],
+      attributes: {
+        ...SYSTEM,
+        'messaging.operation.name': 'process',
+        'messaging.operation.type': 'process',
+        'messaging.destination.template': kindOf(address),
+        'messaging.destination.name': address,
+        ...id !== 0 && { 'messaging.message.id': String(id), 'tidings.queue_ms': Math.max(0, dateOf(heardAtMs) - id / 1000) },
+        'tidings.coalesce_ms': writeAtMs - heardAtMs,
+        'tidings.write_ms': writtenAtMs - writeAtMs,
+        'tidings.streams': streams
+      }
+    }, parent)
+    span.end(dateOf(writtenAtMs))
+  }
+
+  const onFilled = ({ isFirst, from, resume, replayed, startedAtMs, filledAtMs, stream, userId }: FillTrace): void => {
+    const name = !isFirst ? 'refill' : from === 'fresh' ? 'connect' : 'resume'
+    const attributes = { ...SYSTEM, 'tidings.stream': stream, 'enduser.id': userId, 'tidings.resume': resume, 'tidings.replayed': replayed }
+    tracer.startSpan(name, { kind: SpanKind.SERVER, root: true, startTime: dateOf(startedAtMs), attributes }).end(dateOf(filledAtMs))
+  }
+
+  const listeners: Array<[{ subscribe: (listener: ChannelListener) => void, unsubscribe: (listener: ChannelListener) => unknown }, (told: any) => void]> = [
+    [publishes.start, onPublish], [publishes.asyncEnd, onPublished], [deliveries.asyncEnd, onDelivered], [fills, onFilled]
+  ]
+  const heard = listeners.map(([channel, listener]) => {
+    const own: ChannelListener = (told) => { if ((told as { node: Node }).node.name === node.name) listener(told) }
+    channel.subscribe(own)
+    return () => { channel.unsubscribe(own) }
+  })
+  return {
+    close: async () => {
+      for (const end of heard) end()
+      // A collector that is away keeps no node from ending.
+      await provider.shutdown().catch(() => {})
+    }
+  }
+}
+
+function kindOf (address: string): string {
+  return address.startsWith('user:') ? 'user' : address.startsWith('group:') ? 'group' : address
+}
+
+function contextOf (traceparent: string | undefined): Context {
+  if (traceparent === undefined) return ROOT_CONTEXT
+  const [, traceId, spanId, flags] = traceparent.split('-') as [string, string, string, string]
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true })
+}
+
+function traceparentOf ({ traceId, spanId, traceFlags }: SpanContext): string {
+  return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
+}

@@ -1,0 +1,14 @@
+// W3C Trace Context, as it rides in a message: https://www.w3.org/TR/trace-context/#traceparent-header
+
+/** Version, trace, span and flags. */
+export const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+
+/** What a header or a member says, if it is one of version 00 or may be read as such. */
+export function parseTraceparent (text: unknown): string | undefined {
+  return typeof text === 'string' && TRACEPARENT.test(text) ? text : undefined
+}
+
+/** The trace that a `traceparent` names. */
+export function traceIdOf (traceparent: string): string {
+  return traceparent.slice(3, 35)
+}

@@ -1,0 +1,106 @@
+// Traces: from a publisher in Python through Redis to two nodes, from HTTP, of streams that connect and resume; and off, nothing.
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { connect, type Client } from '../fixtures/client.ts'
+import { startCollector } from '../fixtures/collector.ts'
+import { startNode, type TestNode } from '../fixtures/node.ts'
+import { startRedis } from '../fixtures/redis.ts'
+import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
+
+/** Has a node say which files of OpenTelemetry it loads. */
+const TELLS_OF_OTEL = 'data:text/javascript,' + encodeURIComponent(`
+  import { registerHooks } from 'node:module'
+  registerHooks({ load (url, context, next) { if (url.includes('@opentelemetry')) console.log('LOADED ' + url); return next(url, context) } })`)
+
+const redis = await startRedis(t)
+const collector = await startCollector(t)
+const issuer = createIssuer()
+const env = {
+  ...redis.env, ...issuer.env, RETRY_MS: '50', LOG_LEVEL: 'debug', OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_BSP_SCHEDULE_DELAY: '100', OTEL_SERVICE_NAME: 'notifications'
+}
+const [one, two] = await Promise.all(['node-1', 'node-2'].map(async (name) => await startNode(t, { env, name, nodeArgs: ['--import', TELLS_OF_OTEL] }))) as [TestNode, TestNode]
+const hasLoaded = ({ lines }: TestNode): boolean => lines.some((line) => line.startsWith('LOADED '))
+const client = (node: TestNode, options: object = {}): Client => connect(t, { url: node.url, token: issuer.token({ sub: '42' }), retryCapMs: 50, ...options })
+const [a, b] = [client(one), client(two)]
+const positions = [(await a.live()).id!, (await b.live()).id!]
+
+async function publish (body: object, headers: Record<string, string> = {}): Promise<any> {
+  const answer = await fetch(`${one.url}/api/notifications`, {
+    method: 'POST', headers: { authorization: `Bearer ${issuer.token({ sub: 'service', scope: PUBLISH })}`, 'content-type': 'application/json', ...headers }, body: JSON.stringify(body)
+  })
+  t.equal(answer.status, 202)
+  return (await answer.json() as any).notifications[0]
+}
+
+t.test('trace, begun by a Python publisher that calls Redis, has a process span on each node that delivers', async (t) => {
+  const [traceId, spanId] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7']
+  const { stdout } = await promisify(execFile)('python3', ['test/fixtures/publish.py', redis.prefix, 'user:42', `00-${traceId}-${spanId}-01`], { env: { ...process.env, ...redis.env } })
+  const id = stdout.trim()
+  t.match(id, /^\d{16}$/)
+  for (const stream of [a, b]) t.match(await stream.next(), { id, json: { from: 'python' } })
+  const spans = await collector.until((span) => span.traceId === traceId, 2, 'two spans of the trace')
+  t.same(spans.map(({ node }) => node).sort(), ['node-1', 'node-2'])
+  for (const { name, kind, service, parentSpanId, links, attributes, startNs, endNs } of spans) {
+    t.match({ name, kind, service, parentSpanId, links }, { name: 'process user', kind: 5, service: 'notifications', parentSpanId: spanId, links: [{ traceId, spanId }] })
+    t.match(attributes, {
+      'messaging.system': 'tidings', 'messaging.operation.type': 'process', 'messaging.destination.name': 'user:42', 'messaging.message.id': id, 'tidings.streams': '1'
+    })
+    for (const part of ['queue', 'coalesce', 'write']) {
+      const ms = Number(attributes[`tidings.${part}_ms`])
+      t.ok(ms >= 0 && ms < 60_000, `${part}: ${ms} ms`)
+    }
+    t.ok(endNs >= startNs)
+  }
+  const metrics = await (await fetch(`${one.url}/metrics`, { headers: { accept: 'application/openmetrics-text' } })).text()
+  t.match(metrics, new RegExp(`tidings_publish_to_write_seconds_bucket.* # \\{trace_id="${traceId}"\\}`), 'and the histogram points at it')
+})
+
+t.test('trace, of a publish over HTTP, goes on from the caller\'s header, and its log lines name it', async (t) => {
+  const [traceId, spanId] = ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331']
+  const { id } = await publish({ to: 'user:42', data: 1 }, { traceparent: `00-${traceId}-${spanId}-01` })
+  const [send] = await collector.until((span) => span.traceId === traceId && span.kind === 4, 1, 'the send span')
+  t.match(send, { name: 'send user', node: 'node-1', parentSpanId: spanId, attributes: { 'messaging.message.id': id, 'messaging.operation.type': 'send', 'tidings.receivers': '2' } })
+  const spans = await collector.until((span) => span.traceId === traceId && span.kind === 5, 2, 'the process spans')
+  t.ok(spans.every(({ parentSpanId }) => parentSpanId === send!.spanId))
+  t.ok(await one.waitForLine(new RegExp(`"trace_id":"${traceId}".*"msg":"request"`)))
+})
+
+t.test('trace, of a publish without a header, begins with it; of one that is not to be sampled, there is none', async (t) => {
+  const { id } = await publish({ to: 'user:42', data: 2 })
+  const [send] = await collector.until(({ kind, attributes }) => kind === 4 && attributes['messaging.message.id'] === id, 1, 'the send span')
+  t.equal(send!.parentSpanId, '')
+  await collector.until((span) => span.traceId === send!.traceId && span.kind === 5, 2, 'the process spans')
+  const unsampled = 'ffffffff16cd43dd8448eb211c80319c'
+  await publish({ to: 'user:42', data: 3 }, { traceparent: `00-${unsampled}-b7ad6b7169203331-00` })
+  await publish({ to: 'user:42', data: 4 }, { traceparent: 'nonsense' })
+  for (const stream of [a, b]) await stream.next(({ json }) => json === 4)
+  await collector.until(({ name }) => name === 'send user', 3, 'what was published after it')
+  t.notOk(collector.spans.some(({ traceId }) => traceId === unsampled))
+})
+
+t.test('spans, of streams that connect and resume, tell what they were', async (t) => {
+  await collector.until(({ name }) => name === 'connect', 2, 'both streams')
+  const again = client(two, { lastEventId: positions[1] })
+  t.match(await again.live(), { json: { resume: 'complete' } })
+  const [resume] = await collector.until(({ name }) => name === 'resume', 1, 'the stream that came back')
+  t.match(resume, { node: 'node-2', kind: 2, parentSpanId: '', attributes: { 'tidings.resume': 'complete', 'enduser.id': '42' } })
+  t.ok(Number(resume!.attributes['tidings.replayed']) > 0)
+})
+
+t.test('a node, with OTEL_SDK_DISABLED, loads nothing of it and still passes a trace on', async (t) => {
+  const off = await startNode(t, { env: { ...env, OTEL_SDK_DISABLED: 'true' }, name: 'node-off', nodeArgs: ['--import', TELLS_OF_OTEL] })
+  t.same([hasLoaded(one), hasLoaded(off)], [true, false])
+  const stream = client(off)
+  await stream.live()
+  const traceId = '1111111116cd43dd8448eb211c80319c'
+  const answer = await fetch(`${off.url}/api/notifications`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${issuer.token({ sub: 'service', scope: PUBLISH })}`, 'content-type': 'application/json', traceparent: `00-${traceId}-b7ad6b7169203331-01` },
+    body: JSON.stringify({ to: 'user:42', data: 5 })
+  })
+  t.equal(answer.status, 202)
+  await stream.next(({ json }) => json === 5)
+  const spans = await collector.until((span) => span.traceId === traceId, 2, 'the other nodes\' spans')
+  t.same(spans.map(({ node, parentSpanId }) => [node, parentSpanId]).sort(), [['node-1', 'b7ad6b7169203331'], ['node-2', 'b7ad6b7169203331']])
+})
