@@ -1,11 +1,13 @@
 // What stands beside src/ must say what src/ says: the settings in docker-compose.yml, the errors that nginx.conf makes itself.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { configSchema, parseConfig } from '../src/config.ts'
 import { errorTable } from '../src/errors.ts'
 
 const root = join(import.meta.dirname, '..')
+/** Without what varies from line to line. */
+const words = (text: string) => text.replaceAll(/\s+/g, ' ')
 const read = (name: string) => readFileSync(join(root, name), 'utf8')
 
 t.test('docker-compose.yml, settings: every one can be given, none is unknown', async (t) => {
@@ -37,6 +39,18 @@ t.test('nginx.conf, its own errors: in the shape of ours, with codes of our tabl
     t.same(Object.keys(body), ['statusCode', 'code', 'error', 'message'])
     t.equal(body.statusCode, Number(status))
     t.equal(errorTable[body.code as keyof typeof errorTable]?.[0], Number(status), body.code)
+  }
+})
+
+t.test('docs/deployment.md, what nginx.conf does: each line is there, and each has a test that shows who does it without nginx', async (t) => {
+  const page = read('docs/deployment.md')
+  const rows = page.slice(page.indexOf('| nginx.conf | without it | test |')).split('\n').filter((line) => line.startsWith('| `'))
+  t.ok(rows.length >= 18, `${rows.length} lines`)
+  for (const row of rows) {
+    const [said = '', , shown = ''] = row.replaceAll('\\|', '\0').split('|').slice(1).map((cell) => cell.trim().replaceAll('\0', '|'))
+    for (const [, directive = ''] of said.matchAll(/`([^`]+)`/g)) t.ok(words(read('nginx.conf')).includes(words(directive)), directive)
+    const [, file = '', title = ''] = /^`([\w/.-]+\.test\.ts)`(?:: (.+))?$/.exec(shown) ?? []
+    t.ok(existsSync(join(root, 'test', file)) && file !== '' && read(`test/${file}`).includes(title), shown)
   }
 })
 

@@ -1,5 +1,7 @@
 // A node that is its own front, as a process: a port for operations, several nodes on one port, and what one address may ask.
+import { once } from 'node:events'
 import http from 'node:http'
+import net from 'node:net'
 import t from 'tap'
 import { connect } from '../fixtures/client.ts'
 import { lineHeader, startBalancer } from '../fixtures/balancer.ts'
@@ -31,6 +33,7 @@ t.test('OPS_PORT: what probes and Prometheus ask is there alone, and nothing els
   const opsPort = await freePort()
   const node = await startNode(t, { env: { ...issuer.env, OPS_PORT: String(opsPort), DRAIN_SECONDS: '3' } })
   const ops = `http://127.0.0.1:${opsPort}`
+  t.equal((await fetch(`${node.url}/nothing`)).headers.get('server'), null, 'and which server it is, is nobody\'s business')
   for (const path of ['/livez', '/readyz', '/metrics', '/metrics/']) {
     t.equal((await fetch(`${node.url}${path}`)).status, 404, `${path} from outside`)
   }
@@ -44,6 +47,24 @@ t.test('OPS_PORT: what probes and Prometheus ask is there alone, and nothing els
   await node.waitForLine(/"msg":"closing"/)
   t.match(await (await fetch(`${ops}/readyz`)).json(), { status: 'draining' })
   t.match(await stopped, { code: 0 })
+})
+
+t.test('head of a request, that does not end: 20 seconds, then the line is closed', async (t) => {
+  const service = await startService(t, {
+    prepare: ({ server }) => {
+      t.equal(server.headersTimeout, 20_000)
+      server.headersTimeout = 100
+      Object.assign(server, { connectionsCheckingInterval: 50 })
+    }
+  })
+  for (const text of ['', 'GET /livez HTTP/1.1\r\nHost: a\r\nX: ']) {
+    const socket = net.connect(Number(new URL(service.url).port), '127.0.0.1')
+    let said = ''
+    socket.on('data', (piece) => { said += piece.toString() }).on('error', () => {})
+    socket.write(text)
+    await once(socket, 'close')
+    t.equal(said, '', 'without a status, which would end an EventSource for ever')
+  }
 })
 
 t.test('OPS_PORT, taken by somebody else: the node does not start, and says which', async (t) => {
