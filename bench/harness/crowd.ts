@@ -14,6 +14,8 @@ export interface StreamRequest {
   readonly port: number
   readonly path: string
   readonly headers?: readonly string[]
+  /** Default plain HTTP/1.1. Of all streams of a crowd the same. */
+  readonly over?: 'tls' | 'h2'
 }
 
 export interface CrowdReport {
@@ -47,8 +49,17 @@ export type Client = 'c' | 'node'
 
 const folder = fileURLToPath(new URL('../load/', import.meta.url))
 
+const sources = ['load.c', 'wait.c', 'parse.c', 'tally.c', 'requests.c', 'load.h'].map((file) => join(folder, file))
+
 export function compileLoad (): string | undefined {
-  return compile('load', ['load.c', 'wait.c', 'parse.c', 'tally.c', 'requests.c', 'load.h'].map((file) => join(folder, file)))
+  return compile('load', sources)
+}
+
+/** The same, that speaks TLS and HTTP/2 as well. */
+function compileLoadWithTls (): string {
+  const program = compile('load-tls', [...sources, join(folder, 'tls.c')], ['-O2', '-DWITH_TLS', '-Wl,--no-as-needed', '-lssl', '-lcrypto'])
+  if (program === undefined) throw new Error('no C compiler; apt-get install gcc libc6-dev')
+  return program
 }
 
 type Answer = { is: string } & Record<string, number> & { histogram?: number[] }
@@ -71,14 +82,15 @@ export class Crowd {
 
   constructor (scope: Scope, { requests, liveOn, client, processes = Math.ceil(requests.length / 15_000) }: CrowdOptions) {
     this.streams = requests.length
-    const program = client === 'c' ? compileLoad() : undefined
+    const over = requests[0]?.over
+    const program = over !== undefined ? compileLoadWithTls() : client === 'c' ? compileLoad() : undefined
     const [command, ...first] = program !== undefined ? [program] : [process.execPath, join(folder, 'load.ts')]
     const place = makeFolder(scope)
     for (let i = 0; i < processes; i++) {
       const file = join(place, `requests-${i}`)
       const mine = requests.filter((_, at) => at % processes === i)
       writeFileSync(file, mine.map(({ port, path, headers = [] }) => [port, path, ...headers].join('\t') + '\n').join(''))
-      const child = start(scope, command!, [...first, file, String(PAYLOAD_BYTES), ...(liveOn === 'sync' ? ['sync'] : [])], {
+      const child = start(scope, command!, [...first, file, String(PAYLOAD_BYTES), liveOn, ...(over === undefined ? [] : [over])], {
         name: `load client ${i + 1}`,
         hasStdin: true,
         onLine: (line) => { this.#heard(line, i) }

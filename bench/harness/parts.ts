@@ -44,11 +44,11 @@ export interface Node extends TestNode {
 }
 
 /** A node as an operator would run it: authentication, history, metrics, the log at `info` into a file. */
-export async function startNode (scope: Scope, service: Service, redis: RedisServer | undefined, profileFolder?: string): Promise<Node> {
+export async function startNode (scope: Scope, service: Service, redis: RedisServer | undefined, profileFolder?: string, port?: number): Promise<Node> {
   const logFile = join(makeFolder(scope), 'log')
   const node = await startTestNode(scope, {
     root: service.root,
-    port: await freePort(),
+    port: port ?? await freePort(),
     logFile,
     nodeArgs: [...profiling(profileFolder), '--import', settle],
     env: {
@@ -79,7 +79,7 @@ export function keptBytes ({ logFile }: Node): number {
 export const nginxAbsent = (): string | undefined => isOnPath('nginx') ? undefined : 'no nginx; apt-get install nginx'
 
 /** The project's own nginx.conf, but that a process of the bench's user has no more files than that user may open. */
-export async function startNginx (scope: Scope, nodes: readonly Node[]): Promise<fixtures.Nginx> {
+export async function startNginx (scope: Scope, nodes: readonly Node[], snippets: Record<string, string> = {}): Promise<fixtures.Nginx> {
   const edit = (conf: string): string => conf.replace(/^worker_rlimit_nofile .*$/m, '').replace(/worker_connections \d+/, 'worker_connections 19000')
-  return await fixtures.startNginx(scope, { nodes: nodes.map(({ port }) => port), edit })
+  return await fixtures.startNginx(scope, { nodes: nodes.map(({ port }) => port), edit, snippets })
 }

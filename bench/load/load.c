@@ -1,6 +1,6 @@
 /* The load client: opens many event streams from a file of requests and counts what arrives. Commands on stdin, answers on stdout.
 
-   load <file of requests> <bytes of a payload> [sync]
+   load <file of requests> <bytes of a payload> [sync|head] [tls|h2]
    sync: a stream is live at its first "event: sync", else when its head has come
    A line of the file: port TAB path [TAB header]…
 
@@ -40,6 +40,7 @@ uint64_t read_at_us;
 static struct stream *streams;
 static size_t next_to_open, wanted, under_way, at_once, live, failed, gone_at_once;
 static uint64_t started_us, first_down_us, retries;
+static int with_tls, with_h2;
 static int poller, follow[16], follows, opening, churns, waiting_again;
 static size_t down, churn_left, churning;
 static double *down_ms;
@@ -95,9 +96,12 @@ static void say_again(void) {
 }
 
 static void shut(struct stream *s) {
+#ifdef WITH_TLS
+  if (s->tls != NULL) tls_end(s);
+#endif
   if (s->fd >= 0) close(s->fd);
   s->fd = -1;
-  if (s->phase == CONNECTING || s->phase == HEAD || (s->phase == BODY && !s->live)) under_way--;
+  if (s->phase == CONNECTING || s->phase == SHAKING || s->phase == HEAD || (s->phase == BODY && !s->live)) under_way--;
   if (s->live) live--;
   s->live = 0;
   s->phase = CLOSED;
@@ -155,6 +159,50 @@ void answer(struct stream *s, const char *text, size_t length) {
   if (send(s->fd, frame, 6 + length, MSG_NOSIGNAL) < 0) fail("send");
 }
 
+static ssize_t tell(struct stream *s, const char *text, size_t length) {
+#ifdef WITH_TLS
+  if (s->tls != NULL) return tls_write(s, text, length);
+#endif
+  return send(s->fd, text, length, MSG_NOSIGNAL);
+}
+
+static ssize_t hear(struct stream *s, char *bytes, size_t room) {
+#ifdef WITH_TLS
+  if (s->tls != NULL) return tls_read(s, bytes, room);
+#endif
+  return recv(s->fd, bytes, room, 0);
+}
+
+static int understand(struct stream *s, char *bytes, size_t length) {
+#ifdef WITH_TLS
+  if (s->tls != NULL) return h2_feed(s, bytes, length);
+#endif
+  return feed(s, bytes, length);
+}
+
+static void ask(struct stream *s) {
+  char text[8192];
+  size_t length = write_request(text, sizeof text, &requests[s->index], s->down_us ? s->past : "");
+#ifdef WITH_TLS
+  if (with_h2) length = h2_request(text, sizeof text);
+#endif
+  if (tell(s, text, length) != (ssize_t)length) {
+    lost(s);
+    return;
+  }
+  s->phase = HEAD;
+}
+
+static void shake(struct stream *s) {
+#ifdef WITH_TLS
+  int done = tls_shake(s);
+  if (done < 0) lost(s);
+  else if (done > 0) ask(s);
+#else
+  (void)s;
+#endif
+}
+
 static void say_hello(struct stream *s) {
   int fault = 0;
   socklen_t size = sizeof fault;
@@ -163,27 +211,32 @@ static void say_hello(struct stream *s) {
     lost(s);
     return;
   }
-  char text[8192];
-  size_t length = write_request(text, sizeof text, &requests[s->index], s->down_us ? s->past : "");
-  if (send(s->fd, text, length, MSG_NOSIGNAL) != (ssize_t)length) {
-    lost(s);
-    return;
-  }
-  s->phase = HEAD;
   struct epoll_event event = { .events = EPOLLIN, .data.ptr = s };
   epoll_ctl(poller, EPOLL_CTL_MOD, s->fd, &event);
+#ifdef WITH_TLS
+  if (with_tls) {
+    tls_begin(s);
+    s->phase = SHAKING;
+    shake(s);
+    return;
+  }
+#endif
+  ask(s);
 }
 
 static void take(struct stream *s) {
   static char bytes[READ_BYTES];
-  ssize_t got = recv(s->fd, bytes, sizeof bytes, 0);
-  if (got < 0 && errno == EAGAIN) return;
-  read_at_us = now_us();
-  if (got <= 0 || feed(s, bytes, (size_t)got) < 0) {
-    lost(s);
-    return;
-  }
-  if (churns && s->live) shut(s);
+  /* Of TLS one record comes at a time, and what it has read already nobody is told of. */
+  do {
+    ssize_t got = hear(s, bytes, sizeof bytes);
+    if (got < 0 && errno == EAGAIN) return;
+    read_at_us = now_us();
+    if (got <= 0 || understand(s, bytes, (size_t)got) < 0) {
+      lost(s);
+      return;
+    }
+    if (churns && s->live) shut(s);
+  } while (s->tls != NULL);
 }
 
 static void retry(void) {
@@ -255,6 +308,13 @@ int main(int count, char **words) {
   if (count < 3) return fprintf(stderr, "usage: load <file of requests> <bytes of a payload> [sync]\n"), 2;
   payload_bytes = (size_t)atol(words[2]);
   live_on_sync = count > 3 && strcmp(words[3], "sync") == 0;
+  with_h2 = count > 4 && strcmp(words[4], "h2") == 0;
+  with_tls = with_h2 || (count > 4 && strcmp(words[4], "tls") == 0);
+#ifdef WITH_TLS
+  if (with_tls) tls_start(with_h2);
+#else
+  if (with_tls) return fprintf(stderr, "load: compiled without TLS\n"), 2;
+#endif
   struct rlimit files;
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
@@ -276,6 +336,7 @@ int main(int count, char **words) {
       struct stream *s = events[i].data.ptr;
       if (s == NULL) commands();
       else if (s->phase == CONNECTING) say_hello(s);
+      else if (s->phase == SHAKING) shake(s);
       else if (s->phase != CLOSED) take(s);
     }
     if (opening) open_more();

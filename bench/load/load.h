@@ -1,10 +1,11 @@
 /* The load client, in parts: load.c opens and reads, parse.c finds the messages in the bytes and whether each came whole, tally.c keeps
-   the ledger. */
+   the ledger. tls.c is there where WITH_TLS is defined. */
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/types.h>
 
-enum phase { CLOSED, CONNECTING, HEAD, BODY };
+enum phase { CLOSED, CONNECTING, SHAKING, HEAD, BODY };
 enum framing { PLAIN, CHUNKED, WEBSOCKET };
 
 struct stream {
@@ -22,6 +23,9 @@ struct stream {
   uint32_t seen_bytes;
   int64_t last;
   uint64_t down_us, retry_us; /* since when it is not live; when to try again */
+  void *tls;                 /* OpenSSL's; NULL without TLS */
+  uint8_t frame_head[9], frame_have, frame_start[8], frame_got; /* HTTP/2: the frame under way */
+  uint32_t frame_left;
   char past[32];             /* of the last whole event: Last-Event-ID of the next connection */
 };
 
@@ -48,6 +52,18 @@ extern uint64_t awake_us; /* CPU of waiting awake, since the last reset */
 
 /* parse.c: returns 0, or -1 when the stream is of no use (refused, or not understood). */
 int feed(struct stream *s, char *bytes, size_t length);
+void body_begins(struct stream *s);
+void body(struct stream *s, const char *bytes, size_t length);
+
+/* tls.c */
+void tls_start(int h2);
+void tls_begin(struct stream *s);
+void tls_end(struct stream *s);
+int tls_shake(struct stream *s);
+ssize_t tls_read(struct stream *s, char *bytes, size_t room);
+ssize_t tls_write(struct stream *s, const char *bytes, size_t length);
+size_t h2_request(char *text, size_t room);
+int h2_feed(struct stream *s, char *bytes, size_t length);
 
 /* tally.c */
 void count_message(struct stream *s, int64_t n, int64_t t_us);

@@ -173,6 +173,17 @@ static int head(struct stream *s, const char *text, size_t length) {
   return 0;
 }
 
+/* For HTTP/2, which has heads and pieces of its own. */
+void body_begins(struct stream *s) {
+  s->phase = BODY;
+  s->framing = PLAIN;
+  if (!live_on_sync) went_live(s);
+}
+
+void body(struct stream *s, const char *bytes, size_t length) {
+  lines(s, bytes, length);
+}
+
 int feed(struct stream *s, char *bytes, size_t length) {
   bytes_read += length;
   char *end = bytes + length;

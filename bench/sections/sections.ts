@@ -3,6 +3,7 @@ import { burst } from './burst.ts'
 import { churn } from './churn.ts'
 import { fanout } from './fanout.ts'
 import { footprint } from './footprint.ts'
+import { front } from './front.ts'
 import { idle } from './idle.ts'
 import { latency } from './latency.ts'
 import { publish } from './publish.ts'
@@ -10,7 +11,7 @@ import { scaling, scalingBurst } from './scaling.ts'
 import type { AnySection } from './section.ts'
 import { storm } from './storm.ts'
 
-export const sections: readonly AnySection[] = [fanout, burst, idle, churn, latency, storm, publish, scaling, scalingBurst, footprint]
+export const sections: readonly AnySection[] = [fanout, burst, idle, churn, latency, storm, publish, scaling, scalingBurst, footprint, front]
 
 /** What --only may name: scaling-burst and footprint come with scaling. */
 export const sectionNames: readonly string[] = sections.filter(({ partOf }) => partOf === undefined).map(({ name }) => name)
