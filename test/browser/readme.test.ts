@@ -191,6 +191,15 @@ t.test('days, a night of sleep: the page is frozen, its line dies without a word
   t.pass('it is awake')
 })
 
+t.test('docs/client.md, its first example', { buffered: true }, async (t) => {
+  const [, code = ''] = /<script type="module">\n([^]*?)<\/script>/.exec(readFileSync(join(import.meta.dirname, '../../docs/client.md'), 'utf8')) ?? []
+  const { isLive, publish, hasAll, tab } = await visit(t, code, { tokenSeconds: 600 })
+  await isLive
+  await publish()
+  await hasAll()
+  await eventually(() => tab.run("return document.querySelector('#badge').textContent"), (text) => text === '1', { what: 'the badge' })
+})
+
 t.test('the module: two tabs, one stream, one toast, the badge', { buffered: true }, async (t) => {
   const { url, isLive, publish, hasAll, tab, restart } = await visit(t, module!, { tokenSeconds: 600 })
   const other = await engine.open(url)
