@@ -1,6 +1,7 @@
 // What a fault is.
 import type { Publishers } from './publishers.ts'
 import type { Random } from './random.ts'
+import type { Topology } from './topology.ts'
 import type { World } from './world.ts'
 
 export interface Stage {
@@ -17,6 +18,8 @@ export interface Fault {
   readonly name: string
   /** One line for --help. */
   readonly what: string
+  /** Where it can be made. Default: everywhere. */
+  readonly topologies?: readonly Topology[]
   /** By what the service shows that it has noticed: a node that is not ready, or streams that end. */
   readonly shows: 'readiness' | 'streams' | 'itself' | 'nothing'
   /** Seconds that must be left for it. */

@@ -45,6 +45,7 @@ export const hostFaults: readonly Fault[] = [
   },
   {
     name: 'redis-clock',
+    topologies: ['single'],
     what: 'the wall clock of Redis jumps, ahead or back, by up to two hours, and returns',
     shows: 'nothing',
     absent: tamperAbsent,

@@ -1,11 +1,13 @@
 // What `npm run chaos` can be told on its command line.
 import { parseArgs } from 'node:util'
 import { faults } from './faults.ts'
+import { topologies, type Topology } from './topology.ts'
 
 export const sabotages = ['no-replay', 'no-refill', 'no-gap', 'drop-one'] as const
 export type Sabotage = typeof sabotages[number]
 
 export interface Options {
+  readonly topology: Topology
   readonly seed: number
   readonly seconds: number
   readonly clients: number
@@ -17,16 +19,20 @@ export interface Options {
   readonly sabotage: Sabotage | undefined
 }
 
+/** Of the faults that have nothing to do with Redis, those that come among the ones of Sentinels and Clusters. */
+const COMPANY = ['node-kill', 'publish-overlapping', 'phone-and-laptop']
+
 export class UsageError extends Error {}
 
 export const usage = `npm run chaos -- [options]
 
 Three nodes, Redis and nginx under faults, and an account of every durable notification. Exit 0: nothing was lost in silence.
 
+  --topology <what>    single (default), sentinel: a master, a replica and three Sentinels; or cluster: three masters with a replica each
   --seed <number>      the same seed makes the same schedule; default: a new one, printed
   --seconds <number>   for how long faults are made (default 120); starting, healing and the account come on top
   --clients <number>   EventSource clients (default 300)
-  --faults <a,b,…>     only these (default: all)
+  --faults <a,b,…>     only these (default: all; with another topology those of Redis there, and a few)
   --json <file>        writes the account as JSON too
   --sabotage <what>    checks the check: the service is broken on purpose, so exit 1 is what must come
                          no-replay  nginx takes Last-Event-ID off every request
@@ -46,15 +52,20 @@ export function readOptions (args: readonly string[]): Options | undefined {
   try {
     values = parseArgs({
       args: [...args],
-      options: { seed: text, seconds: text, clients: text, faults: text, json: text, sabotage: text, help: { type: 'boolean', short: 'h' } }
+      options: { topology: text, seed: text, seconds: text, clients: text, faults: text, json: text, sabotage: text, help: { type: 'boolean', short: 'h' } }
     }).values
   } catch (error) {
     throw new UsageError((error as Error).message)
   }
   if (values.help === true) return undefined
-  const names = values.faults?.split(',').map((name) => name.trim()).filter((name) => name !== '') ?? faults.map(({ name }) => name)
+  const topology = topologies.find((one) => one === (values.topology ?? 'single'))
+  if (topology === undefined) throw new UsageError(`--topology: one of ${topologies.join(', ')}`)
+  const isThere = ({ topologies }: typeof faults[number]): boolean => topologies?.includes(topology) ?? true
+  const names = values.faults?.split(',').map((name) => name.trim()).filter((name) => name !== '') ?? faults.filter(isThere).filter(({ name, topologies }) => topology === 'single' || topologies !== undefined || COMPANY.includes(name)).map(({ name }) => name)
   const unknown = names.find((name) => !faults.some((fault) => fault.name === name))
   if (unknown !== undefined || names.length === 0) throw new UsageError(`--faults: there is no fault "${unknown ?? ''}"; --help lists them`)
+  const elsewhere = faults.find((fault) => names.includes(fault.name) && !isThere(fault))
+  if (elsewhere !== undefined) throw new UsageError(`--faults: ${elsewhere.name} cannot be made with --topology ${topology}, only with ${elsewhere.topologies!.join(', ')}`)
   const notTried = Object.fromEntries(faults.flatMap(({ name, absent }) => {
     const why = absent?.()
     return why === undefined || !names.includes(name) ? [] : [[name, why]]
@@ -63,7 +74,9 @@ export function readOptions (args: readonly string[]): Options | undefined {
   if (values.faults !== undefined && wanted !== undefined) throw new UsageError(`--faults: ${wanted[0]} cannot be made here, ${wanted[1]}`)
   const sabotage = sabotages.find((one) => one === values.sabotage)
   if (values.sabotage !== undefined && sabotage === undefined) throw new UsageError(`--sabotage: one of ${sabotages.join(', ')}`)
+  if (sabotage === 'drop-one' && topology !== 'single') throw new UsageError('--sabotage drop-one: only with --topology single, where a line between node and Redis is ours')
   return {
+    topology,
     seed: whole('seed', values.seed ?? String(Math.floor(Math.random() * 1_000_000)), 0, 4_294_967_295),
     seconds: whole('seconds', values.seconds ?? '120', 1, 86_400),
     clients: whole('clients', values.clients ?? '300', 3, 5000),

@@ -130,7 +130,7 @@ export class Publishers {
       } catch (error) {
         const { message } = error as Error
         if (!REFUSAL.test(message)) return undefined
-        if (message.startsWith('TIDINGS_')) {
+        if (message.startsWith('TIDINGS_') && !message.startsWith('TIDINGS_NOT_READY')) {
           this.#odd(`FCALL: ${message}`)
           return undefined
         }
@@ -140,10 +140,10 @@ export class Publishers {
   }
 
   async #plain (random: Random): Promise<void> {
-    const { ledger, store, prefix } = this.#world
+    const { ledger } = this.#world
     const to = random.next() < 0.1 ? 'all' : `user:${random.pick(this.#world.users)}`
     const { mark } = ledger.publishes([to], 'plain')
-    await store.send('PUBLISH', `${prefix}:${to}`, JSON.stringify({ data: { mark } })).catch(() => {})
+    await this.#world.say(to, JSON.stringify({ data: { mark } })).catch(() => {})
   }
 
   #acknowledge (sent: Sent, ids: readonly number[]): void {
@@ -192,6 +192,18 @@ export class Publishers {
   #locked (step: () => Promise<void>): Promise<void> {
     this.#moverLock = this.#moverLock.then(step)
     return this.#moverLock
+  }
+
+  /** While masters change nobody joins or leaves, and an answer that was on its way may be forgotten together with its key. */
+  async whileMastersChange (change: () => Promise<void>): Promise<void> {
+    const { ledger } = this.#world
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    void this.#locked(async () => {
+      ledger.losses++
+      await change().then(resolve, reject)
+      ledger.losses++
+    })
+    await promise
   }
 
   /**

@@ -46,7 +46,7 @@ export async function run (scope: Scope, options: Options, say: (line: string) =
   const startedAt = performance.now()
   const random = new Random(options.seed)
   const world = new World(scope, options)
-  say(`seed ${options.seed}: starting Redis, 3 nodes, nginx and ${options.clients} clients`)
+  say(`seed ${options.seed}: starting Redis (${options.topology}), 3 nodes, nginx and ${options.clients} clients`)
   for (const [name, why] of Object.entries(options.notTried)) say(`NOT TRIED: ${name}, ${why}`)
   await world.start()
   const watch = new Watch(world)

@@ -12,6 +12,7 @@ import type { Options } from './options.ts'
 import { Random } from './random.ts'
 import { Store } from './store.ts'
 import { Tamper } from './tamper.ts'
+import { Replicated } from './topology.ts'
 
 export const NODES = 3
 const PREFIX = 'chaos'
@@ -38,7 +39,7 @@ const settings = {
 
 export class World {
   readonly ledger = new Ledger()
-  readonly prefix = PREFIX
+  prefix = PREFIX
   readonly listeners: Listener[] = []
   readonly nodes: TestNode[] = []
   readonly lines: Line[] = []
@@ -51,7 +52,10 @@ export class World {
   /** Nodes that did not end with code 0 when asked to. */
   uncleanExits = 0
   operator = ''
+  /** With --topology single. */
   store!: Store
+  /** With the others. */
+  replicated: Replicated | undefined
   nginx!: Nginx
   readonly #scope: Scope
   readonly #options: Options
@@ -70,15 +74,13 @@ export class World {
   get fixedGroups (): readonly string[] { return FIXED_GROUPS }
 
   async start (): Promise<void> {
-    const { sabotage, clients, seed } = this.#options
-    this.store = await Store.start(this.#scope)
-    for (let index = 0; index < NODES; index++) {
-      const line = new Line(this.store.port, { dropsEach: sabotage === 'drop-one' && index === 0 ? 2 : undefined })
-      await line.listen()
-      this.#scope.teardown(() => { line.close() })
-      this.lines.push(line)
-      this.tampers.push(new Tamper(this.#scope))
+    const { clients, seed, topology } = this.#options
+    if (topology === 'single') await this.#startStore()
+    else {
+      this.replicated = await Replicated.start(this.#scope, topology, PREFIX)
+      this.prefix = this.replicated.prefix
     }
+    for (let index = 0; index < NODES; index++) this.tampers.push(new Tamper(this.#scope))
     this.#ports = await Promise.all(Array.from({ length: NODES }, freePort))
     await Promise.all(this.#ports.map((_, index) => this.startNode(index)))
     await this.startNginx()
@@ -89,6 +91,17 @@ export class World {
       return { sub, groups, token: this.#issuer.token({ sub, groups, exp: Math.floor(Date.now() / 1000) + 90_000 }) }
     })
     for (let index = 0; index < clients; index++) this.#listen(index, tokens[index % tokens.length]!)
+  }
+
+  /** One Redis, and a line to it for each node. */
+  async #startStore (): Promise<void> {
+    this.store = await Store.start(this.#scope)
+    for (let index = 0; index < NODES; index++) {
+      const line = new Line(this.store.port, { dropsEach: this.#options.sabotage === 'drop-one' && index === 0 ? 2 : undefined })
+      await line.listen()
+      this.#scope.teardown(() => { line.close() })
+      this.lines.push(line)
+    }
   }
 
   #listen (index: number, { sub, groups, token }: { sub: string, groups: readonly string[], token: string }): void {
@@ -123,7 +136,7 @@ export class World {
     this.nodes[index] = await startNode(this.#scope, {
       name: `node-${index}`,
       port: this.#ports[index]!,
-      env: { ...settings, ...options, ...this.tampers[index]!.env, ...this.#issuer.env, REDIS_URL: `redis://127.0.0.1:${this.lines[index]!.port}`, REDIS_PREFIX: PREFIX }
+      env: { ...settings, ...options, ...this.tampers[index]!.env, ...this.#issuer.env, REDIS_URL: this.replicated?.url ?? `redis://127.0.0.1:${this.lines[index]!.port}`, REDIS_PREFIX: PREFIX }
     })
     this.excused.delete(index)
   }
@@ -161,8 +174,14 @@ export class World {
 
   /** What another service publishes. Throws Redis's error, or that of the line. */
   async fcall (to: string, data: object): Promise<number> {
-    const [id] = await this.store.send('FCALL', 'tidings_publish', 1, PREFIX, to, 'message', JSON.stringify(data)) as [string, number]
+    const [id] = await (this.replicated ?? this.store).send('FCALL', 'tidings_publish', 1, this.prefix, to, 'message', JSON.stringify(data)) as [string, number]
     return Number(id)
+  }
+
+  /** Live only, from another service. */
+  async say (to: string, text: string): Promise<void> {
+    if (this.replicated === undefined) await this.store.send('PUBLISH', `${PREFIX}:${to}`, text)
+    else await this.replicated.say(`${this.prefix}:${to}`, text)
   }
 
   /** The id of something that nobody receives: what was before it and what comes after is told apart by it, whatever the clocks say. */

@@ -14,7 +14,7 @@ async function twoNodes (t: Test, sentinels: Sentinels): Promise<[RedisNode, Red
 
 /** Publishes until a node takes it, and the other hears it. */
 async function heardAgain ([a, b]: readonly [RedisNode, RedisNode]): Promise<number> {
-  const id = await eventually(() => send(a, 'all').catch(() => 0), (id) => id > 0, { what: 'is something taken again', withinMs: 30_000 })
+  const id = await eventually(() => send(a, 'all').catch(() => 0), (id) => id > 0, { what: 'is something taken again', withinMs: 90_000 })
   await up(b)
   await becomes(() => b.ear.lines.at(-1) === 'restored', 'the streams to be refilled')
   const later = await send(a, 'all')
@@ -38,7 +38,7 @@ t.test('a master that is killed, with a replica, is replaced: functions are ther
   t.ok(pages.every(({ gap }) => !gap), 'nothing that was answered is lost, and so nothing is said to be')
 
   await old.start()
-  await becomes(async () => String(await old.cli('INFO', 'replication')).includes('role:slave'), 'the old one to be a replica', 30_000)
+  await becomes(async () => String(await old.cli('INFO', 'replication')).includes('role:slave'), 'the old one to be a replica', 90_000)
   await send(a, 'all')
   for (const { broker } of nodes) t.equal(broker.state().up, true)
 })
@@ -60,7 +60,7 @@ t.test('a master that was stopped, and is back after another was promoted: what 
   for (const node of nodes) t.match(await readPages(node, { cursor: lost }), [{ gap: true }], 'its position is told')
   t.match((await readPages(a, { cursor }))[0], { gap: true })
   old.resume()
-  await becomes(async () => String(await old.cli('INFO', 'replication')).includes('role:slave'), 'the old one to be a replica', 30_000)
+  await becomes(async () => String(await old.cli('INFO', 'replication')).includes('role:slave'), 'the old one to be a replica', 90_000)
   const id = await send(b, 'all')
   await a.ear.id(id)
 })
@@ -71,8 +71,8 @@ t.test('a master that is alive but demoted, with a node that still talks to it, 
   // An orderly failover, twice: there and back.
   for (let i = 0; i < 2; i++) {
     const before = (await sentinels.master()).port
-    await eventually(() => sentinels.sentinels[0]!.cli('SENTINEL', 'FAILOVER', 'mymaster').catch(String), (answer) => answer === 'OK', { what: 'is a failover begun', withinMs: 30_000 })
-    await becomes(async () => (await sentinels.master()).port !== before, 'another master', 30_000)
+    await eventually(() => sentinels.sentinels[0]!.cli('SENTINEL', 'FAILOVER', 'mymaster').catch(String), (answer) => answer === 'OK', { what: 'is a failover begun', withinMs: 90_000 })
+    await becomes(async () => (await sentinels.master()).port !== before, 'another master', 90_000)
     await heardAgain(nodes)
   }
 })

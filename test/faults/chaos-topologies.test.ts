@@ -1,0 +1,41 @@
+// The check in short behind Sentinels and in a Cluster, and the check of the check there.
+import t, { type Test } from 'tap'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { makeFolder, spawnChild } from '../fixtures/process.ts'
+
+const main = fileURLToPath(new URL('../../chaos/main.ts', import.meta.url))
+
+async function chaos (t: Test, ...args: string[]): Promise<{ code: number | null, account: any, lines: string[] }> {
+  const file = join(makeFolder(t), 'account.json')
+  const child = spawnChild(t, process.execPath, [main, '--json', file, '--seed', '4', '--clients', '45', ...args], { name: 'chaos' })
+  const { code } = await child.exited
+  if (code !== 0) t.comment(child.lines.slice(-45).join('\n'))
+  return { code, lines: child.lines, account: code === 2 ? undefined : JSON.parse(readFileSync(file, 'utf8')) }
+}
+
+t.test('chaos, in a Cluster whose slot moves and whose replica is promoted: nothing is lost in silence', async (t) => {
+  const { code, account } = await chaos(t, '--topology', 'cluster', '--seconds', '16', '--faults', 'slot-moved,replica-promoted')
+  t.equal(code, 0)
+  t.same(account.failures, [])
+  t.ok(account.incidents.length >= 1 && account.verdict.owed > 500, `${account.incidents.length} faults, ${account.verdict.owed} owed`)
+})
+
+t.test('chaos, in a Cluster with nodes that do not refill, fails', async (t) => {
+  const { code, account } = await chaos(t, '--topology', 'cluster', '--seconds', '12', '--faults', 'slot-moved', '--sabotage', 'no-refill')
+  t.equal(code, 1)
+  t.ok(account.verdict.lost > 0, `${account.verdict.lost} lost in silence`)
+})
+
+t.test('chaos, asked for a fault or a sabotage that its topology cannot have, says where it can be had', async (t) => {
+  for (const [args, said] of [
+    [['--topology', 'triangle'], '--topology: one of single, sentinel, cluster'],
+    [['--topology', 'sentinel', '--faults', 'slot-moved'], '--faults: slot-moved cannot be made with --topology sentinel, only with cluster'],
+    [['--topology', 'cluster', '--sabotage', 'drop-one'], '--sabotage drop-one: only with --topology single']
+  ] as const) {
+    const { code, lines } = await chaos(t, ...args)
+    t.equal(code, 2)
+    t.match(lines[0], said)
+  }
+})
