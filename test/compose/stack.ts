@@ -74,8 +74,8 @@ export async function eventually<T> (what: string, ask: () => Promise<T>): Promi
   }
 }
 
-/** `env`: what an operator would export before `docker compose up`. TIDINGS_BUILD_NETWORK=host builds on the host's network. */
-export async function startStack (t: Scope, env: Record<string, string>): Promise<Stack> {
+/** `env`: what an operator would export before `docker compose up`. TIDINGS_BUILD_NETWORK=host builds on the host's network. `files` come on top of docker-compose.yml. */
+export async function startStack (t: Scope, env: Record<string, string>, files: readonly string[] = []): Promise<Stack> {
   const [command, ...first] = await findCompose()
   const project = `tidings-test-${randomBytes(4).toString('hex')}`
   const port = await freePort()
@@ -91,7 +91,7 @@ export async function startStack (t: Scope, env: Record<string, string>): Promis
     ...env
   }
   const docker = (...args: string[]) => run('docker', args)
-  const composeArgs = (...args: string[]) => [...first, '--env-file', envFile, '-p', project, '-f', join(root, 'docker-compose.yml'), ...args]
+  const composeArgs = (...args: string[]) => [...first, '--env-file', envFile, '-p', project, ...['docker-compose.yml', ...files].flatMap((file) => ['-f', join(root, file)]), ...args]
   const compose = (...args: string[]) => run(command, composeArgs(...args), composeEnv)
   const bareCompose = (...args: string[]) => run(command, composeArgs(...args), system)
   const roll = (more: Record<string, string> = {}) => run(join(root, 'ops/compose/roll.sh'), ['--no-build'], { ...composeEnv, ...more, COMPOSE: [command, ...composeArgs()].join(' ') })
