@@ -32,6 +32,32 @@ export function inbox (t: Test, make: MakeBackend): void {
     t.match(await listOf(a), { notifications: { length: 0 }, next: undefined, complete: true, ...nobody })
   })
 
+  t.test('what counts, in small between much and large that does not, is counted and listed', async (t) => {
+    const a = await (await make(t))()
+    await a.broker.join('1', 'a')
+    await now(a, '1')
+    const large = 'x'.repeat(4000)
+    const to = ['user:1', 'group:a', ['group:a', 'user:1']] as const
+    const counted: number[] = []
+    for (let i = 0; i < 12; i++) {
+      for (const [j, address] of to.entries()) {
+        for (let k = 0; k < 2; k++) await send(a, address, large, { keep: 'replay' })
+        await a.broker.mark(reader, await send(a, address, large), 'dismissed')
+        await a.broker.retract({ to: typeof address === 'string' ? address : address[0], what: { id: await send(a, address, large, { ttlSeconds: 60 }) } })
+        // Of the last address, the other copy of it is still there.
+        if (j === 2) await a.broker.mark(reader, (await listOf(a, '1', { limit: 1 })).notifications[0]!.id, 'read')
+        else await send(a, address, large, { keep: 'replay', key: 'price' })
+      }
+      counted.push(await send(a, to[i % 3]!, i % 2 === 0 ? i : large))
+    }
+    t.match(await countsOf(a), { unseen: 12, unread: 12 })
+    t.same(await unreadOf(a), counted)
+    t.match(await a.broker.moveCursor(reader, 'read', counted[4]!), { unseen: 7, unread: 7 })
+    t.match(await a.broker.mark(reader, counted[1]!, 'unread'), { unseen: 7, unread: 8 })
+    t.match(await a.broker.mark(reader, counted[8]!, 'dismissed'), { unseen: 6, unread: 7 })
+    t.match(await countsOf(a), { unseen: 6, unread: 7 })
+  })
+
   t.test('the list, read page by page, has everything once, newest first', async (t) => {
     const a = await (await make(t))()
     for (const group of ['a', 'b']) await a.broker.join('1', group)

@@ -31,6 +31,8 @@ export function options (t: Test, make: MakeBackend): void {
     for (const group of ['b', 'a', 'ab']) await a.broker.join('1', group)
     for (const to of [['all'], ['all', 'group:b'], ['group:b', 'group:ab'], ['group:ab', 'group:a'], ['group:a', 'all', 'user:1']]) await send(a, to)
     t.same((await listOf(a)).notifications.map(({ to }) => to), ['user:1', 'group:a', 'group:ab', 'group:b', 'all'])
+    for (let i = 0; i < 9; i++) await send(a, 'user:1')
+    t.same((await listOf(a)).notifications.slice(9).map(({ to }) => to), ['user:1', 'group:a', 'group:ab', 'group:b', 'all'], 'wherever it stands in its log')
   })
 
   t.test('an address, named twice, is named once', async (t) => {

@@ -38,6 +38,11 @@ local function append(ctx, address, log, entry_id, id, fields)
   redis.call('XADD', log, entry_id, unpack(fields))
 end
 
+-- An entry that goes takes its key and its note along.
+local function forget_entry(ctx, address, id)
+  redis.call('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:' .. address, int(id), int(id))
+end
+
 -- Takes out the older one with the same key, on purpose: no gap.
 local function replace_key(ctx, address, log, key, id, ends, order)
   local keys = ctx.prefix .. ':keys:' .. address
@@ -46,11 +51,23 @@ local function replace_key(ctx, address, log, key, id, ends, order)
   if older and order and others.origin_of(ctx, address, tonumber(older)) > order then
     redis.call('XDEL', log, int(id) .. '-0')
     bury(ctx, address, id, 'p', tonumber(older))
+    forget_entry(ctx, address, id)
     return
   end
   redis.call('ZADD', keys, int(id), key)
   redis.call('EXPIREAT', keys, ends)
-  if older and redis.call('XDEL', log, int(older) .. '-0') > 0 then bury(ctx, address, tonumber(older), 'p', id) end
+  if older then
+    if redis.call('XDEL', log, int(older) .. '-0') > 0 then bury(ctx, address, tonumber(older), 'p', id) end
+    forget_entry(ctx, address, older)
+  end
+end
+
+-- Which entries may not count stands beside the keys, so that who counts need not read them: they may be many, and large. No key begins with \1.
+-- It is a help alone: what is noted and not there does no harm, nor does what is there and not noted.
+local function note_uncounted(ctx, address, req, ends)
+  local keys = ctx.prefix .. ':keys:' .. address
+  redis.pcall('ZADD', keys, int(req.id), '\1' .. int(req.id) .. ':' .. (req.keep == 'replay' and '0' or int(req.expires)))
+  redis.pcall('EXPIREAT', keys, ends)
 end
 
 -- Writes to the logs. What was written is taken back if anything fails.
@@ -75,6 +92,7 @@ local function store(ctx, req)
     end
     -- From here on others' entries go: all that may be refused has been asked for.
     for i, address in ipairs(req.to) do
+      if req.keep == 'replay' or req.expires then note_uncounted(ctx, address, req, ends) end
       if req.key then replace_key(ctx, address, written[i], req.key, id, ends, req.order) end
       if not req.by_service then trim(ctx, address, id) end
     end
@@ -85,15 +103,16 @@ local function store(ctx, req)
 end
 
 -- Entries as Redis gives them, with names. `x`: the id at which it expires.
-local function read_entry(raw, most_bytes)
-  local entry = { id = tonumber(raw[1]:match('^%d+')), event = '', data = '' }
-  local fields = raw[2]
-  if fields[1] == 'e' and fields[3] == 'd' then entry.event, entry.data = fields[2], fields[4] end
+local function read_entry(raw, most_bytes, log)
+  local id, fields, event, data = raw[1], raw[2], '', ''
+  if fields[1] == 'e' and fields[3] == 'd' then event, data = fields[2], fields[4] end
   -- Not written by us: a stream could not take it, and would come back for it for ever.
-  if #entry.data > most_bytes then entry.event, entry.data = '', '' end
+  if #data > most_bytes then event, data = '', '' end
+  -- Nearly all end in -0.
+  local entry = { id = tonumber(id:sub(1, -3)) or tonumber(id:match('^%d+')), event = event, data = data, log = log }
   for i = 5, #fields > 4 and #fields or 0, 2 do
     local name, value = fields[i], fields[i + 1]
-    if name == 'x' then entry.x = tonumber(value) else entry[name] = value end
+    if name == 'x' then entry.x = tonumber(value) elseif name ~= 'log' then entry[name] = value end
   end
   return entry
 end

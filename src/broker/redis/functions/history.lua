@@ -155,7 +155,10 @@ local function read_page(call, pieces, marks)
       local entry = kept[id]
       if is_shown(call, marks, entry) then places[#places + 1], last = shared(call, entry), id
       -- What one of them dismissed is still the others'.
-      elseif is_over(call, entry) and redis.call('XDEL', entry.log.key, int(id) .. '-0') > 0 then bury(call, entry.log.address, id, 'x', entry.x) end
+      elseif is_over(call, entry) then
+        if redis.call('XDEL', entry.log.key, int(id) .. '-0') > 0 then bury(call, entry.log.address, id, 'x', entry.x) end
+        forget_entry(call, entry.log.address, id)
+      end
     end
     if upto == call.position then return places, upto end
     if last or call.work > call.most_work then return places, last or upto end

@@ -1,16 +1,17 @@
 -- The inbox of a user: what the logs hold for them, less what they dismissed, with two cursors and marks.
 --
--- <prefix>:inbox:<user>: the fields seen and read, and for each marked id: "r", "u" or "d" (read, unread, dismissed), a space, and the address
--- that it came by.
+-- <prefix>:inbox:<user>: the fields seen and read, and for each marked id: "r", "u" or "d" (read, unread, dismissed), a space (or "+" if other
+-- addresses have it, too), and the address that it came by.
 
 local function read_inbox(ctx, user)
-  local inbox = { key = ctx.prefix .. ':inbox:' .. user, seen = 0, read = 0, marks = {}, addresses = {}, count = 0 }
+  local inbox = { key = ctx.prefix .. ':inbox:' .. user, seen = 0, read = 0, marks = {}, addresses = {}, shared = {}, count = 0 }
   local flat = redis.call('HGETALL', inbox.key)
   for i = 1, #flat, 2 do
     local name, value = flat[i], flat[i + 1]
     if name == 'seen' or name == 'read' then inbox[name] = tonumber(value) else
       local id = tonumber(name)
       inbox.marks[id], inbox.addresses[id] = value:sub(1, 1), value:sub(3)
+      if value:sub(2, 2) == '+' then inbox.shared[id] = true end
       inbox.count = inbox.count + 1
     end
   end
@@ -20,9 +21,10 @@ end
 -- The logs of an inbox, in the order in which a notification is said to have come by them. `floor`: what is not listed up to there; `known`:
 -- what is no news up to there.
 local function view_of(call, user, groups, inbox)
-  local view = { user = user, groups = groups, inbox = inbox, logs = {} }
+  local view = { user = user, groups = groups, inbox = inbox, logs = {}, by_address = {} }
   local function add(address, floor, known)
-    view.logs[#view.logs + 1] = { log = open_log(call, address), floor = math.max(floor, call.since), known = known }
+    local source = { place = #view.logs, log = open_log(call, address), floor = math.max(floor, call.since), known = known }
+    view.logs[#view.logs + 1], view.by_address[address] = source, source
   end
   add('user:' .. user, 0, 0)
   local names = {}
@@ -51,45 +53,88 @@ local function newest(call, log, i, floor)
   while true do
     local entry = log.newest[i]
     if entry then return entry.id > floor and entry or nil end
-    if log.newest_to <= floor + 1 then return nil end
-    local last = log.newest_to == math.huge and int(call.position) or int(log.newest_to - 1)
-    local chunk, bytes = read_chunk(call, log, 'XREVRANGE', last .. '-0', int(floor + 1) .. '-0', log.newest_step)
+    log.down = log.down or down.start(call.position)
+    local chunk = down.read(call, log, log.down, floor)
+    if not chunk then return nil end
     for _, each in ipairs(chunk) do log.newest[#log.newest + 1] = each end
-    if #chunk < log.newest_step then log.newest_to = floor + 1 else log.newest_to = chunk[#chunk].id end
-    log.newest_step = next_step(log.newest_step, chunk, bytes)
   end
 end
 
+-- The same for one user alone, who has marked much of it.
+function down.own_newest(call, view, source, floor)
+  local own, inbox, log = source.own, view.inbox, source.log
+  if not own then
+    own = { down = down.start(source.upper), skips = {}, chunk = {}, at = 1 }
+    source.own = own
+    for _, id in ipairs(down.noted(call, log)) do own.skips[#own.skips + 1] = id end
+    for id, mark in pairs(inbox.marks) do
+      if mark ~= 'u' and (inbox.shared[id] or inbox.addresses[id] == log.address) then own.skips[#own.skips + 1] = id end
+    end
+    table.sort(own.skips, function(a, b) return a > b end)
+  end
+  if not own.chunk[own.at] then own.chunk, own.at = down.read(call, log, own.down, floor, own.skips) or {}, 1 end
+  local entry = own.chunk[own.at]
+  own.at = own.at + 1
+  return entry and entry.id > floor and entry or nil
+end
+
+-- By which log a notification has come, if it is listed, and its entry.
 local function source_of(call, view, id)
   for _, source in ipairs(view.logs) do
     if id > source.floor then
       local chunk = read_chunk(call, source.log, 'XRANGE', int(id) .. '-0', int(id) .. '-0', 1)
-      if chunk[1] and is_listed(call, view, chunk[1]) then return source end
+      if chunk[1] and is_listed(call, view, chunk[1]) then return source, chunk[1] end
     end
   end
+end
+
+-- The same for one that is marked: where it came by is known.
+function down.stands(call, view, id)
+  local inbox = view.inbox
+  if inbox.shared[id] or inbox.addresses[id] == '' then return source_of(call, view, id) ~= nil end
+  local source = view.by_address[inbox.addresses[id]]
+  return source and source_of(call, { inbox = inbox, logs = { source } }, id) ~= nil
+end
+
+local function drop_marks(inbox, ids)
+  for i, id in ipairs(ids) do
+    inbox.marks[id], inbox.addresses[id], inbox.shared[id], ids[i] = nil, nil, nil, int(id)
+    inbox.count = inbox.count - 1
+  end
+  if #ids > 0 then redis.call('HDEL', inbox.key, unpack(ids)) end
 end
 
 -- seen, read, and how many are listed above each cursor and not read one by one, up to MAX_UNREAD.
 local function count_inbox(call, view)
   local inbox, counted, unseen, unread = view.inbox, {}, 0, 0
   for _, source in ipairs(view.logs) do
-    local i, floor = 1, math.max(source.floor, source.known, inbox.read)
+    local i, waste, floor = 1, 0, math.max(source.floor, source.known, inbox.read)
+    source.own = nil
     while unread < MAX_UNREAD or unseen < MAX_UNREAD do
-      local entry = newest(call, source.log, i, unread < MAX_UNREAD and floor or math.max(floor, inbox.seen))
+      local above, entry = unread < MAX_UNREAD and floor or math.max(floor, inbox.seen), nil
+      if waste > down.WASTE_BYTES then entry = down.own_newest(call, view, source, above) else entry = newest(call, source.log, i, above) end
       if not entry then break end
       i = i + 1
-      local id = entry.id
-      if not counted[id] and is_listed(call, view, entry) and inbox.marks[id] ~= 'r' then
+      local id, mark = entry.id, inbox.marks[entry.id]
+      if mark == 'r' or mark == 'd' then
+        waste = waste + down.waste_of(entry)
+        source.upper = id - 1
+      elseif not counted[id] and is_listed(call, view, entry) then
         counted[id] = true
         unread = unread + 1
         if id > inbox.seen then unseen = unseen + 1 end
       end
     end
   end
+  local gone = {}
   for id, mark in pairs(inbox.marks) do
     if unread >= MAX_UNREAD then break end
-    if mark == 'u' and not counted[id] and source_of(call, view, id) then unread = unread + 1 end
+    if mark == 'u' and not counted[id] then
+      -- What is not listed will not be again: it has left, or its group was left, and who joins anew begins anew.
+      if down.stands(call, view, id) then unread = unread + 1 else gone[#gone + 1] = id end
+    end
   end
+  drop_marks(inbox, gone)
   return inbox.seen, inbox.read, math.min(unseen, MAX_UNREAD), math.min(unread, MAX_UNREAD)
 end
 

@@ -3,24 +3,58 @@
 -- What a list may look at, more or less; beyond it the page is short, and says where to go on.
 local LIST_WORK = 2097152
 
--- The newest entries of an inbox before an id, as many as are asked for: as `merge` in history.lua, the other way round.
+-- The next entry of a log before an id and above a floor, or nil. What the counts read, too, is read once.
+function down.peek(call, source, before, floor)
+  local log, entry = source.log, nil
+  if before > call.position then
+    local had = #log.newest
+    entry = newest(call, log, source.looked + 1, floor)
+    source.is_new = source.is_new or #log.newest > had
+    return entry
+  end
+  entry = source.chunk[source.at]
+  if not entry then
+    source.chunk, source.at, source.is_new = down.read(call, log, source.down, floor) or {}, 1, true
+    entry = source.chunk[1]
+  end
+  return entry and entry.id > floor and entry or nil
+end
+
+-- The newest entries of an inbox before an id, as many as are asked for. It goes round: a few of each log, then twice as many; and no log is read
+-- below the oldest that there is a place for.
 local function newest_of(call, view, before, limit, unread_only)
   local kept, heap, bytes, downto, is_cut, is_short = {}, {}, 0, 0, false, false
   local stop_at = call.work + LIST_WORK
-  for _, source in ipairs(view.logs) do
-    local log, upper, step = source.log, math.min(before - 1, call.position), 8
-    local is_done = false
-    while not is_done do
-      local lower = math.max(source.floor, downto) + 1
-      if upper < lower then break end
-      local chunk, read = read_chunk(call, log, 'XREVRANGE', int(upper) .. '-0', int(lower) .. '-0', step)
-      is_done = #chunk < step
-      step = next_step(step, chunk, read)
-      for _, entry in ipairs(chunk) do
-        upper = entry.id - 1
-        if entry.id > downto and not kept[entry.id] and is_listed(call, view, entry) and not (unread_only and not is_unread(view, source, entry.id)) then
-          entry.source = source
-          kept[entry.id] = entry
+  local active, quota = view.logs, #view.logs <= 4 and limit or 4
+  for _, source in ipairs(active) do source.looked, source.at, source.chunk, source.down = 0, 1, {}, down.start(before - 1) end
+  while #active > 0 do
+    local more = {}
+    for _, source in ipairs(active) do
+      local left = quota
+      while true do
+        local entry = down.peek(call, source, before, math.max(source.floor, downto))
+        if not entry then break end
+        if left == 0 then more[#more + 1] = source; break end
+        if source.is_new and call.work > stop_at and source.looked > 0 then
+          -- Too much was looked at: what is below comes with the next page.
+          downto, is_short = entry.id, true
+          for id in pairs(kept) do
+            if id <= downto then kept[id], is_cut = nil, true end
+          end
+          heap = {}
+          bytes = 0
+          for id, each in pairs(kept) do
+            push(heap, -id)
+            bytes = bytes + #each.data
+          end
+          break
+        end
+        source.looked, source.at, source.is_new, left = source.looked + 1, source.at + 1, false, left - 1
+        local known = kept[entry.id]
+        -- It came by several logs, and is said to have come by the first of them.
+        if known and source.place < known.source.place then known.source = source end
+        if not known and is_listed(call, view, entry) and not (unread_only and not is_unread(view, source, entry.id)) then
+          kept[entry.id], entry.source = entry, source
           push(heap, -entry.id)
           bytes = bytes + #entry.data
           while #heap > limit or (#heap > 1 and bytes > LIST_WORK) do
@@ -30,21 +64,8 @@ local function newest_of(call, view, before, limit, unread_only)
           end
         end
       end
-      if not is_done and call.work > stop_at and upper > downto then
-        -- Too much was looked at: what is below comes with the next page.
-        downto, is_short = upper, true
-        for id in pairs(kept) do
-          if id <= downto then kept[id], is_cut = nil, true end
-        end
-        heap = {}
-        bytes = 0
-        for id, entry in pairs(kept) do
-          push(heap, -id)
-          bytes = bytes + #entry.data
-        end
-        break
-      end
     end
+    active, quota = more, math.min(quota * 2, MAX_STEP)
   end
   local ids = {}
   for id in pairs(kept) do ids[#ids + 1] = id end

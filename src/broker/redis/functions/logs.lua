@@ -12,7 +12,7 @@ local MOST_ENTRY_BYTES = 1048576
 -- What those who ask in one call share: one moment, and what was read of each log.
 local function open_call(keys)
   local call = open(keys)
-  call.logs, call.shared, call.work = {}, {}, 0
+  call.logs, call.shared, call.work, call.waste = {}, {}, 0, 0
   call.position = next_id(call)
   call.since = call.position - call.limits.seconds * SECOND
   call.most_bytes = math.max(call.limits.max_bytes, MOST_ENTRY_BYTES)
@@ -23,7 +23,7 @@ local function new_log(call, address)
   call.work = call.work + LOG_WORK
   return {
     address = address, key = call.prefix .. ':log:' .. address, entries = {}, from = -1, read_to = -1, step = 8,
-    newest = {}, newest_to = math.huge, newest_step = 4
+    newest = {}
   }
 end
 
@@ -44,9 +44,8 @@ end
 local function read_chunk(call, log, name, first, last, limit)
   local chunk, bytes = redis.call(name, log.key, first, last, 'COUNT', limit), 0
   for i, raw in ipairs(chunk) do
-    chunk[i] = read_entry(raw, call.most_bytes)
-    chunk[i].log = log
-    bytes = bytes + #chunk[i].data
+    local entry = read_entry(raw, call.most_bytes, log)
+    chunk[i], bytes = entry, bytes + #entry.data
   end
   call.work = call.work + bytes + #chunk * ENTRY_WORK
   return chunk, bytes
@@ -114,6 +113,50 @@ local function was_trimmed_by_old(call, log, after)
 end
 
 local function is_over(call, entry) return entry.x and entry.x <= call.position end
+
+-- Reads logs downwards, by and by. (One name for all of it: a library may have 200 at most.)
+local down = {}
+
+-- So many bytes may be read of what does not count; from then on what is known as such is passed over. Small ones are read as fast as passed over.
+down.WASTE_BYTES = 32768
+down.SMALL_BYTES = 1024
+function down.waste_of(entry) return #entry.data > down.SMALL_BYTES and #entry.data or 0 end
+
+-- The ids that are noted as never to be counted, newest first.
+function down.noted(call, log)
+  if log.skips then return log.skips end
+  log.skips = {}
+  for _, member in ipairs(redis.call('ZRANGE', call.prefix .. ':keys:' .. log.address, 0, -1, 'REV')) do
+    local id, until_id = member:match('^\1(%d+):(%d+)$')
+    if id and tonumber(until_id) <= call.position then log.skips[#log.skips + 1] = tonumber(id) end
+  end
+  return log.skips
+end
+
+-- Where a reader is (upper), and how much it reads at once (step).
+function down.start(upper) return { upper = upper, step = 4, skip_at = 1 } end
+
+-- The next entries above a floor, newest first, or nil. `skips`: ids, newest first, that are passed over without being read.
+function down.read(call, log, at, floor, skips)
+  skips = skips or (call.waste > down.WASTE_BYTES and down.noted(call, log)) or {}
+  while at.upper > floor do
+    while skips[at.skip_at] and skips[at.skip_at] > at.upper do at.skip_at = at.skip_at + 1 end
+    local stop = math.max(floor, skips[at.skip_at] or 0)
+    local upper, step = at.upper, at.step
+    at.upper = stop > floor and stop - 1 or floor
+    if upper > stop then
+      local chunk, bytes = read_chunk(call, log, 'XREVRANGE', int(upper) .. '-0', int(stop + 1) .. '-0', step)
+      if #chunk == step then at.upper = chunk[#chunk].id - 1 end
+      if #chunk > 0 then
+        at.step = next_step(step, chunk, bytes)
+        for _, entry in ipairs(chunk) do
+          if entry.r or entry.x and is_over(call, entry) then call.waste = call.waste + down.waste_of(entry) end
+        end
+        return chunk
+      end
+    end
+  end
+end
 
 local function is_shown(call, marks, entry)
   return not is_over(call, entry) and marks[entry.id] ~= 'd'

@@ -14,14 +14,6 @@ local function save_inbox(call, view, changed)
   return numbers
 end
 
-local function drop_marks(inbox, ids)
-  for i, id in ipairs(ids) do
-    inbox.marks[id], inbox.addresses[id], ids[i] = nil, nil, int(id)
-    inbox.count = inbox.count - 1
-  end
-  if #ids > 0 then redis.call('HDEL', inbox.key, unpack(ids)) end
-end
-
 -- ARGV: user, 'seen' or 'read', up to which position, token.   Reply: [seen, read, unseen, unread]
 local function move_cursor(keys, args)
   local call, view = enter_inbox(keys, args, 4)
@@ -71,21 +63,23 @@ local function set_inbox_mark(keys, args)
   local inbox, id, mark = view.inbox, tonumber(args[2]), MARKS[args[3]]
   local was = inbox.marks[id]
   if mark == 'd' and was == 'd' then return counts_reply(call, view, {}) end
-  local source = id <= call.position and source_of(call, view, id)
+  local source, entry
+  if id <= call.position then source, entry = source_of(call, view, id) end
   if not source then
     refuse('TIDINGS_NO_NOTIFICATION There is no such notification in this inbox; it may have been taken back, or have left the history')
   end
   if mark ~= 'd' and is_unread(view, source, id) == (mark == 'u') then return counts_reply(call, view, {}) end
+  local by = (entry.m and '+' or ' ') .. source.log.address
   if was then drop_marks(inbox, { id }) end
   -- Without a mark, the cursor may say it already.
   if mark == 'd' or is_unread(view, source, id) ~= (mark == 'u') then
     if inbox.count >= MAX_MARKS then compact(call, view) end
     if inbox.count >= MAX_MARKS then
-      if was then redis.call('HSET', inbox.key, int(id), was .. ' ' .. source.log.address) end
+      if was then redis.call('HSET', inbox.key, int(id), was .. by) end
       refuse('TIDINGS_TOO_MANY_MARKS A user may have at most ' .. MAX_MARKS .. ' notifications marked one by one; move the read cursor past some of them')
     end
-    inbox.marks[id], inbox.addresses[id], inbox.count = mark, source.log.address, inbox.count + 1
-    redis.call('HSET', inbox.key, int(id), mark .. ' ' .. source.log.address)
+    inbox.marks[id], inbox.addresses[id], inbox.shared[id], inbox.count = mark, source.log.address, entry.m and true or nil, inbox.count + 1
+    redis.call('HSET', inbox.key, int(id), mark .. by)
   end
   local change = mark == 'd' and '"dismissed":true' or '"isRead":' .. (mark == 'r' and 'true' or 'false')
   return save_inbox(call, view, '{"id":"' .. int(id) .. '",' .. change .. '}')

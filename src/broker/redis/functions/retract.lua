@@ -21,7 +21,7 @@ local function retract_from(ctx, address, what)
   if (entry.x and entry.x <= as_of) or id <= as_of - ctx.limits.seconds * SECOND then return 0 end
   redis.call('XDEL', log, raw[1])
   bury(ctx, address, id, 'r', as_of)
-  if entry.k then redis.call('ZREM', keys, entry.k) end
+  forget_entry(ctx, address, id)
   tell_retracted(ctx, address, id, entry.k, as_of)
   return 1
 end
@@ -31,7 +31,7 @@ local function retract_unread(ctx, address, what)
   local log, keys, as_of = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address, next_id(ctx)
   local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)
   if not id or redis.call('XDEL', log, int(id) .. '-0') == 0 then return 0 end
-  redis.call('ZREMRANGEBYSCORE', keys, int(id), int(id))
+  forget_entry(ctx, address, id)
   bury(ctx, address, id, 'r', as_of)
   if id <= as_of - ctx.limits.seconds * SECOND then return 0 end
   tell_retracted(ctx, address, id, what.key, as_of)

@@ -1,0 +1,93 @@
+// What an inbox costs Redis is bounded, whatever stands in the logs: counted by Redis itself, with the same done to it in one run.
+import t, { type Test } from 'tap'
+import { MAX_MARKS } from '../../src/broker/broker.ts'
+import { startRedis } from '../fixtures/redis.ts'
+import { now, readerOf, request } from './contract.ts'
+import { type RedisNode, startRedisNode, up } from './nodes.ts'
+
+// Its own: Redis counts the commands of everybody.
+const redis = await startRedis(t, { own: true })
+const reader = readerOf('1')
+let count = 0
+
+interface Inbox extends RedisNode { readonly prefix: string }
+
+async function start (t: Test): Promise<Inbox> {
+  const prefix = `${redis.prefix}:${++count}`
+  const node = startRedisNode(t, redis, {}, prefix)
+  await up(node)
+  await now(node, '1')
+  return { ...node, prefix }
+}
+
+/** In batches, so that neither a test nor a line waits for one after the other. Returns the ids, oldest first. */
+async function flood ({ broker }: Inbox, count: number, data: unknown, rest = {}): Promise<number[]> {
+  const ids: number[] = []
+  while (ids.length < count) {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => broker.publish(request('user:1', data, rest))))
+    ids.push(...answers.map(({ id }) => id!))
+  }
+  return ids.sort((one, other) => one - other)
+}
+
+/** What a look at the position takes of Redis, the least of some: its counters do not tell how many bytes a function reads. */
+async function microsOf (node: Inbox): Promise<number> {
+  let least = Infinity
+  for (let i = 0; i < 5; i++) {
+    await redis.cli('CONFIG', 'RESETSTAT')
+    await redis.cli('FCALL', 'tidings_position', 1, node.prefix, '1', '', 0, -1)
+    least = Math.min(least, Number(/cmdstat_fcall:calls=1,usec=(\d+)/.exec(String(await redis.cli('INFO', 'commandstats')))?.[1] ?? Infinity))
+  }
+  return least
+}
+
+t.test('counts, beside 600 large ones that are only replayed, do not read them', async (t) => {
+  const node = await start(t)
+  const [id] = await flood(node, 50, 1)
+  await flood(node, 600, 'x'.repeat(60_000), { keep: 'replay' })
+  const known = await microsOf(node)
+  t.match(await node.broker.position(reader), { unseen: 50, unread: 50 })
+  // Without the notes of what may not count, all is read as it stands, and the answer is the same.
+  await redis.cli('DEL', `${node.prefix}:keys:user:1`)
+  const read = await microsOf(node)
+  t.match(await node.broker.position(reader), { unseen: 50, unread: 50 })
+  t.ok(known * 3 < read, `${known} µs with the notes, ${read} without`)
+  t.match(await node.broker.moveCursor(reader, 'read', id!), { unread: 49 })
+})
+
+t.test('notes of what may not count, when it goes, go along', async (t) => {
+  const node = await start(t)
+  const notes = async (): Promise<number> => Number(await redis.cli('ZCARD', `${node.prefix}:keys:user:1`))
+  for (let i = 0; i < 20; i++) await node.broker.publish(request('user:1', i, { keep: 'replay', key: 'price' }))
+  t.equal(await notes(), 2, 'the key, and the note of the one that has it')
+  const { id } = await node.broker.publish(request('user:1', 1, { ttlSeconds: 60 }))
+  t.equal(await notes(), 3)
+  await node.broker.retract({ to: 'user:1', what: { id: id! } })
+  await node.broker.retract({ to: 'user:1', what: { key: 'price' } })
+  t.equal(await notes(), 0)
+  await flood(node, 1150, 1, { keep: 'replay' })
+  t.ok(await notes() < 1100, 'what was trimmed takes its note along')
+  t.ok(Number(await redis.cli('PTTL', `${node.prefix}:keys:user:1`)) > 0)
+})
+
+t.test('counts, above 400 large ones that are marked, do not read them', async (t) => {
+  const node = await start(t)
+  const ids = await flood(node, 400, 'x'.repeat(8000))
+  const plain = await microsOf(node)
+  for (let i = 0; i < ids.length; i += 10) await Promise.all(ids.slice(i, i + 10).map((id, j) => node.broker.mark(reader, id, (['read', 'dismissed'] as const)[j % 2]!)))
+  const marked = await microsOf(node)
+  t.match(await node.broker.position(reader), { unseen: 0, unread: 0 })
+  t.ok(marked < 2 * plain, `${marked} µs to pass over 400 that are marked, ${plain} to count 100 that are not`)
+})
+
+t.test('marks, of what was taken back, are let go of as they are met', async (t) => {
+  const node = await start(t)
+  const ids = await flood(node, MAX_MARKS, 1)
+  await node.broker.moveCursor(reader, 'read', ids.at(-1)!)
+  for (let i = 0; i < 200; i += 50) await Promise.all(ids.slice(i, i + 50).map((id) => node.broker.mark(reader, id, 'unread')))
+  const fields = async (): Promise<number> => Number(await redis.cli('HLEN', `${node.prefix}:inbox:1`))
+  t.equal(await fields(), 202)
+  for (const id of ids.slice(0, 150)) await node.broker.retract({ to: 'user:1', what: { id } })
+  t.match(await node.broker.position(reader), { unread: 50 })
+  t.equal(await fields(), 52)
+})
