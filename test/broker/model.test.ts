@@ -67,8 +67,7 @@ const steps: Array<fc.Arbitrary<Step>> = [
 ]
 
 async function agrees (t: Test, make: () => Promise<{ real: Real, end: () => Promise<void> }>, forgets: boolean, usualRuns: number): Promise<void> {
-  // The same sequences each time, so that CI says something of the change; other seeds are for who looks.
-  const seed = Number(INBOX_MODEL_SEED ?? 7)
+  const seed = Number(INBOX_MODEL_SEED ?? Date.now() % 1e9 | 0)
   t.comment(`seed ${seed}`)
   await fc.assert(fc.asyncProperty(fc.subarray([...ADDRESSES]), fc.commands(steps, { maxCommands: 60, size: 'max' }), async (floods, commands) => {
     const { real, end } = await make()
