@@ -37,6 +37,10 @@ const tidings = connect<{ stock: { price: number } }>()
 tidings.on('stock', ({ prize }) => prize)
 `
 
+/** The example of docs/client.md, with what stands for the page itself. */
+const [, printed = ''] = /```jsx\n([^]*?)```/.exec(readFileSync(join(root, 'docs/client.md'), 'utf8')) ?? []
+const DOCUMENTED = printed.replace('\n<Tid', '\nexport const page = <Tid').replace('…', '<p />')
+
 for (const version of ['19', '18']) {
   t.test(`React ${version}: type-checks, builds, renders on a server, runs in Strict Mode on one stream`, { timeout: 400_000 }, async (t) => {
     const project = join(folder, `react-${version}`)
@@ -49,6 +53,7 @@ for (const version of ['19', '18']) {
     run(project, 'npm', 'install', '--no-audit', '--no-fund', '--prefer-offline')
 
     writeFileSync(join(project, 'src/good.ts'), GOOD)
+    writeFileSync(join(project, 'src/documented.tsx'), DOCUMENTED)
     run(project, 'npx', 'tsc')
     writeFileSync(join(project, 'src/bad.ts'), BAD)
     t.throws(() => run(project, 'npx', 'tsc'), /bad\.ts.*Property 'prize' does not exist/)
