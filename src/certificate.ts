@@ -124,6 +124,7 @@ export class Certificate {
   #warnOfEnd (log: Log): void {
     const { validTo } = this.#current
     const days = Math.floor((validTo.getTime() - new Date().getTime()) / DAY_MS)
-    if (days < 7) log.warn({ validTo: validTo.toISOString() }, days < 0 ? 'the certificate has ended; browsers refuse it' : 'the certificate ends within a week')
+    if (days < 0) log.warn({ validTo: validTo.toISOString() }, 'the certificate has ended; browsers refuse it')
+    else if (days < 7) log.warn({ validTo: validTo.toISOString() }, 'the certificate ends within a week')
   }
 }

@@ -121,7 +121,8 @@ export async function start (onGraceful: () => void): Promise<void> {
     }
     await listen(app, { host: config.HOST, port: config.PORT, sharesPort: config.REUSE_PORT === 'on', opsPort: config.OPS_PORT })
   } catch (error) {
-    log.fatal({ err: error }, `cannot listen on ${config.HOST}:${(error as NodeJS.ErrnoException & { port?: number }).port ?? config.PORT}; is the port taken? Set PORT, OPS_PORT or HOST`)
+    const { port = config.PORT } = error as NodeJS.ErrnoException & { port?: number }
+    log.fatal({ err: error }, `cannot listen on ${config.HOST}:${port}; is the port taken? Set PORT, OPS_PORT or HOST`)
     closing.uninstall()
     await app.close()
     process.exitCode = 1
