@@ -1,5 +1,8 @@
 // The port between nodes: what a broker promises. The adapters in memory/ and redis/ keep the promises.
 import type { Address, Keep, Notification } from '../notification.ts'
+import type { Inbox, InboxCounts } from './inbox.ts'
+import type { BrokerListener } from './listener.ts'
+import type { BrokerState } from './state.ts'
 import type { Trail } from './trail.ts'
 
 /**
@@ -78,26 +81,6 @@ export interface Sessions {
   verifySessions: (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>) => Promise<string[]>
 }
 
-/** What the logs hold for one user, and what they have done with it. Counts and cursors are absolute. */
-export interface Inbox {
-  /** The inbox, newest first. Throws Revoked. */
-  list: (query: ListQuery) => Promise<InboxPage>
-  /** The position of now, with the counts. Throws Revoked. */
-  position: (reader: Reader) => Promise<InboxState>
-  /**
-   * Moves a cursor to a position, never back; `read` moves `seen` along, and takes back each `unread` that it moves over. A
-   * call that moves nothing changes nothing. Every stream of the user hears `read` if anything changed, with the counts.
-   * Throws FuturePosition, Revoked.
-   */
-  moveCursor: (reader: Reader, cursor: 'seen' | 'read', upTo: number) => Promise<InboxCounts>
-  /**
-   * One notification read, unread again, or dismissed for this user. Every stream of the user hears `read`, with the
-   * counts and `changed: [{ id, isRead? , dismissed? }]`, unless it was so already.
-   * Throws NoNotification (not in this user's inbox, whyever), TooManyMarks, Revoked.
-   */
-  mark: (reader: Reader, id: number, as: InboxMark) => Promise<InboxCounts>
-}
-
 /**
  * Small things that every node must find. `home` is a user's id, or what `homeOf` says of one: what is kept stands with
  * all else of that user.
@@ -113,29 +96,8 @@ export interface Store {
   hit: (home: string, key: string, windowMs: number, hits?: number) => Promise<{ count: number, restMs: number }>
 }
 
-export interface BrokerListener {
-  /** A notification arrived on a channel. Order on all channels of a user together is the order of ids. */
-  notification: (channel: Channel, notification: Notification) => void
-  /** Something for the streams of a user, in the same order. */
-  control: (userId: string, control: Control) => void
-  /** Messages on these channels may be missing from now on; hold the streams. */
-  interrupted: (isAffected: (channel: Channel) => boolean) => void
-  /** These channels are subscribed again; refill the streams from the logs. */
-  restored: (isAffected: (channel: Channel) => boolean) => void
-  /** A channel message was dropped: not JSON, too large, a reserved or malformed event name. */
-  dropped: (channel: Channel, reason: DropReason) => void
-}
-
 /** Where messages of an address arrive for the users of one partition. The hub compares it and never reads it. */
 export type Channel = string
-
-export type DropReason = 'malformed' | 'oversized' | 'reserved'
-
-export type Control =
-  | { readonly control: 'join' | 'leave', readonly id: number, readonly group: string }
-  /** Another stream holds the user's session now; `tag` names it. */
-  | { readonly control: 'takeover', readonly id: number, readonly tag: string }
-  | { readonly control: 'logout', readonly id: number }
 
 /** Whose token it is, and since when: what revocation looks at. */
 export interface Identity {
@@ -253,67 +215,6 @@ export interface HistoryPage {
   readonly inbox: InboxCounts
 }
 
-/** What went to `all` before the user's first visit is listed, and neither unseen nor unread (unless marked so). */
-export interface InboxCounts {
-  /** Up to where the list was shown, and up to where it was read; 0 at first. `read` is never above `seen`. */
-  readonly seen: number
-  readonly read: number
-  /** Above the cursor, not read one by one, not dismissed; counted up to MAX_UNREAD. */
-  readonly unseen: number
-  readonly unread: number
-}
-
-export interface InboxState extends InboxCounts {
-  readonly position: number
-}
-
-export type InboxMark = 'read' | 'unread' | 'dismissed'
-
-export interface ListQuery {
-  readonly reader: Reader
-  /** Only older ones than this. */
-  readonly before?: number | undefined
-  readonly limit: number
-  readonly unreadOnly: boolean
-}
-
-export interface InboxPage extends InboxState {
-  readonly notifications: readonly InboxItem[]
-  /** The `before` of the next page; undefined at the end. A page may be short and still have one. */
-  readonly next: number | undefined
-  /** False: some that would be in this inbox were trimmed. */
-  readonly complete: boolean
-}
-
-export interface InboxItem extends Notification {
-  /** The address that it came by; of several: user before group before all, groups by name. */
-  readonly to: Address
-  readonly key: string | undefined
-  readonly isRead: boolean
-}
-
-export interface BrokerState {
-  /** Both ways work: publishing and hearing. */
-  readonly up: boolean
-  /** For a person: what is wrong and since when. */
-  readonly detail: string
-  readonly channels: number
-  /** For how long in all, since the start, nothing was heard from the other nodes. */
-  readonly deafSeconds: number
-  /** For a person, a sentence each: what works now and will not be relied upon (eviction, clocks, memory). */
-  readonly warnings: readonly string[]
-  /** How far this node's clock is ahead of the broker's, in seconds. */
-  readonly clockDifferenceSeconds: number
-  /** How much of its memory the broker has used, 0 to 1; 0: no limit, or not known. */
-  readonly memoryUsed: number
-  /** How long the last round trip took, in seconds. */
-  readonly roundTripSeconds: number
-  /** Where users are divided among several: how each is. `up` is true while any is. */
-  readonly partitions?: ReadonlyArray<{ readonly up: boolean, readonly detail: string }>
-  /** What it found can never be used with these settings; `detail` says why. */
-  readonly isRefused?: boolean
-}
-
 /** What a broker keeps. */
 export interface HistoryLimits {
   /** Entries that the log of a user keeps, at least. */
@@ -326,13 +227,8 @@ export interface HistoryLimits {
 
 /** Groups that one user may be in. */
 export const MAX_GROUPS = 1000
-/** Notifications that one user may have marked one by one beside their cursors. */
-export const MAX_MARKS = 1000
 
 export class Unavailable extends Error {}
 export class Uncertain extends Error {}
 export class TooManyGroups extends Error {}
 export class Revoked extends Error {}
-export class FuturePosition extends Error {}
-export class NoNotification extends Error {}
-export class TooManyMarks extends Error {}

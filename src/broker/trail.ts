@@ -1,6 +1,7 @@
 // The port's room for "why": what nodes note of streams and of what they wrote, and all that is known of one notification for one user.
 import type { Address, Keep } from '../notification.ts'
-import type { Channel, InboxMark } from './broker.ts'
+import type { Channel } from './broker.ts'
+import type { InboxMark } from './inbox.ts'
 
 /** Notes live as long as the history, and are bounded. What a node notes, all nodes know within about a second. */
 export interface Trail {

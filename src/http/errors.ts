@@ -1,7 +1,8 @@
 // One shape for every error: what our code throws, what Fastify throws, and what nobody expected.
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyInstance } from 'fastify'
-import { FuturePosition, MAX_GROUPS, MAX_MARKS, NoNotification, Revoked, TooManyGroups, TooManyMarks, Uncertain, Unavailable } from '../broker/broker.ts'
+import { MAX_GROUPS, Revoked, TooManyGroups, Uncertain, Unavailable } from '../broker/broker.ts'
+import { FuturePosition, MAX_MARKS, NoNotification, TooManyMarks } from '../broker/inbox.ts'
 import { TidingsError } from '../errors.ts'
 import type { Refusals } from './refusals.ts'
 

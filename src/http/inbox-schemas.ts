@@ -1,7 +1,7 @@
 // What the inbox says and takes over HTTP. Ids, positions and cursors are strings: opaque, and past what a JSON
 // number of every language can hold.
 import Type, { type Static } from 'typebox'
-import type { InboxCounts, InboxPage, InboxState } from '../broker/broker.ts'
+import type { InboxCounts, InboxPage, InboxState } from '../broker/inbox.ts'
 import { TidingsError } from '../errors.ts'
 import { MAX_UNREAD, parsePosition } from '../notification.ts'
 

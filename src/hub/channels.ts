@@ -128,3 +128,8 @@ export class Channels {
     if (gone.length > 0) this.#broker.unsubscribe(gone)
   }
 }
+
+/** Whether something that affects channels affects a stream. */
+export function hits (isAffected: (channel: Name) => boolean): (stream: Stream) => boolean {
+  return ({ channels }) => channels.some(({ name }) => isAffected(name))
+}

@@ -1,5 +1,5 @@
 // A notification as bytes: what EventSource reads, encoded once and shared by every stream it goes to.
-import type { InboxCounts } from '../broker/broker.ts'
+import type { InboxCounts } from '../broker/inbox.ts'
 import { DEFAULT_EVENT, type Notification, TERMINAL_MARK } from '../notification.ts'
 
 /**

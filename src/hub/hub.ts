@@ -1,8 +1,9 @@
 // A node's live streams: who is connected, what arrives for them, and the ways in and out.
-import type { Broker, BrokerListener, Channel as ChannelName, Control, DropReason } from '../broker/broker.ts'
+import type { Broker, Channel as ChannelName } from '../broker/broker.ts'
+import type { BrokerListener, Control, DropReason } from '../broker/listener.ts'
 import { groupAddress, type Notification, type ResumeFrom } from '../notification.ts'
 import { deliveries, type Node } from '../tracing.ts'
-import { Channels } from './channels.ts'
+import { Channels, hits } from './channels.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Clockwork } from './clockwork.ts'
 import { Coalescer } from './coalescer.ts'
@@ -243,9 +244,4 @@ export class Hub implements BrokerListener {
     this.#coalescer.stop()
     await this.#broker.close()
   }
-}
-
-/** Whether something that affects channels affects a stream. */
-function hits (isAffected: (channel: ChannelName) => boolean): (stream: Stream) => boolean {
-  return ({ channels }) => channels.some(({ name }) => isAffected(name))
 }

@@ -1,5 +1,5 @@
 // What a hub counts: plain numbers on the hot path, written by the hub alone and read by the metrics route.
-import type { DropReason } from '../broker/broker.ts'
+import type { DropReason } from '../broker/listener.ts'
 import type { EndReason } from './exits.ts'
 import type { SyncData } from './frame.ts'
 

@@ -5,6 +5,7 @@ import type { Batch } from './batch.ts'
 import type { Channel } from './channels.ts'
 import type { EndReason } from './exits.ts'
 import { type Frame, pingFrame } from './frame.ts'
+import type { Hold } from './hold.ts'
 import { type Connection, Line } from './line.ts'
 import { type State, step } from './state.ts'
 
@@ -23,19 +24,6 @@ export interface StreamLimits {
   readonly bufferBytes: number
   /** Goes out before the first event: how long the browser is to wait before it reconnects. */
   readonly retryLine: Frame
-}
-
-/** A notification that waits, and where it came from. */
-interface Held {
-  readonly frame: Frame
-  readonly channel: Channel
-}
-
-/** While a stream may not write: what came meanwhile, and how new an answer of the broker must be to end that. */
-interface Hold {
-  frames: Held[]
-  bytes: number
-  since: number
 }
 
 /** Streams of one process are counted from here on: a node that starts again with its name does not begin anew. */

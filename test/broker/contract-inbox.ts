@@ -1,6 +1,6 @@
 // The contract of a broker, continued: the list, the counts and the two cursors.
 import type { Test } from 'tap'
-import { FuturePosition, type InboxCounts } from '../../src/broker/broker.ts'
+import { FuturePosition, type InboxCounts } from '../../src/broker/inbox.ts'
 import { MAX_UNREAD } from '../../src/notification.ts'
 import { identityOf, idsOf, listOf, type MakeBackend, type Node, now, readerOf, refusal, send } from './contract.ts'
 

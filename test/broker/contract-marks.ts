@@ -1,6 +1,6 @@
 // The contract of a broker, continued: what a user says of one notification: read, unread, dismissed.
 import type { Test } from 'tap'
-import { type InboxMark, MAX_MARKS, NoNotification, TooManyMarks } from '../../src/broker/broker.ts'
+import { type InboxMark, MAX_MARKS, NoNotification, TooManyMarks } from '../../src/broker/inbox.ts'
 import { countsOf, unreadOf } from './contract-inbox.ts'
 import { entriesOf, idsOf, listOf, type MakeBackend, now, readerOf, readPages, refusal, send } from './contract.ts'
 

@@ -1,6 +1,6 @@
 // The contract of Trail: what nodes note is found by all, and what is known of one notification for one user.
 import type { Test } from 'tap'
-import { FuturePosition } from '../../src/broker/broker.ts'
+import { FuturePosition } from '../../src/broker/inbox.ts'
 import { MAX_GONE, MAX_TRAIL } from '../../src/broker/trail.ts'
 import { type MakeBackend, readerOf, readPages, refusal, request, send } from './contract.ts'
 

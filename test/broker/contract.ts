@@ -1,6 +1,7 @@
 // The contract of a broker: every promise of src/broker/broker.ts, to be run on each adapter.
 import t, { type Test } from 'tap'
-import type { Broker, HistoryLimits, HistoryPage, Identity, InboxItem, InboxPage, ListQuery, Membership, PublishRequest, Reader, ResumeQuery } from '../../src/broker/broker.ts'
+import type { Broker, HistoryLimits, HistoryPage, Identity, Membership, PublishRequest, Reader, ResumeQuery } from '../../src/broker/broker.ts'
+import type { InboxItem, InboxPage, ListQuery } from '../../src/broker/inbox.ts'
 import { type Address, type Notification } from '../../src/notification.ts'
 import { type Ear } from './ear.ts'
 import { claims } from './contract-claims.ts'

@@ -1,5 +1,5 @@
 // A listener that keeps what a broker told it, and lets a test wait for it.
-import type { BrokerListener, Control, DropReason } from '../../src/broker/broker.ts'
+import type { BrokerListener, Control, DropReason } from '../../src/broker/listener.ts'
 import type { Address, Notification } from '../../src/notification.ts'
 import { Signal } from '../fixtures/wait.ts'
 

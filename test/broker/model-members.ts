@@ -1,5 +1,5 @@
 // Who a user should be in the model: the groups that they are and were in, by route and by claim, and what they have said of their inbox.
-import type { InboxMark } from '../../src/broker/broker.ts'
+import type { InboxMark } from '../../src/broker/inbox.ts'
 
 export const SECOND = 1_000_000
 const MAX_SPANS = 4

@@ -1,7 +1,8 @@
 // A model and a real broker, side by side: each step is done to both, and both are asked the same.
 import { deepStrictEqual, equal, ok } from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
-import { FuturePosition, type InboxMark, NoNotification, type PublishRequest, type Reader } from '../../src/broker/broker.ts'
+import type { PublishRequest, Reader } from '../../src/broker/broker.ts'
+import { FuturePosition, type InboxMark, NoNotification } from '../../src/broker/inbox.ts'
 import { type Address, ALL, groupAddress, userAddress } from '../../src/notification.ts'
 import { idsOf, isGrowing, type Node, noClaim, readerOf, readPages, refusal, visitorOf } from './contract.ts'
 import type { Model } from './model.ts'

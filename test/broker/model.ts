@@ -1,5 +1,6 @@
 // What a user should have, as plainly as it can be said: everything that was ever published is kept, and each question goes through all of it.
-import type { HistoryLimits, InboxCounts, InboxMark, PublishRequest } from '../../src/broker/broker.ts'
+import type { HistoryLimits, PublishRequest } from '../../src/broker/broker.ts'
+import type { InboxCounts, InboxMark } from '../../src/broker/inbox.ts'
 import { type Address, ALL, groupAddress, type Keep, MAX_UNREAD, userAddress } from '../../src/notification.ts'
 import { Members, SECOND, type User } from './model-members.ts'
 

@@ -1,6 +1,6 @@
 // What an inbox costs Redis is bounded, whatever stands in the logs: counted by Redis itself, with the same done to it in one run.
 import t, { type Test } from 'tap'
-import { MAX_MARKS } from '../../src/broker/broker.ts'
+import { MAX_MARKS } from '../../src/broker/inbox.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { now, readerOf, request } from './contract.ts'
 import { type RedisNode, startRedisNode, up } from './nodes.ts'

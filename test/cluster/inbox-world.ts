@@ -1,7 +1,8 @@
 // The model beside the whole service: what is done by HTTP is done to both, and devices with an EventSource must agree with it.
 import { deepStrictEqual, equal, ok } from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
-import type { InboxMark, PublishRequest } from '../../src/broker/broker.ts'
+import type { PublishRequest } from '../../src/broker/broker.ts'
+import type { InboxMark } from '../../src/broker/inbox.ts'
 import { type Address, ALL, groupAddress, userAddress } from '../../src/notification.ts'
 import type { Model, Replay } from '../broker/model.ts'
 import type { Client } from '../fixtures/client.ts'

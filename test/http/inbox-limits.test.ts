@@ -1,6 +1,6 @@
 // The limits of an inbox, reached for real: as many marks as there may be, and a user who calls without end.
 import t from 'tap'
-import { MAX_MARKS } from '../../src/broker/broker.ts'
+import { MAX_MARKS } from '../../src/broker/inbox.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { onBoth, startNodes } from '../security/nodes.ts'
 

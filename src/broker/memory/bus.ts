@@ -1,10 +1,11 @@
 // What the embedded brokers of one process share. Each call is one moment: nothing happens in between.
 import { type Address, type Notification, userAddress } from '../../notification.ts'
 import {
-  type Control, type HistoryLimits, type HistoryPage, type Identity, type InboxCounts, type InboxMark, type InboxPage, type InboxState,
-  type ListQuery, type PublishAnswer, type PublishRequest, type Reader, type ResumeQuery, type RetractRequest, type Visit,
-  VISIT_WINDOW_MS, type Visitor
+  type HistoryLimits, type HistoryPage, type Identity, type PublishAnswer, type PublishRequest, type Reader, type ResumeQuery, type RetractRequest,
+  type Visit, VISIT_WINDOW_MS, type Visitor
 } from '../broker.ts'
+import type { Control } from '../listener.ts'
+import type { InboxCounts, InboxMark, InboxPage, InboxState, ListQuery } from '../inbox.ts'
 import { IdClock } from './clock.ts'
 import { ExpiringMap } from './expiring-map.ts'
 import { readPage } from './history.ts'

@@ -2,7 +2,7 @@
 import { type Address, ALL, groupAddress, MAX_UNREAD, type Notification, userAddress } from '../../notification.ts'
 import {
   FuturePosition, type InboxCounts, type InboxItem, type InboxMark, type InboxPage, type ListQuery, MAX_MARKS, NoNotification, TooManyMarks
-} from '../broker.ts'
+} from '../inbox.ts'
 import { SECOND } from './clock.ts'
 import type { Entry, Log } from './log.ts'
 import type { Logs } from './logs.ts'

@@ -1,9 +1,11 @@
 // The embedded broker: one process, nothing kept. Several nodes may share a bus (the demo does).
 import { type Address, userAddress } from '../../notification.ts'
 import type {
-  Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
-  PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
+  Broker, Channel, HistoryPage, Membership, PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
 } from '../broker.ts'
+import type { BrokerState } from '../state.ts'
+import type { BrokerListener } from '../listener.ts'
+import type { InboxCounts, InboxMark, InboxPage, InboxState, ListQuery } from '../inbox.ts'
 import type { Trail } from '../trail.ts'
 import type { MemoryBus } from './bus.ts'
 import type { Seat } from './seats.ts'

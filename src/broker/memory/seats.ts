@@ -1,5 +1,6 @@
 // The nodes on the bus, what each is subscribed to, and how they are told.
-import type { BrokerListener, Channel } from '../broker.ts'
+import type { Channel } from '../broker.ts'
+import type { BrokerListener } from '../listener.ts'
 
 export interface Seat {
   readonly channels: Set<Channel>

@@ -1,5 +1,6 @@
 // Which stream holds the one session of a user, and from where on a cursor is that of a replaced one.
-import type { Control, Session } from '../broker.ts'
+import type { Session } from '../broker.ts'
+import type { Control } from '../listener.ts'
 import { ExpiringMap } from './expiring-map.ts'
 
 /** Renewed at every heartbeat of its stream. */

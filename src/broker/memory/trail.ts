@@ -1,6 +1,7 @@
 // The trail of the embedded broker: what nodes noted, and the evidence read from the very logs.
 import { type Address, ALL, groupAddress, userAddress } from '../../notification.ts'
-import { type Channel, FuturePosition, type InboxMark } from '../broker.ts'
+import type { Channel } from '../broker.ts'
+import { FuturePosition, type InboxMark } from '../inbox.ts'
 import { type Evidence, MAX_TRAIL, type Place, type Receipt, type Trail } from '../trail.ts'
 import { SECOND } from './clock.ts'
 import type { Log } from './log.ts'

@@ -1,5 +1,6 @@
 // What Redis's errors mean: one of the port's, a refusal before anything was done, or no answer.
-import { FuturePosition, NoNotification, Revoked, TooManyGroups, TooManyMarks, Uncertain, Unavailable } from '../broker.ts'
+import { Revoked, TooManyGroups, Uncertain, Unavailable } from '../broker.ts'
+import { FuturePosition, NoNotification, TooManyMarks } from '../inbox.ts'
 import { explain } from './diagnosis.ts'
 
 const ERRORS: Readonly<Record<string, new (message: string) => Error>> = {

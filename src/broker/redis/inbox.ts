@@ -1,5 +1,6 @@
 // The inbox at Redis: each call is one function of the library, and each reply read back.
-import type { Inbox, InboxCounts, InboxItem, InboxMark, InboxPage, InboxState, ListQuery, Reader } from '../broker.ts'
+import type { Reader } from '../broker.ts'
+import type { Inbox, InboxCounts, InboxItem, InboxMark, InboxPage, InboxState, ListQuery } from '../inbox.ts'
 import type { RedisCommands } from './commands.ts'
 import { readEntry } from './requests.ts'
 

@@ -3,9 +3,11 @@ import type { Redis } from 'ioredis'
 import { type Address, userAddress } from '../../notification.ts'
 import { parseRedisUrl } from '../../redis-url.ts'
 import type {
-  Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
-  PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
+  Broker, Channel, HistoryPage, Membership, PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
 } from '../broker.ts'
+import type { BrokerState } from '../state.ts'
+import type { BrokerListener } from '../listener.ts'
+import type { InboxCounts, InboxMark, InboxPage, InboxState, ListQuery } from '../inbox.ts'
 import { isUnanswered } from './answers.ts'
 import { RedisCommands, type RedisCommandsOptions } from './commands.ts'
 import { Division } from './partitions/division.ts'

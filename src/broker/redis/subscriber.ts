@@ -1,6 +1,7 @@
 // Hearing what stands under one prefix: which channels this node wants, proof that it hears them, and what to do when it does not.
 import { EventEmitter } from 'node:events'
-import { type BrokerListener, type Channel, Unavailable } from '../broker.ts'
+import { type Channel, Unavailable } from '../broker.ts'
+import type { BrokerListener } from '../listener.ts'
 import { explain } from './diagnosis.ts'
 import { DEAF_TICKS, type Ear, type Hearer } from './ear.ts'
 import { Gathering } from './gathering.ts'

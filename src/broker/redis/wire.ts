@@ -1,7 +1,7 @@
 // What travels on a Redis channel, read back: a notification with an id (from the function library), a plain one, or a control message.
 import { parseTraceparent } from '../../trace-context.ts'
 import { DEFAULT_EVENT, eventFault, isTooDeep, type Notification } from '../../notification.ts'
-import type { Control, DropReason } from '../broker.ts'
+import type { Control, DropReason } from '../listener.ts'
 
 /** What the library begins its notifications with; the nonce follows. A plain PUBLISH that brings an `id` of its own has it ignored. */
 const DURABLE = '{"tidings":1,'

@@ -4,27 +4,24 @@
 // again. Until it is through, the list of partitions says that it is under way, and no node starts.
 import type { Redis } from 'ioredis'
 import { kindOf } from './keys.ts'
+import { refuseDebts, refuseNodes } from './quiet.ts'
+import { type Ask, each, keysUnder, SCANNED } from './scan.ts'
 import { UNDER_WAY } from './under-way.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
 
 /** For how long after the end of what is known of a user something may still be asked for: as long as histories may be. */
 const AFTER_SECONDS = 400 * 86_400
-/** Keys of one turn. */
-const SCANNED = 500
-const AT_ONCE = 50
 /** Every so many logs one is compared, byte for byte, with what it was. */
 const COMPARED_EVERY = 20
 /** How long what an idempotency key was answered is found at most. */
 const KEY_SECONDS = 90_000
-/** Nodes write this often; a margin. */
-const WATCH_MS = 2500
 
 export interface DoublingOptions {
   readonly root: string
   readonly from: number
   readonly to: number
   /** Gives a command to where a key stands. */
-  readonly ask: <T>(key: string, command: (redis: Redis) => Promise<T>) => Promise<T>
+  readonly ask: Ask
   /** In a Cluster one partition alone has a tag, too. */
   readonly isCluster: boolean
   readonly isDryRun: boolean
@@ -64,8 +61,8 @@ export class Doubling {
       return { moved: 0, copied: 0, compared: 0 }
     }
     if (!isDryRun) {
-      await this.#refuseNodes()
-      await this.#refuseDebts()
+      await refuseNodes(this.#options, [...this.#sources, ...this.#targets])
+      await refuseDebts(this.#options, this.#sources)
     }
     if (!isDryRun) await this.#mark([`${UNDER_WAY} from ${from} to ${to}`])
     for (const [i, source] of this.#sources.entries()) {
@@ -103,44 +100,14 @@ export class Doubling {
     return 'not yet'
   }
 
-  /** A node writes something once a second, and hears itself on a channel. */
-  async #refuseNodes (): Promise<void> {
-    const { say } = this.#options
-    const seen = async (): Promise<string> => JSON.stringify(await Promise.all([...this.#sources, ...this.#targets].map(async (prefix) =>
-      await this.#redis(prefix, (redis) => redis.hget(`${prefix}:config`, 'clock_seen')))))
-    const before = await seen()
-    say('looking whether a node is alive')
-    await new Promise((resolve) => { setTimeout(resolve, WATCH_MS) })
-    if (await seen() !== before) throw new Error('a node is alive: end all nodes, and whatever publishes through Redis, and call again')
-  }
-
-  async #refuseDebts (): Promise<void> {
-    for (const source of this.#sources) {
-      const isEmpty = await this.#redis(source, (redis) => redis.exists(`${source}:outbox`)) === 0
-      if (!isEmpty) throw new Error(`${source} owes notifications to other partitions: start one node with REDIS_PARTITIONS=${this.#options.from} for some seconds, with all partitions up, end it, and call again`)
-    }
-  }
-
   async #mark (list: readonly string[]): Promise<void> {
     const made = `{${this.#list}}:new`
     await this.#options.ask(this.#list, (redis) => redis.multi().unlink(made).rpush(made, ...list).rename(made, this.#list).exec())
   }
 
-  async * #keys (prefix: string, pattern = '*'): AsyncGenerator<string[]> {
-    const match = `${prefix.replaceAll(/[*?[\]\\]/g, '\\$&')}:${pattern}`
-    for (let cursor = '0'; ;) {
-      const [next, keys] = await this.#redis(prefix, (redis) => redis.scan(cursor, 'MATCH', match, 'COUNT', SCANNED))
-      // Under the prefix without a tag stand those with one, too.
-      const own = keys.map((key) => key.slice(prefix.length + 1)).filter((rest) => !/^\{\d+\}:/.test(rest))
-      if (own.length > 0) yield own
-      if (next === '0') return
-      cursor = next
-    }
-  }
-
   async #readMembers (source: string): Promise<void> {
     for (const prefix of new Set([source, ...this.#partsOf(source)])) {
-      for await (const rests of this.#keys(prefix, 'groups:*')) {
+      for await (const rests of keysUnder(this.#options.ask, prefix, 'groups:*')) {
         await each(rests, async (rest) => {
           const part = partitionOf(rest.slice('groups:'.length), this.#options.to)
           const [ends, groups] = await Promise.all([
@@ -186,7 +153,7 @@ export class Doubling {
   async #divide (i: number, source: string): Promise<void> {
     const { say, from } = this.#options
     let done = 0
-    for await (const rests of this.#keys(source)) {
+    for await (const rests of keysUnder(this.#options.ask, source)) {
       await each(rests, async (rest) => { await this.#place(source, rest) })
       done += rests.length
       if (done % (SCANNED * 20) < rests.length) say(`partition ${i} of ${from}: ${done} keys`)
@@ -262,13 +229,13 @@ export class Doubling {
     const { say } = this.#options
     say('looking whether everything is where it belongs')
     for (const source of this.#sources.filter((source) => !this.#targets.includes(source))) {
-      for await (const rests of this.#keys(source)) {
+      for await (const rests of keysUnder(this.#options.ask, source)) {
         for (const rest of rests) if (kindOf(rest).kind !== 'own') throw new Error(`${source}:${rest} was left over: something has written meanwhile; end it, and call again`)
       }
     }
     for (const [n, target] of this.#targets.entries()) {
       let users = 0
-      for await (const rests of this.#keys(target)) {
+      for await (const rests of keysUnder(this.#options.ask, target)) {
         for (const rest of rests) {
           const known = kindOf(rest)
           if (known.kind !== 'user') continue
@@ -279,8 +246,4 @@ export class Doubling {
       say(`partition ${n} of ${this.#options.to}: ${users} keys of users`)
     }
   }
-}
-
-async function each<T> (list: readonly T[], act: (one: T) => Promise<void>): Promise<void> {
-  for (let i = 0; i < list.length; i += AT_ONCE) await Promise.all(list.slice(i, i + AT_ONCE).map(act))
 }

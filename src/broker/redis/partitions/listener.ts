@@ -1,5 +1,6 @@
 // What one partition hears, told on with its number: the same address is another channel in each.
-import type { BrokerListener, Channel } from '../../broker.ts'
+import type { Channel } from '../../broker.ts'
+import type { BrokerListener } from '../../listener.ts'
 
 /** `takes`: the channel is none of the listener's. */
 export function listenerOf (listener: BrokerListener, partition: number, takes: (channel: Channel) => boolean): BrokerListener {

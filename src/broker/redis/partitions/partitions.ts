@@ -5,9 +5,11 @@
 import type { Address } from '../../../notification.ts'
 import { parseRedisUrl } from '../../../redis-url.ts'
 import type {
-  Broker, BrokerListener, BrokerState, Channel, HistoryPage, InboxCounts, InboxMark, InboxPage, InboxState, ListQuery, Membership,
-  PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
+  Broker, Channel, HistoryPage, Membership, PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
 } from '../../broker.ts'
+import type { BrokerState } from '../../state.ts'
+import type { BrokerListener } from '../../listener.ts'
+import type { InboxCounts, InboxMark, InboxPage, InboxState, ListQuery } from '../../inbox.ts'
 import { VISIT_WINDOW_MS } from '../../broker.ts'
 import type { Trail } from '../../trail.ts'
 import { Links } from '../links.ts'

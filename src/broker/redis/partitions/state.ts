@@ -1,5 +1,5 @@
 // How all partitions are, as one: up while any is heard, since the users of a partition that is away are the only ones who miss it.
-import type { BrokerState } from '../../broker.ts'
+import type { BrokerState } from '../../state.ts'
 
 export function stateOf (partitions: readonly BrokerState[], { fault, isRefused }: { readonly fault: string, readonly isRefused: boolean }): BrokerState {
   const most = (value: (state: BrokerState) => number): number => Math.max(...partitions.map(value))

@@ -1,0 +1,23 @@
+// Whether partitions may be divided: no node is alive, and none owes another anything.
+import type { Ask } from './scan.ts'
+
+/** Nodes write something once a second; a margin. */
+const WATCH_MS = 2500
+
+/** Throws a sentence that says what to do. */
+export async function refuseNodes ({ ask, say }: { readonly ask: Ask, readonly say: (text: string) => void }, prefixes: readonly string[]): Promise<void> {
+  const seen = async (): Promise<string> => JSON.stringify(await Promise.all(prefixes.map(async (prefix) =>
+    await ask(prefix, (redis) => redis.hget(`${prefix}:config`, 'clock_seen')))))
+  const before = await seen()
+  say('looking whether a node is alive')
+  await new Promise((resolve) => { setTimeout(resolve, WATCH_MS) })
+  if (await seen() !== before) throw new Error('a node is alive: end all nodes, and whatever publishes through Redis, and call again')
+}
+
+/** Throws a sentence that says what to do. */
+export async function refuseDebts ({ ask, from }: { readonly ask: Ask, readonly from: number }, sources: readonly string[]): Promise<void> {
+  for (const source of sources) {
+    const isEmpty = await ask(source, (redis) => redis.exists(`${source}:outbox`)) === 0
+    if (!isEmpty) throw new Error(`${source} owes notifications to other partitions: start one node with REDIS_PARTITIONS=${from} for some seconds, with all partitions up, end it, and call again`)
+  }
+}
