@@ -9,7 +9,7 @@ export interface UnknownSetting {
 /** What Kubernetes and Docker put beside a program for every service that they know, for example REDIS_SERVICE_HOST. */
 const ORCHESTRATORS = /_SERVICE_(HOST|PORT(_.*)?)$|_PORT(_\d+_(TCP|UDP)(_(ADDR|PORT|PROTO))?)?$/
 /** These first words other programs use too; behind them only what is nearly one of our names is told. */
-const COMMON_WORDS = new Set(['HOST', 'PORT', 'NODE', 'MAX', 'LOG', 'SESSION', 'STREAM', 'GROUP', 'TOKEN', 'TRUST', 'CORS'])
+const COMMON_WORDS = new Set(['HOST', 'PORT', 'NODE', 'MAX', 'LOG', 'SESSION', 'STREAM', 'GROUP', 'TOKEN', 'TRUST', 'CORS', 'REQUESTS', 'CONNECTIONS', 'PROXY', 'TLS', 'OPS', 'REUSE'])
 const OUR_WORD = /^TIDINGS_?/
 
 /** `settings`: every name that has a meaning. */
