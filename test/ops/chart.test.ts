@@ -173,5 +173,6 @@ t.test('values that cannot be meant: refused, with a sentence', async (t) => {
 t.test('settings of the chart: every one that a node has, none that the chart sets itself', async (t) => {
   const { properties } = JSON.parse(readFileSync(join(chart, 'values.schema.json'), 'utf8'))
   const names = new Set([...Object.keys(properties.settings.properties), ...Object.keys(properties.secrets.properties)])
-  t.same([...names, 'HOST', 'PORT', 'NODE_NAME'].sort(), Object.keys(configSchema.properties).filter((name) => !name.endsWith('_FILE')).sort())
+  // Two are for nodes without Kubernetes: its probes know one port, and each pod has an address of its own.
+  t.same([...names, 'HOST', 'PORT', 'NODE_NAME', 'OPS_PORT', 'REUSE_PORT'].sort(), Object.keys(configSchema.properties).filter((name) => !name.endsWith('_FILE')).sort())
 })
