@@ -1,4 +1,4 @@
-// The browser module where the user lets no site keep anything: no cookies, no storage, no locks; in a page, and in a frame of another site.
+// The browser module where the user lets no site keep anything: no cookies, no storage, no locks.
 import t from 'tap'
 import { startGround, startVisitor } from '../fixtures/client-lab.ts'
 
