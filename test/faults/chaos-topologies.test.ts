@@ -9,7 +9,7 @@ const main = fileURLToPath(new URL('../../chaos/main.ts', import.meta.url))
 
 async function chaos (t: Test, ...args: string[]): Promise<{ code: number | null, account: any, lines: string[] }> {
   const file = join(makeFolder(t), 'account.json')
-  const child = spawnChild(t, process.execPath, [main, '--json', file, '--seed', '4', '--clients', '45', ...args], { name: 'chaos' })
+  const child = spawnChild(t, process.execPath, [main, '--json', file, ...args.includes('--seed') ? [] : ['--seed', '4'], '--clients', '45', ...args], { name: 'chaos' })
   const { code } = await child.exited
   if (code !== 0) t.comment(child.lines.slice(-45).join('\n'))
   return { code, lines: child.lines, account: code === 2 ? undefined : JSON.parse(readFileSync(file, 'utf8')) }
@@ -23,9 +23,15 @@ t.test('chaos, in a Cluster whose slot moves and whose replica is promoted: noth
 })
 
 t.test('chaos, in a Cluster with nodes that do not refill, fails', async (t) => {
-  const { code, account } = await chaos(t, '--topology', 'cluster', '--seconds', '12', '--faults', 'slot-moved', '--sabotage', 'no-refill')
-  t.equal(code, 1)
-  t.ok(account.verdict.lost > 0, `${account.verdict.lost} lost in silence`)
+  // Something is lost only where it is published in the moment in which nobody hears: a run may pass that by, and several do not.
+  for (const seed of ['5', '6', '7', '8', '9', '10', '11', '12']) {
+    const { code, account } = await chaos(t, '--topology', 'cluster', '--seconds', '12', '--faults', 'slot-moved,replica-promoted', '--sabotage', 'no-refill', '--seed', seed)
+    if (code === 0) continue
+    t.equal(code, 1)
+    t.ok(account.verdict.lost > 0, `${account.verdict.lost} lost in silence, with seed ${seed}`)
+    return
+  }
+  t.fail('nothing was lost in any of the runs')
 })
 
 t.test('chaos, asked for a fault or a sabotage that its topology cannot have, says where it can be had', async (t) => {
