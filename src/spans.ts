@@ -66,7 +66,8 @@ export function startSpans ({ settings, node, version }: SpansOptions): { close:
   const onDelivered = ({ notification: { id, traceparent }, channel, streams, heardAtMs, writeAtMs, writtenAtMs }: DeliverTrace): void => {
     if (traceparent === undefined) return
     const parent = contextOf(traceparent)
-    const address = channel.slice(channel.indexOf('/') + 1)
+    // Over partitions a number stands before it; the name of a group may have a slash of its own.
+    const address = channel.replace(/^\d+\//, '')
     const span = tracer.startSpan(`process ${kindOf(address)}`, {
       kind: SpanKind.CONSUMER,
       startTime: dateOf(heardAtMs),
