@@ -56,6 +56,16 @@ t.test('trace, begun by a Python publisher that calls Redis, has a process span 
   t.match(metrics, new RegExp(`tidings_publish_to_write_seconds_bucket.* # \\{trace_id="${traceId}"\\}`), 'and the histogram points at it')
 })
 
+t.test('trace, of a group whose name has a slash, names it whole', async (t) => {
+  const member = connect(t, { url: two.url, token: issuer.token({ sub: '43', groups: ['a/b'] }) })
+  await member.live()
+  const traceId = '5bf92f3577b34da6a3ce929d0e0e4736'
+  const { id } = await publish({ to: 'group:a/b', data: 1 }, { traceparent: `00-${traceId}-00f067aa0ba902b7-01` })
+  t.match(await member.next(), { id })
+  const [span] = await collector.until((span) => span.traceId === traceId && span.kind === 5, 1, 'the process span')
+  t.match(span, { name: 'process group', attributes: { 'messaging.destination.name': 'group:a/b' } })
+})
+
 t.test('trace, of a publish over HTTP, goes on from the caller\'s header, and its log lines name it', async (t) => {
   const [traceId, spanId] = ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331']
   const { id } = await publish({ to: 'user:42', data: 1 }, { traceparent: `00-${traceId}-${spanId}-01` })
