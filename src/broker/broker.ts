@@ -92,6 +92,8 @@ export interface Store {
   get: (home: string, key: string) => Promise<string | undefined>
   /** Reads and deletes, so that only one caller ever gets it. */
   take: (home: string, key: string) => Promise<string | undefined>
+  /** Takes what is under `key` and puts `kept`, both or neither: undefined if nothing was there. Of several one caller gets it. */
+  exchange: (home: string, key: string, kept: { readonly key: string, readonly text: string, readonly seconds: number }) => Promise<string | undefined>
   /** Counts in a window that begins with its first hit. */
   hit: (home: string, key: string, windowMs: number, hits?: number) => Promise<{ count: number, restMs: number }>
 }

@@ -74,13 +74,13 @@ export function isPassOf ({ passHash }: Redeemable, pass: string | undefined): b
   return pass !== undefined && passHash === hash(pass)
 }
 
-/** Spends a ticket. Of several who try at once, one gets the pass; the others undefined. */
+/** Spends a ticket for its pass, in one call. Of several who try at once, one gets the pass; the others undefined. */
 export async function spend (store: Store, { principal, ticket, place, principalHash }: Redeemable): Promise<Pass | undefined> {
   const home = store.homeOf(principal.userId)
-  if (await store.take(home, `ticket:${hash(ticket)}`) === undefined) return undefined
   const pass = { name: passName(principal.userId), value: secret(), maxAgeSeconds: secondsLeft(principal) }
-  await store.put(home, `pass:${place}`, `${hash(ticket)} ${hash(pass.value)} ${principalHash}`, pass.maxAgeSeconds)
-  return pass
+  const text = `${hash(ticket)} ${hash(pass.value)} ${principalHash}`
+  const spent = await store.exchange(home, `ticket:${hash(ticket)}`, { key: `pass:${place}`, text, seconds: pass.maxAgeSeconds })
+  return spent === undefined ? undefined : pass
 }
 
 function secondsLeft ({ expiresAtSeconds }: Principal): number {

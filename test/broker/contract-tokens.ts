@@ -132,6 +132,20 @@ export function tokens (t: Test, make: MakeBackend): void {
     t.equal(await a.broker.get(home, 'k'), undefined)
   })
 
+  t.test('the store, asked to exchange one for another, does both for one caller and nothing for the others', async (t) => {
+    const node = await make(t)
+    const [a, b] = [await node(), await node()]
+    const home = a.broker.homeOf('1')
+    const exchange = async (i: number) => await [a, b][i % 2]!.broker.exchange(home, 'ticket', { key: 'pass', text: `of caller ${i}`, seconds: 60 })
+    t.equal(await exchange(0), undefined)
+    t.equal(await a.broker.get(home, 'pass'), undefined, 'nothing was there: nothing is kept')
+    await a.broker.put(home, 'ticket', 'text: é😀\n', 60)
+    const taken = await Promise.all(Array.from({ length: 10 }, (_, i) => exchange(i)))
+    t.same(taken.filter((text) => text !== undefined), ['text: é😀\n'])
+    t.equal(await b.broker.get(home, 'pass'), `of caller ${taken.findIndex((text) => text !== undefined)}`)
+    t.equal(await a.broker.get(home, 'ticket'), undefined)
+  })
+
   t.test('hits, in a window, are counted over all nodes', async (t) => {
     const node = await make(t)
     const [a, b] = [await node(), await node()]

@@ -120,6 +120,14 @@ export class MemoryBroker implements Broker {
     return text
   }
 
+  async exchange (_home: string, key: string, kept: Parameters<Broker['exchange']>[2]): Promise<string | undefined> {
+    const text = this.#bus.kept.get(key)
+    if (text === undefined) return undefined
+    this.#bus.kept.set(kept.key, kept.text, kept.seconds * 1000)
+    this.#bus.kept.delete(key)
+    return text
+  }
+
   async hit (_home: string, key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
     return this.#bus.hit(key, windowMs, hits)
   }

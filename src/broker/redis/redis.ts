@@ -194,6 +194,9 @@ export class RedisBroker implements Broker {
     return await this.#commands.ask((redis) => redis.getdel(this.#kept(key))) ?? undefined
   }
 
+  readonly exchange: Broker['exchange'] = async (_home, key, kept) =>
+    await this.call('tidings_exchange', key, kept.key, kept.text, kept.seconds) as string | null ?? undefined
+
   async hit (_home: string, key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
     const [count, restMs] = await this.call('tidings_hit', key, windowMs, hits) as [number, number]
     return { count, restMs }

@@ -117,6 +117,18 @@ local function verify(keys, args)
   return lost
 end
 
+-- ARGV: key, another key, text, seconds. Takes what is kept under the one key, and keeps the text under the other.
+-- Reply: what was taken; nil if nothing was there, and then nothing is kept.
+local function exchange(keys, args)
+  local kept = keys[1] .. ':kept:'
+  local text = redis.call('GET', kept .. args[1])
+  if not text then return nil end
+  -- First, so that nothing is taken where nothing can be written.
+  redis.call('SET', kept .. args[2], args[3], 'EX', args[4])
+  redis.call('UNLINK', kept .. args[1])
+  return text
+end
+
 -- ARGV: key, window in ms, hits.   Reply: [hits in the window, ms that it still lasts]
 local function hit(keys, args)
   local key = keys[1] .. ':hits:' .. args[1]

@@ -223,13 +223,9 @@ export class PartitionedBroker implements Broker {
     return this.#of(home).put(home, key, text, seconds)
   }
 
-  get (home: string, key: string): Promise<string | undefined> {
-    return this.#of(home).get(home, key)
-  }
-
-  take (home: string, key: string): Promise<string | undefined> {
-    return this.#of(home).take(home, key)
-  }
+  readonly get: Broker['get'] = (home, key) => this.#of(home).get(home, key)
+  readonly take: Broker['take'] = (home, key) => this.#of(home).take(home, key)
+  readonly exchange: Broker['exchange'] = (home, key, kept) => this.#of(home).exchange(home, key, kept)
 
   hit (home: string, key: string, windowMs: number, hits?: number): Promise<{ count: number, restMs: number }> {
     return this.#of(home).hit(home, key, windowMs, hits)
