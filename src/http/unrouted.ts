@@ -106,7 +106,7 @@ export function clientErrorHandler ({ headers, refusals, retryMs }: BareAnswers)
     }
     // Only the last piece that came. A request of one piece is there as a whole.
     const packet = Buffer.isBuffer(error.rawPacket) ? error.rawPacket.toString('latin1') : ''
-    const [, method, path = ''] = /^([A-Z]{1,20}) ([^ ?]+)\S* HTTP\/1\.[01]\r\n/.exec(packet) ?? []
+    const { method, path = '' } = requestLineOf(packet)
     const known = clientError(error.code, method)
     refusals.count(known.code)
     const [, origin] = /^origin: *(\S+)\r$/im.exec(packet) ?? []
@@ -130,6 +130,13 @@ export function clientErrorHandler ({ headers, refusals, retryMs }: BareAnswers)
       'content-type': 'application/json; charset=utf-8', ...(known.statusCode === 405 && { allow: ALL_METHODS })
     }, JSON.stringify(bodyOf(known)))
   }
+}
+
+/** By its parts: a pattern that may begin again at each character of 64 KB would hold up everybody else for seconds. */
+function requestLineOf (packet: string): { method?: string, path?: string } {
+  const [method = '', url = '', version = '', ...more] = packet.slice(0, Math.max(0, packet.indexOf('\r\n'))).split(' ')
+  const isOne = /^[A-Z]{1,20}$/.test(method) && url !== '' && /^HTTP\/1\.[01]$/.test(version) && more.length === 0
+  return isOne ? { method, path: url.split('?', 1)[0]! } : {}
 }
 
 function clientError (code: string | undefined, method: string | undefined): TidingsError {
