@@ -18,9 +18,10 @@ function groupsOf (ipv6: string): number[] {
 
 /**
  * The one spelling of an address: without port, brackets and zone; IPv4 as such, also where it stands in IPv6
- * (`::ffff:192.0.2.1`); IPv6 in eight groups of hexadecimal digits. What is no address stays as it is.
+ * (`::ffff:192.0.2.1`); IPv6 in eight groups of hexadecimal digits. What is no address stays as it is. Node knows none
+ * of a connection that has closed: it has ''.
  */
-export function addressOf (text: string): string {
+export function addressOf (text: string | undefined = ''): string {
   const [, bracketed, plain] = /^\[([^\]]*)\](?::\d*)?$|^([\d.]+):\d+$/.exec(text.trim()) ?? []
   const bare = (bracketed ?? plain ?? text.trim()).replace(/%.*$/, '')
   if (!isIPv6(bare)) return isIPv4(bare) ? bare : text
@@ -34,7 +35,7 @@ export function addressOf (text: string): string {
 /**
  * What limits count: an IPv4 address, or the network (/64) of an IPv6 one, of which a client may choose any address.
  */
-export function networkOf (text: string): string {
+export function networkOf (text: string | undefined): string {
   const address = addressOf(text)
   return isIPv6(address) ? `${address.split(':').slice(0, 4).join(':')}::/64` : address
 }

@@ -1,4 +1,5 @@
 // A client's address is one, whatever its spelling: in the log, for limits, and where it is asked whether a proxy is trusted.
+import net, { type Socket } from 'node:net'
 import t from 'tap'
 import { addressOf, networkOf, trustedProxies } from '../../src/http/client-address.ts'
 import { startService } from './service.ts'
@@ -19,6 +20,7 @@ t.test('networkOf, IPv6 by its /64', async (t) => {
   t.equal(networkOf('[2001:db8:1:2::ffff]:5'), '2001:db8:1:2::/64')
   t.not(networkOf('2001:db8:1:3::1'), networkOf('2001:db8:1:2::1'))
   t.equal(networkOf('203.0.113.7:1'), '203.0.113.7')
+  t.equal(networkOf(undefined), '', 'of a connection that has closed Node knows none')
 })
 
 t.test('trustedProxies, addresses, ranges and names, in any spelling', async (t) => {
@@ -47,4 +49,35 @@ t.test('CONNECTS_PER_MINUTE_PER_ADDRESS, behind a trusted proxy that writes port
   }
   const opened = service.lines.map((line) => JSON.parse(line)).filter(({ msg }) => msg === 'stream open').map(({ ip }) => ip)
   t.same(opened.slice(0, 3), ['203.0.113.7', '203.0.113.7', '203.0.113.7'], 'and so does the log')
+})
+
+t.test('a client that has gone before its address was asked for: no error in the log, nothing stays behind', async (t) => {
+  for (const env of [{}, { TRUST_PROXY: 'loopback', CONNECTS_PER_MINUTE_PER_ADDRESS: '5' }] satisfies Record<string, string>[]) {
+    const asked = Promise.withResolvers<void>()
+    const found = Promise.withResolvers<void>()
+    const service = await startService(t, {
+      env,
+      alter: (broker) => {
+        const get = broker.get.bind(broker)
+        broker.get = async (home, key) => {
+          asked.resolve()
+          await found.promise
+          return await get(home, key)
+        }
+      }
+    })
+    const { body: { ticket } } = await service.call('POST', '/api/notifications/tickets', { token: service.token() })
+    // The test's own count of connections has asked, and the socket would remember.
+    service.app.server.on('connection', (socket: Socket) => { Object.assign(socket, { _peername: undefined }) })
+    const socket = net.connect({ host: '127.0.0.1', port: Number(new URL(service.url).port), localAddress: '127.0.0.8' })
+    socket.write(`GET /api/notifications/subscribe?ticket=${ticket} HTTP/1.1\r\nHost: a\r\n\r\n`)
+    await asked.promise
+    socket.resetAndDestroy()
+    await service.gone('127.0.0.8', 1)
+    found.resolve()
+    // What is left to be done for it takes no longer than this request.
+    t.equal(await service.metric('tidings_refused_total', 'code="TIDINGS_INTERNAL"'), 0)
+    t.same(service.lines.filter((line) => JSON.parse(line).level >= 50), [])
+    t.equal(service.app.hub.streams, 0)
+  }
 })
