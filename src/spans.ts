@@ -7,6 +7,7 @@ import { type Context, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace,
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
 import { BatchSpanProcessor, ParentBasedSampler, TraceIdRatioBasedSampler, TracerProvider } from '@opentelemetry/sdk-trace'
+import type { Broker } from './broker/broker.ts'
 import type { OtelSettings } from './otel-settings.ts'
 import { deliveries, type DeliverTrace, fills, type FillTrace, type Node, publishes, type PublishTrace } from './tracing.ts'
 
@@ -17,10 +18,12 @@ export interface SpansOptions {
   readonly settings: OtelSettings
   readonly node: Node
   readonly version: string
+  /** As of the node's broker. */
+  readonly addressOf: Broker['addressOf']
 }
 
 /** Begins to listen, for all nodes of this process that bear the name. `close` sends what is left. */
-export function startSpans ({ settings, node, version }: SpansOptions): { close: () => Promise<void> } {
+export function startSpans ({ settings, node, version, addressOf }: SpansOptions): { close: () => Promise<void> } {
   const { serviceName, sampler: { isParentBased, ratio }, delayMs, queueLength, batchLength } = settings
   const root = new TraceIdRatioBasedSampler(ratio)
   const own = { 'service.name': serviceName, 'service.version': version, 'service.instance.id': node.name }
@@ -66,8 +69,7 @@ export function startSpans ({ settings, node, version }: SpansOptions): { close:
   const onDelivered = ({ notification: { id, traceparent }, channel, streams, heardAtMs, writeAtMs, writtenAtMs }: DeliverTrace): void => {
     if (traceparent === undefined) return
     const parent = contextOf(traceparent)
-    // Over partitions a number stands before it; the name of a group may have a slash of its own.
-    const address = channel.replace(/^\d+\//, '')
+    const address = addressOf(channel)
     const span = tracer.startSpan(`process ${kindOf(address)}`, {
       kind: SpanKind.CONSUMER,
       startTime: dateOf(heardAtMs),

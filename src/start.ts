@@ -73,11 +73,11 @@ export async function start (onGraceful: () => void): Promise<void> {
   // Host and process id are nobody's business outside. The log has both names.
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME
   log.info({ publicName }, 'starting')
+  const broker = chooseBroker(config, log)
   const otel = readOtelSettings(process.env, (text) => { log.warn(`OpenTelemetry: ${text}`) })
   // Only then is any of it loaded: it is much.
   // eslint-disable-next-line no-restricted-syntax
-  const spans = otel === undefined ? undefined : (await import('./spans.ts')).startSpans({ settings: otel, node: { name: config.NODE_NAME }, version })
-  const broker = chooseBroker(config, log)
+  const spans = otel === undefined ? undefined : (await import('./spans.ts')).startSpans({ settings: otel, node: { name: config.NODE_NAME }, version, addressOf: (channel) => broker.addressOf(channel) })
   const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile } = config
   const certificate = certFile !== undefined && keyFile !== undefined ? new Certificate({ certFile, keyFile }) : undefined
   const app = await buildApp({ config, broker, logger: log, logCounts: destination.counts, publicName, certificate })

@@ -38,6 +38,8 @@ export interface Messages {
 
   /** The channel on which a user hears what is published to an address. Pure. */
   channelOf: (userId: string, address: Address) => Channel
+  /** What a channel is of. Pure. */
+  addressOf: (channel: Channel) => Address
   /**
    * Resolves once the subscription is in force: what is published from then on reaches the listener. What is asked in
    * one turn of the event loop is asked together. Throws Unavailable.

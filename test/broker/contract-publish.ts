@@ -159,6 +159,11 @@ export function publishing (t: Test, make: MakeBackend): void {
     t.equal(a.broker.state().channels, 1)
   })
 
+  t.test('a channel, asked what it is of, says the address, also of a group with slashes', async (t) => {
+    const { broker } = await (await make(t))()
+    for (const address of ['all', 'user:1', 'group:a', 'group:1/2/b', 'group:/']) t.equal(broker.addressOf(broker.channelOf('1', address)), address)
+  })
+
   t.test('addresses, of every script and with separators, are distinct', async (t) => {
     const a = await (await make(t))()
     const names = ['*', '?', '[a]', 'a b', 'a:b', 'ü', '日本', '😀'.repeat(128), '\\', '"', 'constructor', '__proto__', '-1', '0']

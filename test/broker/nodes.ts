@@ -35,11 +35,10 @@ export function startPartitionedNode (t: Test, redis: Pick<Redis, 'url' | 'prefi
   const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
   const broker = new PartitionedBroker({ ...limits, ...options, url: redis.url, prefix, nodeName: `test ${++count}`, log, partitions })
   const ear = new Ear()
-  const addressOf = (channel: string): string => channel.slice(channel.indexOf('/') + 1)
   broker.start({
-    notification: (channel, notification) => { ear.notification(addressOf(channel), notification) },
+    notification: (channel, notification) => { ear.notification(broker.addressOf(channel), notification) },
     control: (userId, control) => { ear.control(userId, control) },
-    dropped: (channel, reason) => { ear.dropped(addressOf(channel), reason) },
+    dropped: (channel, reason) => { ear.dropped(broker.addressOf(channel), reason) },
     // The line of one partition is what a test looks at.
     interrupted: (isAffected) => { if (isAffected(broker.channelOf('1', 'all'))) ear.interrupted() },
     restored: (isAffected) => { if (isAffected(broker.channelOf('1', 'all'))) ear.restored() }

@@ -42,6 +42,10 @@ export class MemoryBroker implements Broker {
     return address
   }
 
+  addressOf (channel: Channel): Address {
+    return channel
+  }
+
   async subscribe (channels: readonly Channel[]): Promise<void> {
     for (const channel of channels) this.#seat?.channels.add(channel)
   }

@@ -1,6 +1,6 @@
 // The broker on Redis: the port, over one connection for commands and one that hears. The atomic parts stand in functions/.
 import type { Redis } from 'ioredis'
-import { type Address, userAddress } from '../../notification.ts'
+import { userAddress } from '../../notification.ts'
 import { parseRedisUrl } from '../../redis-url.ts'
 import type {
   Broker, Channel, HistoryPage, Membership, PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
@@ -104,9 +104,8 @@ export class RedisBroker implements Broker {
     return await this.call('tidings_retract_one', publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, to, ...which) === 1
   }
 
-  channelOf (_userId: string, address: Address): Channel {
-    return address
-  }
+  readonly channelOf: Broker['channelOf'] = (_userId, address) => address
+  readonly addressOf: Broker['addressOf'] = (channel) => channel
 
   subscribe (channels: readonly Channel[]): Promise<void> {
     return this.#subscriber.subscribe(channels)

@@ -14,6 +14,7 @@ import { VISIT_WINDOW_MS } from '../../broker.ts'
 import type { Trail } from '../../trail.ts'
 import { Links } from '../links.ts'
 import { RedisBroker, type RedisBrokerOptions } from '../redis.ts'
+import { addressAt, channelIn, partitionAt } from './channels.ts'
 import { Directory } from './directory.ts'
 import { Division } from './division.ts'
 import { listenerOf } from './listener.ts'
@@ -115,7 +116,11 @@ export class PartitionedBroker implements Broker {
   }
 
   channelOf (userId: string, address: Address): Channel {
-    return `${partitionOf(userId, this.#tags.length)}/${address}`
+    return channelIn(partitionOf(userId, this.#tags.length), address)
+  }
+
+  addressOf (channel: Channel): Address {
+    return addressAt(channel)
   }
 
   async subscribe (channels: readonly Channel[]): Promise<void> {
@@ -127,8 +132,7 @@ export class PartitionedBroker implements Broker {
   }
 
   #byPartition (channels: readonly Channel[]): Array<[RedisBroker, Channel[]]> {
-    const groups = Map.groupBy(channels, (channel) => Number(channel.slice(0, channel.indexOf('/'))))
-    return [...groups].map(([i, channels]) => [this.#partitions[i]!, channels.map((channel) => channel.slice(channel.indexOf('/') + 1))])
+    return [...Map.groupBy(channels, partitionAt)].map(([i, channels]) => [this.#partitions[i]!, channels.map(addressAt)])
   }
 
   async resume (query: ResumeQuery): Promise<HistoryPage> {

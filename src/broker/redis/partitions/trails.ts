@@ -1,12 +1,12 @@
 // The trails of several partitions as one: what is of a user, and what came on a channel, each stands in its own.
 import type { Trail } from '../../trail.ts'
+import { addressAt, partitionAt } from './channels.ts'
 
 /** `indexOf`: which of them a user's is. */
 export function trailOf (trails: readonly Trail[], indexOf: (userId: string) => number): Trail {
   return {
     wrote: (node, channel, id, receipt) => {
-      const at = channel.indexOf('/')
-      trails[Number(channel.slice(0, at))]!.wrote(node, channel.slice(at + 1), id, receipt)
+      trails[partitionAt(channel)]!.wrote(node, addressAt(channel), id, receipt)
     },
     note: (userId, line) => { trails[indexOf(userId)]!.note(userId, line) },
     flush: async () => { await Promise.all(trails.map((trail) => trail.flush())) },
