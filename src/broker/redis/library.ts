@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs'
 
 /** In the order in which they need each other. */
 const PARTS = [
-  'names', 'gone', 'entries', 'publish', 'retract', 'services', 'groups', 'sessions', 'logs', 'inbox', 'marks', 'list', 'history', 'why', 'configure', 'register',
-  'directory', 'outbox', 'old'
+  'names', 'gone', 'entries', 'publish', 'retract', 'services', 'groups', 'joins', 'sessions', 'logs', 'inbox', 'marks', 'list', 'history', 'why', 'configure', 'register',
+  'directory', 'copies', 'outbox', 'old'
 ] as const
 
 const body = PARTS.map((part) => readFileSync(new URL(`functions/${part}.lua`, import.meta.url), 'utf8')).join('\n')

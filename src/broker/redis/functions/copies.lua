@@ -1,0 +1,100 @@
+-- How a partition takes what another one has committed: each once, in order, under an id of its own where its clock is past the publisher's.
+--
+--   <prefix>:copied          hash, in the target: tag of the source -> id of the newest entry that was taken from it (never)
+--   <prefix>:was:<address>:<id>  the id that a copy has here, if it is not the one that the publisher was answered (HISTORY)
+
+do
+  -- The id that something has here, which the publisher knows by another one perhaps; and that other one.
+  function others.id_of(ctx, address, origin)
+    return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin)) or nil) or origin
+  end
+
+  function others.origin_of(ctx, address, id)
+    if not others.known(ctx) then return id end
+    local raw = redis.call('XRANGE', ctx.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0')[1]
+    return raw and tonumber(read_entry(raw, math.huge).o) or id
+  end
+
+  -- A copy has the publisher's id where that is greater than all ids here, and not far ahead of the time.
+  local function copy_id(ctx, origin)
+    local last = ctx.last or tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil)
+    if not last or origin <= last or origin > ctx.now + 60 * SECOND then return next_id(ctx) end
+    ctx.last = origin
+    redis.call('SET', ctx.prefix .. ':clock', int(origin))
+    return origin
+  end
+
+  local function apply_retract(ctx, origin, to)
+    for _, address in ipairs(to) do
+      local known = redis.call('GET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin))
+      retract_from(ctx, address, { id = tonumber(known or nil) or origin })
+    end
+    return {}
+  end
+
+  local function apply_publish(ctx, origin, fields, to)
+    local keep, expires = fields.keep or 'inbox', tonumber(fields.x or nil)
+    if (expires and expires <= ctx.now) or origin <= ctx.now - ctx.limits.seconds * SECOND then return {} end
+    local req = { to = to, event = fields.e, data = fields.d, keep = keep, expires = expires, key = fields.k, traceparent = fields.tp }
+    if keep ~= 'none' then
+      req.id, req.order = copy_id(ctx, origin), origin
+      if req.id ~= origin then
+        req.origin = origin
+        for _, address in ipairs(to) do
+          redis.call('SET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin), int(req.id), 'EXAT', end_of(req.id, ctx.limits.seconds))
+        end
+      end
+      if #to > 1 then
+        for _, address in ipairs(to) do req.shared = req.shared or address:sub(1, 5) ~= 'user:' end
+      end
+      store(ctx, req)
+    end
+    return send(ctx, req)
+  end
+
+  -- Nodes that would have taken what has been taken here already.
+  local function listeners(ctx, to)
+    local counts = {}
+    for i, address in ipairs(to) do counts[i] = redis.call('PUBSUB', NUMSUB, ctx.prefix .. ':' .. address)[2] end
+    return counts
+  end
+
+  -- What was lost between two copies, nobody knows: the history begins anew.
+  local function begin_after_loss(ctx)
+    redis.call('SET', ctx.prefix .. ':born', int(next_id(ctx)))
+  end
+
+  -- ARGV: tag of the source, then for each entry, in their order: its id, the id of the one before it, 1 if no older one is left for this target,
+  -- how many fields, name, value…, how many addresses, address…
+  -- Reply: [id of the newest that was taken, for each entry [nodes that took it, for each address], …]; fewer if one is missing before the next.
+  register('tidings_copy', function(keys, args)
+    local ctx, source, at = open(keys), args[1], 2
+    local key = ctx.prefix .. ':copied'
+    local last, reply = tonumber(redis.call('HGET', key, source) or 0) or 0, { '' }
+    local was = last
+    while args[at] do
+      local id, before, is_first = tonumber(args[at]), tonumber(args[at + 1]), args[at + 2] == '1'
+      local count, fields = count_at(args, at + 3), {}
+      for i = at + 4, at + 3 + count, 2 do fields[args[i]] = args[i + 1] end
+      local to_at = at + 4 + count
+      local to_count = count_at(args, to_at)
+      local to = { unpack(args, to_at + 1, to_at + to_count) }
+      if id <= last then reply[#reply + 1] = listeners(ctx, to) else
+        if last < before then
+          if not is_first then break end
+          begin_after_loss(ctx)
+        end
+        -- It counts as taken before it is: what fails here, fails always, and must not stop what comes after it.
+        last = id
+        redis.call('HSET', key, source, int(last))
+        local ok, receivers
+        if fields.r then ok, receivers = pcall(apply_retract, ctx, tonumber(fields.r), to) else ok, receivers = pcall(apply_publish, ctx, id, fields, to) end
+        if not ok then begin_after_loss(ctx) end
+        reply[#reply + 1] = ok and receivers or {}
+      end
+      at = to_at + to_count + 1
+    end
+    reply[1] = int(last)
+    return reply
+  end)
+end
