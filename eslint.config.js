@@ -11,7 +11,7 @@ const the = {
   hub: { regex: '^\\..*/hub/', message: 'hub/ stands above: notification.ts and brokers know nothing of connections.' },
   config: { regex: '^\\..*/config\\.ts$', message: 'Take what you need as an argument; only the edge, app.ts, http/ and hub/ know Config.' },
   broker: { regex: '^\\..*/broker/', message: 'notification.ts and errors.ts are at the bottom: they import nothing of ours.' },
-  adapters: { regex: '^\\..*/broker/(?!(broker|inbox|listener|state|trail)\\.ts$)', message: 'Use the port, the files of broker/ itself; only start.ts and demo/ choose an adapter.' },
+  adapters: { regex: '^\\..*/broker/(?!(broker|inbox|listener|meters|state|trail)\\.ts$)', message: 'Use the port, the files of broker/ itself; only start.ts and demo/ choose an adapter.' },
   otherAdapters: { regex: '^\\.\\.?/(memory|redis)/', message: 'Adapters share the port, broker.ts, not each other.' }
 }
 const client = { regex: '^ioredis(/|$)', message: 'Redis is behind the port: ioredis is for src/broker/redis/ alone.' }

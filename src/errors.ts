@@ -52,11 +52,18 @@ export class TidingsError extends Error {
   override readonly name = 'TidingsError'
   readonly code: ErrorCode
   readonly statusCode: number
+  /** What is counted apart, where a code has several. */
+  reason: string | undefined
 
   constructor (code: ErrorCode, ...parts: unknown[]) {
     const [statusCode, message] = table[code]
     super(format(message, ...parts))
     this.code = code
     this.statusCode = statusCode
+  }
+
+  because (reason: string): this {
+    this.reason = reason
+    return this
   }
 }

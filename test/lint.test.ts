@@ -1,4 +1,5 @@
 // The map of the code is kept by the linter: each rule of eslint.config.js fires where it must, and only there.
+import { globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { ESLint } from 'eslint'
@@ -167,4 +168,11 @@ t.test('promises, left alone or in the place of a boolean: refused', async (t) =
 
 t.test('files, more than 300 lines: refused', async (t) => {
   t.same(await faults('src/app.ts', 'export {}\n'.repeat(300) + 'export {}'), ['max-lines'])
+})
+
+t.test('Redis, outside of its adapter, is a word of the settings and of the edge that reads them alone', async (t) => {
+  const itsOwn = /^src\/(broker\/redis\/|(config|environment|redis-url|start|unknown-settings)\.ts$)/
+  const others = globSync('src/**/*.ts', { cwd: root }).filter((file) => !itsOwn.test(file))
+  t.ok(others.length > 50)
+  t.same(others.filter((file) => /redis/i.test(readFileSync(path.join(root, file), 'utf8'))), [])
 })

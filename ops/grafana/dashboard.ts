@@ -80,7 +80,9 @@ const rows: Row[] = [{
       stack: true,
       queries: [{ expr: `sum by (node) (tidings_buffered_bytes{${NODE}})`, legend: '{{node}}' }]
     },
-    { title: 'Slow streams', description: 'Streams whose clients have not taken everything yet, by node.', unit: 'short', min: 0, stack: true, queries: [{ expr: `sum by (node) (tidings_slow_streams{${NODE}})`, legend: '{{node}}' }] }
+    { title: 'Slow streams', description: 'Streams whose clients have not taken everything yet, by node.', unit: 'short', min: 0, stack: true, queries: [{ expr: `sum by (node) (tidings_slow_streams{${NODE}})`, legend: '{{node}}' }] },
+    { title: 'Most unsent of one client', description: 'Near STREAM_BUFFER_BYTES: it is cut next.', unit: 'bytes', min: 0, queries: [{ expr: `max by (node) (tidings_buffered_bytes_max{${NODE}})`, legend: '{{node}}' }] },
+    { title: 'Gathered', description: 'Streams whose next write waits for COALESCE_MS to end, by node. Under load nearly all.', unit: 'short', min: 0, queries: [{ expr: `sum by (node) (tidings_gathered_streams{${NODE}})`, legend: '{{node}}' }] }
   ]
 }, {
   title: 'Streams',
@@ -98,19 +100,38 @@ const rows: Row[] = [{
     { title: 'Syncs, by what they said', description: 'incomplete: history was cut or lost, the page must fetch its state anew.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_syncs_total', 'resume'), legend: '{{resume}}' }] },
     {
       title: 'Waiting and refilled',
-      description: 'Streams that wait for Redis, and streams that were filled from the logs, a second.',
+      description: 'Streams that wait for the broker, and streams that were filled from the logs, a second.',
       unit: 'short',
       min: 0,
       queries: [{ expr: `sum(tidings_streams_waiting{${NODE}})`, legend: 'waiting' }, { expr: rate('tidings_refills_total', 'job'), legend: 'refilled a second' }]
     },
-    { title: 'Refused, by code', description: 'The README has what each code means and what to do.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_refused_total', 'code'), legend: '{{code}}' }] }
+    { title: 'Refused, by code', description: 'The README has what each code means and what to do.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_refused_total', 'code'), legend: '{{code}}' }] },
+    { title: 'Tokens not taken, by reason', description: 'signature, unknown-key, issuer, audience: of somebody else. expired: pages that do not renew.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_token_failures_total', 'reason'), legend: '{{reason}}' }] },
+    { title: 'Tickets not taken, by reason', description: 'unknown: or older than 30 s. spent: used again without the cookie of its first use.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_ticket_failures_total', 'reason'), legend: '{{reason}}' }] }
   ]
 }, {
   title: 'Redis',
   panels: [
     { title: 'Hearing, by node', description: '1: what is published is heard.', unit: 'short', min: 0, max: 1, queries: [{ expr: `min by (node) (tidings_broker_up{${NODE}})`, legend: '{{node}}' }] },
     { title: 'Deaf', description: 'Share of the time in which a node heard nothing.', unit: 'percentunit', min: 0, queries: [{ expr: `sum by (node) (rate(tidings_pubsub_deaf_seconds_total{${NODE}}[${RATE}]))`, legend: '{{node}}' }] },
-    { title: 'Round trip', description: 'A message of the node to itself, through Redis, once a second; the last one.', unit: 's', min: 0, queries: [{ expr: `max by (node) (tidings_redis_round_trip_seconds{${NODE}})`, legend: '{{node}}' }] },
+    { title: 'Round trip', description: 'One call of each node, once a second; the last one.', unit: 's', min: 0, queries: [{ expr: `max by (node) (tidings_redis_round_trip_seconds{${NODE}})`, legend: '{{node}}' }] },
+    {
+      title: 'Calls',
+      description: 'From giving Redis a command to its answer, all of them; those of one moment go together.',
+      unit: 's',
+      min: 0,
+      queries: [0.5, 0.9, 0.99].map((q) => ({ expr: quantile(q, 'tidings_redis_call_seconds'), legend: `p${q * 100}` }))
+    },
+    {
+      title: 'Waiting for Redis',
+      description: 'Commands that it has not answered, and questions that are gathered for the next call. Growing: Redis does not keep up.',
+      unit: 'short',
+      min: 0,
+      queries: [{ expr: `sum(tidings_redis_calls_waiting{${NODE}})`, legend: 'not answered' }, { expr: `sum by (kind) (tidings_redis_gathered{${NODE}})`, legend: '{{kind}}' }]
+    },
+    { title: 'Partitions, heard', description: 'Where there are several: 0 is away, for its own users.', unit: 'short', min: 0, max: 1, queries: [{ expr: `max by (partition) (tidings_partition_up{${NODE}})`, legend: '{{partition}}' }] },
+    { title: 'Partitions, round trip', description: 'Which of them is slow.', unit: 's', min: 0, queries: [{ expr: `max by (partition) (tidings_partition_round_trip_seconds{${NODE}})`, legend: '{{partition}}' }] },
+    { title: 'Partitions, owed', description: 'Notifications of a partition that not all others have. They get 100,000 at most.', unit: 'short', min: 0, queries: [{ expr: `max by (partition) (tidings_partition_owed{${NODE}})`, legend: '{{partition}}' }] },
     {
       title: 'Memory of Redis',
       description: 'Share of what Redis may use (0: no limit), and warnings that /readyz puts into words.',

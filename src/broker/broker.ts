@@ -1,7 +1,8 @@
-// The port between nodes: what a broker promises. The adapters in memory/ and redis/ keep the promises.
+// The port between nodes: what a broker promises. The adapters, each in a folder, keep the promises.
 import type { Address, Keep, Notification } from '../notification.ts'
 import type { Inbox, InboxCounts } from './inbox.ts'
 import type { BrokerListener } from './listener.ts'
+import type { Meter } from './meters.ts'
 import type { BrokerState } from './state.ts'
 import type { Trail } from './trail.ts'
 
@@ -14,6 +15,8 @@ export interface Broker extends Messages, Members, Sessions, Store, Inbox {
   readonly name: string
   /** What nodes note of who got what. */
   readonly trail: Trail
+  /** What it tells of itself to whoever watches, under names of its own. */
+  readonly meters: readonly Meter[]
 
   /** Begins to work and keeps trying. Resolves at once; `state().up` tells when it is there. */
   start: (listener: BrokerListener) => void

@@ -12,10 +12,6 @@ export interface BrokerState {
   readonly warnings: readonly string[]
   /** How far this node's clock is ahead of the broker's, in seconds. */
   readonly clockDifferenceSeconds: number
-  /** How much of its memory the broker has used, 0 to 1; 0: no limit, or not known. */
-  readonly memoryUsed: number
-  /** How long the last round trip took, in seconds. */
-  readonly roundTripSeconds: number
   /** Where users are divided among several: how each is. `up` is true while any is. */
   readonly partitions?: ReadonlyArray<{ readonly up: boolean, readonly detail: string }>
   /** What it found can never be used with these settings; `detail` says why. */

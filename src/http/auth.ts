@@ -10,6 +10,7 @@ import { TidingsError } from '../errors.ts'
 import { readClaims } from './claims.ts'
 import { refuseCrossSite } from './cross-site.ts'
 import { keySet } from './key-set.ts'
+import type { TokenReason } from './refusals.ts'
 
 export interface Principal extends Identity {
   /** Undefined if the token has no such claim. */
@@ -143,5 +144,14 @@ function translate (error: Error & { code?: string }): Error {
   // The library tells when the token ended, or begins, and cannot write such a date.
   if (error instanceof RangeError) return new TidingsError('TIDINGS_TOKEN_INVALID', 'exp is no time')
   if (!code.startsWith('FST_JWT') && !code.startsWith('FAST_JWT')) return error
-  return new TidingsError('TIDINGS_TOKEN_INVALID', message.replace('Authorization token is invalid: ', '').replace(/\.$/, ''))
+  return new TidingsError('TIDINGS_TOKEN_INVALID', message.replace('Authorization token is invalid: ', '').replace(/\.$/, '')).because(reasonOf(message))
+}
+
+/** The library has one code for several things. */
+function reasonOf (message: string): TokenReason {
+  if (/algorithm/.test(message)) return 'algorithm'
+  if (/signature is invalid/.test(message)) return 'signature'
+  if (/\biss claim/.test(message)) return 'issuer'
+  if (/\baud claim/.test(message)) return 'audience'
+  return /\bclaim\b/.test(message) ? 'claims' : 'malformed'
 }

@@ -4,6 +4,7 @@ import { KeyObject } from 'node:crypto'
 import { createRemoteJWKSet, errors, type CryptoKey } from 'jose'
 import { MIN_RSA_BITS } from '../config.ts'
 import { TidingsError } from '../errors.ts'
+import type { TokenReason } from './refusals.ts'
 
 /**
  * An unknown `kid` asks the key server again, but not more often than this. Until then it may be a new one that will
@@ -36,7 +37,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
   }
 
   return async ({ alg, kid }) => {
-    if ((alg !== 'RS256' && alg !== 'ES256') || kid === undefined) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its header must name a kid, and RS256 or ES256')
+    if ((alg !== 'RS256' && alg !== 'ES256') || kid === undefined) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its header must name a kid, and RS256 or ES256').because('algorithm' satisfies TokenReason)
     refresh()
     // The library waits between two fetches that worked; a server that is away must not be asked at every request
     // either.
@@ -49,13 +50,13 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     } catch (error) {
       // A 401 would end an EventSource for good, and right after a rotation the kid is one that will be known.
       if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
-      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set')
+      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set').because('unknown-key' satisfies TokenReason)
       failedAtMs = performance.now()
       log.warn({ err: error }, 'JWKS_URL cannot be fetched')
       throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
     }
     const { modulusLength = Infinity } = key.algorithm as { modulusLength?: number }
-    if (modulusLength < MIN_RSA_BITS) throw new TidingsError('TIDINGS_TOKEN_INVALID', `its key has less than ${MIN_RSA_BITS} bits`)
+    if (modulusLength < MIN_RSA_BITS) throw new TidingsError('TIDINGS_TOKEN_INVALID', `its key has less than ${MIN_RSA_BITS} bits`).because('unknown-key' satisfies TokenReason)
     let pem = pems.get(key)
     if (pem === undefined) pems.set(key, pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string)
     return pem

@@ -31,21 +31,22 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   let published = 0
   gauge('tidings_build_info', 'Always 1; the version that runs', () => ({ [version]: 1 }), 'version')
   gauge('tidings_streams', 'Open streams', () => hub.streams)
-  gauge('tidings_streams_waiting', 'Streams that are open and silent, because they wait for Redis', () => hub.waiting)
+  gauge('tidings_streams_waiting', 'Streams that are open and silent, because they wait for the broker', () => hub.waiting)
   gauge('tidings_slow_streams', 'Streams whose clients have not taken everything yet', () => hub.unsent().streams)
   gauge('tidings_buffered_bytes', 'What clients have not taken yet', () => hub.unsent().bytes)
+  gauge('tidings_buffered_bytes_max', 'The most that one client has not taken yet', () => hub.unsent().most)
+  gauge('tidings_gathered_streams', 'Streams whose next write is gathered, for COALESCE_MS at most', () => hub.gathered)
   gauge('tidings_users', 'Users with an open stream', () => hub.users)
   gauge('tidings_channels', 'Channels that this node is subscribed to', () => hub.channels)
-  gauge('tidings_broker_up', '1 if publishing and hearing both work (Redis, or the embedded broker)', () => broker.state().up ? 1 : 0)
+  gauge('tidings_broker_up', '1 if publishing and hearing both work', () => broker.state().up ? 1 : 0)
   gauge('tidings_partition_up', 'The same of each partition, where there are several', () => Object.fromEntries((broker.state().partitions ?? []).map(({ up }, i) => [i, up ? 1 : 0])), 'partition')
   // Prometheus wants "_total" at the end of what only grows. The name without it is the one that was published first,
   // and stays, as a gauge.
-  gauge('tidings_pubsub_deaf_seconds', 'Time in which the node heard nothing from Redis; the same as tidings_pubsub_deaf_seconds_total', () => broker.state().deafSeconds)
-  counter('tidings_pubsub_deaf_seconds_total', 'Time in which the node heard nothing from Redis', () => broker.state().deafSeconds)
+  gauge('tidings_pubsub_deaf_seconds', 'Time in which the node heard nothing from the others; the same as tidings_pubsub_deaf_seconds_total', () => broker.state().deafSeconds)
+  counter('tidings_pubsub_deaf_seconds_total', 'Time in which the node heard nothing from the others', () => broker.state().deafSeconds)
   gauge('tidings_broker_warnings', 'What works now and cannot be relied upon; /readyz has a sentence for each', () => broker.state().warnings.length)
-  gauge('tidings_clock_difference_seconds', 'How far the clock of this node is ahead of that of Redis', () => broker.state().clockDifferenceSeconds)
-  gauge('tidings_redis_round_trip_seconds', 'How long the last round trip to Redis took', () => broker.state().roundTripSeconds)
-  gauge('tidings_redis_memory_used_ratio', 'How much Redis has used of the memory that it may use; 0: no limit, or not known', () => broker.state().memoryUsed)
+  gauge('tidings_clock_difference_seconds', 'How far the clock of this node is ahead of that of the broker', () => broker.state().clockDifferenceSeconds)
+  for (const meter of broker.meters) metrics.add(meter)
   counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => published)
   counter('tidings_received_total', 'Notifications that arrived from the broker for a stream of this node', () => stats.received)
   counter('tidings_delivered_total', 'Notifications handed to live streams, one for each stream', () => stats.delivered)
@@ -56,6 +57,8 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   counter('tidings_syncs_total', 'Streams brought to live, or told that something is missing, by what sync said', () => stats.syncs, 'resume')
   counter('tidings_refills_total', 'Live streams filled again from the logs: a join, a leave, a line that broke', () => stats.refilled)
   counter('tidings_refused_total', 'Requests refused, and streams told to come back later, by error code', () => ({ ...none, ...refusals.counts }), 'code')
+  counter('tidings_token_failures_total', 'Tokens that were not taken, by reason', () => refusals.tokens, 'reason')
+  counter('tidings_ticket_failures_total', 'Tickets that were not taken, by reason', () => refusals.tickets, 'reason')
   counter('tidings_log_write_errors_total', 'Writes of the log that failed; while it grows, there is no log', () => logCounts.failedWrites)
   counter('tidings_log_lines_lost_total', 'Log lines that could not be kept any longer and are lost', () => logCounts.lostLines)
   const latency = metrics.histogram(
@@ -66,7 +69,8 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   const onPublished = ({ node: by, result }: PublishTrace): void => {
     if (by === node && result?.replayed === false) published += result.notifications.length
   }
-  // The id is of Redis's clock, so that is what it is compared with; a difference does not change by the millisecond.
+  // The id is of the broker's clock, so that is what it is compared with; a difference does not change by the
+  // millisecond.
   let aheadSeconds = 0
   let askedAtMs = -Infinity
   const onDelivered = ({ node: by, notification: { id, traceparent }, writtenAtMs }: DeliverTrace): void => {

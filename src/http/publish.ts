@@ -23,8 +23,8 @@ export interface PublishOptions {
 }
 
 /**
- * Addresses × bytes of one publish. A broker may cut off a subscriber, and that is every node, whom it owes too much:
- * Redis, by default, from 32 MB on.
+ * Addresses × bytes of one publish. A broker may cut off a subscriber, and that is every node, whom it owes too much,
+ * with some from 32 MB on.
  */
 const MAX_FAN_OUT_BYTES = 8_388_608
 /** So many addresses of a publish count as one in PUBLISH_PER_MINUTE. */

@@ -1,8 +1,6 @@
 // Prometheus' text, in both of its forms, from plain numbers that are read when they are asked for.
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
-
-/** A number; or one for each value of a label, all of them there before anything happens. */
-type Reading = number | Readonly<Record<string, number>>
+import { collectDefaultMetrics, Counter, Gauge, Histogram, type Metric, Registry } from 'prom-client'
+import type { Meter, Reading, Spread } from '../broker/meters.ts'
 
 /** Of prom-client's own: gauges whose names say that they are counters, and that `nodejs_active_…` counts as well. */
 const ILL_NAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
@@ -45,6 +43,36 @@ export class Metrics {
     return (value, traceId) => {
       metric.observe({ value, labels: {}, ...(traceId !== undefined && { exemplarLabels: { trace_id: traceId } }) } as unknown as number)
     }
+  }
+
+  /** What somebody else tells of themselves. */
+  add (meter: Meter): void {
+    const { name, help } = meter
+    switch (meter.kind) {
+      case 'gauge': return this.gauge(name, help, meter.read, meter.label)
+      case 'counter': return this.counter(name, help, meter.read, meter.label)
+      case 'histogram': return this.#spread(name, help, meter.spread)
+    }
+  }
+
+  /** A histogram that is kept elsewhere. prom-client asks of a metric no more than this. */
+  #spread (name: string, help: string, spread: Spread): void {
+    const get = async (): Promise<object> => {
+      const totals = spread.totals()
+      const count = totals.at(-1)
+      return {
+        name,
+        help,
+        type: 'histogram',
+        aggregator: 'sum',
+        values: [
+          ...[...spread.bounds, '+Inf'].map((le, i) => ({ metricName: `${name}_bucket`, labels: { le }, value: totals[i] })),
+          { metricName: `${name}_sum`, labels: {}, value: spread.sum },
+          { metricName: `${name}_count`, labels: {}, value: count }
+        ]
+      }
+    }
+    this.#plain.registerMetric({ name, get } as unknown as Metric)
   }
 
   /** What a client that accepts this is answered: OpenMetrics if it names it, else Prometheus' older form. */

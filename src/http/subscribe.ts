@@ -13,7 +13,7 @@ import { refuseCrossSite } from './cross-site.ts'
 import { translate } from './errors.ts'
 import { allowEventStreams, answerNobody, comeBack, lineOf, openEventStream, stop, STREAM_PATH } from './event-stream.ts'
 import type { RateLimits } from './limits.ts'
-import type { Refusals } from './refusals.ts'
+import type { Refusals, TicketReason } from './refusals.ts'
 import { bearerCookieOrTicket, content, errorResponses } from './schemas.ts'
 import { findTicket, isPassOf, passName, type Redeemable, spend } from './ticket-store.ts'
 
@@ -159,19 +159,19 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   async function ticketOf (request: FastifyRequest, text: string | undefined): Promise<Redeemable | undefined> {
     if (text === undefined) return undefined
     const ticket = await findTicket(broker, text)
-    if (ticket === undefined) throw new TidingsError('TIDINGS_BAD_TICKET')
-    if (ticket.principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED')
+    if (ticket === undefined) throw badTicket('unknown')
+    if (ticket.principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED').because('token-expired' satisfies TicketReason)
     if (!ticket.isSpent) return ticket
     // From here on it is the cookie that speaks.
     refuseCrossSite(request, config.CORS_ORIGINS)
-    if (!isPassOf(ticket, request.cookies[passName(ticket.principal.userId)])) throw new TidingsError('TIDINGS_BAD_TICKET')
+    if (!isPassOf(ticket, request.cookies[passName(ticket.principal.userId)])) throw badTicket('spent')
     return ticket
   }
 
   /** Spends the ticket, once its user has been let in. */
   async function passFor (ticket: Redeemable): Promise<string> {
     const pass = await spend(broker, ticket)
-    if (pass === undefined) throw new TidingsError('TIDINGS_BAD_TICKET') // another was faster
+    if (pass === undefined) throw badTicket('spent') // another was faster
     // Sent to the streams, and nowhere else.
     return app.serializeCookie(pass.name, pass.value, { path: STREAM_PATH, httpOnly: true, secure: true, sameSite: 'strict', maxAge: pass.maxAgeSeconds })
   }
@@ -197,4 +197,8 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 /** Tried again by the browser, not by its user. */
 function isPassing ({ code, statusCode }: TidingsError): boolean {
   return code === 'TIDINGS_TOKEN_NOT_YET' || (statusCode >= 500 && code !== 'TIDINGS_BUSY')
+}
+
+function badTicket (reason: TicketReason): TidingsError {
+  return new TidingsError('TIDINGS_BAD_TICKET').because(reason)
 }

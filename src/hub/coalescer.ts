@@ -38,6 +38,9 @@ export class Coalescer {
     this.#options = options
   }
 
+  /** Streams that are written when the window ends. */
+  get gathered (): number { return this.#queued.length }
+
   /**
    * Sends a frame that came on a channel to its streams, as far as they take it now: at once, or, if the last write was
    * within the window, at the end of that. Returns how many took it. `trace` is filled in and published.

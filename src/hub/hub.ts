@@ -114,16 +114,18 @@ export class Hub implements BrokerListener {
   get channels (): number { return this.#channels.size }
   /** Streams that are open and wait for the broker. */
   get waiting (): number { return this.#filler.waiting }
+  get gathered (): number { return this.#coalescer.gathered }
   get isDraining (): boolean { return this.#isDraining }
   /** Whether the next stream is refused for now, whoever asks. */
   get isFull (): boolean { return this.#options.maxStreams > 0 && this.streams >= this.#options.maxStreams }
   /** What clients have not taken yet, and how many they are. Looks at every stream. */
-  unsent (): { bytes: number, streams: number } {
-    const sum = { bytes: 0, streams: 0 }
+  unsent (): { bytes: number, streams: number, most: number } {
+    const sum = { bytes: 0, streams: 0, most: 0 }
     for (const streams of this.#users.values()) {
       for (const { unsent } of streams) {
         sum.bytes += unsent
         if (unsent > 0) sum.streams++
+        if (unsent > sum.most) sum.most = unsent
       }
     }
     return sum

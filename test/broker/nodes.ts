@@ -1,6 +1,7 @@
 // RedisBrokers on a real Redis, for the contract and for what is Redis's own.
 import type { Test } from 'tap'
-import type { HistoryLimits, PublishRequest, RetractRequest } from '../../src/broker/broker.ts'
+import type { Broker, HistoryLimits, PublishRequest, RetractRequest } from '../../src/broker/broker.ts'
+import type { Reading } from '../../src/broker/meters.ts'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { RedisBroker } from '../../src/broker/redis/redis.ts'
 import type { Redis } from '../fixtures/redis.ts'
@@ -90,3 +91,10 @@ export async function becomes (check: () => boolean | Promise<boolean>, what: st
 
 export const up = ({ broker, said }: Node & { readonly said: string[] }): Promise<void> =>
   becomes(() => broker.state().up && (broker.state().partitions ?? []).every(({ up }) => up), `a broker to be up; it said: ${said.join(' | ')}`)
+
+/** What a broker tells of itself now; of a histogram how many values it has. */
+export function readMeter (broker: Broker, name: string): Reading {
+  const meter = broker.meters.find((meter) => meter.name === name)
+  if (meter === undefined) throw new Error(`no meter ${name}`)
+  return meter.kind === 'histogram' ? meter.spread.totals().at(-1)! : meter.read()
+}

@@ -7,7 +7,7 @@ import { keySlot } from '../../src/broker/redis/slot.ts'
 import { startRedisCluster } from '../fixtures/redis-cluster.ts'
 import { entriesOf, limits, readPages, refusal, request, visitorOf } from './contract.ts'
 import { Ear } from './ear.ts'
-import { becomes } from './nodes.ts'
+import { becomes, readMeter } from './nodes.ts'
 
 const PARTITIONS = 8
 const userOf = (partition: number): string => Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === partition)!
@@ -63,6 +63,8 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
   t.match(broker.state(), { up: true, detail: /^partition \d: / })
   await becomes(async () => await refusal(broker.resume({ ...visitorOf(theirs[0]!), cursor: 'fresh', maxBytes: 1 })) instanceof Unavailable, 'its users to be refused, since it is known to be away')
   t.equal((await broker.publish(request(`group:${group}`, 'meanwhile, too'))).pending, theirs.length)
+  const owed = (): number => Object.values(readMeter(broker, 'tidings_partition_owed')).reduce((sum, count) => sum + count, 0)
+  await becomes(() => owed() === 2, 'both to be owed, as metrics tell')
   const late = await start()
   t.equal(late.broker.state().up, true, 'a node that starts meanwhile serves the others')
   await late.broker.close()
@@ -74,5 +76,6 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
     await becomes(async () => (await texts(user)).length >= 2, `user ${user} to have both`)
     t.same(await texts(user), ['"meanwhile"', '"meanwhile, too"'], 'each once, in order')
   }
+  await becomes(() => owed() === 0, 'nothing to be owed')
   t.same([...new Set(lines)].sort(), theirs.flatMap((user) => [`interrupted ${user}`, `restored ${user}`]).sort(), 'the lines of its own users alone were held and refilled')
 })

@@ -1,6 +1,7 @@
 // Refusals are counted by code, for the metrics, and told in the log once a minute for each code.
 import t from 'tap'
 import { Refusals } from '../../src/http/refusals.ts'
+import { createIssuer } from '../fixtures/tokens.ts'
 import { startService } from './service.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
@@ -37,4 +38,39 @@ t.test('refusals, of every way, stand in tidings_refused_total and in the log', 
   await service.app.hub.drain(0)
   await service.call('GET', SUBSCRIBE, { token: service.token() })
   t.equal(await refused('TIDINGS_BUSY'), 1)
+})
+
+t.test('tokens and tickets that are not taken, stand in the metrics by reason, each there before it happens', async (t) => {
+  const issuer = createIssuer('HS256', { issuer: 'us', audience: 'them' })
+  const service = await startService(t, { issuer })
+  const counts = async (of: string, reasons: string[]) => await Promise.all(reasons.map(async (reason) => await service.metric(`tidings_${of}_failures_total`, `reason="${reason}"`)))
+  const seconds = Math.floor(Date.now() / 1000)
+  const revoked = service.token({ sub: 'gone', iat: seconds - 10 })
+  await service.call('DELETE', '/api/users/gone/streams')
+  const tokens: Record<string, string | null> = {
+    missing: null,
+    malformed: 'none',
+    algorithm: issuer.sign({ alg: 'HS384', typ: 'JWT' }, { sub: '42', exp: seconds + 60 }),
+    signature: createIssuer('HS256', { issuer: 'us', audience: 'them' }).token(),
+    issuer: service.token({ iss: 'others' }),
+    audience: service.token({ aud: 'others' }),
+    claims: service.token({ sub: 42 }),
+    'not-yet': service.token({ nbf: seconds + 60 }),
+    expired: service.token({ exp: seconds - 60 }),
+    revoked
+  }
+  const reasons = Object.keys(tokens)
+  t.same(await counts('token', reasons), reasons.map(() => 0))
+  for (const token of Object.values(tokens)) await service.call('GET', '/api/notifications', { token })
+  t.same(await counts('token', reasons), reasons.map(() => 1))
+  t.same(await counts('token', ['unknown-key', 'keys-unavailable']), [0, 0])
+
+  const { body: { ticket } } = await service.call('POST', '/api/notifications/tickets', { token: service.token({ sub: 'ann' }) })
+  t.same(await counts('ticket', ['unknown', 'spent', 'token-expired']), [0, 0, 0])
+  await service.call('GET', `${SUBSCRIBE}?ticket=${ticket.slice(0, -1)}`, { token: null })
+  const client = service.client(t, {}, { token: undefined, query: { ticket }, reconnect: false } as object)
+  await client.live()
+  await service.call('GET', `${SUBSCRIBE}?ticket=${ticket}`, { token: null })
+  t.same(await counts('ticket', ['unknown', 'spent', 'token-expired']), [1, 1, 0])
+  t.same(await counts('token', reasons), reasons.map(() => 1), 'tickets do not count as tokens')
 })

@@ -2,16 +2,27 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { Metrics } from '../../src/http/registry.ts'
 import { startService } from '../http/service.ts'
 import { run, tools } from './tools.ts'
 
 const { promtool } = await tools()
+/** What only Redis has, and only several partitions; nobody is asked anything. */
+const { meters } = new PartitionedBroker({
+  url: 'redis://127.0.0.1:1', prefix: 'none', nodeName: 'none', log: { info () {}, warn () {} }, partitions: 2, historyLength: 1, groupHistoryLength: 1, historySeconds: 1, maxDataBytes: 1
+})
 
 t.test('promtool check metrics: nothing to say of any metric of a node', async (t) => {
   const service = await startService(t)
   const { text } = await service.call('GET', '/metrics', { token: null })
   t.equal(run(promtool, ['check', 'metrics'], { input: text }), '')
+  const ofRedis = new Metrics('n')
+  for (const meter of meters) ofRedis.add(meter)
+  const { body } = await ofRedis.text()
+  t.match(body, 'tidings_redis_call_seconds_bucket{le="+Inf",node="n"} 0\n')
+  t.match(body, 'tidings_partition_owed{partition="1",node="n"} 0\n')
+  t.equal(run(promtool, ['check', 'metrics'], { input: body }), '')
   t.throws(() => run(promtool, ['check', 'metrics'], { input: '# HELP ill_total Counts.\n# TYPE ill_total gauge\nill_total 1\n' }), /non-counter metrics/, 'it would')
 })
 
@@ -47,10 +58,13 @@ t.test('exemplars: the trace that a late notification belongs to, in OpenMetrics
 t.test('docs/operations.md, what a node counts: each metric, with its kind and help', async (t) => {
   const service = await startService(t)
   const { text } = await service.call('GET', '/metrics', { token: null })
-  const said = [...text.matchAll(/^# HELP (tidings_\S+) (.*)\n# TYPE \S+ (\w+)$/gm)].map(([, name, help, kind]) => `${name} ${kind} ${help}`)
+  const said = [
+    ...[...text.matchAll(/^# HELP (tidings_\S+) (.*)\n# TYPE \S+ (\w+)$/gm)].map(([, name, help, kind]) => `${name} ${kind} ${help}`),
+    ...meters.map(({ name, kind, help }) => `${name} ${kind} ${help}`)
+  ]
   const told = [...readFileSync(join(import.meta.dirname, '../../docs/operations.md'), 'utf8').matchAll(/^\| `(tidings_\w+)(?:\{\w+\})?` \| (\w+) \| (.*) \|$/gm)]
     .map(([, name, kind, help]) => `${name} ${kind} ${help}`)
-  t.same(told, said)
+  t.same(told.sort(), said.sort())
 })
 
 t.test('metrics, streams that resume, are refused and do not read: counted', async (t) => {

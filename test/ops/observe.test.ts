@@ -18,7 +18,9 @@ interface Panel { title: string, type: string, targets?: Target[] }
 const dashboard = JSON.parse(read('ops/grafana/dashboard.json')) as { panels: Panel[], templating: { list: { name: string, type: string, query: any }[] } }
 
 t.test('dashboard and rules, two nodes under load: each query has a value, each metric that is named exists', async (t) => {
-  const { nodes, client, redis, call } = await startCluster(t, { count: 2, env: { HEARTBEAT_SECONDS: '1' } })
+  const { nodes, client, redis, call } = await startCluster(t, { count: 2, env: { HEARTBEAT_SECONDS: '1', REDIS_PARTITIONS: '2' } })
+  const prefixes = await redis.cli('LRANGE', `${redis.prefix}:partitions`, 0, -1) as string[]
+  t.equal(prefixes.length, 2)
   const url = await startPrometheus(t, nodes.map(({ port }) => port))
   const ask = async (path: string, query: Record<string, string>): Promise<any> => {
     const answer = await fetch(`${url}/api/v1/${path}?${new URLSearchParams(query).toString()}`)
@@ -31,7 +33,7 @@ t.test('dashboard and rules, two nodes under load: each query has a value, each 
   const load = (async () => {
     for (let i = 0; !isOver; i++) {
       await call('POST', `${nodes[i % 2]!.url}/api/notifications`, { to: i % 2 === 0 ? 'all' : `user:u${i % 3}`, data: { i } })
-      await redis.cli('PUBLISH', `${redis.prefix}:group:g`, i % 5 === 0 ? 'nonsense' : '{"data":1}')
+      await redis.cli('PUBLISH', `${prefixes[i % 2]!}:group:g`, i % 5 === 0 ? 'nonsense' : '{"data":1}')
       if (i % 10 === 0) clients[i % 6]!.drop()
       if (i % 10 === 5) await fetch(`${nodes[0]!.url}/api/notifications/subscribe`, { headers: { authorization: 'Bearer none' } }).then(async (answer) => await answer.text())
       await new Promise((resolve) => { setTimeout(resolve, 50) })

@@ -14,6 +14,7 @@ const SWEEP_MS = 60_000
 
 export class MemoryBroker implements Broker {
   readonly name = 'memory'
+  readonly meters = []
   readonly trail: Trail
   readonly #bus: MemoryBus
   #seat: Seat | undefined
@@ -147,9 +148,7 @@ export class MemoryBroker implements Broker {
       channels: this.#seat?.channels.size ?? 0,
       deafSeconds: 0,
       warnings: [],
-      clockDifferenceSeconds: 0,
-      memoryUsed: 0,
-      roundTripSeconds: 0
+      clockDifferenceSeconds: 0
     }
   }
 

@@ -34,6 +34,9 @@ export class Gathering<Question, A> {
     this.#options = { weigh: () => 0, maxQuestions: 64, maxWeight: 1_048_576, maxCalls: 4, ...options }
   }
 
+  /** Questions that are not asked yet. */
+  get waiting (): number { return this.#waiting.length }
+
   ask (question: Question): Promise<A> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ question, resolve, reject })

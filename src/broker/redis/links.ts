@@ -4,8 +4,10 @@ import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { Unavailable } from '../broker.ts'
 import { isElsewhere, translate } from './answers.ts'
+import { Spread } from '../meters.ts'
 import { type Entry, nameOf } from './connection.ts'
 import { Link } from './link.ts'
+import { CALL_BOUNDS } from './meters.ts'
 import { keySlot } from './slot.ts'
 import { whereaboutsOf, type Whereabouts } from './whereabouts.ts'
 
@@ -26,11 +28,14 @@ export interface LinksOptions extends Entry {
 export class Links extends EventEmitter<{ moved: [] }> {
   readonly isCluster: boolean
   readonly database: number
+  /** How long commands take, in seconds; those that fail, too. */
+  readonly times = new Spread(CALL_BOUNDS)
   readonly #options: LinksOptions
   readonly #where: Whereabouts
   readonly #links = new Map<string, Link>()
   #looking: Promise<void> | undefined
   #isClosed = false
+  #waiting = 0
 
   constructor (options: LinksOptions) {
     super()
@@ -114,7 +119,7 @@ export class Links extends EventEmitter<{ moved: [] }> {
       const link = this.of(key)
       if (link === undefined) throw new Unavailable(this.#where.fault)
       try {
-        return await command(link.redis)
+        return await this.#timed(command(link.redis))
       } catch (error) {
         if (!isElsewhere(error as Error)) throw error
         await this.look()
@@ -123,6 +128,20 @@ export class Links extends EventEmitter<{ moved: [] }> {
       }
     }
   }
+
+  async #timed<T> (answer: Promise<T>): Promise<T> {
+    const givenAtMs = performance.now()
+    this.#waiting++
+    try {
+      return await answer
+    } finally {
+      this.#waiting--
+      this.times.add((performance.now() - givenAtMs) / 1000)
+    }
+  }
+
+  /** Commands that were given and are not answered. */
+  get waiting (): number { return this.#waiting }
 
   /** One prefix or many: the worst that is known of any. */
   get memoryUsed (): number {

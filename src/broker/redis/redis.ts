@@ -13,6 +13,7 @@ import { RedisCommands, type RedisCommandsOptions } from './commands.ts'
 import { Division } from './partitions/division.ts'
 import { RedisInbox } from './inbox.ts'
 import { Links } from './links.ts'
+import { type Measured, metersOf } from './meters.ts'
 import { readMembership, RedisRequests } from './requests.ts'
 import { RedisSubscriber } from './subscriber.ts'
 import { RedisTrail } from './trail.ts'
@@ -33,6 +34,8 @@ export interface RedisBrokerOptions extends RedisCommandsOptions {
 export class RedisBroker implements Broker {
   readonly name = 'redis'
   readonly trail: RedisTrail
+  readonly meters: Broker['meters']
+  readonly measured: Measured
   readonly #prefix: string
   readonly #links: Links
   /** Those that nobody else opens, ticks and closes. */
@@ -58,6 +61,8 @@ export class RedisBroker implements Broker {
     this.#requests = new RedisRequests(this.#commands, options.prefix)
     this.#inbox = new RedisInbox(this.#commands, options.prefix)
     this.trail = new RedisTrail(this.#commands, options.prefix)
+    this.measured = { commands: this.#commands, requests: this.#requests }
+    this.meters = metersOf(links, [this.measured])
   }
 
   start (listener: BrokerListener): void {
@@ -177,9 +182,7 @@ export class RedisBroker implements Broker {
     return this.#inbox.mark(reader, id, as)
   }
 
-  homeOf (): string {
-    return '0'
-  }
+  readonly homeOf: Broker['homeOf'] = () => '0'
 
   async put (_home: string, key: string, text: string, seconds: number): Promise<void> {
     await this.#commands.ask((redis) => redis.set(this.#kept(key), text, 'EX', seconds))
@@ -232,11 +235,9 @@ export class RedisBroker implements Broker {
 
   state (): BrokerState {
     const fault = this.#commands.fault === '' ? this.#subscriber.fault : this.#commands.fault
-    const { clockDifferenceSeconds, roundTripSeconds } = this.#commands
-    const { warnings, memoryUsed } = this.#links
     const { channels, deafSeconds } = this.#subscriber
     const refusal = this.#division?.isRefused === true ? { up: false, detail: this.#division.fault, isRefused: true } : {}
-    return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels, deafSeconds, warnings, clockDifferenceSeconds, memoryUsed, roundTripSeconds, ...refusal }
+    return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels, deafSeconds, warnings: this.#links.warnings, clockDifferenceSeconds: this.#commands.clockDifferenceSeconds, ...refusal }
   }
 
   async close (): Promise<void> {

@@ -5,6 +5,7 @@ import {
 } from '../broker.ts'
 import type { RedisCommands } from './commands.ts'
 import { type Answer, Gathering } from './gathering.ts'
+import type { Gathered } from './meters.ts'
 
 /** What one call may read from the logs, more or less: it keeps everybody else from Redis meanwhile. */
 const WORK_BYTES = 1_048_576
@@ -36,6 +37,10 @@ export class RedisRequests {
   constructor (commands: RedisCommands, prefix: string) {
     this.#commands = commands
     this.#prefix = prefix
+  }
+
+  get gathered (): Gathered {
+    return { publishes: this.#publishes.waiting, resumes: this.#resumes.waiting, visits: this.#visits.waiting }
   }
 
   /** As Broker's. */

@@ -204,9 +204,9 @@ do
 
   -- Once a second. ARGV: the tags of all partitions, the own one, who asks ('': only tells), 1 if what is fresh counts as left over, then (tag, id up to which it
   -- has all)…
-  -- Reply: [tag, id up to which it has all]… of those that are owed something, for whoever asks to copy; nobody else is told for some seconds.
+  -- Reply: how many entries wait, then [tag, id up to which it has all]… of those that are owed something, for whoever asks to copy; nobody else is told for some seconds.
   register('tidings_outbox', function(keys, args)
-    local ctx, reply, who_asks = open(keys), {}, args[3]
+    local ctx, reply, who_asks = open(keys), { 0 }, args[3]
     if redis.call('HSETNX', ctx.prefix .. ':config', 'partitions', args[1]) == 1 then
       redis.call('HSET', ctx.prefix .. ':config', 'partition', args[2])
       limits = {}
@@ -217,6 +217,7 @@ do
     end
     if redis.call('EXISTS', ctx.prefix .. ':outbox') == 0 then return reply end
     local owed, taken = trim_outbox(ctx)
+    reply[1] = redis.call('XLEN', ctx.prefix .. ':outbox')
     if #owed == 0 then return reply end
     local courier = ctx.prefix .. ':courier'
     local who = redis.call('GET', courier)

@@ -18,6 +18,7 @@ export class Outboxes {
   /** By source × number of partitions + target. */
   readonly #copies = new Map<number, Copies>()
   readonly #rests: number[]
+  readonly #owed: number[]
   /** By source: a look that is under way, and whether another one is wanted after it. */
   readonly #looks = new Map<number, { again: boolean }>()
 
@@ -26,7 +27,11 @@ export class Outboxes {
     this.#tags = tags
     this.#nodeName = nodeName
     this.#rests = tags.map(() => 0)
+    this.#owed = tags.map(() => 0)
   }
+
+  /** How many entries stood in the outbox of each partition when it was last looked at. */
+  get owed (): readonly number[] { return this.#owed }
 
   copies (source: number, target: number): Copies {
     const at = source * this.#tags.length + target
@@ -70,7 +75,8 @@ export class Outboxes {
     const news = this.#tags.flatMap((_, target) => this.#copies.get(source * this.#tags.length + target)?.news() ?? [])
     // Whoever rests tells what it knows, under a name that never copies.
     const isResting = this.#rests[source]! > 0
-    const owed = await this.#partitions[source]!.call('tidings_outbox', this.#tags.join(' '), this.#tags[source]!, isResting ? '' : this.#nodeName, isFresh ? 1 : 0, ...news) as string[]
+    const [count, ...owed] = await this.#partitions[source]!.call('tidings_outbox', this.#tags.join(' '), this.#tags[source]!, isResting ? '' : this.#nodeName, isFresh ? 1 : 0, ...news) as [number, ...string[]]
+    this.#owed[source] = count
     for (let i = 0; i < news.length; i += 2) this.copies(source, this.#tags.indexOf(news[i] as string)).told(news[i + 1] as number)
     const finishes = []
     for (let i = 0; i < owed.length; i += 2) finishes.push(this.copies(source, this.#tags.indexOf(owed[i]!)).finish(Number(owed[i + 1])))

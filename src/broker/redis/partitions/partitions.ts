@@ -11,7 +11,6 @@ import type { BrokerState } from '../../state.ts'
 import type { BrokerListener } from '../../listener.ts'
 import type { InboxCounts, InboxMark, InboxPage, InboxState, ListQuery } from '../../inbox.ts'
 import { VISIT_WINDOW_MS } from '../../broker.ts'
-import type { Trail } from '../../trail.ts'
 import { Links } from '../links.ts'
 import { RedisBroker, type RedisBrokerOptions } from '../redis.ts'
 import { addressAt, channelIn, partitionAt } from './channels.ts'
@@ -21,7 +20,7 @@ import { listenerOf } from './listener.ts'
 import { Outboxes } from './outboxes.ts'
 import { Publishing } from './publishing.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
-import { stateOf } from './state.ts'
+import { metersOf, stateOf } from './state.ts'
 import { trailOf } from './trails.ts'
 
 /** Where a partition hears that something else than a node has published in it. */
@@ -37,7 +36,8 @@ export interface PartitionedBrokerOptions extends RedisBrokerOptions {
 
 export class PartitionedBroker implements Broker {
   readonly name = 'redis'
-  readonly trail: Trail
+  readonly trail: Broker['trail']
+  readonly meters: Broker['meters']
   readonly #tags: readonly string[]
   readonly #links: Links
   readonly #partitions: readonly RedisBroker[]
@@ -61,6 +61,7 @@ export class PartitionedBroker implements Broker {
     this.trail = trailOf(partitions.map(({ trail }) => trail), (userId) => partitionOf(userId, count))
     this.#division = new Division({ root: prefix, partitions, tags, links, log })
     this.#outboxes = new Outboxes({ partitions, tags, nodeName })
+    this.meters = metersOf(links, partitions, this.#outboxes)
     this.#publishing = new Publishing({ partitions, tags, directory: this.#directory, outboxes: this.#outboxes })
   }
 

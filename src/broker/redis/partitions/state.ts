@@ -1,5 +1,9 @@
 // How all partitions are, as one: up while any is heard, since the users of a partition that is away are the only ones who miss it.
+import type { Meter } from '../../meters.ts'
 import type { BrokerState } from '../../state.ts'
+import type { Links } from '../links.ts'
+import { metersOf as metersOfAll } from '../meters.ts'
+import type { RedisBroker } from '../redis.ts'
 
 export function stateOf (partitions: readonly BrokerState[], { fault, isRefused }: { readonly fault: string, readonly isRefused: boolean }): BrokerState {
   const most = (value: (state: BrokerState) => number): number => Math.max(...partitions.map(value))
@@ -14,9 +18,21 @@ export function stateOf (partitions: readonly BrokerState[], { fault, isRefused 
     deafSeconds: most(({ deafSeconds }) => deafSeconds),
     warnings: [...new Set(partitions.flatMap(({ warnings }) => warnings))],
     clockDifferenceSeconds: partitions.map((state) => state.clockDifferenceSeconds).sort((a, b) => Math.abs(b) - Math.abs(a))[0]!,
-    memoryUsed: most(({ memoryUsed }) => memoryUsed),
-    roundTripSeconds: most(({ roundTripSeconds }) => roundTripSeconds),
     partitions: partitions.map(({ up, detail }) => ({ up, detail })),
     isRefused
   }
+}
+
+/** What is told of one Redis, and which partition is to blame. */
+export function metersOf (links: Links, partitions: readonly RedisBroker[], outboxes: { readonly owed: readonly number[] }): Meter[] {
+  const measured = partitions.map(({ measured }) => measured)
+  return [
+    ...metersOfAll(links, measured),
+    byPartition('tidings_partition_round_trip_seconds', 'How long the last round trip to the Redis of each partition took', () => measured.map(({ commands }) => commands.roundTripSeconds)),
+    byPartition('tidings_partition_owed', 'Notifications of each partition that not all others have yet: published there, or on their way', () => outboxes.owed)
+  ]
+}
+
+function byPartition (name: string, help: string, read: () => readonly number[]): Meter {
+  return { kind: 'gauge', name, help, label: 'partition', read: () => Object.fromEntries(read().entries()) }
 }
