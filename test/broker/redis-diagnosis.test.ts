@@ -1,5 +1,6 @@
 // A Redis that cannot be used, or not relied upon, is named in one sentence: in the log and in the state.
 import t from 'tap'
+import { placeFault, readInfo } from '../../src/broker/redis/diagnosis.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { entriesOf, now, readPages, send } from './contract.ts'
 import { becomes, readMeter, startRedisNode, up } from './nodes.ts'
@@ -91,4 +92,12 @@ t.test('the clock of ids, spoilt by another hand, heals by itself', async (t) =>
     const next = await send(node, 'all')
     t.match(await readPages(node, { cursor: after }), [{ gap: false, entries: [{ id: next }] }])
   }
+})
+
+t.test('a Valkey names its mode otherwise than a Redis does, and is known for what it is', (t) => {
+  const info = (mode: string) => readInfo(`# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\nserver_mode:${mode}\r\n# Replication\r\nrole:master\r\n`)
+  t.match(placeFault(info('cluster'), 'single'), /a node of a Redis Cluster/)
+  t.match(placeFault(info('sentinel'), 'single'), /that of a Sentinel/)
+  t.equal(placeFault(info('standalone'), 'single'), undefined)
+  t.end()
 })

@@ -22,7 +22,7 @@ export function readInfo (text: string): ServerInfo {
     usedMemory: Number(field('used_memory')),
     policy: field('maxmemory_policy'),
     version: field('redis_version'),
-    mode: field('redis_mode'),
+    mode: field('redis_mode') || field('server_mode'), // Valkey
     master: field('role') === 'slave' ? `${field('master_host')}:${field('master_port')}` : ''
   }
 }
