@@ -1,4 +1,4 @@
-// Builds the programs of examples/clients with each language's own tools, outside the tree: `node test/clients/build.ts`.
+// Builds the programs of examples/clients with each language's own tools, outside the tree: `node test/clients/build.ts [language…]`.
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -43,7 +43,9 @@ const builds: Record<string, (folder: string) => void> = {
 }
 
 install()
+const asked = process.argv.slice(2)
 for (const [language, build] of Object.entries(builds)) {
+  if (asked.length > 0 && !asked.includes(language)) continue
   const startedAtMs = performance.now()
   const folder = join(built, language)
   mkdirSync(folder, { recursive: true })

@@ -38,6 +38,13 @@ export const publishers: Record<string, string[]> = {
   Shell: [at('shell/publish.sh')]
 }
 
+/** Those of docs/publishing.md: file in examples/clients → command line. */
+export const partitioned: Record<string, string[]> = {
+  'python/partitions.py': python('partitions.py'),
+  'go/partitions/main.go': [at('go/bin/partitions')],
+  'shell/partitions.sh': [at('shell/partitions.sh')]
+}
+
 /** Every program that stands in examples/clients, by the part of its name that a command line holds. */
 export function sources (): string[] {
   const root = fileURLToPath(new URL('../../examples/clients', import.meta.url))

@@ -1,19 +1,19 @@
-// docs/redis.md: its forms of REDIS_URL are taken, and its ACL recipes for a Cluster are enough for everything and for no more.
+// docs/redis.md and docs/publishing.md: their forms of REDIS_URL are taken, and their ACL recipes for a Cluster are enough for everything and for no more.
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { keySlot } from '../../src/broker/redis/slot.ts'
 import { redisUrlFault } from '../../src/redis-url.ts'
-import { request, send } from '../broker/contract.ts'
+import { listOf, request, send } from '../broker/contract.ts'
 import { becomes, startPartitionedNode } from '../broker/nodes.ts'
 import { startRedisCluster } from '../fixtures/redis-cluster.ts'
 import { RedisCli } from '../fixtures/resp.ts'
-import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import { nameOf, partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import type { Address } from '../../src/notification.ts'
+import { PASSWORD, recipesOf } from './recipes.ts'
 
 const PARTITIONS = 4
-const PASSWORD = 'a long password'
 const page = readFileSync(new URL('../../docs/redis.md', import.meta.url), 'utf8')
-const recipes = [...page.matchAll(/^redis-cli ACL SETUSER ([^]*?[^\\])$/gm)].map(([, text]) =>
-  [...text!.replaceAll('\\\n', ' ').matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!))
+const recipes = [...recipesOf('redis.md'), ...recipesOf('publishing.md')]
 
 t.test('the forms of REDIS_URL, as the page shows them, are taken', async (t) => {
   const urls = [...page.matchAll(/^ {4}(rediss?\S*:\/\/\S+)$/gm)].map(([, url]) => url!)
@@ -21,8 +21,8 @@ t.test('the forms of REDIS_URL, as the page shows them, are taken', async (t) =>
   for (const url of urls) t.equal(redisUrlFault(url), undefined, url)
 })
 
-t.test('the ACL recipes for a Cluster, on a real one, let nodes do all that they must and a service publish to users alone', async (t) => {
-  t.same(recipes.map(([user]) => user), ['tidings', 'orders'])
+t.test('the ACL recipes for a Cluster, on a real one, let nodes do all that they must, and services publish to whom they should alone', async (t) => {
+  t.same(recipes.map(([user]) => user), ['tidings', 'orders', 'complaints'])
   const cluster = await startRedisCluster(t)
   for (const node of cluster.nodes) for (const recipe of recipes) t.equal(await node.cli('ACL', 'SETUSER', ...recipe), 'OK')
   const secret = encodeURIComponent(PASSWORD)
@@ -48,19 +48,40 @@ t.test('the ACL recipes for a Cluster, on a real one, let nodes do all that they
   await a.broker.logout('u1')
   t.ok(await a.broker.presence('u1') >= 1)
 
-  // The service: at the master of the user's partition.
-  const tag = tagsOf(PARTITIONS)[partitionOf('u2', PARTITIONS)]!
-  const master = await cluster.masterOf(keySlot(`{${tag}}`))
-  const service = new RedisCli(`redis://orders:${secret}@127.0.0.1:${master.port}`)
-  t.teardown(() => { service.close() })
-  const publish = (to: string, ...more: string[]) => service.send('FCALL', 'tidings_publish', 1, `tidings:{${tag}}`, to, 'message', '"from outside"', ...more)
-  const [id] = await publish('user:u2', 'KEY', 'k', 'IDEMPOTENCY', 'once') as [string]
-  await b.ear.id(Number(id))
-  t.equal(await service.send('FCALL', 'tidings_retract', 1, `tidings:{${tag}}`, 'user:u2', 'KEY', 'k'), 1)
-  const refused = async (answer: Promise<unknown>, what: string) => { t.match(await answer.catch((error: Error) => error.message), /NOPERM|can't|permission|TIDINGS_OTHER_PARTITION/, what) }
-  await refused(publish('group:g'), 'a group')
-  await refused(service.send('XRANGE', `tidings:{${tag}}:log:user:u2`, '-', '+'), 'to read')
-  await refused(service.send('FCALL', 'tidings_logout', 1, `tidings:{${tag}}`, 'u2'), 'another function')
+  for (const user of ['u2', 'u3']) await a.broker.join(user, 'Complaints')
+  for (const [user, mine, theirs] of [
+    ['orders', 'user:u2', ['group:Complaints', 'group:g', 'all']], ['complaints', 'group:Complaints', ['user:u2', 'group:Complaints2', 'group:g', 'all']]
+  ] as const) {
+    const prefixOf = (to: Address): string => `tidings:{${tagsOf(PARTITIONS)[partitionOf(nameOf(to), PARTITIONS)]}}`
+    /** A command at the master of an address. */
+    const at = async (to: Address, ...command: Array<string | number>): Promise<unknown> => {
+      const { port } = await cluster.masterOf(keySlot(prefixOf(to)))
+      const cli = new RedisCli(`redis://${user}:${secret}@127.0.0.1:${port}`)
+      return await cli.send(...command).catch((error: Error) => error.message).finally(() => { cli.close() })
+    }
+    const fcall = (to: Address, name: string, ...args: string[]): Promise<unknown> => at(to, 'FCALL', name, 1, prefixOf(to), to, ...args)
+    const [id] = await fcall(mine, 'tidings_publish', 'message', `"by ${user}"`) as [string]
+    await fcall(mine, 'tidings_publish', 'message', `"by ${user}"`, 'KEY', 'k', 'IDEMPOTENCY', 'once', 'TTL', '60')
+    for (const reader of mine === 'user:u2' ? ['u2'] : ['u2', 'u3']) {
+      await becomes(async () => (await listOf(a, reader)).notifications.filter(({ json }) => json === `"by ${user}"`).length === 2, `both at ${reader}`)
+    }
+    t.equal(await fcall(mine, 'tidings_retract', 'KEY', 'k'), 1)
+    t.equal(await fcall(mine, 'tidings_retract', 'ID', id), 1)
+    for (const reader of mine === 'user:u2' ? ['u2'] : ['u2', 'u3']) {
+      await becomes(async () => (await listOf(a, reader)).notifications.every(({ json }) => json !== `"by ${user}"`), `neither at ${reader}`)
+    }
+    for (const to of theirs) {
+      t.match(await fcall(to, 'tidings_publish', 'message', '1'), /NOPERM|can't|permission/, `${user} to ${to}`)
+      t.match(await fcall(to, 'tidings_retract', 'ID', id), /NOPERM|can't|permission/, `${user} takes back from ${to}`)
+      t.match(await at(to, 'SPUBLISH', `${prefixOf(to)}:${to}`, '{"data":1}'), /NOPERM/, `${user} to the channel of ${to}`)
+    }
+    const prefix = prefixOf(mine)
+    for (const command of [
+      `XRANGE ${prefix}:log:${mine} - +`, `FCALL tidings_logout 1 ${prefix} u2`, `HGET ${prefix}:members:g x`, `HSET ${prefix}:members:Complaints x inf`, `XRANGE ${prefix}:outbox - +`, `DEL ${prefix}:outbox`,
+      `SET ${prefix}:was:${mine}:1 2`, `HSET ${prefix}:config partition x`, `HGETALL ${prefix}:config`, `SSUBSCRIBE ${prefix}:${mine}`, `SSUBSCRIBE ${prefix}:outbox`, 'RPUSH tidings:partitions x', 'KEYS *', 'CLUSTER FAILOVER',
+      `GET ${prefix}:born`, `GET ${prefix}:revoked:u2`, `SET ${prefix}:kept:x y`, 'FUNCTION FLUSH'
+    ]) t.match(await at(mine, ...command.split(' ')), /NOPERM|can't|permission/, `${user}: ${command}`)
+  }
 
   for (const node of cluster.nodes) {
     const denied = (await node.cli('ACL', 'LOG') as string[][]).filter((entry) => entry[entry.indexOf('username') + 1] === 'tidings').map((entry) => entry[entry.indexOf('object') + 1])

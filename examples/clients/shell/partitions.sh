@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Publishes straight through Redis: one Redis or a Cluster, one partition or many. REDISCLI_AUTH has the password.
+set -euo pipefail
+redis() { redis-cli -c -e --raw -h "${REDIS_ADDRESSES%%:*}" -p "$(sed 's/,.*//; s/.*://' <<< "$REDIS_ADDRESSES")" ${REDIS_USER:+--user "$REDIS_USER"} "$@"; }
+
+slot() { # that of CLUSTER KEYSLOT: CRC-16 of what stands between the first { and the next }, or of all
+  local name=$1 crc=0 byte bit
+  if [[ $name =~ ^[^{]*\{([^}]+)\} ]]; then name=${BASH_REMATCH[1]}; fi
+  for byte in $(printf '%s' "$name" | od -An -v -tu1); do
+    crc=$((crc ^ byte << 8))
+    for bit in {1..8}; do crc=$((crc & 0x8000 ? (crc << 1 ^ 0x1021) & 0xffff : crc << 1)); done
+  done
+  echo $((crc % 16384))
+}
+
+list=$(redis LRANGE tidings:partitions 0 -1)
+prefixes=(${list:-tidings})
+home() { echo "${prefixes[$(slot "${1#*:}") * ${#prefixes[@]} / 16384]}"; }
+
+for to in "$@"; do # for example user:42 group:Complaints all
+  id=$(redis FCALL tidings_publish 1 "$(home "$to")" "$to" message '{"title":"Hello"}' | head -1)
+  echo "$to $id"
+  id=$(redis FCALL tidings_publish 1 "$(home "$to")" "$to" message '{"title":"A mistake"}' TTL 3600 | head -1)
+  taken=$(redis FCALL tidings_retract 1 "$(home "$to")" "$to" ID "$id")
+  echo "$to $([ "$taken" = 1 ] || echo 'not ')taken back"
+done
