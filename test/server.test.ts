@@ -74,3 +74,17 @@ t.test('a node, told to end while it waits for its Redis, ends in order and neve
   t.match(await child.stop(10_000), { code: 0 })
   t.notOk(child.lines.some((line) => line.includes('Server listening')))
 })
+
+t.test('a node has V8 make nothing among the old objects: what lies dead there keeps whole requests', async (t) => {
+  const redis = await startRedis(t)
+  const { env, token } = createIssuer()
+  const node = await startNode(t, { env: { ...env, ...redis.env }, nodeArgs: ['--trace-pretenuring-statistics'] })
+  for (let i = 0; i < 200; i++) {
+    const { status } = await fetch(`${node.url}/api/notifications`, {
+      method: 'POST', headers: { authorization: `Bearer ${token({ sub: 'shop', scope: 'notifications:publish' })}`, 'content-type': 'application/json' }, body: '{"to":"user:42","data":1}'
+    })
+    if (status !== 202) throw new Error(`answered ${status}`)
+  }
+  await node.stop()
+  t.same(node.lines.filter((line) => line.includes('=> tenure')), [])
+})
