@@ -1,6 +1,7 @@
-// The operators' programs that the checks of ops/ run: helm, kubeconform, Prometheus, schemas. Got once for a machine, by pinned versions.
+// The operators' programs that the checks of ops/ run: helm, kubeconform, Prometheus, a collector of traces, schemas. Got once for a machine, by pinned versions.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { findPrometheus } from '../fixtures/parts.ts'
@@ -23,6 +24,8 @@ export interface Tools {
   kubeconform: string
   prometheus: string
   promtool: string
+  /** The collector's OTLP receiver, as test/ops/otlp/main.go makes a program of it. */
+  otlp: string
   /** Folder with `v1.36.0-local-strict/deployment-apps-v1.json` and so on. */
   schemas: string
   /** The versions of Kubernetes whose schemas are there. */
@@ -39,6 +42,7 @@ export async function tools (): Promise<Tools> {
     kubeconform: goTool('kubeconform'),
     prometheus,
     promtool: prometheus.replace(/prometheus$/, 'promtool'),
+    otlp: otlpReceiver(),
     schemas: kubernetesSchemas(),
     kubernetes: schemas.kubernetes,
     models: customResources()
@@ -81,6 +85,17 @@ function goTool (name: keyof typeof goTools): string {
     }
   })
   return join(folder, name)
+}
+
+function otlpReceiver (): string {
+  const source = join(import.meta.dirname, 'otlp')
+  const hash = createHash('sha256')
+  for (const file of ['go.mod', 'go.sum', 'main.go']) hash.update(readFileSync(join(source, file)))
+  const folder = once(`otlp-${hash.digest('hex').slice(0, 12)}`, (draft) => {
+    process.stderr.write('the OTLP receiver of the OpenTelemetry Collector is built by Go, once for this machine: less than a minute\n')
+    run('go', ['build', '-C', source, '-ldflags=-s', '-o', join(draft, 'otlp'), '.'], { env: { CGO_ENABLED: '0', GOFLAGS: '-mod=readonly -buildvcs=false' } })
+  })
+  return join(folder, 'otlp')
 }
 
 function kubernetesSchemas (): string {
