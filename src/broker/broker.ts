@@ -99,6 +99,8 @@ export interface Store {
   take: (home: string, key: string) => Promise<string | undefined>
   /** Takes what is under `key` and puts `kept`, both or neither: undefined if nothing was there. Of several one caller gets it. */
   exchange: (home: string, key: string, kept: { readonly key: string, readonly text: string, readonly seconds: number }) => Promise<string | undefined>
+  /** Counts up. Each that was counted is remembered for as long as it said; when none is any more, the count begins anew. */
+  ordinal: (home: string, key: string, seconds: number) => Promise<number>
   /** Counts in a window that begins with its first hit. */
   hit: (home: string, key: string, windowMs: number, hits?: number) => Promise<{ count: number, restMs: number }>
 }

@@ -5,6 +5,8 @@ import type { Store } from '../broker/broker.ts'
 const NODES = 20
 /** How old a node's picture of the others may get. */
 const MAX_AGE_MS = 1000
+/** How often the accounts of windows that are over are looked for: each user has one, and all of them are looked at. */
+const FORGET_EVERY_MS = 5000
 
 interface Account {
   /** Hits of all nodes, as the broker said when it was told last. */
@@ -27,6 +29,7 @@ interface Account {
 export class Leases {
   readonly #store: Pick<Store, 'hit'>
   readonly #accounts = new Map<string, Account>()
+  #forgotAtMs = -Infinity
 
   constructor (store: Pick<Store, 'hit'>) {
     this.#store = store
@@ -64,6 +67,8 @@ export class Leases {
   }
 
   #forgetOld (nowMs: number): void {
+    if (nowMs - this.#forgotAtMs < FORGET_EVERY_MS) return
+    this.#forgotAtMs = nowMs
     for (const [key, { endsAtMs, asking }] of this.#accounts) if (endsAtMs <= nowMs && asking === undefined) this.#accounts.delete(key)
   }
 }

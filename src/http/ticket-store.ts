@@ -3,7 +3,7 @@
 //   principal:<hash>      who a token says its user is, once for each token, until the token ends
 //   ticket:<hash>         <place> <principal's hash>, 30 s
 //   pass:<place>          <ticket's hash> <pass's hash> <principal's hash>, until the token ends
-//   tickets:<user hash>   how many tickets the user has had: the next place
+//   tickets:<user hash>   how many tickets the user has had: the next place; until the last pass ends
 //
 // A user has PLACES places for spent tickets, which are used round and round. So what a user can leave here is
 // bounded.
@@ -46,7 +46,7 @@ export async function issueTicket (store: Store, principal: Principal): Promise<
   const home = store.homeOf(userId)
   const text = JSON.stringify(principal)
   const principalHash = hash(text)
-  const { count } = await store.hit(home, `tickets:${userHash(userId)}`, MAX_PASS_SECONDS * 1000)
+  const count = await store.ordinal(home, `tickets:${userHash(userId)}`, TICKET_SECONDS + secondsLeft(principal))
   const place = `${userHash(userId)}.${count % PLACES}`
   const ticket = `${home}.${place}.${secret()}`
   await Promise.all([

@@ -146,6 +146,14 @@ export function tokens (t: Test, make: MakeBackend): void {
     t.equal(await a.broker.get(home, 'ticket'), undefined)
   })
 
+  t.test('ordinals, while any of them is remembered, count on', async (t) => {
+    const node = await make(t)
+    const [a, b] = [await node(), await node()]
+    const home = a.broker.homeOf('1')
+    t.same([await a.broker.ordinal(home, 'o', 60), await b.broker.ordinal(home, 'o', 3600), await a.broker.ordinal(home, 'o', 1)], [1, 2, 3])
+    t.equal(await a.broker.ordinal(home, 'other', 1), 1)
+  })
+
   t.test('hits, in a window, are counted over all nodes', async (t) => {
     const node = await make(t)
     const [a, b] = [await node(), await node()]

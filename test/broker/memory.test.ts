@@ -24,7 +24,7 @@ contract('memory', make)
 
 function turned (t: Test, options = {}): { a: Node, bus: MemoryBus, clock: { ms: number } } {
   const clock = { ms: 1_763_794_000_000 }
-  const bus = new MemoryBus({ ...limits, ...options, nowMs: () => clock.ms })
+  const bus = new MemoryBus({ ...limits, ...options, nowMs: () => clock.ms, steadyMs: () => clock.ms })
   return { a: sit(t, bus), bus, clock }
 }
 
@@ -136,6 +136,31 @@ t.test('memory inbox, a history after its last change, forgets its cursors and n
   const later = await send(a, 'user:1')
   bus.sweep()
   t.match(await listOf(a), { read: 0, unread: 1, notifications: [{ id: later }] })
+})
+
+t.test('memory ordinals, begin anew when the last of them is forgotten', async (t) => {
+  const { a, clock } = turned(t)
+  const next = async (seconds: number) => await a.broker.ordinal(a.broker.homeOf('1'), 'o', seconds)
+  t.same([await next(100), await next(10)], [1, 2])
+  clock.ms += 99_000
+  t.equal(await next(1), 3)
+  clock.ms += 1000
+  t.equal(await next(1), 1)
+})
+
+t.test('memory, when the time is set back by an hour: what lasts a minute lasts a minute', async (t) => {
+  const clock = { wallMs: 1_763_794_000_000, steadyMs: 5000 }
+  const a = sit(t, new MemoryBus({ ...limits, nowMs: () => clock.wallMs, steadyMs: () => clock.steadyMs }))
+  const home = a.broker.homeOf('1')
+  await a.broker.put(home, 'ticket', 'x', 30)
+  t.match(await a.broker.hit(home, 'k', 60_000), { count: 1, restMs: 60_000 })
+  clock.wallMs -= 3_600_000
+  clock.steadyMs += 29_000
+  t.match(await a.broker.hit(home, 'k', 60_000), { count: 2, restMs: 31_000 })
+  t.equal(await a.broker.get(home, 'ticket'), 'x')
+  clock.steadyMs += 31_000
+  t.match(await a.broker.hit(home, 'k', 60_000), { count: 1, restMs: 60_000 })
+  t.equal(await a.broker.get(home, 'ticket'), undefined)
 })
 
 t.test('memory logout, is remembered for 30 days, or as long as tokens live', async (t) => {

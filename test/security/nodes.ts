@@ -76,7 +76,7 @@ export async function startNodes (t: Scope, kind: Kind, redis: Redis, { count = 
   const prefix = `${redis.prefix}:${++made}`
   let aheadMs = 0
   const limits = { historyLength: 1000, groupHistoryLength: 1000, historySeconds: 86_400, maxDataBytes: 65_536 }
-  const bus = new MemoryBus({ ...limits, nowMs: () => Date.now() + aheadMs })
+  const bus = new MemoryBus({ ...limits, nowMs: () => Date.now() + aheadMs, steadyMs: () => performance.now() + aheadMs })
   const nodes = await Promise.all(Array.from({ length: count }, (_, n) => start(n)))
 
   async function start (n: number): Promise<Node> {

@@ -99,7 +99,7 @@ for (const [user, mine, theirs] of [
     }
     for (const [name, ...args] of [
       ['tidings_logout', '42'], ['tidings_join', '42', 'g'], ['tidings_leave', '42', 'g'], ['tidings_replace_groups', '42'], ['tidings_groups', '42'], ['tidings_claim', '42', 't', ''],
-      ['tidings_verify', '42', 't', '1'], ['tidings_hit', 'x', '1'], ['tidings_exchange', 'x', 'y', 'z', '1'], ['tidings_setup', '1', '1', '1'], ['tidings_configure', '0', '1', '1', '1', '1', 'r', '0', '1', '0', '0'],
+      ['tidings_verify', '42', 't', '1'], ['tidings_hit', 'x', '1'], ['tidings_exchange', 'x', 'y', 'z', '1'], ['tidings_ordinal', 'x', '1'], ['tidings_setup', '1', '1', '1'], ['tidings_configure', '0', '1', '1', '1', '1', 'r', '0', '1', '0', '0'],
       ['tidings_visits', '60000', '42', '0', '0', '', '0'], ['tidings_read_pages', '1000', '1000', '42', '0', '0', '0', '1', '-1'], ['tidings_list', '42', '', '1', '0', '', '0', '-1'], ['tidings_position', '42', '', '0', '-1'],
       ['tidings_move_cursor', '42', 'read', '1', '', '0', '-1'], ['tidings_mark', '42', '1', 'read', '', '0', '-1'], ['tidings_publish_all', '1', '', 'x', '0', 'message', data, 'inbox', '', '', '', '1', mine[0]],
       ['tidings_retract_one', '', '0', mine[0], 'id', '1'], ['tidings_resume', '1000', '1000', '42', '0', '1', '0'], ['tidings_visit', '60000', '42', '0', '', '0'],

@@ -26,11 +26,13 @@ const NOTHING: InboxCounts = { seen: 0, read: 0, unseen: 0, unread: 0 }
 export interface MemoryBusOptions extends HistoryLimits {
   /** Milliseconds since 1970; a test may turn the clock. Default: Date.now. */
   readonly nowMs?: () => number
+  /** Milliseconds of a clock that never steps: by it things last. Default: performance.now. */
+  readonly steadyMs?: () => number
 }
 
 export class MemoryBus {
   readonly #limits: HistoryLimits
-  readonly #nowMs: () => number
+  readonly #steadyMs: () => number
   readonly #clock: IdClock
   readonly #born: number
   readonly #logs: Logs
@@ -45,7 +47,7 @@ export class MemoryBus {
   /** What `put` puts. */
   readonly kept: ExpiringMap<string>
 
-  constructor ({ nowMs = Date.now, ...limits }: MemoryBusOptions) {
+  constructor ({ nowMs = Date.now, steadyMs = () => performance.now(), ...limits }: MemoryBusOptions) {
     const clock = new IdClock(nowMs)
     const nextId = (): number => clock.next()
     const { historySeconds } = limits
@@ -53,15 +55,15 @@ export class MemoryBus {
       this.seats.tell(userAddress(userId), (listener) => { listener.control(userId, control) })
     }
     this.#limits = limits
-    this.#nowMs = nowMs
+    this.#steadyMs = steadyMs
     this.#clock = clock
     this.#born = clock.next()
-    this.#answers = new ExpiringMap(nowMs)
-    this.#hits = new ExpiringMap(nowMs)
-    this.kept = new ExpiringMap(nowMs)
-    this.#revocation = new Revocation(nowMs)
+    this.#answers = new ExpiringMap(steadyMs)
+    this.#hits = new ExpiringMap(steadyMs)
+    this.kept = new ExpiringMap(steadyMs)
+    this.#revocation = new Revocation(nowMs, steadyMs)
     this.#logs = new Logs(limits, () => clock.now)
-    this.sessions = new MemorySessions({ nowMs, nextId, tell: tellControl })
+    this.sessions = new MemorySessions({ steadyMs, nextId, tell: tellControl })
     this.members = new Memberships({
       nextId,
       now: () => clock.now,
@@ -132,8 +134,17 @@ export class MemoryBus {
     this.seats.tell(userAddress(userId), (listener) => { listener.control(userId, { control: 'logout', id }) })
   }
 
+  ordinal (key: string, lifeMs: number): number {
+    const nowMs = this.#steadyMs()
+    const known = this.#hits.get(key)
+    const endsAtMs = Math.max(known?.endsAtMs ?? 0, nowMs + lifeMs)
+    const count = (known?.count ?? 0) + 1
+    this.#hits.set(key, { count, endsAtMs }, endsAtMs - nowMs)
+    return count
+  }
+
   hit (key: string, windowMs: number, more: number): { count: number, restMs: number } {
-    const nowMs = this.#nowMs()
+    const nowMs = this.#steadyMs()
     let hits = this.#hits.get(key)
     if (hits === undefined) this.#hits.set(key, hits = { count: 0, endsAtMs: nowMs + windowMs }, windowMs)
     hits.count += more

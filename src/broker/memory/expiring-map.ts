@@ -4,6 +4,7 @@ export class ExpiringMap<Value> {
   readonly #entries = new Map<string, { readonly value: Value, readonly expiresAtMs: number }>()
   readonly #nowMs: () => number
 
+  /** `nowMs`: of a clock that never steps. */
   constructor (nowMs: () => number) {
     this.#nowMs = nowMs
   }

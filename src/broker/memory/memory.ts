@@ -133,6 +133,10 @@ export class MemoryBroker implements Broker {
     return text
   }
 
+  async ordinal (_home: string, key: string, seconds: number): Promise<number> {
+    return this.#bus.ordinal(key, seconds * 1000)
+  }
+
   async hit (_home: string, key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
     return this.#bus.hit(key, windowMs, hits)
   }

@@ -17,9 +17,10 @@ export class Revocation {
   readonly #nowMs: () => number
   #longestTokenSeconds = 0
 
-  constructor (nowMs: () => number) {
+  /** `nowMs`: since 1970, as in tokens; `steadyMs`: of a clock that never steps. */
+  constructor (nowMs: () => number, steadyMs: () => number) {
     this.#nowMs = nowMs
-    this.#logouts = new ExpiringMap(nowMs)
+    this.#logouts = new ExpiringMap(steadyMs)
   }
 
   /** How long the longest token lives that was seen, in seconds. */

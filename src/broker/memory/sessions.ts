@@ -7,7 +7,7 @@ import { ExpiringMap } from './expiring-map.ts'
 const SESSION_MS = 86_400_000
 
 export interface SessionParts {
-  readonly nowMs: () => number
+  readonly steadyMs: () => number
   readonly nextId: () => number
   readonly tell: (userId: string, control: Control) => void
 }
@@ -18,7 +18,7 @@ export class MemorySessions {
 
   constructor (parts: SessionParts) {
     this.#parts = parts
-    this.#sessions = new ExpiringMap(parts.nowMs)
+    this.#sessions = new ExpiringMap(parts.steadyMs)
   }
 
   isReplaced (userId: string, cursor: number | 'fresh' | undefined): boolean {

@@ -188,9 +188,7 @@ export class RedisBroker implements Broker {
     await this.#commands.ask((redis) => redis.set(this.#kept(key), text, 'EX', seconds))
   }
 
-  async get (_home: string, key: string): Promise<string | undefined> {
-    return await this.#commands.ask((redis) => redis.get(this.#kept(key))) ?? undefined
-  }
+  readonly get: Broker['get'] = async (_home, key) => await this.#commands.ask((redis) => redis.get(this.#kept(key))) ?? undefined
 
   async take (_home: string, key: string): Promise<string | undefined> {
     return await this.#commands.ask((redis) => redis.getdel(this.#kept(key))) ?? undefined
@@ -198,6 +196,8 @@ export class RedisBroker implements Broker {
 
   readonly exchange: Broker['exchange'] = async (_home, key, kept) =>
     await this.call('tidings_exchange', key, kept.key, kept.text, kept.seconds) as string | null ?? undefined
+
+  readonly ordinal: Broker['ordinal'] = async (_home, key, seconds) => await this.call('tidings_ordinal', key, seconds) as number
 
   async hit (_home: string, key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
     const [count, restMs] = await this.call('tidings_hit', key, windowMs, hits) as [number, number]

@@ -221,7 +221,8 @@ do
     if #owed == 0 then return reply end
     local courier = ctx.prefix .. ':courier'
     local who = redis.call('GET', courier)
-    if who_asks == '' or (who and who ~= who_asks) then return reply end
+    -- Longer than they may, a courier has it whose time was set back: they may be gone.
+    if who_asks == '' or (who and who ~= who_asks and redis.call('PTTL', courier) <= COURIER_MS) then return reply end
     local oldest = redis.call('XRANGE', ctx.prefix .. ':outbox', '-', '+', 'COUNT', 1)[1]
     if not oldest or (args[4] ~= '1' and tonumber(oldest[1]:match('^%d+')) > ctx.now - GRACE) then return reply end
     redis.call('SET', courier, who_asks, 'PX', COURIER_MS)

@@ -46,11 +46,14 @@ local function read_session(ctx, user)
   return tonumber(fence), tag
 end
 
--- Counts in a window that begins with its first hit.
+-- Counts in a window that begins with its first hit. Redis keeps the end of a key as a date: one that lies further away than the window does was
+-- written before the time was set back, and would count for that much longer. Returns the count, and the milliseconds that are left.
 local function count_hits(key, window_ms, hits)
   local counted = redis.call('INCRBY', key, hits)
-  if counted == tonumber(hits) then redis.call('PEXPIRE', key, window_ms) end
-  return counted
+  local left = counted ~= tonumber(hits) and redis.call('PTTL', key) or -1
+  if left >= 0 and left <= tonumber(window_ms) then return counted, left end
+  redis.call('PEXPIRE', key, window_ms)
+  return counted, tonumber(window_ms)
 end
 
 -- Reply: ['admitted', 'revoked' or 'replaced', hits of each counter…]. A revoked token is not counted: it would lock its user out.
@@ -69,7 +72,7 @@ local function visit_one(ctx, at_id, window_ms, user, token, cursor, args, from,
     token.at = at_id
     see_token(ctx, user, read_groups(ctx, user), token)
   end
-  for i = from, from + count - 1 do answer[#answer + 1] = count_hits(ctx.prefix .. ':hits:' .. args[i], window_ms, 1) end
+  for i = from, from + count - 1 do answer[#answer + 1] = (count_hits(ctx.prefix .. ':hits:' .. args[i], window_ms, 1)) end
   local fence = cursor and read_session(ctx, user)
   if fence and cursor < fence then answer[1] = 'replaced' end
   return answer
@@ -129,8 +132,15 @@ local function exchange(keys, args)
   return text
 end
 
+-- ARGV: key, for how many seconds this one is remembered.   Reply: how many of those that are remembered there were, with this one
+local function ordinal(keys, args)
+  local key = keys[1] .. ':hits:' .. args[1]
+  local count = redis.call('INCRBY', key, 1)
+  redis.call('EXPIRE', key, args[2], count == 1 and 'NX' or 'GT')
+  return count
+end
+
 -- ARGV: key, window in ms, hits.   Reply: [hits in the window, ms that it still lasts]
 local function hit(keys, args)
-  local key = keys[1] .. ':hits:' .. args[1]
-  return { count_hits(key, args[2], args[3]), math.max(0, redis.call('PTTL', key)) }
+  return { count_hits(keys[1] .. ':hits:' .. args[1], args[2], args[3]) }
 end

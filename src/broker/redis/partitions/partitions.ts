@@ -232,6 +232,8 @@ export class PartitionedBroker implements Broker {
   readonly take: Broker['take'] = (home, key) => this.#of(home).take(home, key)
   readonly exchange: Broker['exchange'] = (home, key, kept) => this.#of(home).exchange(home, key, kept)
 
+  readonly ordinal: Broker['ordinal'] = (home, key, seconds) => this.#of(home).ordinal(home, key, seconds)
+
   hit (home: string, key: string, windowMs: number, hits?: number): Promise<{ count: number, restMs: number }> {
     return this.#of(home).hit(home, key, windowMs, hits)
   }

@@ -1,0 +1,132 @@
+// Every key in Redis has an end: what users leave behind goes, whatever they did, and how far away it is, is known.
+import t, { type Test } from 'tap'
+import { findTicket, issueTicket, spend } from '../../src/http/ticket-store.ts'
+import { startRedis, type Redis } from '../fixtures/redis.ts'
+import { limits, type Node, readerOf, request } from './contract.ts'
+import { becomes, startPartitionedNode, startRedisNode, up } from './nodes.ts'
+
+const TOKEN_SECONDS = 2000
+const HISTORY_SECONDS = 1000
+const DAY = 86_400
+
+/** Seconds after which each kind of key is gone at the latest; `never`: one for the whole installation. */
+const ENDS: Readonly<Record<string, number | 'never'>> = {
+  clock: 'never',
+  born: 'never',
+  config: 'never',
+  log: HISTORY_SECONDS,
+  trim: HISTORY_SECONDS,
+  keys: HISTORY_SECONDS,
+  gone: HISTORY_SECONDS,
+  trail: HISTORY_SECONDS,
+  reads: HISTORY_SECONDS,
+  receipts: HISTORY_SECONDS,
+  written: HISTORY_SECONDS,
+  overlong: DAY,
+  // A group that was left is remembered so long at least.
+  groups: DAY,
+  inbox: HISTORY_SECONDS,
+  idem: DAY,
+  'idem-fcall': DAY,
+  revoked: 30 * DAY,
+  session: DAY,
+  kept: 90_000,
+  hits: TOKEN_SECONDS + 30,
+  // Where there are several partitions.
+  partitions: 'never',
+  outbox: HISTORY_SECONDS,
+  sent: 'never',
+  taken: 'never',
+  copied: 'never',
+  was: HISTORY_SECONDS,
+  courier: 3,
+  members: TOKEN_SECONDS + HISTORY_SECONDS + 2 * DAY
+}
+
+/** All that a user can do, and what is done to them. */
+async function live ({ broker }: Node, userId: string, second: number): Promise<void> {
+  const user = { userId, issuedAtSeconds: second, expiresAtSeconds: second + TOKEN_SECONDS }
+  const token = { ...user, groups: ['g', 'h'] }
+  const reader = { userId, token }
+  const { admittedAt } = await broker.visit({ ...user, sessionCursor: 'fresh', counters: [`connect:${userId}`, 'address:192.0.2.1'] })
+  await broker.resume({ user, groups: token.groups, admittedAt, cursor: 'fresh', maxBytes: 1000 })
+  const ticket = await issueTicket(broker, { ...token, scopes: [] })
+  await spend(broker, (await findTicket(broker, ticket))!)
+  await issueTicket(broker, { ...token, scopes: [] })
+  await broker.takeSession(userId, 'tag', 'fresh')
+  await broker.hit(userId, `publish:${userId}`, 60_000)
+  const { id } = await broker.publish(request([`user:${userId}`, 'group:g', 'all'], 1, { key: 'k', ttlSeconds: 60, idempotencyKey: `once ${userId}` }))
+  await broker.publish(request(`user:${userId}`, 2, { key: 'k' }))
+  await broker.publish(request('group:g', 3, { keep: 'replay' }))
+  await broker.retract({ to: 'group:g', what: { id: id! } })
+  await broker.mark(reader, (await broker.publish(request('all', 4))).id!, 'dismissed').catch(() => {})
+  await broker.moveCursor(reader, 'read', admittedAt)
+  broker.trail.note(userId, 'end node 1 2 3')
+  broker.trail.note(userId, 'read node 1 2 3')
+  broker.trail.wrote('node', broker.channelOf(userId, 'all'), id!, { atMs: 0, streams: 1 })
+  await broker.trail.flush()
+  await broker.list({ reader: readerOf(userId, { groups: ['h'], issuedAtSeconds: second + 1 }), limit: 10, unreadOnly: false })
+  await broker.leave(userId, 'h')
+  await broker.logout(userId)
+}
+
+async function keysOf (redis: Redis): Promise<Array<{ key: string, kind: string, seconds: number }>> {
+  const keys = await redis.cli('KEYS', '*') as string[]
+  return await Promise.all(keys.map(async (key) => ({
+    key,
+    kind: /^[^:]+(?::\{\d+\})?:([^:]+)/.exec(key)?.[1] ?? key,
+    seconds: Number(await redis.cli('TTL', key))
+  })))
+}
+
+async function assertEnds (t: Test, redis: Redis): Promise<void> {
+  for (const { key, kind, seconds } of await keysOf(redis)) {
+    const most = ENDS[kind]
+    if (most === 'never') t.equal(seconds, -1, key)
+    // -2: it has just ended.
+    else t.ok(most !== undefined && seconds !== -1 && seconds <= most + 2, `${key}: ${seconds} s, at most ${most}`)
+  }
+}
+
+for (const partitions of [undefined, 4]) {
+  const name = partitions === undefined ? 'one Redis' : `${partitions} partitions`
+  t.test(`keys, on ${name}: all that users leave behind has an end, and none but what they all share stays`, async (t) => {
+    const redis = await startRedis(t, { own: true })
+    const options = { historySeconds: HISTORY_SECONDS, historyLength: 1, groupHistoryLength: 1 }
+    const node = partitions === undefined ? startRedisNode(t, redis, options) : startPartitionedNode(t, redis, partitions, options)
+    await up(node)
+    const second = Math.floor(Date.now() / 1000)
+    for (const user of ['1', '2', '3', '4', '5']) await live(node, user, second)
+    // Enough for a log to be trimmed, by a service, too.
+    for (let i = 0; i < 120; i++) await node.broker.publish(request('all', i))
+    await assertEnds(t, redis)
+    const kinds = new Set((await keysOf(redis)).map(({ kind }) => kind))
+    for (const kind of ['log', 'trim', 'keys', 'gone', 'trail', 'reads', 'receipts', 'written', 'groups', 'inbox', 'idem', 'revoked', 'session', 'kept', 'hits']) t.ok(kinds.has(kind), kind)
+  })
+}
+
+t.test('a counter, when the time was set back by an hour, lasts its window and no hour', async (t) => {
+  const redis = await startRedis(t)
+  const node = startRedisNode(t, redis, limits)
+  await up(node)
+  const { broker } = node
+  await broker.hit('1', 'k', 60_000)
+  // Redis keeps the end of a key as a date.
+  await redis.cli('PEXPIRE', `${redis.prefix}:hits:k`, 3_600_000)
+  t.match(await broker.hit('1', 'k', 60_000), { count: 2, restMs: 60_000 })
+  await redis.cli('PEXPIRE', `${redis.prefix}:hits:k`, 3_600_000)
+  await broker.visit({ userId: '1', issuedAtSeconds: 1, expiresAtSeconds: 2, counters: ['k'] })
+  t.ok(Number(await redis.cli('PTTL', `${redis.prefix}:hits:k`)) <= 60_000)
+  await redis.cli('PERSIST', `${redis.prefix}:hits:k`)
+  t.match(await broker.hit('1', 'k', 60_000), { restMs: 60_000 }, 'and one that lost its end has one again')
+})
+
+t.test('what partitions owe each other, when the time of a courier that died was set back, is copied by another', async (t) => {
+  const redis = await startRedis(t)
+  const node = startPartitionedNode(t, redis, 4)
+  await up(node)
+  const home = `${redis.prefix}:{${node.broker.homeOf('all')}}`
+  await redis.cli('SET', `${home}:courier`, 'somebody who died', 'PX', 3_600_000)
+  await redis.cli('FCALL', 'tidings_publish', 1, home, 'all', 'message', '1')
+  await becomes(async () => await redis.cli('EXISTS', `${home}:outbox`) === 0, 'the outbox to be empty')
+})
