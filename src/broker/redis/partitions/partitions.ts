@@ -224,19 +224,13 @@ export class PartitionedBroker implements Broker {
     return this.#tags[partitionOf(userId, this.#tags.length)]!
   }
 
-  put (home: string, key: string, text: string, seconds: number): Promise<void> {
-    return this.#of(home).put(home, key, text, seconds)
-  }
-
+  readonly put: Broker['put'] = (home, key, text, seconds) => this.#of(home).put(home, key, text, seconds)
   readonly get: Broker['get'] = (home, key) => this.#of(home).get(home, key)
   readonly take: Broker['take'] = (home, key) => this.#of(home).take(home, key)
   readonly exchange: Broker['exchange'] = (home, key, kept) => this.#of(home).exchange(home, key, kept)
 
   readonly ordinal: Broker['ordinal'] = (home, key, seconds) => this.#of(home).ordinal(home, key, seconds)
-
-  hit (home: string, key: string, windowMs: number, hits?: number): Promise<{ count: number, restMs: number }> {
-    return this.#of(home).hit(home, key, windowMs, hits)
-  }
+  readonly hit: Broker['hit'] = (home, key, windowMs, hits) => this.#of(home).hit(home, key, windowMs, hits)
 
   state (): BrokerState {
     const state = stateOf(this.#partitions.map((partition) => partition.state()), this.#division)
