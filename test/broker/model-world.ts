@@ -58,9 +58,10 @@ export class World {
     await this.#broker.position(readerOf(userId, noClaim))
   }
 
-  async publish (request: Omit<PublishRequest, 'event' | 'json'>): Promise<void> {
+  /** `isLarge`: more than a count likes to read. */
+  async publish ({ isLarge = false, ...request }: Omit<PublishRequest, 'event' | 'json'> & { readonly isLarge?: boolean }): Promise<void> {
     const ttlSeconds = request.to.some((address) => this.#floods.includes(address)) ? undefined : request.ttlSeconds
-    const whole = { ...request, ttlSeconds, event: 'message', json: String(this.#heard.length) }
+    const whole = { ...request, ttlSeconds, event: 'message', json: isLarge ? JSON.stringify(String(this.#heard.length).padEnd(5000)) : String(this.#heard.length) }
     const { id, notifications, replayed } = await this.#broker.publish(whole)
     equal(replayed, false)
     deepStrictEqual(notifications, [...new Set(whole.to)].map((to) => ({ to, receivers: 1 })))
@@ -75,8 +76,8 @@ export class World {
     this.model.publish(id, whole)
   }
 
-  async flood (to: Address, count: number): Promise<void> {
-    if (this.#floods.includes(to)) for (let i = 0; i < count; i++) await this.publish({ to: [to], keep: 'inbox' })
+  async flood (to: Address, count: number, isLarge: boolean): Promise<void> {
+    if (this.#floods.includes(to)) for (let i = 0; i < count; i++) await this.publish({ to: [to], keep: 'inbox', isLarge })
   }
 
   async retract (to: Address, what: { readonly id: number } | { readonly key: string }): Promise<void> {

@@ -10,7 +10,7 @@ import { Model } from './model.ts'
 import { ADDRESSES, GROUPS, type Real, USERS, World } from './model-world.ts'
 import { startRedisNode, up } from './nodes.ts'
 
-const limits = { historyLength: 6, groupHistoryLength: 4, historySeconds: 600, maxDataBytes: 1000 }
+const limits = { historyLength: 6, groupHistoryLength: 4, historySeconds: 600, maxDataBytes: 10_000 }
 const { INBOX_MODEL_RUNS, INBOX_MODEL_SEED, INBOX_MODEL_PATH } = process.env
 
 class Step implements fc.AsyncCommand<object, World> {
@@ -40,14 +40,14 @@ const step = <T extends unknown[]>(name: string, args: { [K in keyof T]: fc.Arbi
 let published = 0
 
 const publish = step('publish', [
-  fc.array(address, { minLength: 1, maxLength: 3 }), keep, fc.option(fc.constantFrom(20, 200, 600), { nil: undefined }), fc.option(key, { nil: undefined }), fc.boolean()
-], async (world, to, keep, ttlSeconds, key, isAgain) => {
-  await world.publish({ to, keep, ttlSeconds, key, idempotencyKey: isAgain ? `i${published++}` : undefined })
+  fc.array(address, { minLength: 1, maxLength: 3 }), keep, fc.option(fc.constantFrom(20, 200, 600), { nil: undefined }), fc.option(key, { nil: undefined }), fc.boolean(), fc.boolean()
+], async (world, to, keep, ttlSeconds, key, isAgain, isLarge) => {
+  await world.publish({ to, keep, ttlSeconds, key, isLarge, idempotencyKey: isAgain ? `i${published++}` : undefined })
 })
 
 const steps: Array<fc.Arbitrary<Step>> = [
   publish, publish, publish,
-  step('flood', [address, fc.constantFrom(3, 55, 104)], async (world, to, count) => { await world.flood(to, count) }),
+  step('flood', [address, fc.constantFrom(3, 55, 104), fc.boolean()], async (world, to, count, isLarge) => { await world.flood(to, count, isLarge) }),
   step('retract by id', [address, back], async (world, to, back) => { await world.retract(to, { id: world.ids.at(-1 - back) ?? 1 }) }),
   step('retract by key', [address, key], async (world, to, key) => { await world.retract(to, { key }) }),
   step('join', [user, group], async (world, userId, group) => { await world.join(userId, group) }),

@@ -55,6 +55,34 @@ t.test('counts, beside 600 large ones that are only replayed, do not read them',
   t.match(await node.broker.moveCursor(reader, 'read', id!), { unread: 49 })
 })
 
+t.test('counts, of 200 large ones that are unread, do not read them, and are right whatever becomes of the log', async (t) => {
+  const node = await start(t)
+  const ids = await flood(node, 200, 'x'.repeat(60_000))
+  const known = await microsOf(node)
+  t.match(await node.broker.position(reader), { unseen: 100, unread: 100 })
+  t.match(await node.broker.moveCursor(reader, 'read', ids[149]!), { unseen: 50, unread: 50 })
+  await node.broker.mark(reader, ids[199]!, 'dismissed')
+  await node.broker.mark(reader, ids[198]!, 'read')
+  await node.broker.mark(reader, ids[0]!, 'unread')
+  await node.broker.retract({ to: 'user:1', what: { id: ids[197]! } })
+  await flood(node, 50, 'x'.repeat(60_000), { keep: 'replay' })
+  await flood(node, 50, 'x'.repeat(60_000), { key: 'one' })
+  t.match(await node.broker.position(reader), { unseen: 48, unread: 49 })
+  const page = await node.broker.list({ reader, limit: 20, unreadOnly: true })
+  t.match(page, { notifications: { length: 20 }, unseen: 48, unread: 49 })
+  t.ok(page.notifications.every(({ json }) => json.length > 60_000), 'a list has the data')
+  await redis.cli('DEL', `${node.prefix}:keys:user:1`)
+  t.match(await node.broker.position(reader), { unseen: 48, unread: 49 }, 'the same without the notes')
+  const other = await start(t)
+  await flood(other, 200, 'x'.repeat(60_000))
+  await redis.cli('DEL', `${other.prefix}:keys:user:1`)
+  const read = await microsOf(other)
+  t.ok(known * 3 < read, `${known} µs with the notes, ${read} without`)
+  await flood(other, 50, 'x'.repeat(60_000))
+  await redis.cli('DEL', `${other.prefix}:log:user:1`)
+  t.match(await other.broker.position(reader), { unseen: 0, unread: 0 }, 'notes of a log that is gone count nothing')
+})
+
 t.test('notes of what may not count, when it goes, go along', async (t) => {
   const node = await start(t)
   const notes = async (): Promise<number> => Number(await redis.cli('ZCARD', `${node.prefix}:keys:user:1`))
@@ -73,6 +101,8 @@ t.test('notes of what may not count, when it goes, go along', async (t) => {
 t.test('counts, above 400 large ones that are marked, do not read them', async (t) => {
   const node = await start(t)
   const ids = await flood(node, 400, 'x'.repeat(8000))
+  // Nor is it the notes that help here.
+  await redis.cli('DEL', `${node.prefix}:keys:user:1`)
   const plain = await microsOf(node)
   for (let i = 0; i < ids.length; i += 10) await Promise.all(ids.slice(i, i + 10).map((id, j) => node.broker.mark(reader, id, (['read', 'dismissed'] as const)[j % 2]!)))
   const marked = await microsOf(node)

@@ -26,6 +26,7 @@ end
 -- What stands where a log should (another type, or ids of the future) is put away, and its readers are told.
 local function put_away(ctx, address, log, id)
   redis.call('UNLINK', log)
+  redis.pcall('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:' .. address, '-inf', '+inf')
   redis.call('SET', ctx.prefix .. ':trim:' .. address, int(id - 1), 'EXAT', end_of(id, ctx.limits.seconds))
 end
 
@@ -38,7 +39,7 @@ local function append(ctx, address, log, entry_id, id, fields)
   redis.call('XADD', log, entry_id, unpack(fields))
 end
 
--- An entry that goes takes its key and its note along.
+-- An entry that goes takes its key and its notes along.
 local function forget_entry(ctx, address, id)
   redis.call('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:' .. address, int(id), int(id))
 end
@@ -62,12 +63,19 @@ local function replace_key(ctx, address, log, key, id, ends, order)
   end
 end
 
--- Which entries may not count stands beside the keys, so that who counts need not read them: they may be many, and large. No key begins with \1.
--- It is a help alone: what is noted and not there does no harm, nor does what is there and not noted.
-local function note_uncounted(ctx, address, req, ends)
+-- What may not count, and what counts and is large, stands beside the keys, so that who counts need not read it. No key begins with \1 or \2.
+-- It is a help alone: what stands in the log and is not noted is read. `ends`: 0, or the id from which on it does not count.
+local LARGE_BYTES = 4096
+local function note(ctx, address, kind, id, ends, key_ends)
   local keys = ctx.prefix .. ':keys:' .. address
-  redis.pcall('ZADD', keys, int(req.id), '\1' .. int(req.id) .. ':' .. (req.keep == 'replay' and '0' or int(req.expires)))
-  redis.pcall('EXPIREAT', keys, ends)
+  redis.pcall('ZADD', keys, int(id), kind .. int(id) .. ':' .. int(ends))
+  redis.pcall('EXPIREAT', keys, key_ends)
+end
+
+local function note_for_counts(ctx, address, req, key_ends)
+  if req.keep == 'replay' then return note(ctx, address, '\1', req.id, 0, key_ends) end
+  if req.expires then note(ctx, address, '\1', req.id, req.expires, key_ends) end
+  if #req.data >= LARGE_BYTES then note(ctx, address, '\2', req.id, req.expires or 0, key_ends) end
 end
 
 -- Writes to the logs. What was written is taken back if anything fails.
@@ -92,13 +100,16 @@ local function store(ctx, req)
     end
     -- From here on others' entries go: all that may be refused has been asked for.
     for i, address in ipairs(req.to) do
-      if req.keep == 'replay' or req.expires then note_uncounted(ctx, address, req, ends) end
+      note_for_counts(ctx, address, req, ends)
       if req.key then replace_key(ctx, address, written[i], req.key, id, ends, req.order) end
       if not req.by_service then trim(ctx, address, id) end
     end
   end)
   if ok then return end
-  for _, log in ipairs(written) do redis.pcall('XDEL', log, entry_id) end
+  for i, log in ipairs(written) do
+    redis.pcall('XDEL', log, entry_id)
+    pcall(forget_entry, ctx, req.to[i], id)
+  end
   error(why, 0)
 end
 

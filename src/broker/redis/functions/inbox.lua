@@ -12,6 +12,7 @@ local function read_inbox(ctx, user)
       local id = tonumber(name)
       inbox.marks[id], inbox.addresses[id] = value:sub(1, 1), value:sub(3)
       if value:sub(2, 2) == '+' then inbox.shared[id] = true end
+      if inbox.marks[id] == 'u' then inbox.has_unread = true end
       inbox.count = inbox.count + 1
     end
   end
@@ -53,7 +54,7 @@ local function newest(call, log, i, floor)
   while true do
     local entry = log.newest[i]
     if entry then return entry.id > floor and entry or nil end
-    log.down = log.down or down.start(call.position)
+    if not log.down then log.down, log.newest = down.start(call.position), {} end
     local chunk = down.read(call, log, log.down, floor)
     if not chunk then return nil end
     for _, each in ipairs(chunk) do log.newest[#log.newest + 1] = each end
@@ -64,15 +65,16 @@ end
 function down.own_newest(call, view, source, floor)
   local own, inbox, log = source.own, view.inbox, source.log
   if not own then
-    own = { down = down.start(source.upper), skips = {}, chunk = {}, at = 1 }
+    local noted = down.noted(call, log)
+    own = { down = down.start(source.upper), stops = {}, known = setmetatable({}, { __index = noted.known }), chunk = {}, at = 1 }
     source.own = own
-    for _, id in ipairs(down.noted(call, log)) do own.skips[#own.skips + 1] = id end
+    for _, id in ipairs(noted.stops) do own.stops[#own.stops + 1] = id end
     for id, mark in pairs(inbox.marks) do
-      if mark ~= 'u' and (inbox.shared[id] or inbox.addresses[id] == log.address) then own.skips[#own.skips + 1] = id end
+      if mark ~= 'u' and (inbox.shared[id] or inbox.addresses[id] == log.address) then own.stops[#own.stops + 1], own.known[id] = id, false end
     end
-    table.sort(own.skips, function(a, b) return a > b end)
+    table.sort(own.stops, function(a, b) return a > b end)
   end
-  if not own.chunk[own.at] then own.chunk, own.at = down.read(call, log, own.down, floor, own.skips) or {}, 1 end
+  if not own.chunk[own.at] then own.chunk, own.at = down.read(call, log, own.down, floor, own) or {}, 1 end
   local entry = own.chunk[own.at]
   own.at = own.at + 1
   return entry and entry.id > floor and entry or nil
@@ -106,20 +108,27 @@ end
 
 -- seen, read, and how many are listed above each cursor and not read one by one, up to MAX_UNREAD.
 local function count_inbox(call, view)
-  local inbox, counted, unseen, unread = view.inbox, {}, 0, 0
-  for _, source in ipairs(view.logs) do
-    local i, waste, floor = 1, 0, math.max(source.floor, source.known, inbox.read)
+  local inbox, counted, unseen, unread, marks, position = view.inbox, {}, 0, 0, view.inbox.marks, call.position
+  for place, source in ipairs(view.logs) do
+    if unread >= MAX_UNREAD and unseen >= MAX_UNREAD then break end
+    local log, i, waste, floor = source.log, 1, 0, math.max(source.floor, source.known, inbox.read)
+    if place == 2 and not view.is_probed then down.probe(call, view, 2, inbox.read) end
     source.own = nil
-    while unread < MAX_UNREAD or unseen < MAX_UNREAD do
-      local above, entry = unread < MAX_UNREAD and floor or math.max(floor, inbox.seen), nil
-      if waste > down.WASTE_BYTES then entry = down.own_newest(call, view, source, above) else entry = newest(call, source.log, i, above) end
+    while not (log.nothing_above and log.nothing_above <= floor) do
+      local above, entry = floor, nil
+      if unread >= MAX_UNREAD then
+        if unseen >= MAX_UNREAD then break end
+        above = math.max(floor, inbox.seen)
+      end
+      if waste > down.WASTE_BYTES then entry = down.own_newest(call, view, source, above) else entry = newest(call, log, i, above) end
       if not entry then break end
       i = i + 1
-      local id, mark = entry.id, inbox.marks[entry.id]
+      local id = entry.id
+      local mark = marks[id]
       if mark == 'r' or mark == 'd' then
         waste = waste + down.waste_of(entry)
         source.upper = id - 1
-      elseif not counted[id] and is_listed(call, view, entry) then
+      elseif entry.event ~= '' and not entry.r and not (entry.x and entry.x <= position) and not counted[id] then
         counted[id] = true
         unread = unread + 1
         if id > inbox.seen then unseen = unseen + 1 end
@@ -161,6 +170,6 @@ end
 
 -- ARGV: user, token (see enter_inbox).   Reply: [position, seen, read, unseen, unread]
 local function position(keys, args)
-  local call, view = enter_inbox(keys, args, 2)
-  return counts_reply(call, view, { int(call.position) })
+  local call, view = down.enter(keys, args, 2)
+  return counts_reply(call, view or down.news(call), { int(call.position) })
 end

@@ -77,7 +77,9 @@ end
 -- Reply: [position, seen, read, unseen, unread, next or '', 1 if nothing was trimmed, [id, event, data, address, key or '', 1 if read], …]
 local function list(keys, args)
   local call, view = enter_inbox(keys, args, 5)
+  call.counts = false
   local kept, ids, next_before = newest_of(call, view, tonumber(args[2]) or math.huge, tonumber(args[3]), args[4] == '1')
+  call.counts = true
   local reply = counts_reply(call, view, { int(call.position) })
   reply[6] = next_before and int(next_before) or ''
   local complete = 1

@@ -12,19 +12,17 @@ local MOST_ENTRY_BYTES = 1048576
 -- What those who ask in one call share: one moment, and what was read of each log.
 local function open_call(keys)
   local call = open(keys)
-  call.logs, call.shared, call.work, call.waste = {}, {}, 0, 0
+  call.logs, call.shared, call.work, call.waste, call.counts = {}, {}, 0, 0, true
   call.position = next_id(call)
   call.since = call.position - call.limits.seconds * SECOND
   call.most_bytes = math.max(call.limits.max_bytes, MOST_ENTRY_BYTES)
   return call
 end
 
+local NO_ENTRIES = {}
 local function new_log(call, address)
   call.work = call.work + LOG_WORK
-  return {
-    address = address, key = call.prefix .. ':log:' .. address, entries = {}, from = -1, read_to = -1, step = 8,
-    newest = {}
-  }
+  return { address = address, key = call.prefix .. ':log:' .. address, entries = NO_ENTRIES, from = -1, read_to = -1, step = 8, newest = NO_ENTRIES }
 end
 
 local function open_log(call, address)
@@ -122,38 +120,81 @@ down.WASTE_BYTES = 32768
 down.SMALL_BYTES = 1024
 function down.waste_of(entry) return #entry.data > down.SMALL_BYTES and #entry.data or 0 end
 
--- The ids that are noted as never to be counted, newest first.
+-- What is noted of a log (entries.lua), newest first: `skips`, what need not be looked at, and `stops`, these and what counts unread, of which `known` has
+-- what there is to know. Where entries went without their notes (evicted, or by hand), nothing is believed that counts.
 function down.noted(call, log)
-  if log.skips then return log.skips end
-  log.skips = {}
+  if log.noted then return log.noted end
+  local skips, stops, known, count = {}, {}, {}, 0
+  call.born_at = call.born_at or tonumber(redis.call('GET', call.prefix .. ':born') or nil) or math.huge
   for _, member in ipairs(redis.call('ZRANGE', call.prefix .. ':keys:' .. log.address, 0, -1, 'REV')) do
-    local id, until_id = member:match('^\1(%d+):(%d+)$')
-    if id and tonumber(until_id) <= call.position then log.skips[#log.skips + 1] = tonumber(id) end
+    local kind, id, ends = member:match('^([\1\2])(%d+):(%d+)$')
+    id, ends = tonumber(id or nil), tonumber(ends or nil)
+    if kind == '\1' and ends <= call.position then
+      skips[#skips + 1], stops[#stops + 1], known[id] = id, id, nil
+    elseif kind == '\2' and id >= call.born_at and (ends == 0 or ends > call.position) then
+      stops[#stops + 1], count = id, count + 1
+      known[id] = { id = id, event = 'message', data = '', log = log }
+    end
   end
-  return log.skips
+  log.noted = { skips = skips, stops = stops, known = known }
+  if count > redis.call('XLEN', log.key) then log.noted = { skips = skips, stops = skips, known = NO_ENTRIES } end
+  return log.noted
 end
 
 -- Where a reader is (upper), and how much it reads at once (step).
-function down.start(upper) return { upper = upper, step = 4, skip_at = 1 } end
+function down.start(upper) return { upper = upper, step = 4 } end
 
--- The next entries above a floor, newest first, or nil. `skips`: ids, newest first, that are passed over without being read.
-function down.read(call, log, at, floor, skips)
-  skips = skips or (call.waste > down.WASTE_BYTES and down.noted(call, log)) or {}
+-- The next entries above a floor, newest first, or nil. `own`: what one user need not read, instead of what nobody need.
+-- A list wants the data of what it shows; who counts is content with what is known.
+function down.read(call, log, at, floor, own)
+  local skips, known = NO_ENTRIES, NO_ENTRIES
+  if own then skips, known = own.stops, own.known elseif call.waste > down.WASTE_BYTES then
+    local noted = down.noted(call, log)
+    skips = noted.skips
+    if call.counts then skips, known = noted.stops, noted.known end
+  end
+  if at.skips ~= skips then at.skips, at.skip_at = skips, 1 end
   while at.upper > floor do
     while skips[at.skip_at] and skips[at.skip_at] > at.upper do at.skip_at = at.skip_at + 1 end
-    local stop = math.max(floor, skips[at.skip_at] or 0)
-    local upper, step = at.upper, at.step
-    at.upper = stop > floor and stop - 1 or floor
+    local upper, step, stop = at.upper, at.step, math.max(floor, skips[at.skip_at] or 0)
     if upper > stop then
       local chunk, bytes = read_chunk(call, log, 'XREVRANGE', int(upper) .. '-0', int(stop + 1) .. '-0', step)
-      if #chunk == step then at.upper = chunk[#chunk].id - 1 end
+      at.upper = #chunk == step and chunk[#chunk].id - 1 or stop
       if #chunk > 0 then
         at.step = next_step(step, chunk, bytes)
         for _, entry in ipairs(chunk) do
-          if entry.r or entry.x and is_over(call, entry) then call.waste = call.waste + down.waste_of(entry) end
+          if #entry.data >= LARGE_BYTES or entry.r or entry.x and is_over(call, entry) then call.waste = call.waste + down.waste_of(entry) end
         end
         return chunk
       end
+    else
+      at.upper = stop - 1
+      if known[stop] then return { known[stop] } end
+    end
+  end
+end
+
+-- Tells of many logs at once which have nothing above a floor: it stands in log.nothing_above then. Those that have are few, or large.
+down.PROBED_AT_ONCE = 32
+function down.probe(call, view, from, read)
+  local args, asked, bytes = {}, {}, 0
+  for i = from, #view.logs do
+    local source = view.logs[i]
+    local floor, log = math.max(source.floor, source.known, read), source.log
+    if floor < call.position and not log.down and not (log.nothing_above and log.nothing_above <= floor) then
+      asked[#asked + 1], args[#args + 1] = log, log.key
+      log.asked_from = floor
+    end
+    if #asked == down.PROBED_AT_ONCE or (i == #view.logs and #asked > 1) then
+      for j = 1, #asked do args[#args + 1] = int(asked[j].asked_from) end
+      local found = redis.call('XREAD', 'COUNT', 1, 'STREAMS', unpack(args))
+      for j = 1, #asked do asked[j].nothing_above = asked[j].asked_from end
+      for _, each in ipairs(found or {}) do
+        bytes = bytes + #(each[2][1][2][4] or '')
+        call.logs[each[1]:sub(#call.prefix + 6)].nothing_above = nil
+      end
+      if bytes > down.WASTE_BYTES then return end
+      args, asked = {}, {}
     end
   end
 end

@@ -1,8 +1,5 @@
 -- What a user says of their inbox: how far they have seen and read it, and marks of single notifications.
 
--- Marks whose notification has left are looked for when there are too many, and so many of them let go at once.
-local COMPACT_AT_ONCE = 32
-
 -- Tells the user's streams what has changed, and answers with it.
 local function save_inbox(call, view, changed)
   local inbox, numbers = view.inbox, { count_inbox(call, view) }
@@ -16,15 +13,15 @@ end
 
 -- ARGV: user, 'seen' or 'read', up to which position, token.   Reply: [seen, read, unseen, unread]
 local function move_cursor(keys, args)
-  local call, view = enter_inbox(keys, args, 4)
-  local inbox, upto = view.inbox, tonumber(args[3])
+  local call, view, inbox = down.enter(keys, args, 4)
+  local upto = tonumber(args[3])
   if not upto or upto > call.position then
     refuse('TIDINGS_FUTURE_POSITION This position lies in the future; use an id or a position that this service gave out')
   end
   local was_seen, was_read = inbox.seen, inbox.read
   inbox.seen = math.max(inbox.seen, upto)
   if args[2] == 'read' then inbox.read = math.max(inbox.read, upto) end
-  if inbox.seen == was_seen and inbox.read == was_read then return counts_reply(call, view, {}) end
+  if inbox.seen == was_seen and inbox.read == was_read then return counts_reply(call, view or down.news(call), {}) end
   if inbox.read > was_read and inbox.count > 0 then
     local passed = {}
     for id, mark in pairs(inbox.marks) do
@@ -32,27 +29,33 @@ local function move_cursor(keys, args)
     end
     drop_marks(inbox, passed)
   end
-  return save_inbox(call, view)
+  return save_inbox(call, view or down.news(call))
 end
 
-local function has_entry(call, address, id)
-  return #redis.call('XRANGE', call.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0') > 0
-end
+local compact
+do
+  -- Marks whose notification has left are looked for when there are too many, and so many of them let go at once.
+  local COMPACT_AT_ONCE = 32
 
--- Lets go of marks whose notification has left. One of a group that was left stays while it stands there: the user may come back.
-local function compact(call, view)
-  local inbox, gone = view.inbox, {}
-  for id in pairs(inbox.marks) do
-    if id <= call.since then gone[#gone + 1] = id elseif #gone < COMPACT_AT_ONCE then
-      local address, stands = inbox.addresses[id], false
-      stands = address ~= '' and has_entry(call, address, id)
-      if not stands then
-        for _, source in ipairs(view.logs) do stands = stands or has_entry(call, source.log.address, id) end
-        if not stands then gone[#gone + 1] = id end
+  local function has_entry(call, address, id)
+    return #redis.call('XRANGE', call.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0') > 0
+  end
+
+  -- Lets go of marks whose notification has left. One of a group that was left stays while it stands there: the user may come back.
+  function compact(call, view)
+    local inbox, gone = view.inbox, {}
+    for id in pairs(inbox.marks) do
+      if id <= call.since then gone[#gone + 1] = id elseif #gone < COMPACT_AT_ONCE then
+        local address, stands = inbox.addresses[id], false
+        stands = address ~= '' and has_entry(call, address, id)
+        if not stands then
+          for _, source in ipairs(view.logs) do stands = stands or has_entry(call, source.log.address, id) end
+          if not stands then gone[#gone + 1] = id end
+        end
       end
     end
+    drop_marks(inbox, gone)
   end
-  drop_marks(inbox, gone)
 end
 
 local MARKS = { read = 'r', unread = 'u', dismissed = 'd' }

@@ -7,7 +7,7 @@
 --   <prefix>:log:<address>  stream, entries <id>-0 {e event, d data; r 1 if it is only replayed, x the id at which it expires, k key,
 --                           m 1 if other addresses have it too, o the id in the partition it was copied from} (HISTORY after its newest entry)
 --   <prefix>:trim:<address> the id of the newest entry that was trimmed (HISTORY after it was)
---   <prefix>:keys:<address> sorted set, key -> id of the entry that has it (HISTORY after the newest)
+--   <prefix>:keys:<address> sorted set, key -> id of the entry that has it, and notes for counts, see entries.lua (HISTORY after the newest)
 --   <prefix>:gone:<address> sorted set, r, p or x (retracted, replaced, expired) and an id -> the id of when (HISTORY after the newest)
 --   <prefix>:trail:<user>   list of what nodes noted of the user's streams, newest first (HISTORY after the newest)
 --   <prefix>:reads:<user>   list of when they read what (the same)
@@ -139,56 +139,59 @@ local function event_fault(event)
   if #event > 64 or not event:find('^[%w._-]+$') then return 'TIDINGS_BAD_EVENT Use 1 to 64 of A-Z a-z 0-9 . _ -' end
 end
 
-local function is_number(token)
-  if token:find('^%-?[1-9]%d*$') then return true end
-  local rest = token:gsub('^%-', '', 1)
-  if rest:find('^0') then rest = rest:sub(2) else
-    local digits = rest:match('^%d+')
-    if not digits then return false end
-    rest = rest:sub(#digits + 1)
-  end
-  rest = rest:gsub('^%.%d+', '', 1)
-  rest = rest:gsub('^[eE][+-]?%d+', '', 1)
-  return rest == ''
-end
-
--- Whether a control character may stand in a string of something without backslashes, of which the number of strings is known. (One may also
--- stand between them, where a line break is white space.) A pattern that looks at each character costs more than the publish itself; cjson's
--- encoder, which would write such a character longer, does not.
-local function may_have_control(data, strings)
-  local slashes = data:find('/', 1, true) and select(2, data:gsub('/', '/')) or 0
-  return #cjson.encode(data) ~= #data + 2 + 2 * strings + slashes
-end
-
--- Strict JSON (RFC 8259). cjson checks the structure; it is lax about numbers, control characters and words, and refuses lone
--- surrogates, which JSON allows: those are looked at here. What passes here passes JSON.parse on every node.
-local function json_fault(data, max_bytes)
-  if #data > max_bytes then
-    return 'TIDINGS_DATA_TOO_LARGE data has ' .. #data .. ' bytes, more than MAX_DATA_BYTES (' .. int(max_bytes) .. ')'
-  end
-  local probe, has_escapes = data, data:find('\\', 1, true)
-  if has_escapes and data:find('\\u[dD][89a-fA-F]') then probe = data:gsub('\\u[dD][89a-fA-F]%x%x', '\\u0041') end
-  local ok, why = pcall(cjson.decode, probe)
-  if ok then
-    -- What is left without its strings.
-    local rest, strings = probe, 0
-    if has_escapes then rest = probe:gsub('\\.', '') else rest, strings = probe:gsub('"[^"]*"', ' ') end
-    if has_escapes or may_have_control(data, strings) then
-      rest = (has_escapes and rest or probe):gsub('"[^"%z\1-\31]*"', ' ')
-      ok, why = not rest:find('["%z\1-\8\11\12\14-\31]'), 'a control character stands unescaped'
+local json_fault
+do
+  local function is_number(token)
+    if token:find('^%-?[1-9]%d*$') then return true end
+    local rest = token:gsub('^%-', '', 1)
+    if rest:find('^0') then rest = rest:sub(2) else
+      local digits = rest:match('^%d+')
+      if not digits then return false end
+      rest = rest:sub(#digits + 1)
     end
+    rest = rest:gsub('^%.%d+', '', 1)
+    rest = rest:gsub('^[eE][+-]?%d+', '', 1)
+    return rest == ''
+  end
+
+  -- Whether a control character may stand in a string of something without backslashes, of which the number of strings is known. (One may also
+  -- stand between them, where a line break is white space.) A pattern that looks at each character costs more than the publish itself; cjson's
+  -- encoder, which would write such a character longer, does not.
+  local function may_have_control(data, strings)
+    local slashes = data:find('/', 1, true) and select(2, data:gsub('/', '/')) or 0
+    return #cjson.encode(data) ~= #data + 2 + 2 * strings + slashes
+  end
+
+  -- Strict JSON (RFC 8259). cjson checks the structure; it is lax about numbers, control characters and words, and refuses lone
+  -- surrogates, which JSON allows: those are looked at here. What passes here passes JSON.parse on every node.
+  function json_fault(data, max_bytes)
+    if #data > max_bytes then
+      return 'TIDINGS_DATA_TOO_LARGE data has ' .. #data .. ' bytes, more than MAX_DATA_BYTES (' .. int(max_bytes) .. ')'
+    end
+    local probe, has_escapes = data, data:find('\\', 1, true)
+    if has_escapes and data:find('\\u[dD][89a-fA-F]') then probe = data:gsub('\\u[dD][89a-fA-F]%x%x', '\\u0041') end
+    local ok, why = pcall(cjson.decode, probe)
     if ok then
-      for token in rest:gmatch('[%w.+-]+') do
-        if token ~= 'true' and token ~= 'false' and token ~= 'null' and not is_number(token) then
-          ok, why = false, 'not a JSON value: ' .. token:sub(1, 32)
-          break
+      -- What is left without its strings.
+      local rest, strings = probe, 0
+      if has_escapes then rest = probe:gsub('\\.', '') else rest, strings = probe:gsub('"[^"]*"', ' ') end
+      if has_escapes or may_have_control(data, strings) then
+        rest = (has_escapes and rest or probe):gsub('"[^"%z\1-\31]*"', ' ')
+        ok, why = not rest:find('["%z\1-\8\11\12\14-\31]'), 'a control character stands unescaped'
+      end
+      if ok then
+        for token in rest:gmatch('[%w.+-]+') do
+          if token ~= 'true' and token ~= 'false' and token ~= 'null' and not is_number(token) then
+            ok, why = false, 'not a JSON value: ' .. token:sub(1, 32)
+            break
+          end
         end
       end
     end
-  end
-  if not ok then
-    why = tostring(why)
-    if why:find('too many nested') then return 'TIDINGS_DATA_TOO_DEEP data nests deeper than 1000 levels' end
-    return 'TIDINGS_BAD_JSON data is not valid JSON: ' .. why:gsub('[%c]', '?')
+    if not ok then
+      why = tostring(why)
+      if why:find('too many nested') then return 'TIDINGS_DATA_TOO_DEEP data nests deeper than 1000 levels' end
+      return 'TIDINGS_BAD_JSON data is not valid JSON: ' .. why:gsub('[%c]', '?')
+    end
   end
 end

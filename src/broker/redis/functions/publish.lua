@@ -27,7 +27,10 @@ local function send(ctx, req)
     if type(reply) == 'number' then receivers[i] = reply else
       -- Whoever may not speak on the channel has not published. Once it was said to one, it was.
       if i == 1 then
-        if req.keep ~= 'none' then redis.pcall('XDEL', ctx.prefix .. ':log:' .. address, int(req.id) .. '-0') end
+        if req.keep ~= 'none' then
+          redis.pcall('XDEL', ctx.prefix .. ':log:' .. address, int(req.id) .. '-0')
+          pcall(forget_entry, ctx, address, req.id)
+        end
         error(reply, 0)
       end
       receivers[i] = 0
@@ -63,8 +66,10 @@ local function known_answer(key, req)
   return answer
 end
 
-local function end_and_trim(ctx, id, address, log, by_service)
-  redis.call('EXPIREAT', log, end_of(id, ctx.limits.seconds))
+local function end_and_trim(ctx, id, address, log, data, by_service)
+  local ends = end_of(id, ctx.limits.seconds)
+  redis.call('EXPIREAT', log, ends)
+  if #data >= LARGE_BYTES then note(ctx, address, '\2', id, 0, ends) end
   if by_service then ask_for_trim(ctx, address, id) else trim(ctx, address, id) end
 end
 
@@ -74,10 +79,11 @@ local function publish_plain(ctx, id, address, event, data, by_service)
   local log = prefix .. ':log:' .. address
   local added = redis.pcall('XADD', log, text .. '-0', 'e', event, 'd', data)
   if type(added) ~= 'string' then append(ctx, address, log, text .. '-0', id, { 'e', event, 'd', data }) end
-  local ok, why = pcall(end_and_trim, ctx, id, address, log, by_service)
+  local ok, why = pcall(end_and_trim, ctx, id, address, log, data, by_service)
   local receivers = not ok and why or redis.pcall(PUBLISH, prefix .. ':' .. address, DURABLE .. text .. ',"event":"' .. event .. '","data":' .. data .. '}')
   if type(receivers) == 'number' then return text, receivers end
   redis.pcall('XDEL', log, text .. '-0')
+  pcall(forget_entry, ctx, address, id)
   error(receivers, 0)
 end
 
