@@ -10,15 +10,12 @@ t.test('a page on another origin, with tickets: two tabs on one stream', async (
   await child.waitForLine(/Open http/)
   const engine = await startEngine(t, 'chromium')
   const tabs = [await engine.open(`http://127.0.0.1:${port}/`), await engine.open(`http://127.0.0.1:${port}/`)]
-  // The service may start later than the page, which then asks again.
-  for (const { page } of tabs) {
-    await page!.reload()
-    await page!.waitForFunction('document.querySelector("#state").textContent === "live"', { timeout: 20_000, polling: 200 }).catch(async () => {
-      await page!.reload()
-      await page!.waitForFunction('document.querySelector("#state").textContent === "live"', { timeout: 20_000, polling: 200 })
-    })
-  }
+  for (const { page } of tabs) await page!.waitForFunction('document.querySelector("#state").textContent === "live"', { polling: 200 })
   await tabs[1]!.page!.click('#say')
   for (const { page } of tabs) await page!.waitForFunction('document.querySelectorAll("li").length === 1', { polling: 200 })
   t.match(await tabs[0]!.run('return document.querySelector("li").textContent'), /^Hello at /)
+  const badge = async (text: string) => { for (const { page } of tabs) await page!.waitForFunction(`document.querySelector("#badge").textContent === "${text}"`, { polling: 200 }) }
+  await badge('1')
+  await tabs[1]!.page!.click('#read')
+  await badge('0')
 })
