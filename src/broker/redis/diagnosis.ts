@@ -56,7 +56,7 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/ECONNRESET|EPIPE/, 'the connection was cut; Redis has ended, or it speaks TLS alone, and REDIS_URL must say rediss://'],
   [/ECONNREFUSED/, 'nobody listens at REDIS_URL'],
   [/(ENOTFOUND|EAI_AGAIN)/, 'the host name of REDIS_URL is not known'],
-  [/certificate|CERT_|issuer/i, 'Redis has a certificate that this node does not trust, or that is for another name; give Node your CA by NODE_EXTRA_CA_CERTS, and REDIS_URL a name that stands in it'],
+  [/certificate|CERT_|issuer/i, 'Redis has a certificate that this node does not trust; give Node your CA by NODE_EXTRA_CA_CERTS, and REDIS_URL a name that stands in it'],
   [/wrong version number|packet length too long|EPROTO|before secure TLS connection/i, 'Redis does not speak TLS there; use redis:// instead of rediss://, or its TLS port']
 ]
 
@@ -73,7 +73,7 @@ export function sentinelFault (reasons: readonly Error[], masterName: string): s
   const messages = reasons.map(({ message }) => message)
   if (messages.some((message) => /No such master/.test(message))) return `the Sentinels know no master named ${masterName}; give REDIS_URL the name that stands in their "sentinel monitor"`
   if (messages.some((message) => /unknown command/i.test(message))) return 'REDIS_URL says redis+sentinel://, and what answers there is no Sentinel; give the addresses of the Sentinels, most often port 26379'
-  if (messages.some((message) => /^(NOAUTH|WRONGPASS|ERR AUTH|NOPERM)/.test(message))) return 'the Sentinels want another user or password, or one who may ask SENTINEL MASTER and SENTINEL SENTINELS; REDIS_URL has theirs behind that of Redis: redis+sentinel://user:password@user:password@host:port/<master>'
+  if (messages.some((message) => /^(NOAUTH|WRONGPASS|ERR AUTH|NOPERM)/.test(message))) return 'the Sentinels want another user or password; REDIS_URL has theirs behind that of Redis: redis+sentinel://user:password@user:password@host:port/<master>'
   return `no Sentinel answers: ${explain(messages[0] ?? 'none is known')}`
 }
 
