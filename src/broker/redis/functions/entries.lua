@@ -116,6 +116,10 @@ end
 -- Entries as Redis gives them, with names. `x`: the id at which it expires.
 local function read_entry(raw, most_bytes, log)
   local id, fields, event, data = raw[1], raw[2], '', ''
+  -- Nearly all are such.
+  if #fields == 4 and fields[1] == 'e' and fields[3] == 'd' and #fields[4] <= most_bytes then
+    return { id = tonumber(id:sub(1, -3)) or tonumber(id:match('^%d+')), event = fields[2], data = fields[4], log = log }
+  end
   if fields[1] == 'e' and fields[3] == 'd' then event, data = fields[2], fields[4] end
   -- Not written by us: a stream could not take it, and would come back for it for ever.
   if #data > most_bytes then event, data = '', '' end

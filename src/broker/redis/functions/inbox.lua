@@ -50,14 +50,16 @@ local function is_unread(view, source, id)
 end
 
 -- The newest entries of a log that are above a floor, one by one: the i-th, or nil. They are read once for all who ask in one call.
-local function newest(call, log, i, floor)
+local function newest(call, log, i, floor, most_wanted)
   while true do
     local entry = log.newest[i]
     if entry then return entry.id > floor and entry or nil end
     if not log.down then log.down, log.newest = down.start(call.position), {} end
-    local chunk = down.read(call, log, log.down, floor)
+    local chunk = down.read(call, log, log.down, floor, nil, most_wanted)
     if not chunk then return nil end
-    for _, each in ipairs(chunk) do log.newest[#log.newest + 1] = each end
+    local list = log.newest
+    local had = #list
+    for j = 1, #chunk do list[had + j] = chunk[j] end
   end
 end
 
@@ -68,9 +70,11 @@ function down.own_newest(call, view, source, floor)
     local noted = down.noted(call, log)
     own = { down = down.start(source.upper), stops = {}, known = setmetatable({}, { __index = noted.known }), chunk = {}, at = 1 }
     source.own = own
-    for _, id in ipairs(noted.stops) do own.stops[#own.stops + 1] = id end
     for id, mark in pairs(inbox.marks) do
       if mark ~= 'u' and (inbox.shared[id] or inbox.addresses[id] == log.address) then own.stops[#own.stops + 1], own.known[id] = id, false end
+    end
+    for _, id in ipairs(noted.stops) do
+      if own.known[id] ~= false then own.stops[#own.stops + 1] = id end
     end
     table.sort(own.stops, function(a, b) return a > b end)
   end
@@ -111,8 +115,8 @@ local function count_inbox(call, view)
   local inbox, counted, unseen, unread, marks, position = view.inbox, {}, 0, 0, view.inbox.marks, call.position
   for place, source in ipairs(view.logs) do
     if unread >= MAX_UNREAD and unseen >= MAX_UNREAD then break end
+    if view.open then source = view.open(source) elseif place == 2 then down.probe(call, view, 2, inbox.read) end
     local log, i, waste, floor = source.log, 1, 0, math.max(source.floor, source.known, inbox.read)
-    if place == 2 and not view.is_probed then down.probe(call, view, 2, inbox.read) end
     source.own = nil
     while not (log.nothing_above and log.nothing_above <= floor) do
       local above, entry = floor, nil
@@ -120,8 +124,8 @@ local function count_inbox(call, view)
         if unseen >= MAX_UNREAD then break end
         above = math.max(floor, inbox.seen)
       end
-      if waste > down.WASTE_BYTES then entry = down.own_newest(call, view, source, above) else entry = newest(call, log, i, above) end
-      if not entry then break end
+      if waste > down.WASTE_BYTES then entry = down.own_newest(call, view, source, above) else entry = log.newest[i] or newest(call, log, i, above, MAX_UNREAD - math.min(unread, unseen)) end
+      if not entry or entry.id <= above then break end
       i = i + 1
       local id = entry.id
       local mark = marks[id]

@@ -32,9 +32,10 @@ local function newest_of(call, view, before, limit, unread_only)
     for _, source in ipairs(active) do
       local left = quota
       while true do
+        -- What is left of it is looked at in the next round, when less of it is wanted.
+        if left == 0 then more[#more + 1] = source; break end
         local entry = down.peek(call, source, before, math.max(source.floor, downto))
         if not entry then break end
-        if left == 0 then more[#more + 1] = source; break end
         if source.is_new and call.work > stop_at and source.looked > 0 then
           -- Too much was looked at: what is below comes with the next page.
           downto, is_short = entry.id, true

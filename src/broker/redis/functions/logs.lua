@@ -40,13 +40,15 @@ local function next_step(step, chunk, bytes)
 end
 
 local function read_chunk(call, log, name, first, last, limit)
-  local chunk, bytes = redis.call(name, log.key, first, last, 'COUNT', limit), 0
-  for i, raw in ipairs(chunk) do
-    local entry = read_entry(raw, call.most_bytes, log)
-    chunk[i], bytes = entry, bytes + #entry.data
+  local chunk, bytes, most, most_bytes = redis.call(name, log.key, first, last, 'COUNT', limit), 0, 0, call.most_bytes
+  for i = 1, #chunk do
+    local entry = read_entry(chunk[i], most_bytes, log)
+    local size = #entry.data
+    chunk[i], bytes = entry, bytes + size
+    if size > most then most = size end
   end
   call.work = call.work + bytes + #chunk * ENTRY_WORK
-  return chunk, bytes
+  return chunk, bytes, most
 end
 
 -- A heap of ids with the greatest on top.
@@ -133,7 +135,7 @@ function down.noted(call, log)
       skips[#skips + 1], stops[#stops + 1], known[id] = id, id, nil
     elseif kind == '\2' and id >= call.born_at and (ends == 0 or ends > call.position) then
       stops[#stops + 1], count = id, count + 1
-      known[id] = { id = id, event = 'message', data = '', log = log }
+      known[id] = true
     end
   end
   log.noted = { skips = skips, stops = stops, known = known }
@@ -144,9 +146,9 @@ end
 -- Where a reader is (upper), and how much it reads at once (step).
 function down.start(upper) return { upper = upper, step = 4 } end
 
--- The next entries above a floor, newest first, or nil. `own`: what one user need not read, instead of what nobody need.
+-- The next entries above a floor, newest first, or nil. `own`: what one user need not read, instead of what nobody need. `most_wanted`: entries.
 -- A list wants the data of what it shows; who counts is content with what is known.
-function down.read(call, log, at, floor, own)
+function down.read(call, log, at, floor, own, most_wanted)
   local skips, known = NO_ENTRIES, NO_ENTRIES
   if own then skips, known = own.stops, own.known elseif call.waste > down.WASTE_BYTES then
     local noted = down.noted(call, log)
@@ -156,20 +158,20 @@ function down.read(call, log, at, floor, own)
   if at.skips ~= skips then at.skips, at.skip_at = skips, 1 end
   while at.upper > floor do
     while skips[at.skip_at] and skips[at.skip_at] > at.upper do at.skip_at = at.skip_at + 1 end
-    local upper, step, stop = at.upper, at.step, math.max(floor, skips[at.skip_at] or 0)
+    local upper, step, stop = at.upper, math.min(at.step, most_wanted or MAX_STEP), math.max(floor, skips[at.skip_at] or 0)
     if upper > stop then
-      local chunk, bytes = read_chunk(call, log, 'XREVRANGE', int(upper) .. '-0', int(stop + 1) .. '-0', step)
+      local chunk, bytes, most = read_chunk(call, log, 'XREVRANGE', int(upper) .. '-0', int(stop + 1) .. '-0', step)
       at.upper = #chunk == step and chunk[#chunk].id - 1 or stop
       if #chunk > 0 then
         at.step = next_step(step, chunk, bytes)
-        for _, entry in ipairs(chunk) do
+        for _, entry in ipairs(most > down.SMALL_BYTES and chunk or NO_ENTRIES) do
           if #entry.data >= LARGE_BYTES or entry.r or entry.x and is_over(call, entry) then call.waste = call.waste + down.waste_of(entry) end
         end
         return chunk
       end
     else
       at.upper = stop - 1
-      if known[stop] then return { known[stop] } end
+      if known[stop] then return { { id = stop, event = 'message', data = '', log = log } } end
     end
   end
 end

@@ -44,7 +44,7 @@ end
 function down.news(call)
   local glance = call.glance
   local user, inbox = glance.user, glance.inbox
-  local view = { user = user, inbox = inbox, logs = {}, is_probed = true }
+  local view = { user = user, inbox = inbox, logs = {} }
   local prefix, floor = call.prefix .. ':log:', math.max(inbox.read, call.since)
   local floor_text, groups, joined = int(floor), glance.groups, glance.joined
   local total = #groups + 2
@@ -52,14 +52,15 @@ function down.news(call)
   -- The first is the user's own log, the second that of all.
   local all_floor = math.max(floor, glance.first or math.huge)
   local function address_at(i) return i == 1 and 'user:' .. user or i == 2 and 'all' or 'group:' .. groups[i - 2] end
-  local function add(i)
+  -- Opened when somebody comes to it: a count may end before.
+  function view.open(i)
     local from = i == 1 and floor or i == 2 and all_floor or math.max(floor, tonumber(joined[i - 2]))
-    view.logs[#view.logs + 1] = { place = i, log = open_log(call, address_at(i)), floor = from, known = 0 }
+    return { log = open_log(call, address_at(i)), floor = from, known = 0 }
   end
   while first <= total do
     local last = math.min(first + down.PROBED_AT_ONCE - 1, total)
     if bytes > down.WASTE_BYTES then
-      for i = first, last do add(i) end
+      for i = first, last do view.logs[#view.logs + 1] = i end
     else
       local args, count = {}, last - first + 1
       for i = first, last do
@@ -73,11 +74,12 @@ function down.news(call)
           args[at + count] = i == 1 and floor_text or all_floor < call.position and int(all_floor) or int(call.position)
         end
       end
+      local at = 1
+      -- They come in the order in which they were asked for.
       for _, each in ipairs(redis.call('XREAD', 'COUNT', 1, 'STREAMS', unpack(args)) or {}) do
         bytes = bytes + #(each[2][1][2][4] or '')
-        for i = first, last do
-          if args[i - first + 1] == each[1] then add(i) break end
-        end
+        while args[at] ~= each[1] do at = at + 1 end
+        view.logs[#view.logs + 1] = first + at - 1
       end
     end
     first = last + 1
