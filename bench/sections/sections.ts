@@ -5,13 +5,14 @@ import { fanout } from './fanout.ts'
 import { footprint } from './footprint.ts'
 import { front } from './front.ts'
 import { idle } from './idle.ts'
+import { inbox } from './inbox.ts'
 import { latency } from './latency.ts'
 import { publish } from './publish.ts'
 import { scaling, scalingBurst } from './scaling.ts'
 import type { AnySection } from './section.ts'
 import { storm } from './storm.ts'
 
-export const sections: readonly AnySection[] = [fanout, burst, idle, churn, latency, storm, publish, scaling, scalingBurst, footprint, front]
+export const sections: readonly AnySection[] = [fanout, burst, idle, churn, latency, storm, publish, inbox, scaling, scalingBurst, footprint, front]
 
 /** What --only may name: scaling-burst and footprint come with scaling. */
 export const sectionNames: readonly string[] = sections.filter(({ partOf }) => partOf === undefined).map(({ name }) => name)
