@@ -1,8 +1,6 @@
 // The inbox as all tabs show it: one list and four absolute values, changed at once by what the user does, put right by the service.
 import { isAfter } from './ids.ts'
-import { MOST_COUNTED, PAGE } from './limits.ts'
 import { createListeners, type Listeners } from './listeners.ts'
-import type { Sharing } from './sharing.ts'
 
 export interface InboxItem<Data = any> {
   readonly id: string
@@ -54,13 +52,22 @@ export interface Inbox {
   dismiss: (id: string) => Promise<void>
 }
 
-/** Asks the service; throws what is not 2xx. `path` is relative to …/api/notifications */
-export type Ask = (method: string, path: string, body?: object) => Promise<any>
+export interface InboxOptions {
+  /** Asks the service; throws what is not 2xx. `path` is relative to …/api/notifications */
+  readonly request: (method: string, path: string, body?: object) => Promise<any>
+  readonly isLeader: () => boolean
+  readonly post: (message: { type: string, [field: string]: unknown }) => void
+}
+
+/** Of the list, in one answer. */
+const PAGE = 50
+/** Whoever was sent the same does not ask for it in the same moment. */
+const SPREAD_MS = 1000
+const MOST_COUNTED = 100
 
 const newest = (one: unknown, other: string): string => typeof one === 'string' && isAfter(one, other) ? one : other
 
-/** `spreadMs`: whoever was sent the same does not ask for it in the same moment. */
-export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
+export function createInbox ({ request, isLeader, post }: InboxOptions) {
   const changed: Listeners<[]> = createListeners()
   let state: InboxState = { items: [], unseen: 0, unread: 0, seen: '', read: '', isLoaded: false, hasMore: false, isComplete: true }
   /** Somebody looks at the list, in this tab or another. */
@@ -98,20 +105,20 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const page = await request('GET', `?limit=${PAGE}`)
     if (before !== changes) return later()
     merge(page)
-    sharing.post({ type: 'inbox', page })
+    post({ type: 'inbox', page })
   }
 
   /** The leader asks, for all tabs. */
-  function later (withinMs = spreadMs): void {
-    if (!isWanted || !sharing.isLeader) return
+  function later (spreadMs = SPREAD_MS): void {
+    if (!isWanted || !isLeader()) return
     // A service that has no inbox, or none for us, is asked again when the stream is.
-    timer ??= setTimeout(() => { refresh().catch(() => {}) }, Math.random() * withinMs)
+    timer ??= setTimeout(() => { refresh().catch(() => {}) }, Math.random() * spreadMs)
   }
 
   function want (): void {
     if (isWanted) return
     isWanted = true
-    sharing.post({ type: 'inbox?' })
+    post({ type: 'inbox?' })
     later(0)
   }
 
@@ -125,7 +132,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       if (before === changes) take(answer)
     } catch (error) {
       isWanted = true
-      sharing.isLeader ? later(0) : sharing.post({ type: 'inbox?', isOld: true })
+      isLeader() ? later(0) : post({ type: 'inbox?', isOld: true })
       throw error
     }
   }
@@ -144,7 +151,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   }
 
   /** The badge is there before the list; who clicks on it means what is in the list. */
-  const load = (): Promise<void> => refresh().catch(() => {})
+  const load = async (): Promise<void> => await refresh().catch(() => {})
 
   const inbox: Inbox = {
     get items () { return state.items },
@@ -175,7 +182,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       if (upTo && (state.unseen > 0 || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
     async read (what) {
-      if (typeof what === 'string') return mark(what, 'PUT', '/read', { isRead: true })
+      if (typeof what === 'string') return await mark(what, 'PUT', '/read', { isRead: true })
       if (!state.isLoaded) await load()
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
@@ -185,8 +192,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
         }, upTo)
       }
     },
-    markUnread: (id) => mark(id, 'DELETE', '/read', { isRead: false }),
-    dismiss: (id) => mark(id, 'DELETE', '', { dismissed: true })
+    markUnread: async (id) => await mark(id, 'DELETE', '/read', { isRead: false }),
+    dismiss: async (id) => await mark(id, 'DELETE', '', { dismissed: true })
   }
 
   return {
@@ -206,14 +213,14 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       if (type === 'inbox' && Array.isArray((page as any)?.notifications)) merge(page)
       if (type !== 'inbox?') return
       isWanted = true
-      if (!sharing.isLeader) return
+      if (!isLeader()) return
       if (!state.isLoaded || isOld) return later(0)
       const next = state.hasMore || state.items.length > PAGE ? '1' : undefined
-      sharing.post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
+      post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
     },
     /** A leader that does not know the list yet, and those who look at it. */
     greet (): void {
-      if (isWanted) sharing.isLeader ? later(0) : sharing.post({ type: 'inbox?' })
+      if (isWanted) isLeader() ? later(0) : post({ type: 'inbox?' })
     }
   }
 }

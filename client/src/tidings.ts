@@ -4,7 +4,6 @@ import type { Received } from './events.ts'
 import { createHandlers, isOwn } from './handlers.ts'
 import { isAfter, isPosition } from './ids.ts'
 import { createInbox } from './inbox.ts'
-import { BEAT_MS, LOOK_MS } from './limits.ts'
 import { createLine, type State, stopwatch } from './line.ts'
 import { createListeners } from './listeners.ts'
 import { createOnce } from './once.ts'
@@ -14,6 +13,11 @@ import { createSharing, type Message } from './sharing.ts'
 export type { ConnectOptions, EventMap, Handler, Meta, Schema, Tidings } from './api.ts'
 export type { Inbox, InboxItem, InboxState } from './inbox.ts'
 export type { State } from './line.ts'
+
+/** How often it looks whether the machine slept: one timer a tab, which does nothing else. */
+const LOOK_MS = 1000
+/** A leader whose stream is silent tells the others as often that it is there. */
+const BEAT_MS = 5000
 
 const isFinal = (state: State): boolean => /^(replaced|closed|denied)$/.test(state)
 
@@ -31,7 +35,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   let isHere = false
 
   // On a server, where a page is only rendered, there is nothing to connect to.
-  const isInert = !globalThis.location
+  const isInert = globalThis.location === undefined
   const base = new URL(url || '/', globalThis.document?.baseURI ?? globalThis.location?.href ?? 'http://x')
   if (!base.pathname.endsWith('/')) base.pathname += '/'
   const api = new URL('api/notifications', base).href
@@ -45,17 +49,15 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       once.greet()
       inbox.greet()
     },
-    onRest () {
-      line.stop()
-      // Another tab took the lead, which is not for this one to have again.
-      void leaveIfFinal()
-    },
+    onRest: () => line.stop(),
     onMessage: hear
   })
-  const once = createOnce(sharing)
-  // A ticket for each request counts as a connect of the user, and so must not be asked for too often.
-  const spreadMs = options.ticket && !options.token ? 4000 : 1000
-  const inbox = createInbox(sharing, (method, path, body) => request(options, api + path, method, body), spreadMs)
+  const once = createOnce({ tab: sharing.tab, isLeader: () => sharing.isLeader, post: sharing.post })
+  const inbox = createInbox({
+    request: (method, path, body) => request(options, api + path, method, body),
+    isLeader: () => sharing.isLeader,
+    post: sharing.post
+  })
   const line = createLine({
     url: `${api}/subscribe`,
     credentials: options,
@@ -63,7 +65,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     onState (next) {
       setState(next)
       tell()
-      void leaveIfFinal()
+      leaveIfFinal()
     },
     onEvent (received, isReplay) {
       if (isOld(received)) return
@@ -89,14 +91,9 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   }
 
   /** In `replaced` it goes on listening: when another tab is live again, so is this one. */
-  const leave = (): void => sharing.leave(state === 'replaced')
-
-  /**
-   * A leader keeps the lock as long as somebody waits for it: whoever got it before they have heard of the end would ask
-   * the service once more.
-   */
-  async function leaveIfFinal (): Promise<void> {
-    if (isFinal(state) && !await sharing.isAwaited() && isFinal(state)) leave()
+  function leaveIfFinal (): void {
+    // A leader later: whoever gets its lock before they have heard of the end would ask the service once more.
+    setTimeout(() => { if (isFinal(state)) sharing.leave(state === 'replaced') }, sharing.isLeader ? 300 : 0)
   }
 
   function isOld ({ id, event }: Received): boolean {
@@ -115,8 +112,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
 
   function hear (message: Message): void {
     const { type, term } = message
-    // Who comes after the end asks the service for itself.
-    if (type === 'hello' && sharing.isLeader) isFinal(state) ? leave() : tell()
+    if (type === 'hello' && sharing.isLeader) tell()
     if (type === 'wake' && sharing.isLeader) line.check(true)
     if (type === 'state' && term) follow(term, message)
     if (type === 'event' && term && !isFinal(state)) {
@@ -139,7 +135,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     }
     heartbeatMs = Number(message['heartbeatMs']) || heartbeatMs
     setState(next)
-    void leaveIfFinal()
+    leaveIfFinal()
     if (term !== leaderTerm) {
       leaderTerm = term
       once.greet()
@@ -157,7 +153,6 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   }
 
   function look (): void {
-    void leaveIfFinal()
     if (sharing.isLeader) {
       line.check(false)
       if (told() > BEAT_MS) tell()
@@ -165,7 +160,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   }
 
   /** Something happened that often kills a stream, or brings the network back. */
-  function wake (isOtherNetwork?: boolean): void {
+  function wake (isOtherNetwork = false): void {
     if (sharing.isLeader) line.check(true, isOtherNetwork)
     if (sharing.isLeader || !sharing.isIn || globalThis.document?.hidden) return
     if (sharing.silentMs() > 1.2 * heartbeatMs) sharing.join(true)

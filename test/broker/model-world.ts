@@ -16,8 +16,9 @@ export interface Real {
   readonly nodes: readonly [Node, Node]
   /** Sets the clock of ids ahead. */
   readonly turn: (seconds: number) => Promise<void>
-  /** Where there are several clocks: makes them one. */
-  readonly align?: () => Promise<void>
+  /** What another service sends to Redis; where there is none, `fcall` is left out. */
+  readonly fcall?: (name: string, ...args: Array<string | number>) => Promise<unknown>
+  readonly publishPlain?: (to: Address, payload: string) => Promise<void>
 }
 
 /** The same, said at two moments: a ttl may have ended in between. */
@@ -32,8 +33,6 @@ export class World {
   /** Where each user's device is, that is away. */
   readonly #away = new Map<string, number>()
   readonly #heard: Array<Either<object>> = []
-  /** What is heard of one publish, in any order. */
-  readonly #together: Array<{ readonly from: number, readonly to: readonly Address[] }> = []
   #turned = 0
 
   /** `floods`: where logs may be trimmed. There nothing has a ttl, since when it is taken out, and so makes room, is the broker's affair. */
@@ -52,10 +51,7 @@ export class World {
 
   /** A position: all that was done before it lies before it. */
   async #now (): Promise<number> {
-    await this.#real.align?.()
-    const { position } = await this.#broker.position({ userId: 'nobody' })
-    await this.#real.align?.()
-    return position
+    return (await this.#broker.position({ userId: 'nobody' })).position
   }
 
   // — what is done —
@@ -69,14 +65,11 @@ export class World {
   async publish ({ isLarge = false, ...request }: Omit<PublishRequest, 'event' | 'json'> & { readonly isLarge?: boolean }): Promise<void> {
     const ttlSeconds = request.to.some((address) => this.#floods.includes(address)) ? undefined : request.ttlSeconds
     const whole = { ...request, ttlSeconds, event: 'message', json: isLarge ? JSON.stringify(String(this.#heard.length).padEnd(5000)) : String(this.#heard.length) }
-    await this.#real.align?.()
     const { id, notifications, replayed } = await this.#broker.publish(whole)
     equal(replayed, false)
     deepStrictEqual(notifications, [...new Set(whole.to)].map((to) => ({ to, receivers: 1 })))
     equal(id === undefined, whole.keep === 'none')
-    const from = this.#heard.length
     for (const { to } of notifications) this.#hears({ to, id: id ?? 0, event: 'message', json: whole.json })
-    if (this.#real.align !== undefined) this.#together.push({ from, to: notifications.map(({ to }) => to) })
     if (request.idempotencyKey !== undefined) {
       deepStrictEqual(await this.#broker.publish({ ...whole, json: '"again"' }), { id, notifications, replayed: true })
     }
@@ -84,6 +77,42 @@ export class World {
     ok(id > (this.ids.at(-1) ?? 0), 'ids grow')
     this.ids.push(id)
     this.model.publish(id, whole)
+  }
+
+  /** By FCALL. What is too long for its log a node trims within a second, so where it may be, it is left out. */
+  async publishOutside (to: Address, { keep, ttlSeconds, key, isLarge }: Pick<PublishRequest, 'keep' | 'ttlSeconds' | 'key'> & { readonly isLarge: boolean }): Promise<void> {
+    if (this.#real.fcall === undefined) { await this.publish({ to: [to], keep, ttlSeconds, key, isLarge }); return }
+    if (this.#floods.includes(to)) return
+    const json = isLarge ? JSON.stringify(String(this.#heard.length).padEnd(5000)) : String(this.#heard.length)
+    const options = [...keep === 'inbox' ? [] : ['KEEP', keep], ...ttlSeconds === undefined ? [] : ['TTL', ttlSeconds], ...key === undefined ? [] : ['KEY', key]]
+    const [text, receivers] = await this.#real.fcall('tidings_publish', to, 'message', json, ...options) as [string | null, number]
+    equal(receivers, 1)
+    equal(text === null, keep === 'none')
+    const id = Number(text)
+    this.#hears({ to, id, event: 'message', json })
+    if (text === null) return
+    ok(id > (this.ids.at(-1) ?? 0), 'ids grow')
+    this.ids.push(id)
+    this.model.publish(id, { to: [to], event: 'message', json, keep, ttlSeconds, key })
+  }
+
+  /** By PUBLISH: it passes by, and its key takes nobody's place. */
+  async publishPlain (to: Address, key: string): Promise<void> {
+    if (this.#real.publishPlain === undefined) return
+    const json = String(this.#heard.length)
+    await this.#real.publishPlain(to, `{"data":${json},"key":"${key}"}`)
+    this.#hears({ to, id: 0, event: 'message', json })
+  }
+
+  async retractOutside (to: Address, what: { readonly id: number } | { readonly key: string }): Promise<void> {
+    if (this.#real.fcall === undefined) { await this.retract(to, what); return }
+    // It may not read, so it takes back what has outlived its ttl as well, and tells.
+    const at = await this.#now()
+    const isPast = this.model.isPast(to, what, at)
+    if (isPast) return
+    const found = this.model.retract(to, what, at)
+    equal(await this.#real.fcall('tidings_retract', to, ...'id' in what ? ['ID', what.id] : ['KEY', what.key]), found === undefined ? 0 : 1, `FCALL tidings_retract of ${JSON.stringify(what)} from ${to}`)
+    if (found !== undefined) this.#hears({ to, id: 0, event: 'retracted', data: { to, id: String(found.id), ...'key' in what && { key: what.key } } })
   }
 
   async flood (to: Address, count: number, isLarge: boolean): Promise<void> {
@@ -201,12 +230,7 @@ export class World {
     await this.publish({ to: [ALL], keep: 'none' })
     const { ear } = this.#real.nodes[1]
     await ear.count(this.#heard.length)
-    const heard = [...ear.notifications]
-    // Over partitions, what is committed elsewhere comes after what is committed here.
-    for (const { from, to } of this.#together) {
-      heard.splice(from, to.length, ...heard.slice(from, from + to.length).sort((a, b) => to.indexOf(a.to) - to.indexOf(b.to)))
-    }
-    for (const [i, { asOf, json, ...rest }] of heard.entries()) {
+    for (const [i, { asOf, json, ...rest }] of ear.notifications.entries()) {
       oneOf(rest.event === 'message' ? { ...rest, json } : { ...rest, data: JSON.parse(json) as object }, this.#heard[i]!, `the ${i}. event`)
     }
   }

@@ -138,6 +138,7 @@ t.test('PUBLISH, right, is heard without an id and not kept', async (t) => {
     ['{"data":1,"more":{"data":2},"d\\u0061ta" : 1.10 }', { event: 'message', json: '1.10' }],
     ['{"data":12345678901234567890}', { event: 'message', json: '12345678901234567890' }],
     ['{"data":{"a":[1e400,\r\n"}",{}]},"event":"stock"}', { event: 'stock', json: '{"a":[1e400,  "}",{}]}' }],
+    ['{"data":1,"key":"k","keep":"inbox","ttl":60}', { event: 'message', json: '1' }],
     ['{"id":9007199254740991,"data":"own id"}', { event: 'message', json: '"own id"' }],
     ['{"id":"7\\nevent: sync","data":"own id"}', { event: 'message', json: '"own id"' }],
     [JSON.stringify({ data: 'x'.repeat(65_534) }), { event: 'message', json: JSON.stringify('x'.repeat(65_534)) }],

@@ -14,6 +14,9 @@ const PATH = '/api/notifications'
 /** No sum of the turns of one test may be further ahead than an hour: such a clock is taken for forged. */
 const MAX_TURNED_SECONDS = 3000
 
+/** A log is trimmed when it has a hundred too many. */
+const FLOOD = 108
+
 type What = { readonly id: number } | { readonly key: string }
 
 /** All that a service holds, over all runs: what went to `all` in one is listed in the next. */
@@ -124,6 +127,38 @@ export class Run {
     if (id === undefined) return
     this.ids.push(Number(id))
     this.#model.publish(Number(id), { to, event: 'message', json: '"x"', ttlSeconds: ttl, ...rest })
+  }
+
+  /** By FCALL, as another service does. The log of all is trimmed: there what is too long stands for a second more. */
+  async publishOutside (to: Address, { keep, ttlSeconds, key }: Pick<PublishRequest, 'keep' | 'ttlSeconds' | 'key'>): Promise<void> {
+    if (to === ALL) return
+    const options = [...keep === 'inbox' ? [] : ['KEEP', keep], ...ttlSeconds === undefined ? [] : ['TTL', ttlSeconds], ...key === undefined ? [] : ['KEY', key]]
+    const [id] = await this.#fcall('tidings_publish', to, 'message', '"x"', ...options) as [string | null]
+    equal(id === null, keep === 'none')
+    if (id === null) return
+    this.ids.push(Number(id))
+    this.#model.publish(Number(id), { to: [to], event: 'message', json: '"x"', ttlSeconds, keep, key })
+  }
+
+  /** Its key takes nobody's place. */
+  async publishPlain (to: Address, key: string): Promise<void> {
+    const { cli, prefix } = this.#service.cluster.redis
+    await cli('PUBLISH', `${prefix}:${to}`, JSON.stringify({ data: 'x', key }))
+  }
+
+  async #fcall (name: string, ...args: Array<string | number>): Promise<unknown> {
+    const { cli, prefix } = this.#service.cluster.redis
+    return await cli('FCALL', name, 1, prefix, ...args)
+  }
+
+  /** More than a log keeps. */
+  async flood (to: Address): Promise<void> {
+    const answers = await Promise.all(Array.from({ length: FLOOD }, async () => await this.#service.good('POST', PATH, { to, data: 'x' })))
+    const ids = answers.map(({ notifications: [{ id }] }) => Number(id)).sort((a, b) => a - b)
+    for (const id of ids) {
+      this.ids.push(id)
+      this.#model.publish(id, { to: [to], event: 'message', json: '"x"', keep: 'inbox' })
+    }
   }
 
   async retract (to: Address, what: What): Promise<void> {

@@ -50,6 +50,11 @@ const publish = step('publish', [
 
 const steps: Array<fc.Arbitrary<Step>> = [
   publish, publish, publish, publish,
+  step('FCALL', [fc.nat(4), fc.constantFrom('inbox', 'inbox', 'replay', 'none'), fc.option(fc.constantFrom(20, 200), { nil: undefined }), fc.option(key, { nil: undefined })],
+    async (run, to, keep, ttlSeconds, key) => { await run.publishOutside(run.addresses[to]!, { keep, ttlSeconds, key }) }),
+  step('PUBLISH', [fc.nat(4), key], async (run, to, key) => { await run.publishPlain(run.addresses[to]!, key) }),
+  // Not to those whose notifications have a ttl: when what has outlived it makes room is the broker's affair.
+  step('flood', [], async (run) => { await run.flood('all') }),
   step('retract by id', [fc.nat(4), back], async (run, to, back) => { await run.retract(run.addresses[to]!, { id: idOf(run, back) }) }),
   step('retract by key', [fc.nat(4), key], async (run, to, key) => { await run.retract(run.addresses[to]!, { key }) }),
   step('join', [two, two], async (run, user, group) => { await run.changeGroup(userOf(run, user), run.groups[group]!, 'join') }),
