@@ -24,10 +24,26 @@ const SAMPLERS: Readonly<Record<string, { readonly isParentBased: boolean, reado
 /** Undefined: no traces are wanted. `warn` is told of what cannot be read, and what happens instead. */
 export function readOtelSettings (env: Env, warn: (text: string) => void): OtelSettings | undefined {
   const read = (name: string): string | undefined => env[name]?.trim() || undefined
-  if ((read('OTEL_EXPORTER_OTLP_ENDPOINT') ?? read('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT')) === undefined) return undefined
+  const [at = '', endpoint] = ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT'].map((name) => [name, read(name)] as const).find(([, text]) => text !== undefined) ?? []
+  if (endpoint === undefined) return undefined
   if (read('OTEL_SDK_DISABLED')?.toLowerCase() === 'true') return undefined
   const exporter = read('OTEL_TRACES_EXPORTER') ?? 'otlp'
   if (exporter === 'none') return undefined
+  if (!/^https?:\/\/[^/]/.test(endpoint) || !URL.canParse(endpoint)) {
+    warn(`${at} must be a URL such as http://collector:4318; no traces go out`)
+    return undefined
+  }
+  // What the exporter reads itself, it takes for nothing where it cannot read it, and says nothing.
+  for (const name of ['OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_HEADERS', 'OTEL_RESOURCE_ATTRIBUTES']) {
+    // The values may be secret.
+    if (read(name)?.split(',').some((entry) => !isPair(entry)) === true) warn(`${name} must be name=value,name=value, percent-encoded; what is not has no effect`)
+  }
+  for (const name of ['OTEL_EXPORTER_OTLP_TIMEOUT', 'OTEL_EXPORTER_OTLP_TRACES_TIMEOUT']) {
+    if (!/^[1-9]\d{0,8}$/.test(read(name) ?? '1')) warn(`${name} must be a whole number of milliseconds; it is taken for 10000`)
+  }
+  for (const name of ['OTEL_EXPORTER_OTLP_COMPRESSION', 'OTEL_EXPORTER_OTLP_TRACES_COMPRESSION']) {
+    if (!['gzip', 'none'].includes(read(name) ?? 'none')) warn(`${name} must be gzip or none; nothing is compressed`)
+  }
   if (exporter !== 'otlp') warn(`OTEL_TRACES_EXPORTER is ${exporter}; only otlp and none are known, traces go out by OTLP`)
   const protocol = read('OTEL_EXPORTER_OTLP_TRACES_PROTOCOL') ?? read('OTEL_EXPORTER_OTLP_PROTOCOL') ?? 'http/protobuf'
   if (protocol !== 'http/protobuf') warn(`OTLP by ${protocol} is not known here; traces go out by http/protobuf (port 4318 of a collector)`)
@@ -44,6 +60,16 @@ export function readOtelSettings (env: Env, warn: (text: string) => void): OtelS
     delayMs: whole('OTEL_BSP_SCHEDULE_DELAY', 5000),
     queueLength,
     batchLength: Math.min(queueLength, whole('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', 512))
+  }
+}
+
+function isPair (entry: string): boolean {
+  const [name = '', ...value] = entry.split('=')
+  if (entry.trim() === '') return true
+  try {
+    return name.trim() !== '' && value.length > 0 && decodeURIComponent(entry) !== ''
+  } catch {
+    return false
   }
 }
 

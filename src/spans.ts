@@ -4,11 +4,11 @@
 // it to streams has a `process` for it, below and linked to that context. https://opentelemetry.io/docs/specs/semconv/messaging/
 import type { ChannelListener } from 'node:diagnostics_channel'
 import { type Context, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace, type SpanContext } from '@opentelemetry/api'
-import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
 import { BatchSpanProcessor, ParentBasedSampler, TraceIdRatioBasedSampler, TracerProvider } from '@opentelemetry/sdk-trace'
 import type { Broker } from './broker/broker.ts'
 import type { OtelSettings } from './otel-settings.ts'
+import { type Log, ToldExporter } from './span-exporter.ts'
 import { deliveries, type DeliverTrace, fills, type FillTrace, type Node, publishes, type PublishTrace } from './tracing.ts'
 
 /** Attributes, by their meaning here. */
@@ -18,19 +18,20 @@ export interface SpansOptions {
   readonly settings: OtelSettings
   readonly node: Node
   readonly version: string
+  readonly log: Log
   /** As of the node's broker. */
   readonly addressOf: Broker['addressOf']
 }
 
 /** Begins to listen, for all nodes of this process that bear the name. `close` sends what is left. */
-export function startSpans ({ settings, node, version, addressOf }: SpansOptions): { close: () => Promise<void> } {
+export function startSpans ({ settings, node, version, log, addressOf }: SpansOptions): { close: () => Promise<void> } {
   const { serviceName, sampler: { isParentBased, ratio }, delayMs, queueLength, batchLength } = settings
   const root = new TraceIdRatioBasedSampler(ratio)
   const own = { 'service.name': serviceName, 'service.version': version, 'service.instance.id': node.name }
   const provider = new TracerProvider({
     resource: resourceFromAttributes(own).merge(detectResources({ detectors: [envDetector] })),
     sampler: isParentBased ? new ParentBasedSampler({ root }) : root,
-    spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter(), scheduledDelayMillis: delayMs, maxQueueSize: queueLength, maxExportBatchSize: batchLength })]
+    spanProcessors: [new BatchSpanProcessor({ exporter: new ToldExporter(log), scheduledDelayMillis: delayMs, maxQueueSize: queueLength, maxExportBatchSize: batchLength })]
   })
   const tracer = provider.getTracer('tidings', version)
   /** A moment of `performance.now()` as a date. */

@@ -36,5 +36,15 @@ t.test('settings, that cannot be read, are said and have no effect', async (t) =
   })
   t.match(settings, { sampler: { isParentBased: true, ratio: 1 }, delayMs: 5000, queueLength: 100, batchLength: 100 })
   t.equal(said.length, 4)
+  for (const OTEL_EXPORTER_OTLP_ENDPOINT of ['collector:4318', 'grpc://collector:4317', 'http://', 'http://a b', 'http:/collector']) {
+    t.match(read({ OTEL_EXPORTER_OTLP_ENDPOINT }), { settings: undefined, said: [/^OTEL_EXPORTER_OTLP_ENDPOINT must be a URL/] }, OTEL_EXPORTER_OTLP_ENDPOINT)
+  }
+  const all = {
+    OTEL_EXPORTER_OTLP_HEADERS: 'api-key=secret,nothing', OTEL_RESOURCE_ATTRIBUTES: 'a=%zz', OTEL_EXPORTER_OTLP_TIMEOUT: '10s', OTEL_EXPORTER_OTLP_COMPRESSION: 'zstd'
+  }
+  const unread = read({ OTEL_EXPORTER_OTLP_ENDPOINT, ...all })
+  t.same(unread.said.map((text) => text.split(' ')[0]).sort(), Object.keys(all).sort())
+  t.notMatch(unread.said.join(), 'secret')
+  t.same(read({ OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS: 'api-key=a%20b=, x=y,', OTEL_EXPORTER_OTLP_TIMEOUT: '500', OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: 'gzip' }).said, [])
   t.match(read({ OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '2' }), { settings: { sampler: { ratio: 1 } }, said: [/from 0 to 1/] })
 })

@@ -5,6 +5,7 @@ import t from 'tap'
 import { connect, type Client } from '../fixtures/client.ts'
 import { startCollector } from '../fixtures/collector.ts'
 import { startNode, type TestNode } from '../fixtures/node.ts'
+import { freePort } from '../fixtures/process.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
 
@@ -54,6 +55,17 @@ t.test('trace, begun by a Python publisher that calls Redis, has a process span 
   }
   const metrics = await (await fetch(`${one.url}/metrics`, { headers: { accept: 'application/openmetrics-text' } })).text()
   t.match(metrics, new RegExp(`tidings_publish_to_write_seconds_bucket.* # \\{trace_id="${traceId}"\\}`), 'and the histogram points at it')
+})
+
+t.test('traces, with a collector that is away, are told in the log, and keep nothing from being delivered', async (t) => {
+  const lone = await startNode(t, { env: { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${await freePort()}`, OTEL_EXPORTER_OTLP_TIMEOUT: '200' } })
+  const stream = client(lone)
+  await stream.live()
+  await lone.waitForLine(/"traces cannot be sent; at most one line a minute/)
+  t.match(lone.logs.find(({ msg }) => /^traces cannot be sent/.test(msg)), { level: 40, reason: /./, lost: 1 })
+  const { id } = await publish({ to: 'user:42', data: 'nobody traces it' })
+  t.match(await stream.next(), { id })
+  stream.close()
 })
 
 t.test('trace, of a group whose name has a slash, names it whole', async (t) => {
