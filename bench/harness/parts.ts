@@ -9,7 +9,7 @@ import { startRedis as startTestRedis } from '../../test/fixtures/redis.ts'
 import { createIssuer, type Claims } from '../../test/fixtures/tokens.ts'
 import type { Scope } from '../../test/fixtures/wait.ts'
 import type { Service } from './service.ts'
-import { profiling, settle } from './start.ts'
+import { pause, profiling, settle } from './start.ts'
 import { Line, respCommand } from './wire.ts'
 
 /** Keys are as long as an operator's: memory is weighed. */
@@ -35,8 +35,8 @@ export async function startRedis (scope: Scope): Promise<RedisServer> {
 }
 
 /** A durable publish as another service does it, without a library. */
-export function durable (address: string, json: string): string {
-  return respCommand('FCALL', 'tidings_publish', '1', PREFIX, address, 'message', json)
+export function durable (address: string, json: string, ...more: readonly string[]): string {
+  return respCommand('FCALL', 'tidings_publish', '1', PREFIX, address, 'message', json, ...more)
 }
 
 export interface Node extends TestNode {
@@ -44,13 +44,13 @@ export interface Node extends TestNode {
 }
 
 /** A node as an operator would run it: authentication, history, metrics, the log at `info` into a file. */
-export async function startNode (scope: Scope, service: Service, redis: RedisServer | undefined, profileFolder?: string, port?: number): Promise<Node> {
+export async function startNode (scope: Scope, service: Service, redis: RedisServer | undefined, profileFolder?: string, port?: number, imports: readonly string[] = []): Promise<Node> {
   const logFile = join(makeFolder(scope), 'log')
   const node = await startTestNode(scope, {
     root: service.root,
     port: port ?? await freePort(),
     logFile,
-    nodeArgs: [...profiling(profileFolder), '--import', settle],
+    nodeArgs: [...profiling(profileFolder), ...[settle, ...imports].flatMap((path) => ['--import', path])],
     env: {
       ...issuer.env,
       PUBLISH_PER_MINUTE: '0',
@@ -63,14 +63,30 @@ export async function startNode (scope: Scope, service: Service, redis: RedisSer
 }
 
 /** What the node's heap and buffers held after its last SIGWINCH (bench/servers/settle.ts), from the end of a log that may be long. */
-export function keptBytes ({ logFile }: Node): number {
+export function keptBytes (node: Node): number {
+  const said = /settled (\d+)\n(?![^]*settled)/.exec(tailOf(node))
+  if (said === null) throw new Error('the node has not said what it keeps')
+  return Number(said[1])
+}
+
+/** What its heap was given since it was last asked (bench/servers/allocations.ts). */
+export async function allocatedBytes (node: Node): Promise<number> {
+  const said = (): RegExpExecArray[] => [...tailOf(node).matchAll(/allocated (\d+)\n/g)]
+  const before = said().length
+  node.signal('SIGURG')
+  for (let tries = 0; said().length <= before; tries++) {
+    if (tries > 1000) throw new Error('the node does not say what it was given')
+    await pause(5)
+  }
+  return Number(said().at(-1)![1])
+}
+
+function tailOf ({ logFile }: Node): string {
   const file = openSync(logFile, 'r')
   try {
     const tail = Buffer.alloc(65_536)
     const end = readSync(file, tail, 0, tail.length, Math.max(0, fstatSync(file).size - tail.length))
-    const said = /settled (\d+)\n(?![^]*settled)/.exec(tail.toString('latin1', 0, end))
-    if (said === null) throw new Error('the node has not said what it keeps')
-    return Number(said[1])
+    return tail.toString('latin1', 0, end)
   } finally {
     closeSync(file)
   }

@@ -7,6 +7,9 @@ import type { Scope } from '../../test/fixtures/wait.ts'
 /** Loaded before a Node server whose memory is weighed. */
 export const settle = fileURLToPath(new URL('../servers/settle.ts', import.meta.url))
 
+/** Loaded before one whose allocations are counted. */
+export const allocations = fileURLToPath(new URL('../servers/allocations.ts', import.meta.url))
+
 export const profiling = (folder: string | undefined): string[] => folder === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', folder]
 
 /** Starts a program without any setting of the service from outside. */

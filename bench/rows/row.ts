@@ -40,6 +40,8 @@ export interface Running {
   readonly openAtOnce?: number
   /** Asks the server to collect its garbage, where that is known. */
   readonly settle?: () => void
+  /** Bytes that the servers' heaps were given since it was last asked, where that is counted. */
+  readonly allocated?: () => Promise<number>
   /** Bytes in use in the servers' heaps, buffers included, as they last settled. */
   readonly kept?: () => number
 }

@@ -34,6 +34,8 @@ export interface DeliveryResult {
   /** Share of the machine's cores that strangers used meanwhile. */
   readonly strangerCores: number
   readonly stolenCores: number
+  /** Of the servers' heaps, a message; NaN where it is not counted. */
+  readonly bytesPerMessage: number
 }
 
 /** Why a warm-up of so many messages ended the measurement: a server that cannot do that has no figures. */
@@ -42,7 +44,7 @@ export async function warmUpFault (crowd: Crowd, sent: number, withinMs: number)
   return new Error(`${lost + behind} of ${crowd.streams * sent} deliveries of the warm-up were missing after ${withinMs / 1000} s (${losers} of ${crowd.streams} streams lack some, ${ended} were ended)`)
 }
 
-export function deliveryResult (row: Row, { streams, sent, cost, report }: { streams: number, sent: number, cost: Cost, report: CrowdReport }): DeliveryResult {
+export function deliveryResult (row: Row, { streams, sent, cost, report, allocated = NaN }: { streams: number, sent: number, cost: Cost, report: CrowdReport, allocated?: number | undefined }): DeliveryResult {
   const deliveries = streams * sent - report.lost - report.behind
   const micros = (seconds: number): number => seconds * 1e6 / deliveries
   return {
@@ -66,7 +68,8 @@ export function deliveryResult (row: Row, { streams, sent, cost, report }: { str
     p50Ms: report.latency.percentileMs(50),
     p99Ms: report.latency.percentileMs(99),
     strangerCores: cost.strangerSeconds / cost.wallSeconds,
-    stolenCores: cost.stolenSeconds / cost.wallSeconds
+    stolenCores: cost.stolenSeconds / cost.wallSeconds,
+    bytesPerMessage: allocated / sent
   }
 }
 

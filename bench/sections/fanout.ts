@@ -28,12 +28,14 @@ export async function measureFanout (row: Row, { streams, seconds, client, profi
       if (!await tell(n)) throw await warmUpFault(crowd, n + 1, PATIENCE_MS)
     }
     await crowd.reset()
+    await running.allocated?.() // from here on
     const meter = new Meter(running)
     let sent = 0
     for (const endMs = performance.now() + seconds * 1000; performance.now() < endMs;) {
       if (!await tell(sent++)) break // lost: the report says how many
     }
-    return deliveryResult(row, { streams, sent, cost: meter.read(), report: await crowd.report(0, sent - 1) })
+    const cost = meter.read()
+    return deliveryResult(row, { streams, sent, cost, allocated: await running.allocated?.(), report: await crowd.report(0, sent - 1) })
   } finally {
     await scope.end()
   }

@@ -10,9 +10,10 @@ import { latency } from './latency.ts'
 import { publish } from './publish.ts'
 import { scaling, scalingBurst } from './scaling.ts'
 import type { AnySection } from './section.ts'
+import { seeing } from './seeing.ts'
 import { storm } from './storm.ts'
 
-export const sections: readonly AnySection[] = [fanout, burst, idle, churn, latency, storm, publish, inbox, scaling, scalingBurst, footprint, front]
+export const sections: readonly AnySection[] = [fanout, burst, idle, churn, latency, storm, publish, inbox, scaling, scalingBurst, footprint, front, seeing]
 
 /** What --only may name: scaling-burst and footprint come with scaling. */
 export const sectionNames: readonly string[] = sections.filter(({ partOf }) => partOf === undefined).map(({ name }) => name)
