@@ -1,15 +1,18 @@
 // The browser module after what happens to servers and to a whole browser: live again within three seconds, nothing lost or twice.
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { startGround, startVisitor, type BrowserTab, type Ground, type Visitor } from '../fixtures/client-lab.ts'
 import { connect } from '../fixtures/client.ts'
+import { startEngine } from '../fixtures/engines.ts'
 import { startNginx } from '../fixtures/nginx.ts'
 import { startNode, type TestNode } from '../fixtures/node.ts'
+import { startTab } from '../fixtures/tabs.ts'
 import { eventually, type Scope } from '../fixtures/wait.ts'
 
 /** As issue and DESIGN promise it, once there is a way to the service again. */
 const WITHIN_MS = 3000
 // The pause before a reconnect as it is by default.
-const ground = await startGround(t, { RETRY_MS: '3000' }, 'chromium', { keepsPages: true, args: ['--host-resolver-rules=MAP *.example 127.0.0.1'] })
+const ground = await startGround(t, { RETRY_MS: '3000' }, 'chromium', { keepsPages: true, args: ['--host-resolver-rules=MAP *.example 127.0.0.1', '--test-third-party-cookie-phaseout'] })
 const late: Array<() => unknown> = []
 t.teardown(async () => { for (const clean of late) await clean() })
 const live = async (...tabs: BrowserTab[]) => { for (const tab of tabs) await tab.until('tidings.state === "live"') }
@@ -39,6 +42,29 @@ async function outlives (t: Judge, { door, tab, to }: Visitor, act: (tabs: Brows
   }
   await door.until(() => door.open.length === 1 || undefined, 'one stream')
 }
+
+/** As a laptop that is shut for a while; longer than browsers, proxies and nodes wait for anything. */
+const SLEEP_MS = 120_000
+const othersAreOver = Promise.withResolvers<void>()
+/** What is seen of it, for the last test of this file: a browser of its own sleeps beside all the others. */
+const seen: Array<(t: Judge) => void> = []
+const sleeper = { ...ground, engine: await startEngine(t, 'chromium') }
+const signal = (pid: number, name: NodeJS.Signals) => process.kill(-pid, name)
+t.teardown(() => { signal(sleeper.engine.pid, 'SIGCONT') })
+const sleep = startVisitor(t, sleeper).then(async (visitor) => {
+  const judge: Judge = { same: (...args) => seen.push((t) => t.same(...args)), comment: (text) => seen.push((t) => t.comment(text)) }
+  await outlives(judge, visitor, async (_tabs, publish) => {
+    signal(sleeper.engine.pid, 'SIGSTOP')
+    visitor.door.freeze(true)
+    await publish()
+    // The one wait of this file that is for a time: that is what is asked for.
+    await Promise.all([delay(SLEEP_MS), othersAreOver.promise])
+    await publish()
+    visitor.door.freeze(false)
+    signal(sleeper.engine.pid, 'SIGCONT')
+  })
+})
+sleep.catch(() => {})
 
 const nodes = await Promise.all([1, 2, 3].map(() => startNode(t, { env: { ...ground.redis.env, ...ground.issuer.env, HEARTBEAT_SECONDS: '1', RETRY_MS: '3000' } })))
 const ports = nodes.map(({ port }) => port)
@@ -90,9 +116,9 @@ for (const [what, isDead] of [['its line lives on', false], ['its line dies with
   t.test(`the whole browser stands still for more than two heartbeats, as in sleep; ${what}`, async (t) => {
     const visitor = await startVisitor(t, ground)
     const { door, token } = visitor
-    const signal = (name: NodeJS.Signals) => process.kill(-ground.engine.pid, name)
+    const { pid } = ground.engine
     await outlives(t, visitor, async (_tabs, publish) => {
-      signal('SIGSTOP')
+      signal(pid, 'SIGSTOP')
       try {
         if (isDead) door.freeze(true)
         // Somebody who is awake counts the heartbeats.
@@ -102,7 +128,7 @@ for (const [what, isDead] of [['its line lives on', false], ['its line dies with
         await publish()
         door.freeze(false)
       } finally {
-        signal('SIGCONT')
+        signal(pid, 'SIGCONT')
       }
     })
   })
@@ -170,4 +196,48 @@ t.test('a sandboxed frame, which has an origin of its own and no locks', async (
   door.cut()
   await ground.publish(to, { n: 2 })
   await one.until('heard.includes(2) && heard.at(-1) === "live"', WITHIN_MS)
+})
+
+t.test('frames of another site, without cookies: all of one site share a stream, which is not that of the pages of their own', async (t) => {
+  const { door, tab, to, token, signOut } = await startVisitor(t, ground)
+  signOut()
+  door.instead = (request, response) => {
+    if (request.url !== '/ticket') return false
+    void fetch(`${ground.node.url}/api/notifications/tickets`, { method: 'POST', headers: { authorization: `Bearer ${token()}` } }).then(async (answer) => { response.end(await answer.text()) })
+    return true
+  }
+  const options = '{ ticket: async () => (await (await fetch("/ticket", { method: "POST" })).json()).ticket }'
+  /** A page of somebody else's site, with a frame of the door's. */
+  const embed = async (name: string): Promise<BrowserTab> => {
+    const host = await tab(null, `http://localhost:${door.port}`)
+    await host.run(`document.body.append(Object.assign(document.createElement('iframe'), { src: '${door.url}/page?tab=${name}' }))`)
+    const frame = await host.page!.waitForFrame((frame) => frame.url().endsWith(`tab=${name}`))
+    const window = { ...host, run: async <T>(body: string) => await frame.evaluate(`(async () => { ${body} })()`) as T }
+    return { ...window, ...await startTab(window, name, options) }
+  }
+  const frames = [await embed('frame-1'), await embed('frame-2')]
+  const own = await tab(options)
+  const all = [...frames, own]
+  await live(...all)
+  t.equal(await frames[0]!.run('document.cookie = "a=1; SameSite=None; Secure"; return document.cookie'), '', 'no cookie is kept')
+  t.same(door.open.map((stream) => stream.tab), ['frame-1', own.name])
+  for (const one of all) await one.run('tidings.inbox.subscribe(() => look())')
+  const sent = [await ground.publish(to, { n: 1 })]
+  for (const one of all) await one.until('got().length === 1 && tidings.inbox.unseen === 1')
+  await frames[1]!.run('await tidings.inbox.see()')
+  for (const one of all) await one.until('tidings.inbox.unseen === 0')
+  door.cut()
+  sent.push(await ground.publish(to, { n: 2 }))
+  for (const one of all) {
+    await one.until('got().length === 2 && tidings.state === "live"', WITHIN_MS)
+    t.same(await one.run('return got().map(({ id }) => id)'), sent)
+    t.same(await one.run('return errors'), [])
+  }
+  t.equal(door.open.length, 2)
+})
+
+t.test(`a browser stopped for ${SLEEP_MS / 1000} s, its line dead: live again within three seconds, with all of it`, { timeout: SLEEP_MS + 120_000 }, async (t) => {
+  othersAreOver.resolve()
+  await sleep
+  for (const look of seen) look(t)
 })
