@@ -15,7 +15,7 @@ function run (command: string, args: string[], cwd: string): void {
 
 /** What must be there, and Debian's package of it. */
 const tools: Record<string, string> = {
-  python3: 'python3-venv', go: 'golang', mvn: 'maven', cargo: 'cargo', php: 'php-cli php-curl php-redis', curl: 'curl', openssl: 'openssl', 'redis-cli': 'redis-tools'
+  python3: 'python3-venv', go: 'golang', mvn: 'maven', cargo: 'cargo', php: 'php-cli php-curl php-redis', ruby: 'ruby ruby-jwt ruby-redis', mcs: 'mono-mcs mono-runtime libmono-system-net-http4.0-cil libmono-system-core4.0-cil', curl: 'curl', openssl: 'openssl', 'redis-cli': 'redis-tools'
 }
 
 function install (): void {
@@ -38,7 +38,11 @@ const builds: Record<string, (folder: string) => void> = {
   java: (folder) => { run('mvn', ['-q', '-B', 'package'], folder) },
   rust: (folder) => { run('cargo', ['build', '-q'], folder) },
   javascript: (folder) => { run('npm', ['install', '--no-audit', '--no-fund', '--silent'], folder) },
+  csharp: (folder) => {
+    for (const name of ['Read', 'Publish']) run('mcs', ['-langversion:latest', '-r:System.Net.Http.dll', `-out:${name}.exe`, `${name}.cs`], folder)
+  },
   php: () => {},
+  ruby: () => {},
   shell: () => {}
 }
 

@@ -23,6 +23,8 @@ export const readers: Record<string, string[]> = {
   'eventsource (npm)': ['node', at('javascript/eventsource.mjs')],
   'eventsource-client (npm)': ['node', at('javascript/eventsource-client.mjs')],
   '@microsoft/fetch-event-source': ['node', at('javascript/fetch-event-source.mjs')],
+  'net/http in Ruby': ['ruby', at('ruby/read.rb')],
+  'HttpClient in C#': ['mono', at('csharp/Read.exe')],
   'curl in PHP': ['php', at('php/read.php')],
   'curl in a shell': [at('shell/read.sh')]
 }
@@ -34,6 +36,8 @@ export const publishers: Record<string, string[]> = {
   Java: java('Publish'),
   Rust: [at('rust/target/debug/publish')],
   JavaScript: ['node', at('javascript/publish.mjs')],
+  Ruby: ['ruby', at('ruby/publish.rb')],
+  'C#': ['mono', at('csharp/Publish.exe')],
   PHP: ['php', at('php/publish.php')],
   Shell: [at('shell/publish.sh')]
 }
@@ -48,5 +52,5 @@ export const partitioned: Record<string, string[]> = {
 /** Every program that stands in examples/clients, by the part of its name that a command line holds. */
 export function sources (): string[] {
   const root = fileURLToPath(new URL('../../examples/clients', import.meta.url))
-  return readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => /\.(py|go|java|rs|mjs|php|sh)$/.test(file) && !/target|node_modules|venv/.test(file))
+  return readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => /\.(py|go|java|rs|mjs|rb|cs|php|sh)$/.test(file) && !/target|node_modules|venv/.test(file))
 }

@@ -1,4 +1,4 @@
-// Ordinary client programs of seven languages: each hears everything once through a drain, a kill and a night's worth of pings' silence,
+// Ordinary client programs of nine languages: each hears everything once through a drain, a kill and a night's worth of pings' silence,
 // keeps ids as they are, and stops when it is logged out.
 import { readFileSync } from 'node:fs'
 import t from 'tap'
@@ -6,7 +6,7 @@ import { freePort, spawnChild, tail, type Child } from '../fixtures/process.ts'
 import { startNode, type TestNode } from '../fixtures/node.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { createIssuer, MANAGE, PUBLISH } from '../fixtures/tokens.ts'
-import { publishers, readers } from './programs.ts'
+import { publishers, readers, sources } from './programs.ts'
 
 const page = readFileSync(new URL('../../docs/clients.md', import.meta.url), 'utf8')
 const redis = await startRedis(t, { own: true })
@@ -46,6 +46,14 @@ async function again (end: (node: TestNode) => Promise<unknown>): Promise<void> 
   await publish(`"while ${node.name} was away"`)
   node = await startNode(t, { env, port, name: `${node.name}-again` })
 }
+
+await t.test('examples/clients: every program that stands there is run', async (t) => {
+  const lines = [...Object.values(readers), ...Object.values(publishers)].map((parts) => parts.join(' '))
+  for (const file of sources()) {
+    const [name = '', folder = ''] = file.replace(/\.\w+$/, '').split('/').reverse()
+    t.ok(lines.some((line) => line.includes(name === 'main' ? folder : name)), file)
+  }
+})
 
 const sent: string[] = []
 await t.test('readers, each live within seconds', async () => {

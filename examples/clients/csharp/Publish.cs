@@ -1,0 +1,62 @@
+// Signs a token, publishes over HTTP, and publishes straight through Redis.
+// With StackExchange.Redis the last part is one line: db.Execute("FCALL", "tidings_publish", 1, "tidings", to, "message", json).
+using System;
+using System.IO;
+using System.Linq;
+using System.Net.Http;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.RegularExpressions;
+
+static class Publish
+{
+    static string Env(string name) => Environment.GetEnvironmentVariable(name);
+    static string Encode(byte[] bytes) => Convert.ToBase64String(bytes).TrimEnd('=').Replace('+', '-').Replace('/', '_');
+
+    static string Token()
+    {
+        var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+        var claims = $"{{\"sub\":\"orders\",\"iat\":{now},\"exp\":{now + 300},\"scope\":\"notifications:publish\"}}";
+        var text = Encode(Encoding.UTF8.GetBytes("{\"alg\":\"HS256\",\"typ\":\"JWT\"}")) + "." + Encode(Encoding.UTF8.GetBytes(claims));
+        using (var hmac = new HMACSHA256(Encoding.UTF8.GetBytes(Env("JWT_SECRET")))) return text + "." + Encode(hmac.ComputeHash(Encoding.UTF8.GetBytes(text)));
+    }
+
+    static string OverHttp(string to)
+    {
+        var request = new HttpRequestMessage(HttpMethod.Post, Env("TIDINGS_BASE") + "/api/notifications");
+        request.Headers.Add("Authorization", "Bearer " + Token());
+        request.Headers.Add("Idempotency-Key", "csharp-" + Guid.NewGuid());
+        request.Content = new StringContent($"{{\"to\":\"{to}\",\"data\":{{\"from\":\"csharp http\"}}}}", Encoding.UTF8, "application/json");
+        using (var response = new HttpClient().SendAsync(request).Result)
+        {
+            var body = response.Content.ReadAsStringAsync().Result;
+            if ((int)response.StatusCode != 202) throw new Exception(body);
+            return Regex.Match(body, "\"id\":\"(\\d+)\"").Groups[1].Value;
+        }
+    }
+
+    static string ThroughRedis(string to)
+    {
+        var url = new Uri(Env("REDIS_URL"));
+        var command = new[] { "FCALL", "tidings_publish", "1", "tidings", to, "message", "{\"from\":\"csharp redis\"}" };
+        var text = $"*{command.Length}\r\n" + string.Concat(command.Select(part => $"${Encoding.UTF8.GetByteCount(part)}\r\n{part}\r\n"));
+        using (var client = new TcpClient(url.Host, url.Port))
+        using (var stream = client.GetStream())
+        using (var reader = new StreamReader(stream))
+        {
+            var bytes = Encoding.UTF8.GetBytes(text);
+            stream.Write(bytes, 0, bytes.Length);
+            var head = reader.ReadLine();
+            if (head != "*2") throw new Exception(head);
+            reader.ReadLine();
+            return reader.ReadLine();
+        }
+    }
+
+    static void Main()
+    {
+        var to = Env("TIDINGS_TO"); // for example user:42
+        Console.WriteLine(OverHttp(to) + " " + ThroughRedis(to));
+    }
+}
