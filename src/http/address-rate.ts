@@ -51,7 +51,8 @@ export function limitAddresses (app: FastifyInstance, { perMinute, isTrusted, re
   app.addHook('onRequest', (request, reply, done) => {
     const { ip } = request
     if (isShared(ip) || (isTrusted !== false && isTrusted(ip))) return done()
-    const isStream = request.url.startsWith(STREAM_PATH)
+    // By its route: a path may be spelt in several ways.
+    const isStream = request.routeOptions.url?.startsWith(STREAM_PATH) === true
     if (takes(isStream ? 'streams' : 'requests', networkOf(ip))) return done()
     if (!isStream) {
       reply.header('retry-after', RETRY_AFTER_SECONDS)

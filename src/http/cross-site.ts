@@ -11,8 +11,14 @@ export function refuseCrossSite (request: FastifyRequest, allowedOrigins: readon
   const { origin } = request.headers
   const site = request.headers['sec-fetch-site']
   if (origin !== undefined) {
-    if (allowedOrigins.includes(origin) || site === 'same-origin' || origin === `${request.protocol}://${request.host}`) return
+    if (allowedOrigins.includes(origin) || site === 'same-origin' || origin === ownOrigin(request)) return
     throw new TidingsError('TIDINGS_CROSS_SITE')
   }
   if (site !== undefined && site !== 'same-origin' && site !== 'none') throw new TidingsError('TIDINGS_CROSS_SITE')
+}
+
+/** As a browser writes it: a proxy may pass on the host with the port of its scheme, or in other letters. */
+function ownOrigin ({ protocol, host }: FastifyRequest): string | undefined {
+  const url = `${protocol}://${host}`
+  return URL.canParse(url) ? new URL(url).origin : undefined
 }

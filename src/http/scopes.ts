@@ -12,15 +12,28 @@ export function publishesNothing (scopes: readonly string[]): boolean {
 /** Throws TIDINGS_SCOPE_MISSING (403) for the first address that no scope covers. */
 export function requireScopes (scopes: readonly string[], addresses: readonly Address[]): void {
   if (scopes.includes(PUBLISH_SCOPE)) return
-  const allowed = new Set(scopes)
+  const allowed = new Set(scopes.map(decoded))
   for (const address of addresses) {
     const [kind, ...rest] = address.split(':')
-    const name = rest.join(':')
     const byKind = `${PUBLISH_SCOPE}:${kind}`
-    // A scope ends at a space, so a name with one is percent-encoded. Plain it may stand where that says nothing
-    // else.
-    const byName = name === '' ? byKind : `${byKind}:${encodeURIComponent(name)}`
-    const byPlainName = name.includes('%') ? byName : `${byKind}:${name}`
-    if (!allowed.has(byKind) && !allowed.has(byName) && !allowed.has(byPlainName)) throw new TidingsError('TIDINGS_SCOPE_MISSING', byName)
+    const name = rest.join(':')
+    if (!allowed.has(byKind) && (name === '' || !allowed.has(`${byKind}:${name}`))) throw new TidingsError('TIDINGS_SCOPE_MISSING', name === '' ? byKind : `${byKind}:${encodeURIComponent(name)}`)
+  }
+}
+
+/** What of a scope is a name: behind the kind. */
+const NAMED = new RegExp(`^(${PUBLISH_SCOPE}:(?:user|group):)(.+)$`, 's')
+
+/**
+ * A scope ends at a space, so a name in it is percent-encoded, and each language does so in its own way (`%2f`,
+ * `%21`): what is compared is what it means. A `%` that encodes nothing names nobody.
+ */
+function decoded (scope: string): string {
+  const [, begin = '', name] = NAMED.exec(scope) ?? []
+  if (name === undefined) return scope
+  try {
+    return begin + decodeURIComponent(name)
+  } catch {
+    return ''
   }
 }

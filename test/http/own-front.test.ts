@@ -142,6 +142,7 @@ t.test('requests, past REQUESTS_PER_MINUTE_PER_ADDRESS of one public address: 42
   for (let i = 0; i < 6; i++) t.match((await look('/api/notifications/subscribe')).text, 'event: sync')
   const late = await look('/api/notifications/subscribe')
   t.match(late, { status: 200, text: /^retry: \d+\nevent: ping\ndata: \{\}\n\n$/ })
+  t.match(await look('/api/notifications/%73ubscribe'), { status: 200, text: /^retry: \d+\nevent: ping/ }, 'however its path is spelt')
   t.equal(late.headers.get('access-control-allow-origin'), 'https://app.example')
   for (const near of ['203.0.113.8', '10.0.0.1']) {
     balancer.header = lineHeader(near)

@@ -167,3 +167,18 @@ t.test('security headers, on every kind of answer, the stream included', async (
     t.match(get('x-frame-options'), /^(DENY|SAMEORIGIN)$/, what)
   }
 })
+
+t.test('cookie, from a page of our own origin, however a proxy in front writes the host, speaks for its user', async (t) => {
+  const behind = await startNodes(t, 'memory', redis, { count: 1, env: { TRUST_PROXY: 'loopback' } })
+  const post = async (origin: string, host: string, proto: string) => (await behind.call('POST', '/api/notifications/tickets', {
+    token: null, headers: { cookie: `tidings_token=${behind.token({ sub: 'ann' })}`, origin, 'x-forwarded-proto': proto, 'x-forwarded-host': host }
+  })).status
+  // Browsers leave the port of the scheme out, and write names in small letters; nginx's "$host:$server_port" does not.
+  for (const [origin, host, proto] of [
+    ['https://site.example', 'site.example:443', 'https'], ['http://site.example', 'site.example:80', 'http'], ['https://site.example', 'Site.Example', 'https'],
+    ['https://site.example:8443', 'site.example:8443', 'https'], ['http://[2001:db8::1]', '[2001:DB8::1]:80', 'http']
+  ] as const) t.equal(await post(origin, host, proto), 201, `${origin} of ${host}`)
+  for (const [origin, host, proto] of [
+    ['https://site.example', 'site.example:80', 'https'], ['https://site.example', 'site.example', 'http'], ['https://site.example', 'other.example:443', 'https'], ['null', '', 'https'], ['https://site.example', 'site.example@other.example', 'https']
+  ] as const) t.equal(await post(origin, host, proto), 403, `${origin} not of ${proto} ${host}`)
+})

@@ -7,7 +7,7 @@ const redis = await startRedis(t, { started: false })
 const all = await startNodes(t, 'memory', redis, { count: 1 })
 const publish = async (scope: unknown, to: string | string[]) => await all.call('POST', '/api/notifications', { token: all.token({ sub: 'service', scope }), body: { to, data: 1 } })
 
-const ADDRESSES = ['all', 'user:42', 'user:all', 'user:a b', 'user:a:b', 'group:Complaints', 'group:complaints', 'group:Complaints2', 'group:Sales: north', 'group:user:42', 'group:100%', 'group:a%20b', 'group:Züri']
+const ADDRESSES = ['all', 'user:42', 'user:all', 'user:a b', 'user:a:b', 'group:Complaints', 'group:complaints', 'group:Complaints2', 'group:Sales: north', 'group:user:42', 'group:100%', 'group:a%20b', 'group:Züri', 'group:R&D/Süd (1)!']
 
 // scope → the addresses of ADDRESSES that it may publish to
 const table: Record<string, string[]> = {
@@ -29,6 +29,15 @@ const table: Record<string, string[]> = {
   'notifications:publish:group:100%': [],
   'notifications:publish:group:Z%C3%BCri': ['group:Züri'],
   'notifications:publish:group:Züri': ['group:Züri'],
+  // However the language of the issuer writes it: all of it is one name.
+  'notifications:publish:group:R%26D%2FS%C3%BCd%20(1)!': ['group:R&D/Süd (1)!'],
+  'notifications:publish:group:R%26D%2fS%c3%bcd%20%281%29%21': ['group:R&D/Süd (1)!'],
+  'notifications:publish:group:%43omplaints': ['group:Complaints'],
+  'notifications:publish%3Agroup': [],
+  'notifications%3Apublish': [],
+  'notifications:publish:all:': [],
+  'notifications:publish:group%3AComplaints': [],
+  'notifications:publish:group:%C3': [],
   // Two scopes are the sum of both.
   'notifications:publish:all notifications:publish:user:42': ['all', 'user:42'],
   'openid notifications:publish:group:Complaints email': ['group:Complaints'],
