@@ -6,7 +6,7 @@ import { freePort, spawnChild, tail, type Child } from '../fixtures/process.ts'
 import { startNode, type TestNode } from '../fixtures/node.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { createIssuer, MANAGE, PUBLISH } from '../fixtures/tokens.ts'
-import { publishers, readers, sources } from './programs.ts'
+import { partitioned, publishers, readers, sources } from './programs.ts'
 
 const page = readFileSync(new URL('../../docs/clients.md', import.meta.url), 'utf8')
 const redis = await startRedis(t, { own: true })
@@ -48,7 +48,7 @@ async function again (end: (node: TestNode) => Promise<unknown>): Promise<void> 
 }
 
 await t.test('examples/clients: every program that stands there is run', async (t) => {
-  const lines = [...Object.values(readers), ...Object.values(publishers)].map((parts) => parts.join(' '))
+  const lines = [readers, publishers, partitioned].flatMap((some) => Object.values(some)).map((parts) => parts.join(' '))
   for (const file of sources()) {
     const [name = '', folder = ''] = file.replace(/\.\w+$/, '').split('/').reverse()
     t.ok(lines.some((line) => line.includes(name === 'main' ? folder : name)), file)
