@@ -1,6 +1,8 @@
 // What befalls Redis with replicas: masters are killed, stopped and replaced by hand, slots move, a node forgets the others.
 import { setTimeout as pause } from 'node:timers/promises'
+import { keySlot } from '../src/broker/redis/slot.ts'
 import type { Fault } from './fault.ts'
+import { NODES } from './world.ts'
 
 export const failoverFaults: readonly Fault[] = [
   {
@@ -9,11 +11,13 @@ export const failoverFaults: readonly Fault[] = [
     topologies: ['sentinel', 'cluster'],
     shows: 'readiness',
     seconds: 20,
-    make: async ({ world: { replicated }, publishers }) => {
+    make: async ({ world, publishers, random }) => {
+      const { replicated } = world
+      const key = random.pick(world.division.prefixes)
       await publishers.whileMastersChange(async () => {
-        const master = await replicated!.master()
+        const master = await replicated!.master(key)
         await master.kill()
-        await replicated!.isReplaced(master)
+        await replicated!.isReplaced(master, key)
         await master.start()
         await replicated!.follows(master)
       })
@@ -25,11 +29,13 @@ export const failoverFaults: readonly Fault[] = [
     topologies: ['sentinel', 'cluster'],
     shows: 'readiness',
     seconds: 35,
-    make: async ({ world: { replicated }, publishers }) => {
+    make: async ({ world, publishers, random }) => {
+      const { replicated } = world
+      const key = random.pick(world.division.prefixes)
       await publishers.whileMastersChange(async () => {
-        const master = await replicated!.master()
+        const master = await replicated!.master(key)
         master.pause()
-        await Promise.all([pause(20_000), replicated!.isReplaced(master)])
+        await Promise.all([pause(20_000), replicated!.isReplaced(master, key)])
         master.resume()
         await replicated!.follows(master)
       })
@@ -41,35 +47,52 @@ export const failoverFaults: readonly Fault[] = [
     topologies: ['sentinel', 'cluster'],
     shows: 'readiness',
     seconds: 15,
-    make: async ({ world: { replicated }, publishers }) => {
+    make: async ({ world, publishers, random }) => {
+      const { replicated } = world
+      const key = random.pick(world.division.prefixes)
       await publishers.whileMastersChange(async () => {
-        const { cluster, sentinels, servers, slot } = replicated!
-        const master = await replicated!.master()
+        const { cluster, sentinels, servers } = replicated!
+        const master = await replicated!.master(key)
         if (cluster === undefined) {
-          while ((await replicated!.master()).port === master.port) {
+          while ((await replicated!.master(key)).port === master.port) {
             await sentinels!.sentinels[0]!.cli('SENTINEL', 'FAILOVER', 'mymaster').catch(() => {})
             await pause(500)
           }
         } else {
           const roles = await Promise.all(servers.map(async (server) => ({ server, role: String(await server.cli('INFO', 'replication')) })))
-          await cluster.promote(roles.find(({ role }) => role.includes(`master_port:${master.port}\r`))!.server, slot)
+          await cluster.promote(roles.find(({ role }) => role.includes(`master_port:${master.port}\r`))!.server, keySlot(key))
         }
         await replicated!.follows(master)
       })
     }
   },
   {
+    name: 'master-half-open',
+    what: 'the connections of one node to one master swallow everything, and nobody is told',
+    topologies: ['sentinel', 'cluster'],
+    shows: 'readiness',
+    seconds: 10,
+    make: async ({ world, random }) => {
+      const { port } = await world.replicated!.master(random.pick(world.division.prefixes))
+      const line = world.lineTo(random.below(NODES), port)
+      line.loseAll()
+      await pause(random.between(4500, 6000))
+      line.tidy()
+    }
+  },
+  {
     name: 'slot-moved',
-    what: 'the slot with all keys moves to another master under load',
+    what: 'the slot of a partition moves to another master under load',
     topologies: ['cluster'],
     shows: 'readiness',
     seconds: 10,
-    make: async ({ world: { replicated }, random }) => {
-      const { cluster, slot } = replicated!
-      const master = await replicated!.master()
+    make: async ({ world: { replicated, division }, random }) => {
+      const { cluster } = replicated!
+      const key = random.pick(division.prefixes)
+      const master = await replicated!.master(key)
       const masters = await Promise.all(cluster!.nodes.map(async (node) => ({ node, role: String(await node.cli('ROLE')) })))
       const others = masters.filter(({ node, role }) => role.startsWith('master') && node.port !== master.port)
-      await cluster!.move(slot, random.pick(others).node, () => pause(random.between(0, 1500)))
+      await cluster!.move(keySlot(key), random.pick(others).node, () => pause(random.between(0, 1500)))
     }
   },
   {

@@ -28,6 +28,8 @@ export interface Fault {
   readonly absent?: () => string | undefined
   /** May come on top of another one. */
   readonly isMild?: boolean
+  /** It is nothing where there is one alone. */
+  readonly needsPartitions?: boolean
   /** Resolves at the cure. */
   readonly make: (stage: Stage) => Promise<void>
 }

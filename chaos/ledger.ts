@@ -13,6 +13,8 @@ export interface Told {
 export interface Sync {
   readonly id: number
   readonly resume: 'fresh' | 'complete' | 'incomplete'
+  /** Milliseconds of `performance.now()`. */
+  readonly atMs: number
   readonly replayed: number
   readonly connection: number
   /** How many notifications the client had been told of when it came. */
@@ -26,6 +28,9 @@ export interface Sent {
   readonly mark: number
   readonly to: readonly string[]
   readonly kind: 'durable' | 'plain'
+  /** When it was asked for and answered, in milliseconds of `performance.now()`. */
+  readonly askedMs: number
+  answeredMs: number
   /** Data losses that had happened when it was first asked for. */
   readonly lossesBefore: number
   /** As acknowledged, one for all addresses (more than one is a fault of the service); none while nobody has. */
@@ -33,7 +38,7 @@ export interface Sent {
   lossesAfter: number
 }
 
-/** A time in which a user was in a group that is joined and left on the way. All in ids, whose order no clock can disturb. */
+/** A time in which a user was in a group that is joined and left on the way. In ids of the user's partition, whose order no clock can disturb. */
 export interface Stay {
   /** Asked to join: may be one from here on. */
   readonly asked: number
@@ -43,6 +48,9 @@ export interface Stay {
   until: number
   /** Left, acknowledged: must not be one any more. */
   gone: number
+  /** The times of `since` and `until`, in milliseconds of `performance.now()`. */
+  sinceMs: number
+  untilMs: number
 }
 
 export class Ledger {
@@ -56,7 +64,7 @@ export class Ledger {
 
   /** To be entered before it is sent. */
   publishes (to: readonly string[], kind: Sent['kind'] = 'durable'): Sent {
-    const sent: Sent = { mark: this.sent.length, to, kind, lossesBefore: this.losses, lossesAfter: this.losses, ids: [] }
+    const sent: Sent = { mark: this.sent.length, to, kind, lossesBefore: this.losses, lossesAfter: this.losses, ids: [], askedMs: performance.now(), answeredMs: Infinity }
     this.sent.push(sent)
     return sent
   }
@@ -64,6 +72,7 @@ export class Ledger {
   acknowledged (sent: Sent, ids: readonly number[]): void {
     sent.ids = [...new Set(ids)]
     sent.lossesAfter = this.losses
+    sent.answeredMs = performance.now()
     this.newest = Math.max(this.newest, ...ids)
   }
 
@@ -76,7 +85,7 @@ export class Ledger {
 
   /** `asked`: an id that was given before. */
   asksToJoin (userId: string, group: string, asked: number): Stay {
-    const stay: Stay = { asked, since: Infinity, until: Infinity, gone: Infinity }
+    const stay: Stay = { asked, since: Infinity, until: Infinity, gone: Infinity, sinceMs: Infinity, untilMs: Infinity }
     this.stays(userId, group).push(stay)
     return stay
   }

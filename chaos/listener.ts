@@ -94,7 +94,7 @@ export class Listener {
     const id = Number(idText ?? 0)
     if (event === 'sync') {
       const { resume, replayed, more } = JSON.parse(data) as { resume: Sync['resume'], replayed: number, more?: true }
-      this.syncs.push({ id, resume, replayed, connection: this.connection, toldBefore: this.told.length, ...(more && { newest: this.options.newest() }) })
+      this.syncs.push({ id, resume, atMs: performance.now(), replayed, connection: this.connection, toldBefore: this.told.length, ...(more && { newest: this.options.newest() }) })
       // Told early, before the history: another one follows it.
       this.isLive = more !== true
     } else if (ownEvents.has(event)) return

@@ -3,11 +3,12 @@ import { parseArgs } from 'node:util'
 import { faults } from './faults.ts'
 import { topologies, type Topology } from './topology.ts'
 
-export const sabotages = ['no-replay', 'no-refill', 'no-gap', 'drop-one'] as const
+export const sabotages = ['no-replay', 'no-refill', 'no-gap', 'drop-one', 'no-copies'] as const
 export type Sabotage = typeof sabotages[number]
 
 export interface Options {
   readonly topology: Topology
+  readonly partitions: number
   readonly seed: number
   readonly seconds: number
   readonly clients: number
@@ -20,6 +21,9 @@ export interface Options {
 }
 
 /** Of the faults that have nothing to do with Redis, those that come among the ones of Sentinels and Clusters. */
+/** Of a Cluster, unless it is said. */
+const CLUSTER_PARTITIONS = 8
+
 const COMPANY = ['node-kill', 'publish-overlapping', 'phone-and-laptop']
 
 export class UsageError extends Error {}
@@ -29,6 +33,7 @@ export const usage = `npm run chaos -- [options]
 Three nodes, Redis and nginx under faults, and an account of every durable notification. Exit 0: nothing was lost in silence.
 
   --topology <what>    single (default), sentinel: a master, a replica and three Sentinels; or cluster: three masters with a replica each
+  --partitions <number>  1, 2, 4 … 256 (default 1; in a Cluster 8)
   --seed <number>      the same seed makes the same schedule; default: a new one, printed
   --seconds <number>   for how long faults are made (default 120); starting, healing and the account come on top
   --clients <number>   EventSource clients (default 300)
@@ -39,6 +44,7 @@ Three nodes, Redis and nginx under faults, and an account of every durable notif
                          no-refill  nodes do not hear that their line to Redis broke
                          no-gap     nodes tell nobody that something is missing
                          drop-one   some notifications are taken out of one node's line
+                         no-copies  what is committed in one partition is copied to no other
   --help
 
 Faults:
@@ -52,7 +58,7 @@ export function readOptions (args: readonly string[]): Options | undefined {
   try {
     values = parseArgs({
       args: [...args],
-      options: { topology: text, seed: text, seconds: text, clients: text, faults: text, json: text, sabotage: text, help: { type: 'boolean', short: 'h' } }
+      options: { topology: text, partitions: text, seed: text, seconds: text, clients: text, faults: text, json: text, sabotage: text, help: { type: 'boolean', short: 'h' } }
     }).values
   } catch (error) {
     throw new UsageError((error as Error).message)
@@ -60,11 +66,14 @@ export function readOptions (args: readonly string[]): Options | undefined {
   if (values.help === true) return undefined
   const topology = topologies.find((one) => one === (values.topology ?? 'single'))
   if (topology === undefined) throw new UsageError(`--topology: one of ${topologies.join(', ')}`)
-  const isThere = ({ topologies }: typeof faults[number]): boolean => topologies?.includes(topology) ?? true
-  const names = values.faults?.split(',').map((name) => name.trim()).filter((name) => name !== '') ?? faults.filter(isThere).filter(({ name, topologies }) => topology === 'single' || topologies !== undefined || COMPANY.includes(name)).map(({ name }) => name)
+  const partitions = whole('partitions', values.partitions ?? (topology === 'cluster' ? `${CLUSTER_PARTITIONS}` : '1'), 1, 256)
+  if (!Number.isInteger(Math.log2(partitions))) throw new UsageError(`--partitions: 1, 2, 4 … 256, not ${partitions}`)
+  const isThere = ({ topologies, needsPartitions }: typeof faults[number]): boolean => (topologies?.includes(topology) ?? true) && (needsPartitions !== true || partitions > 1)
+  const names = values.faults?.split(',').map((name) => name.trim()).filter((name) => name !== '') ?? faults.filter(isThere).filter(({ name, topologies, needsPartitions }) => topology === 'single' || topologies !== undefined || needsPartitions || COMPANY.includes(name)).map(({ name }) => name)
   const unknown = names.find((name) => !faults.some((fault) => fault.name === name))
   if (unknown !== undefined || names.length === 0) throw new UsageError(`--faults: there is no fault "${unknown ?? ''}"; --help lists them`)
   const elsewhere = faults.find((fault) => names.includes(fault.name) && !isThere(fault))
+  if (elsewhere?.needsPartitions === true) throw new UsageError(`--faults: ${elsewhere.name} needs several --partitions`)
   if (elsewhere !== undefined) throw new UsageError(`--faults: ${elsewhere.name} cannot be made with --topology ${topology}, only with ${elsewhere.topologies!.join(', ')}`)
   const notTried = Object.fromEntries(faults.flatMap(({ name, absent }) => {
     const why = absent?.()
@@ -75,8 +84,10 @@ export function readOptions (args: readonly string[]): Options | undefined {
   const sabotage = sabotages.find((one) => one === values.sabotage)
   if (values.sabotage !== undefined && sabotage === undefined) throw new UsageError(`--sabotage: one of ${sabotages.join(', ')}`)
   if (sabotage === 'drop-one' && topology !== 'single') throw new UsageError('--sabotage drop-one: only with --topology single, where a line between node and Redis is ours')
+  if (sabotage === 'no-copies' && partitions === 1) throw new UsageError('--sabotage no-copies: needs several --partitions')
   return {
     topology,
+    partitions,
     seed: whole('seed', values.seed ?? String(Math.floor(Math.random() * 1_000_000)), 0, 4_294_967_295),
     seconds: whole('seconds', values.seconds ?? '120', 1, 86_400),
     clients: whole('clients', values.clients ?? '300', 3, 5000),

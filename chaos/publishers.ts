@@ -121,10 +121,19 @@ export class Publishers {
 
   /** Resolves with the id, or undefined if nobody knows whether it was published. */
   async fcall (to: readonly [string], more: object = {}): Promise<number | undefined> {
+    return await this.#raw(to, (data) => this.#world.outside.fcall(to[0], data), more)
+  }
+
+  /** Commits, and copies to no other partition. The first address is shared, the others are users. */
+  async dies (to: readonly string[]): Promise<void> {
+    await this.#raw(to, (data) => this.#world.outside.commit(to, data))
+  }
+
+  async #raw (to: readonly string[], call: (data: object) => Promise<number>, more: object = {}): Promise<number | undefined> {
     const sent = this.#world.ledger.publishes(to)
     for (;;) {
       try {
-        const id = await this.#world.fcall(to[0], { mark: sent.mark, ...more })
+        const id = await call({ mark: sent.mark, ...more })
         this.#acknowledge(sent, [id])
         return id
       } catch (error) {
@@ -143,7 +152,7 @@ export class Publishers {
     const { ledger } = this.#world
     const to = random.next() < 0.1 ? 'all' : `user:${random.pick(this.#world.users)}`
     const { mark } = ledger.publishes([to], 'plain')
-    await this.#world.say(to, JSON.stringify({ data: { mark } })).catch(() => {})
+    await this.#world.outside.say(to, JSON.stringify({ data: { mark } })).catch(() => {})
   }
 
   #acknowledge (sent: Sent, ids: readonly number[]): void {
@@ -167,16 +176,18 @@ export class Publishers {
 
   async #join (userId: string, group: string): Promise<void> {
     const { ledger } = this.#world
-    const stay = ledger.asksToJoin(userId, group, await this.#world.moment())
+    const stay = ledger.asksToJoin(userId, group, await this.#world.outside.moment(userId))
     this.#stays.set(`${userId}\n${group}`, stay)
     await this.#manage('PUT', userId, group)
-    stay.since = await this.#world.moment()
+    stay.since = await this.#world.outside.moment(userId)
+    stay.sinceMs = performance.now()
   }
 
   async #leave (userId: string, group: string, stay: Stay): Promise<void> {
-    stay.until = await this.#world.moment()
+    stay.untilMs = performance.now()
+    stay.until = await this.#world.outside.moment(userId)
     await this.#manage('DELETE', userId, group)
-    stay.gone = await this.#world.moment()
+    stay.gone = await this.#world.outside.moment(userId)
     this.#stays.delete(`${userId}\n${group}`)
   }
 
@@ -216,14 +227,19 @@ export class Publishers {
     void this.#locked(async () => {
       // From here on nobody can say which of the two a publish met.
       ledger.losses++
-      const until = await this.#world.moment()
-      for (const stay of this.#stays.values()) stay.until = Math.min(stay.until, until)
+      const { division, outside } = this.#world
+      const untilMs = performance.now()
+      const until = await Promise.all(division.prefixes.map(async (_, partition) => await outside.moment(partition)))
+      for (const [key, stay] of this.#stays) {
+        stay.until = Math.min(stay.until, until[division.homeOf(`user:${key.split('\n')[0]}`)]!)
+        stay.untilMs = Math.min(stay.untilMs, untilMs)
+      }
       await lose().then(resolve, reject)
       ledger.losses++
       for (const [key, stay] of [...this.#stays]) {
         const [userId, group] = key.split('\n') as [string, string]
         await this.#join(userId, group)
-        stay.gone = await this.#world.moment()
+        stay.gone = await this.#world.outside.moment(userId)
       }
     })
     await promise

@@ -100,7 +100,7 @@ export const redisFaults: readonly Fault[] = [
       await world.store.cli('CONFIG', 'SET', 'client-output-buffer-limit', 'pubsub 65536 65536 0')
       world.lines[index]!.stall()
       // Into the one channel that only this node hears.
-      const channel = `${world.prefix}:node:node-${index}`
+      const channel = `${random.pick(world.division.prefixes)}:node:node-${index}`
       const junk = 'x'.repeat(JUNK_BYTES)
       let sent = 0
       while (sent < MAX_JUNK && Number(await world.store.cli('PUBLISH', channel, junk)) > 0) sent++
@@ -158,7 +158,7 @@ export const redisFaults: readonly Fault[] = [
     make: async ({ world, publishers, random }) => {
       const to = random.next() < 0.5 ? `group:${random.pick(world.fixedGroups)}` : `user:${random.pick(world.users)}`
       await publishers.fcall([to])
-      const log = `${world.prefix}:log:${to}`
+      const log = `${world.division.prefixOf(to)}:log:${to}`
       if (random.next() < 0.5) await world.store.cli('SET', log, 'not a log')
       else await world.store.cli('XSETID', log, FUTURE_ID)
       world.dropClients(random, 30)

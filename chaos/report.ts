@@ -57,7 +57,7 @@ function accountLines ({ verdict, options, notHealed, notAlive, oddAnswers, uncl
   const line = (what: string, count: number, must = ''): string => `${what.padEnd(52)}${grouped(count).padStart(12)}${must}`
   const zero = (what: string, count: number): string => line(what, count, count === 0 ? '   (must be 0)' : '   (must be 0)  <- FAILED')
   return [
-    `seed ${options.seed}, ${verdict.clients} clients, ${options.seconds} s of faults, ${seconds.toFixed(0)} s in all, ${cpus().length} cores, Node ${process.version}`,
+    `seed ${options.seed}, ${options.topology}, ${options.partitions} partitions, ${verdict.clients} clients, ${options.seconds} s of faults, ${seconds.toFixed(0)} s in all, ${cpus().length} cores, Node ${process.version}`,
     line('durable notifications acknowledged', acknowledged),
     line('  attempts over HTTP that had to be repeated', retries),
     line('durable notifications owed, over all clients', verdict.owed),

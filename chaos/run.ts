@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Scope } from '../test/fixtures/wait.ts'
 import type { Fault, Stage } from './fault.ts'
 import { faults } from './faults.ts'
+import { Locals } from './locals.ts'
 import type { Options } from './options.ts'
 import { Publishers } from './publishers.ts'
 import { Random } from './random.ts'
@@ -12,6 +13,8 @@ import { Watch } from './watch.ts'
 
 /** How long the service has to be whole again after the cure of a fault. */
 const HEAL_MS = 60_000
+/** What is never copied is not waited for so long. */
+const BROKEN_HEAL_MS = 3000
 /** One fault in so many comes with a mild one on top. */
 const COMPANY = 0.25
 
@@ -46,13 +49,14 @@ export async function run (scope: Scope, options: Options, say: (line: string) =
   const startedAt = performance.now()
   const random = new Random(options.seed)
   const world = new World(scope, options)
-  say(`seed ${options.seed}: starting Redis (${options.topology}), 3 nodes, nginx and ${options.clients} clients`)
+  const healMs = options.sabotage === 'no-copies' ? BROKEN_HEAL_MS : HEAL_MS
+  say(`seed ${options.seed}: starting Redis (${options.topology}, ${options.partitions} partitions), 3 nodes, nginx and ${options.clients} clients`)
   for (const [name, why] of Object.entries(options.notTried)) say(`NOT TRIED: ${name}, ${why}`)
   await world.start()
   const watch = new Watch(world)
   scope.teardown(() => { watch.stop() })
   const publishers = new Publishers(world, random.fork())
-  await watch.becomesWhole(0, HEAL_MS)
+  await watch.becomesWhole(() => 0, HEAL_MS)
   say(`all live after ${seconds(performance.now() - startedAt)} s; faults for ${options.seconds} s`)
   publishers.start()
 
@@ -68,19 +72,22 @@ export async function run (scope: Scope, options: Options, say: (line: string) =
     const fault = left > 0 ? deck.draw(left) : undefined
     if (fault === undefined) break
     const mild = !fault.isMild && random.next() < COMPANY ? deck.mild(fault) : undefined
-    incidents.push(await undergo({ fault, mild, world, publishers, random: random.fork(), watch, atSeconds: elapsed() }))
+    incidents.push(await undergo({ fault, mild, world, publishers, random: random.fork(), watch, healMs, atSeconds: elapsed() }))
     say(`  ${elapsed().toFixed(0).padStart(4)} s  ${tell(incidents.at(-1)!)}`)
   }
   clearInterval(progress)
 
   say('no more faults: waiting for what is under way')
   await publishers.stop()
-  const fence = await publishers.fcall(['all']) ?? await publishers.fcall(['all']) ?? 0
-  const isWhole = await watch.becomesWhole(fence, HEAL_MS)
+  const owesNothing = await world.outside.owesNothing(healMs)
+  const isWhole = await isHealed({ world, publishers, watch, healMs }) && owesNothing
   const last = isWhole ? 0 : 1
   watch.stop()
   for (const listener of world.listeners) listener.close()
-  const verdict = judge(world.ledger, world.listeners, DYNAMIC_GROUPS)
+  const { division, listeners, ledger } = world
+  const locals = new Locals(division, listeners)
+  await locals.find(ledger, world.outside)
+  const verdict = judge(ledger, listeners, DYNAMIC_GROUPS, { division, locals })
   return {
     options,
     incidents,
@@ -96,17 +103,32 @@ export async function run (scope: Scope, options: Options, say: (line: string) =
   }
 }
 
-interface Undergone {
-  readonly fault: Fault
-  readonly mild: Fault | undefined
+interface Healing {
   readonly world: World
   readonly publishers: Publishers
-  readonly random: Random
   readonly watch: Watch
+  readonly healMs: number
+}
+
+/** Published after the cure: whoever has it has all that was before it, or was told otherwise. */
+async function isHealed ({ world: { division, outside }, publishers, watch, healMs }: Healing): Promise<boolean> {
+  // What comes to a partition after this comes to its users later.
+  const before = division.count === 1 ? [] : await Promise.all(division.prefixes.map(async (_, partition) => await outside.moment(partition)))
+  let probe: number | undefined
+  for (const end = performance.now() + healMs; probe === undefined && performance.now() < end;) probe = await publishers.fcall(['all'])
+  if (probe === undefined) return false
+  const least = probe
+  return await watch.becomesWhole((userId) => division.count === 1 ? least : before[division.homeOf(`user:${userId}`)]! + 1, healMs)
+}
+
+interface Undergone extends Healing {
+  readonly fault: Fault
+  readonly mild: Fault | undefined
+  readonly random: Random
   readonly atSeconds: number
 }
 
-async function undergo ({ fault, mild, world, publishers, random, watch, atSeconds }: Undergone): Promise<Incident> {
+async function undergo ({ fault, mild, world, publishers, random, watch, healMs, atSeconds }: Undergone): Promise<Incident> {
   let noticedAt: number | undefined
   const noticed = (): void => { noticedAt ??= performance.now() }
   const stage: Stage = { world, publishers, random, metric: (name, label) => watch.metric(name, label), noticed }
@@ -114,10 +136,7 @@ async function undergo ({ fault, mild, world, publishers, random, watch, atSecon
   const begunAt = performance.now()
   await Promise.all([fault.make(stage), mild?.make({ ...stage, random: random.fork(), noticed: () => {} })])
   const curedAt = performance.now()
-  // Published after the cure: whoever has it has all that was before it, or was told otherwise.
-  let probe: number | undefined
-  while (probe === undefined && performance.now() - curedAt < HEAL_MS) probe = await publishers.fcall(['all'])
-  const isWhole = probe !== undefined && await watch.becomesWhole(probe, HEAL_MS)
+  const isWhole = await isHealed({ world, publishers, watch, healMs })
   watch.expect('nothing', () => {})
   return {
     fault: fault.name,

@@ -15,30 +15,26 @@ const ANSWER_MS = 3000
 const REPLICATED_MS = 500
 
 export class Replicated {
-  /** First part of every key. */
-  readonly prefix: string
   readonly url: string
   readonly cluster: RedisCluster | undefined
   readonly sentinels: Sentinels | undefined
-  readonly slot: number
-  #master: Redis | undefined
+  /** By slot, as far as it is known. */
+  readonly #masters = new Map<number, Redis>()
 
-  private constructor (name: string, servers: { cluster?: RedisCluster, sentinels?: Sentinels }) {
+  private constructor (servers: { cluster?: RedisCluster, sentinels?: Sentinels }) {
     this.cluster = servers.cluster
     this.sentinels = servers.sentinels
     this.url = (servers.cluster ?? servers.sentinels)!.url
-    this.prefix = servers.cluster === undefined ? name : `${name}:{0}`
-    this.slot = keySlot(this.prefix)
   }
 
-  static async start (scope: Scope, kind: Exclude<Topology, 'single'>, name: string): Promise<Replicated> {
-    return new Replicated(name, kind === 'cluster' ? { cluster: await startRedisCluster(scope, { replicas: 1, nodeTimeoutMs: 2000 }) } : { sentinels: await startSentinels(scope) })
+  static async start (scope: Scope, kind: Exclude<Topology, 'single'>): Promise<Replicated> {
+    return new Replicated(kind === 'cluster' ? { cluster: await startRedisCluster(scope, { replicas: 1, nodeTimeoutMs: 2000 }) } : { sentinels: await startSentinels(scope) })
   }
 
-  /** Who has the keys now, as most say. */
-  async master (): Promise<Redis> {
+  /** Who has this key now, as most say. */
+  async master (key: string): Promise<Redis> {
     for (;;) {
-      const found = await (this.cluster?.masterOf(this.slot) ?? this.sentinels!.master()).catch(() => undefined)
+      const found = await (this.cluster?.masterOf(keySlot(key)) ?? this.sentinels!.master()).catch(() => undefined)
       if (found !== undefined) return found
       await pause(100)
     }
@@ -46,9 +42,9 @@ export class Replicated {
 
   get servers (): readonly Redis[] { return (this.cluster ?? this.sentinels)!.nodes }
 
-  /** Resolves when somebody else is master. */
-  async isReplaced (old: Redis): Promise<void> {
-    while ((await this.master()).port === old.port) await pause(100)
+  /** Resolves when somebody else is master for that key. */
+  async isReplaced (old: Redis, key: string): Promise<void> {
+    while ((await this.master(key)).port === old.port) await pause(100)
   }
 
   /** Resolves when that one follows a master. */
@@ -57,9 +53,9 @@ export class Replicated {
   }
 
   /** What another service sends that must not be lost with a master: it waits until a replica has it. Throws Redis's error, or that of the line. */
-  async send (...args: Array<string | number>): Promise<Reply> {
+  async send (key: string, ...args: Array<string | number>): Promise<Reply> {
     try {
-      const { cli } = this.#master ??= await this.master()
+      const { cli } = await this.#known(key)
       const [answer, replicas] = await Promise.race([
         // Of one that is a master no more, WAIT is refused ("UNBLOCKED"), and what was before it is done all the same.
         Promise.all([cli(...args), cli('WAIT', 1, REPLICATED_MS).catch(() => 0)]),
@@ -68,14 +64,21 @@ export class Replicated {
       if (replicas === 0) throw new Error('on no replica')
       return answer
     } catch (error) {
-      this.#master = undefined
+      this.#masters.delete(keySlot(key))
       throw error
     }
   }
 
+  async #known (key: string): Promise<Redis> {
+    const slot = keySlot(key)
+    const known = this.#masters.get(slot) ?? await this.master(key)
+    this.#masters.set(slot, known)
+    return known
+  }
+
   /** What is live only. */
   async say (channel: string, text: string): Promise<void> {
-    const { cli } = this.#master ??= await this.master()
+    const { cli } = await this.#known(channel)
     await Promise.race([cli(this.cluster === undefined ? 'PUBLISH' : 'SPUBLISH', channel, text), pause(ANSWER_MS)])
   }
 }

@@ -1,5 +1,7 @@
 // What each client was owed against what it got. Pure: nothing here knows how the run went.
-import type { Ledger, Sent, Sync, Told } from './ledger.ts'
+import { Division } from './division.ts'
+import { Locals } from './locals.ts'
+import type { Ledger, Sent, Stay, Sync, Told } from './ledger.ts'
 
 export interface Judged {
   readonly options: { readonly name: string, readonly userId: string, readonly groups: readonly string[] }
@@ -31,7 +33,15 @@ export interface Verdict {
 /** What must be 0. */
 export const mustBeZero = ['lost', 'duplicates', 'outOfOrder', 'foreign', 'publishedTwice', 'closedForGood'] as const
 
-export function judge (ledger: Ledger, clients: readonly Judged[], dynamicGroups: readonly string[]): Verdict {
+const UNDIVIDED = new Division({ root: '', count: 1, isCluster: false })
+
+export interface JudgeOptions {
+  readonly division?: Division
+  /** Which ids notifications have in the partitions. Default: as the clients tell. */
+  readonly locals?: Locals
+}
+
+export function judge (ledger: Ledger, clients: readonly Judged[], dynamicGroups: readonly string[], { division = UNDIVIDED, locals = new Locals(division, clients) }: JudgeOptions = {}): Verdict {
   const verdict: Verdict = {
     clients: clients.length,
     owed: 0,
@@ -49,17 +59,16 @@ export function judge (ledger: Ledger, clients: readonly Judged[], dynamicGroups
     cases: []
   }
   const byAddress = ledger.byAddress()
-  const seenIds = new Map<number, Set<number>>()
   for (const client of clients) {
-    const got = readTold(ledger, client, verdict, seenIds)
-    readOwed(ledger, client, got, { byAddress, dynamicGroups, verdict })
+    const got = readTold(ledger, client, verdict, division)
+    readOwed(ledger, client, got, { byAddress, dynamicGroups, verdict, locals })
     verdict.toldIncomplete += client.syncs.filter(({ resume }) => resume === 'incomplete').length
     if (client.closedBy !== undefined) {
       verdict.closedForGood++
       note(verdict, `${client.options.name}: CLOSED for good by ${client.closedBy}`)
     }
   }
-  findTwice(ledger, seenIds, verdict)
+  findTwice(ledger, locals, verdict)
   return verdict
 }
 
@@ -68,10 +77,11 @@ function note (verdict: Verdict, text: string): void {
 }
 
 /** Order, duplicates and strangers; the ids that the client got. */
-function readTold (ledger: Ledger, client: Judged, verdict: Verdict, seenIds: Map<number, Set<number>>): Set<number> {
+function readTold (ledger: Ledger, client: Judged, verdict: Verdict, division: Division): Set<number> {
   const { options: { name }, told, syncs } = client
   const got = new Set<number>()
   const plain = new Set<string>()
+  const orders = new Orders(client, verdict, division)
   let last = 0
   let sync = 0
   const readSyncs = (before: number): void => {
@@ -102,9 +112,6 @@ function readTold (ledger: Ledger, client: Judged, verdict: Verdict, seenIds: Ma
       plain.add(key)
       return
     }
-    const ids = seenIds.get(mark)
-    if (ids === undefined) seenIds.set(mark, new Set([id]))
-    else ids.add(id)
     if (got.has(id)) {
       verdict.duplicates++
       note(verdict, `${name}: ${id} again, on connection ${connection}`)
@@ -112,6 +119,7 @@ function readTold (ledger: Ledger, client: Judged, verdict: Verdict, seenIds: Ma
       verdict.outOfOrder++
       note(verdict, `${name}: ${id} after ${last} on connection ${connection}`)
     }
+    if (sent !== undefined && !got.has(id)) orders.follow(sent)
     got.add(id)
     last = Math.max(last, id)
   })
@@ -132,33 +140,44 @@ interface OwedParts {
   readonly byAddress: ReadonlyMap<string, ReadonlyArray<{ id: number, sent: Sent }>>
   readonly dynamicGroups: readonly string[]
   readonly verdict: Verdict
+  readonly locals: Locals
 }
 
 /** Once each, by however many addresses it was owed. */
-function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { byAddress, dynamicGroups, verdict }: OwedParts): void {
+function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { byAddress, dynamicGroups, verdict, locals }: OwedParts): void {
   const { options: { name, userId, groups }, syncs } = client
-  const first = syncs[0]?.id ?? Infinity
+  const first = syncs[0]
   const gaps = gapsOf(client)
-  const accounted = new Set<number>()
-  const account = (address: string, id: number): void => {
-    if (id <= first || accounted.has(id)) return
-    accounted.add(id)
+  const accounted = new Set<string>()
+  /** `stays`: of a group that is joined and left. */
+  const account = (address: string, { id: answered, sent }: { id: number, sent: Sent }, stays?: readonly Stay[]): void => {
+    const key = `${sent.mark} ${answered}`
+    // Where no partition of theirs is known to have it, the times of the run say whether it was owed.
+    const id = locals.idOf(userId, sent, answered)
+    const isLater = first !== undefined && (id === undefined ? sent.askedMs > first.atMs : id > first.id)
+    if (!isLater || accounted.has(key)) return
+    if (stays?.some((stay) => isWithin(stay, sent, id)) === false) return
+    accounted.add(key)
     verdict.owed++
-    if (got.has(id)) verdict.received++
-    else if (gaps.some(({ after, upTo }) => id > after && id <= upTo)) verdict.covered++
+    if (id !== undefined && got.has(id)) verdict.received++
+    else if (gaps.some(({ after, upTo, atMs }) => id === undefined ? atMs > sent.askedMs : id > after && id <= upTo)) verdict.covered++
     else {
       verdict.lost++
-      note(verdict, `${name}: lost ${id} to ${address}; ${neighbours(client, id)}`)
+      note(verdict, `${name}: lost ${answered}${id === answered ? '' : ` (${id ?? 'unknown'} there)`} to ${address}; ${neighbours(client, id ?? answered)}`)
     }
   }
   for (const address of ['all', `user:${userId}`, ...groups.map((group) => `group:${group}`)]) {
-    for (const { id } of byAddress.get(address) ?? []) account(address, id)
+    for (const one of byAddress.get(address) ?? []) account(address, one)
   }
   for (const group of dynamicGroups) {
     const stays = ledger.stays(userId, group)
-    for (const { id } of byAddress.get(`group:${group}`) ?? []) {
-      if (stays.some(({ since, until }) => id > since && id < until)) account(`group:${group}`, id)
-    }
+    for (const one of byAddress.get(`group:${group}`) ?? []) account(`group:${group}`, one, stays)
+  }
+
+  /** Where there are several partitions, who publishes may have asked who has members before the join was answered. */
+  function isWithin (stay: Stay, { askedMs, answeredMs }: Sent, id: number | undefined): boolean {
+    if (!locals.isOne && askedMs < stay.sinceMs) return false
+    return id === undefined ? answeredMs < stay.untilMs : id > stay.since && id < stay.until
   }
 }
 
@@ -167,7 +186,7 @@ function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { b
  * and what came live after that. History that was cut off before its `sync` said nothing of what was before it,
  * unless the first words were that something is missing.
  */
-function gapsOf ({ told, syncs }: Judged): Array<{ after: number, upTo: number }> {
+function gapsOf ({ told, syncs }: Judged): Array<{ after: number, upTo: number, atMs: number }> {
   return syncs.flatMap((sync, index) => {
     if (sync.resume !== 'incomplete') return []
     // Where the history begins that came with it.
@@ -176,7 +195,7 @@ function gapsOf ({ told, syncs }: Judged): Array<{ after: number, upTo: number }
     const before = syncs[index - 1]
     let after = before?.id ?? 0
     for (let i = at - 1; i >= (before?.toldBefore ?? 0); i--) if (told[i]!.connection === before?.connection) after = Math.max(after, told[i]!.id)
-    return [{ after, upTo: Math.max(sync.id, sync.newest ?? 0) }]
+    return [{ after, upTo: Math.max(sync.id, sync.newest ?? 0), atMs: sync.atMs }]
   })
 }
 
@@ -191,11 +210,40 @@ function neighbours ({ told, syncs }: Judged, id: number): string {
 }
 
 /** One publish, one id, whatever the number of its addresses and however often it was tried. A data loss in between takes the memory of it along. */
-function findTwice (ledger: Ledger, seenIds: ReadonlyMap<number, ReadonlySet<number>>, verdict: Verdict): void {
-  for (const { mark, to, ids, lossesBefore, lossesAfter } of ledger.sent) {
-    const all = new Set([...ids, ...seenIds.get(mark) ?? []])
-    if (all.size < 2 || ids.length === 0 || lossesBefore !== lossesAfter) continue
+function findTwice (ledger: Ledger, locals: Locals, verdict: Verdict): void {
+  for (const sent of ledger.sent) {
+    const { mark, to, ids, lossesBefore, lossesAfter } = sent
+    const seen = locals.seen(sent)
+    if ((ids.length < 2 && seen.every((some) => some.size < 2)) || ids.length === 0 || lossesBefore !== lossesAfter) continue
     verdict.publishedTwice++
-    note(verdict, `mark ${mark} to ${to.join(', ')} was acknowledged as ${ids.join(', ')} and came as ${[...seenIds.get(mark) ?? []].join(', ') || 'nothing'}`)
+    note(verdict, `mark ${mark} to ${to.join(', ')} was acknowledged as ${ids.join(', ')} and came as ${seen.map((some) => [...some].join(', ')).join('; ') || 'nothing'}`)
+  }
+}
+
+/** What goes to one address comes in the order of its home everywhere, if all shared addresses of a publish have one home. */
+class Orders {
+  readonly #client: Judged
+  readonly #verdict: Verdict
+  readonly #division: Division
+  readonly #last = new Map<string, Sent>()
+
+  constructor (client: Judged, verdict: Verdict, division: Division) {
+    this.#client = client
+    this.#verdict = verdict
+    this.#division = division
+  }
+
+  follow (sent: Sent): void {
+    const id = sent.ids[0]
+    if (id === undefined || this.#division.homeOfAll(sent.to) === undefined) return
+    for (const address of sent.to) {
+      if (address.startsWith('user:')) continue
+      const last = this.#last.get(address)
+      if (last !== undefined && id < last.ids[0]! && last.lossesBefore === sent.lossesAfter) {
+        this.#verdict.outOfOrder++
+        note(this.#verdict, `${this.#client.options.name}: ${id} to ${address} after ${last.ids[0]}, which its home has behind it`)
+      }
+      this.#last.set(address, sent)
+    }
   }
 }

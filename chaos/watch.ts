@@ -36,11 +36,20 @@ export class Watch {
 
   async #look (index: number): Promise<void> {
     while (!this.#isOver) {
-      const isReady = await this.#asks(index, '/readyz', 1000)
+      const isReady = await this.#isReady(index)
       this.#ready[index] = isReady
       if (!isReady && this.#shows === 'readiness') this.#noticed()
       await pause(EVERY_MS)
     }
+  }
+
+  // A partition that is away alone leaves a node ready.
+  async #isReady (index: number): Promise<boolean> {
+    const answer = await fetch(new URL('/readyz', this.#world.nodes[index]!.url), { signal: AbortSignal.timeout(1000) }).catch(() => undefined)
+    const text = await answer?.text().catch(() => undefined)
+    if (answer?.status !== 200 || text === undefined) return false
+    const { partitions = [] } = JSON.parse(text) as { partitions?: Array<{ up: boolean }> }
+    return partitions.every(({ up }) => up)
   }
 
   async #feel (index: number): Promise<void> {
@@ -68,8 +77,8 @@ export class Watch {
       .reduce((value, line) => value + Number(line.slice(line.lastIndexOf(' '))), 0), 0)
   }
 
-  /** Whether, in time, every node is ready and every client is live and past this position. */
-  async becomesWhole (position: number, withinMs: number): Promise<boolean> {
+  /** Whether, in time, every node is ready and hears all partitions, and every client is live and has come to the position that is named for its user. */
+  async becomesWhole (position: (userId: string) => number, withinMs: number): Promise<boolean> {
     for (const end = performance.now() + withinMs; performance.now() < end;) {
       if (this.#ready.length === this.#world.nodes.length && this.#ready.every(Boolean) && this.#isHeard(position)) return true
       await pause(EVERY_MS / 4)
@@ -78,7 +87,7 @@ export class Watch {
   }
 
   // Who is closed for good is counted as that, not waited for.
-  #isHeard (position: number): boolean {
-    return this.#world.listeners.every((listener) => listener.closedBy !== undefined || (listener.isLive && listener.position >= position))
+  #isHeard (position: (userId: string) => number): boolean {
+    return this.#world.listeners.every((listener) => listener.closedBy !== undefined || (listener.isLive && listener.position >= position(listener.options.userId)))
   }
 }

@@ -5,10 +5,12 @@ import { startNode, type TestNode } from '../test/fixtures/node.ts'
 import { freePort } from '../test/fixtures/process.ts'
 import { createIssuer, MANAGE, PUBLISH } from '../test/fixtures/tokens.ts'
 import type { Scope } from '../test/fixtures/wait.ts'
+import { Division } from './division.ts'
 import { Ledger } from './ledger.ts'
 import { Line } from './line.ts'
 import { Listener } from './listener.ts'
 import type { Options } from './options.ts'
+import { Outside } from './outside.ts'
 import { Random } from './random.ts'
 import { Store } from './store.ts'
 import { Tamper } from './tamper.ts'
@@ -25,6 +27,8 @@ const STREAMS = 3
 /** One client in so many reads slowly. */
 const SLOW_EVERY = 20
 const SLOW_REST_MS = 50
+/** What is broken in the nodes themselves. */
+const PRELOADED: ReadonlySet<string> = new Set(['no-refill', 'no-gap', 'no-copies'])
 
 /** Small buffers, so that a few MB overflow them; no limits on how often one may come, since all come again and again. */
 const settings = {
@@ -39,10 +43,13 @@ const settings = {
 
 export class World {
   readonly ledger = new Ledger()
-  prefix = PREFIX
   readonly listeners: Listener[] = []
   readonly nodes: TestNode[] = []
   readonly lines: Line[] = []
+  readonly division: Division
+  readonly outside: Outside
+  /** Where there are several: of each node, to the server at that port. */
+  readonly #linesTo: Array<Map<number, Line>> = []
   /** Of each node. */
   readonly tampers: Tamper[] = []
   /** Nodes that are down or stopped on purpose. */
@@ -65,6 +72,8 @@ export class World {
   constructor (scope: Scope, options: Options) {
     this.#scope = scope
     this.#options = options
+    this.division = new Division({ root: PREFIX, count: options.partitions, isCluster: options.topology === 'cluster' })
+    this.outside = new Outside(this.division, (key, args) => this.replicated?.send(key, ...args) ?? this.store.send(...args), (channel, text) => this.replicated?.say(channel, text) ?? this.store.send('PUBLISH', channel, text))
   }
 
   get users (): string[] {
@@ -77,8 +86,8 @@ export class World {
     const { clients, seed, topology } = this.#options
     if (topology === 'single') await this.#startStore()
     else {
-      this.replicated = await Replicated.start(this.#scope, topology, PREFIX)
-      this.prefix = this.replicated.prefix
+      this.replicated = await Replicated.start(this.#scope, topology)
+      await this.#startLines(this.replicated)
     }
     for (let index = 0; index < NODES; index++) this.tampers.push(new Tamper(this.#scope))
     this.#ports = await Promise.all(Array.from({ length: NODES }, freePort))
@@ -102,6 +111,24 @@ export class World {
       this.#scope.teardown(() => { line.close() })
       this.lines.push(line)
     }
+  }
+
+  /** A line from each node to each server. */
+  async #startLines ({ servers }: Replicated): Promise<void> {
+    for (let index = 0; index < NODES; index++) {
+      const lines = new Map<number, Line>()
+      this.#linesTo.push(lines)
+      for (const { port } of servers) {
+        const line = new Line(port)
+        await line.listen()
+        this.#scope.teardown(() => { line.close() })
+        lines.set(port, line)
+      }
+    }
+  }
+
+  lineTo (index: number, port: number): Line {
+    return this.#linesTo[index]!.get(port)!
   }
 
   #listen (index: number, { sub, groups, token }: { sub: string, groups: readonly string[], token: string }): void {
@@ -131,12 +158,16 @@ export class World {
   async startNode (index: number): Promise<void> {
     // As nodes are really started, but for what sabotage loads before them.
     const { sabotage } = this.#options
-    const preload = new URL(`sabotage/${sabotage}.ts`, import.meta.url).href
-    const options = sabotage === 'no-refill' || sabotage === 'no-gap' ? { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import ${preload}`.trim() } : {}
+    const lines = this.#linesTo[index]
+    const preloads = [...lines === undefined ? [] : ['detour'], ...sabotage !== undefined && PRELOADED.has(sabotage) ? [`sabotage/${sabotage}`] : []]
+    const options = {
+      ...preloads.length > 0 && { NODE_OPTIONS: [process.env.NODE_OPTIONS ?? '', ...preloads.map((name) => `--import ${new URL(`${name}.ts`, import.meta.url).href}`)].join(' ').trim() },
+      ...lines !== undefined && { CHAOS_LINES: [...lines].map(([port, line]) => `${port}:${line.port}`).join() }
+    }
     this.nodes[index] = await startNode(this.#scope, {
       name: `node-${index}`,
       port: this.#ports[index]!,
-      env: { ...settings, ...options, ...this.tampers[index]!.env, ...this.#issuer.env, REDIS_URL: this.replicated?.url ?? `redis://127.0.0.1:${this.lines[index]!.port}`, REDIS_PREFIX: PREFIX }
+      env: { ...settings, ...options, ...this.tampers[index]!.env, ...this.#issuer.env, REDIS_URL: this.replicated?.url ?? `redis://127.0.0.1:${this.lines[index]!.port}`, REDIS_PREFIX: PREFIX, REDIS_PARTITIONS: `${this.division.count}` }
     })
     this.excused.delete(index)
   }
@@ -169,27 +200,6 @@ export class World {
     for (const line of this.lines) {
       line.retarget(next.port)
       line.cut()
-    }
-  }
-
-  /** What another service publishes. Throws Redis's error, or that of the line. */
-  async fcall (to: string, data: object): Promise<number> {
-    const [id] = await (this.replicated ?? this.store).send('FCALL', 'tidings_publish', 1, this.prefix, to, 'message', JSON.stringify(data)) as [string, number]
-    return Number(id)
-  }
-
-  /** Live only, from another service. */
-  async say (to: string, text: string): Promise<void> {
-    if (this.replicated === undefined) await this.store.send('PUBLISH', `${PREFIX}:${to}`, text)
-    else await this.replicated.say(`${this.prefix}:${to}`, text)
-  }
-
-  /** The id of something that nobody receives: what was before it and what comes after is told apart by it, whatever the clocks say. */
-  async moment (): Promise<number> {
-    for (;;) {
-      const id = await this.fcall('user:nobody', {}).catch(() => undefined)
-      if (id !== undefined) return id
-      await pause(100)
     }
   }
 

@@ -159,7 +159,8 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
           cookie: { type: 'apiKey', in: 'cookie', name: config.TOKEN_COOKIE },
-          ticket: { type: 'apiKey', in: 'query', name: 'ticket' }
+          ticket: { type: 'apiKey', in: 'query', name: 'ticket' },
+          ticketHeader: { type: 'http', scheme: 'ticket', description: 'Authorization: Ticket <ticket>, a new one for each request.' }
         }
       }
     }
@@ -192,7 +193,7 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   await app.register(subscribe, { config, hub, broker, limits, refusals })
   await app.register(publish, { config, node, messages: broker, limit: limits.publish })
   await app.register(retract, { messages: broker, limit: limits.publish })
-  await app.register(inbox, { inbox: broker, node, limit: limits.inbox })
+  await app.register(inbox, { inbox: broker, store: broker, node, limit: limits.inbox })
   await app.register(users, { members: broker, sessions: broker })
   await app.register(why, { trail: broker.trail, receipts: config.RECEIPTS })
   await app.register(client)

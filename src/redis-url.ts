@@ -8,21 +8,26 @@ export interface RedisAddress {
   readonly port: number
 }
 
+export interface Login {
+  /** '': none. */
+  readonly username: string
+  readonly password: string
+}
+
 /** Where Redis is. */
-export interface RedisPlace {
+export interface RedisPlace extends Login {
   /** One Redis, some Sentinels that know which, or some nodes of a Cluster. */
   readonly kind: 'single' | 'sentinel' | 'cluster'
   readonly addresses: readonly RedisAddress[]
   readonly isTls: boolean
-  /** '': none. */
-  readonly username: string
-  readonly password: string
   readonly database: number
   /** By which name the Sentinels know it; '' elsewhere. */
   readonly masterName: string
+  /** Of the Sentinels, where it is said to be another one. */
+  readonly sentinelLogin?: Login
 }
 
-const FORMS = `redis://[user:password@]host:port[/database], redis+sentinel://[user:password@]host:port,host:port/<master>[/database], redis+cluster://[user:password@]host:port,host:port, each with rediss for TLS, or ${MEMORY_URL} for the embedded broker`
+const FORMS = `redis://[user:password@]host:port[/database], redis+sentinel://[user:password@[user:password@]]host:port,host:port/<master>[/database] (the second is that of the Sentinels), redis+cluster://[user:password@]host:port,host:port, each with rediss for TLS, or ${MEMORY_URL} for the embedded broker`
 const ENCODE = 'whatever of % / ? # @ : , stands in the password must be percent-encoded'
 const PORTS = { single: 6379, sentinel: 26_379, cluster: 6379 } as const
 
@@ -48,25 +53,40 @@ function readRedisUrl (text: string): RedisPlace | string {
   if (/[?#]/.test(rest)) return 'must have no ? and no #; percent-encode them in a password as %3F and %23'
   const [authority = '', ...path] = rest.split('/')
   const at = authority.lastIndexOf('@')
-  const user = at === -1 ? '' : authority.slice(0, at + 1)
   const hosts = authority.slice(at + 1).split(',')
   if (kind === 'single' && hosts.length > 1) return `has several hosts, which only redis+sentinel:// and redis+cluster:// have; it must be ${FORMS}`
   const addresses: RedisAddress[] = []
-  let username = ''
-  let password = ''
   for (const host of hosts) {
-    const one = `redis://${user}${host}`
-    if (host === '' || !URL.canParse(one)) return `is not a URL; it must be ${FORMS}, and ${ENCODE}`
-    const url = new URL(one)
-    if (url.hostname === '') return `has no host; it must be ${FORMS}`
-    if (!isEncoded(url.username) || !isEncoded(url.password)) return 'has a % in its user or password that encodes nothing; write %25 for it'
-    username = decodeURIComponent(url.username)
-    password = decodeURIComponent(url.password)
+    const url = readAuthority(host)
+    if (typeof url === 'string') return url
     addresses.push({ host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port === '' ? PORTS[kind] : url.port) })
   }
+  const users = at === -1 ? [''] : kind === 'sentinel' ? authority.slice(0, at).split('@') : [authority.slice(0, at)]
+  if (users.length > 2) return 'has an @ in its user or password; write %40 for it'
+  const logins: Login[] = []
+  for (const user of users) {
+    const login = readLogin(user)
+    if (typeof login === 'string') return login
+    logins.push(login)
+  }
+  const [login, sentinelLogin] = logins
   const where = readPath(kind, path)
   if (typeof where === 'string') return where
-  return { kind, addresses, isTls: scheme[1] === 's', username, password, ...where }
+  return { kind, addresses, isTls: scheme[1] === 's', ...login!, ...sentinelLogin !== undefined && { sentinelLogin }, ...where }
+}
+
+function readAuthority (authority: string): URL | string {
+  const one = `redis://${authority}`
+  if (/(^|@)$/.test(authority) || !URL.canParse(one)) return `is not a URL; it must be ${FORMS}, and ${ENCODE}`
+  const url = new URL(one)
+  return url.hostname === '' ? `has no host; it must be ${FORMS}` : url
+}
+
+function readLogin (user: string): Login | string {
+  const url = readAuthority(user === '' ? 'host' : `${user}@host`)
+  if (typeof url === 'string') return url
+  if (!isEncoded(url.username) || !isEncoded(url.password)) return 'has a % in its user or password that encodes nothing; write %25 for it'
+  return { username: decodeURIComponent(url.username), password: decodeURIComponent(url.password) }
 }
 
 function readPath (kind: RedisPlace['kind'], path: readonly string[]): Pick<RedisPlace, 'database' | 'masterName'> | string {

@@ -27,6 +27,10 @@ t.test('REDIS_URL, of Sentinels and of a Cluster, has several hosts, and what el
     ['redis+sentinel://s1,s2:26380,[::1]:26381/mymaster', { ...sentinels, addresses: [{ host: 's1', port: 26_379 }, { host: 's2', port: 26_380 }, { host: '::1', port: 26_381 }] }],
     ['redis+sentinel://s1/mymaster/3', { ...sentinels, addresses: [{ host: 's1', port: 26_379 }], database: 3 }],
     ['rediss+sentinel://user:a%2Cb%40@s1/my%20master', { ...sentinels, addresses: [{ host: 's1', port: 26_379 }], isTls: true, username: 'user', password: 'a,b@', masterName: 'my master' }],
+    ['redis+sentinel://tidings:a%40b@watch:c%3Ad@s1,s2/m', { ...sentinels, addresses: [{ host: 's1', port: 26_379 }, { host: 's2', port: 26_379 }], username: 'tidings', password: 'a@b', masterName: 'm', sentinelLogin: { username: 'watch', password: 'c:d' } }],
+    ['redis+sentinel://:a@:b@s1/m', { ...sentinels, password: 'a', masterName: 'm', sentinelLogin: { username: '', password: 'b' } }],
+    ['redis+sentinel://@:b@s1/m', { ...sentinels, password: '', masterName: 'm', sentinelLogin: { username: '', password: 'b' } }],
+    ['redis+sentinel://:a@@s1/m', { ...sentinels, password: 'a', masterName: 'm', sentinelLogin: { username: '', password: '' } }],
     ['redis+cluster://n1:7000,n2:7001,n3', { kind: 'cluster', isTls: false, addresses: [{ host: 'n1', port: 7000 }, { host: 'n2', port: 7001 }, { host: 'n3', port: 6379 }] }],
     ['rediss+cluster://:pass@n1', { kind: 'cluster', isTls: true, username: '', password: 'pass', addresses: [{ host: 'n1', port: 6379 }] }]
   ] as const) {
@@ -55,6 +59,8 @@ t.test('REDIS_URL, with a fault, is refused with a sentence that says what would
     ['redis://:6379', /is not a URL|has no host/],
     ['redis://one,two', /several hosts/],
     ['redis+sentinel://s1,s2', /name by which the Sentinels know the master/],
+    ['redis+sentinel://:sEcret@:b@c@s1/master', /%40/],
+    ['redis+sentinel://:a@:sEcret%@s1/master', /%25/],
     ['redis+sentinel://s1/master/db', /number of a database/],
     ['redis+sentinel://s1/master/1/2', /number of a database/],
     ['redis+sentinel://s1,,s2/master', /is not a URL/],

@@ -1,6 +1,8 @@
 // The inbox as all tabs show it: one list and four absolute values, changed at once by what the user does, put right by the service.
 import { isAfter } from './ids.ts'
+import { MOST_COUNTED, PAGE } from './limits.ts'
 import { createListeners, type Listeners } from './listeners.ts'
+import type { Sharing } from './sharing.ts'
 
 export interface InboxItem<Data = any> {
   readonly id: string
@@ -52,22 +54,13 @@ export interface Inbox {
   dismiss: (id: string) => Promise<void>
 }
 
-export interface InboxOptions {
-  /** Asks the service; throws what is not 2xx. `path` is relative to …/api/notifications */
-  readonly request: (method: string, path: string, body?: object) => Promise<any>
-  readonly isLeader: () => boolean
-  readonly post: (message: { type: string, [field: string]: unknown }) => void
-}
-
-/** Of the list, in one answer. */
-const PAGE = 50
-/** Whoever was sent the same does not ask for it in the same moment. */
-const SPREAD_MS = 1000
-const MOST_COUNTED = 100
+/** Asks the service; throws what is not 2xx. `path` is relative to …/api/notifications */
+export type Ask = (method: string, path: string, body?: object) => Promise<any>
 
 const newest = (one: unknown, other: string): string => typeof one === 'string' && isAfter(one, other) ? one : other
 
-export function createInbox ({ request, isLeader, post }: InboxOptions) {
+/** `spreadMs`: whoever was sent the same does not ask for it in the same moment. */
+export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   const changed: Listeners<[]> = createListeners()
   let state: InboxState = { items: [], unseen: 0, unread: 0, seen: '', read: '', isLoaded: false, hasMore: false, isComplete: true }
   /** Somebody looks at the list, in this tab or another. */
@@ -105,20 +98,20 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
     const page = await request('GET', `?limit=${PAGE}`)
     if (before !== changes) return later()
     merge(page)
-    post({ type: 'inbox', page })
+    sharing.post({ type: 'inbox', page })
   }
 
   /** The leader asks, for all tabs. */
-  function later (spreadMs = SPREAD_MS): void {
-    if (!isWanted || !isLeader()) return
+  function later (withinMs = spreadMs): void {
+    if (!isWanted || !sharing.isLeader) return
     // A service that has no inbox, or none for us, is asked again when the stream is.
-    timer ??= setTimeout(() => { refresh().catch(() => {}) }, Math.random() * spreadMs)
+    timer ??= setTimeout(() => { refresh().catch(() => {}) }, Math.random() * withinMs)
   }
 
   function want (): void {
     if (isWanted) return
     isWanted = true
-    post({ type: 'inbox?' })
+    sharing.post({ type: 'inbox?' })
     later(0)
   }
 
@@ -132,7 +125,7 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
       if (before === changes) take(answer)
     } catch (error) {
       isWanted = true
-      isLeader() ? later(0) : post({ type: 'inbox?', isOld: true })
+      sharing.isLeader ? later(0) : sharing.post({ type: 'inbox?', isOld: true })
       throw error
     }
   }
@@ -151,7 +144,7 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
   }
 
   /** The badge is there before the list; who clicks on it means what is in the list. */
-  const load = async (): Promise<void> => await refresh().catch(() => {})
+  const load = (): Promise<void> => refresh().catch(() => {})
 
   const inbox: Inbox = {
     get items () { return state.items },
@@ -182,7 +175,7 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
       if (upTo && (state.unseen > 0 || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
     async read (what) {
-      if (typeof what === 'string') return await mark(what, 'PUT', '/read', { isRead: true })
+      if (typeof what === 'string') return mark(what, 'PUT', '/read', { isRead: true })
       if (!state.isLoaded) await load()
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
@@ -192,8 +185,8 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
         }, upTo)
       }
     },
-    markUnread: async (id) => await mark(id, 'DELETE', '/read', { isRead: false }),
-    dismiss: async (id) => await mark(id, 'DELETE', '', { dismissed: true })
+    markUnread: (id) => mark(id, 'DELETE', '/read', { isRead: false }),
+    dismiss: (id) => mark(id, 'DELETE', '', { dismissed: true })
   }
 
   return {
@@ -213,14 +206,14 @@ export function createInbox ({ request, isLeader, post }: InboxOptions) {
       if (type === 'inbox' && Array.isArray((page as any)?.notifications)) merge(page)
       if (type !== 'inbox?') return
       isWanted = true
-      if (!isLeader()) return
+      if (!sharing.isLeader) return
       if (!state.isLoaded || isOld) return later(0)
       const next = state.hasMore || state.items.length > PAGE ? '1' : undefined
-      post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
+      sharing.post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
     },
     /** A leader that does not know the list yet, and those who look at it. */
     greet (): void {
-      if (isWanted) isLeader() ? later(0) : post({ type: 'inbox?' })
+      if (isWanted) sharing.isLeader ? later(0) : sharing.post({ type: 'inbox?' })
     }
   }
 }

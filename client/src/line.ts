@@ -1,7 +1,8 @@
 // Keeps one stream open: opens it, notices when it is dead, waits, and opens it again from the last id.
 import type { Credentials } from './api.ts'
 import { createReader, type Received } from './events.ts'
-import { ANSWER_MS, ask, speakFor, within } from './request.ts'
+import { ANSWER_MS, LONGEST_WAIT_MS, SHORT_LIFE_MS } from './limits.ts'
+import { ask, speakFor, within } from './request.ts'
 
 /**
  * - `connecting`: a stream is being opened, or what was missed is arriving
@@ -32,10 +33,6 @@ export interface Line {
   /** Between two pings, as the service says. */
   readonly heartbeatMs: number
 }
-
-const LONGEST_WAIT_MS = 30_000
-/** A stream that lives shorter than this counts as one more failure. */
-const SHORT_LIFE_MS = 5000
 
 /** Milliseconds since something, by the clock that shows the larger number: one stands still during sleep, the other may be set back. */
 export function stopwatch (): () => number {
@@ -75,7 +72,7 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
     timer = setTimeout(open, ms)
   }
 
-  function open (isHere = false): void {
+  function open (isHere?: boolean): void {
     end('connecting')
     heard = stopwatch()
     current = new AbortController()
@@ -87,11 +84,11 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
     if (next || !(token ?? ticket ?? renew)) return
     const mine = next = new AbortController()
     if (renew) await within(renew()).catch(reportError)
-    if (!mine.signal.aborted) await run(mine, false)
+    if (!mine.signal.aborted) await run(mine)
     if (next === mine) next = undefined
   }
 
-  async function run (mine: AbortController, isHere: boolean): Promise<void> {
+  async function run (mine: AbortController, isHere?: boolean): Promise<void> {
     const { signal } = mine
     const address = new URL(url)
     const headers: Record<string, string> = { accept: 'text/event-stream' }
@@ -176,7 +173,7 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
   return {
     open,
     stop,
-    check (isAwake, isOtherNetwork = false) {
+    check (isAwake, isOtherNetwork) {
       if (timer && isAwake) return open()
       if (!current) return
       const limitMs = isLive ? heartbeatMs * (isAwake ? 1.2 : 2) : ANSWER_MS

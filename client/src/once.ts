@@ -1,12 +1,7 @@
 // Of all tabs one acts: the leader grants an id to the first tab that asks for it, and every tab remembers who got it.
+import { LISTEN_MS, REMEMBERED } from './limits.ts'
 import { report } from './listeners.ts'
-import type { Message } from './sharing.ts'
-
-export interface OnceOptions {
-  readonly tab: string
-  readonly isLeader: () => boolean
-  readonly post: (message: { type: string, [field: string]: unknown }, asLeader?: boolean) => void
-}
+import type { Message, Sharing } from './sharing.ts'
 
 export interface Once {
   claim: (id: string, run: () => unknown) => Promise<boolean>
@@ -15,12 +10,7 @@ export interface Once {
   greet: () => void
 }
 
-/** Ids that a tab remembers. */
-const REMEMBERED = 1000
-/** How long a new leader listens to what the others know. */
-const LISTEN_MS = 100
-
-export function createOnce ({ tab, isLeader, post }: OnceOptions): Once {
+export function createOnce (sharing: Sharing): Once {
   const granted = new Map<string, unknown>()
   const waiting = new Map<string, (isMine: boolean) => void>()
   let mayGrant = Promise.resolve()
@@ -28,16 +18,16 @@ export function createOnce ({ tab, isLeader, post }: OnceOptions): Once {
   function remember (id: string, to: unknown): void {
     granted.set(id, to)
     if (granted.size > REMEMBERED) granted.delete(granted.keys().next().value!)
-    waiting.get(id)?.(to === tab)
+    waiting.get(id)?.(to === sharing.tab)
     waiting.delete(id)
   }
 
-  function ask (id: string, from = tab): void {
-    if (!isLeader()) return post({ type: 'claim', id })
+  function ask (id: string, from = sharing.tab): void {
+    if (!sharing.isLeader) return sharing.post({ type: 'claim', id })
     void mayGrant.then(() => {
-      if (!isLeader()) return
+      if (!sharing.isLeader) return
       const to = granted.get(id) ?? from
-      post({ type: 'grant', id, to }, true)
+      sharing.post({ type: 'grant', id, to }, true)
       remember(id, to)
     })
   }
@@ -58,12 +48,12 @@ export function createOnce ({ tab, isLeader, post }: OnceOptions): Once {
         for (const [id, to] of ids) if (!granted.has(id)) remember(id, to)
       }
       if (typeof id !== 'string') return
-      if (type === 'claim' && isLeader()) ask(id, from)
+      if (type === 'claim' && sharing.isLeader) ask(id, from)
       if (type === 'grant') remember(id, to)
     },
     greet () {
-      if (isLeader()) mayGrant = new Promise((resolve) => { setTimeout(resolve, LISTEN_MS) })
-      else post({ type: 'granted', ids: [...granted].slice(-100) })
+      if (sharing.isLeader) mayGrant = new Promise((resolve) => { setTimeout(resolve, LISTEN_MS) })
+      else sharing.post({ type: 'granted', ids: [...granted].slice(-100) })
       for (const id of waiting.keys()) ask(id)
     }
   }

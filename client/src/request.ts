@@ -1,12 +1,10 @@
 // How the service is asked: who speaks for the user, and how long an answer may take.
 import type { Credentials } from './api.ts'
-
-/** Nothing asked of the page or the network may take longer before there is an answer. */
-export const ANSWER_MS = 10_000
+import { ANSWER_MS } from './limits.ts'
 
 /** What `promise` becomes, or an error after a while. */
-export async function within <T> (promise: T | Promise<T>): Promise<T> {
-  return await Promise.race([promise, new Promise<never>((_resolve, reject) => { setTimeout(reject, ANSWER_MS) })])
+export function within <T> (promise: T | Promise<T>): Promise<T> {
+  return Promise.race([promise, new Promise<never>((_resolve, reject) => { setTimeout(reject, ANSWER_MS) })])
 }
 
 /** What the page's own function gives, if it is what it should be. */
@@ -19,9 +17,10 @@ export async function ask (give: () => Promise<string>): Promise<string> {
 }
 
 /** What `fetch` needs so that the service knows the user. */
-export async function speakFor ({ token }: Credentials, headers: Record<string, string> = {}): Promise<RequestInit> {
-  if (!token) return { headers, credentials: 'include' }
-  return { headers: { ...headers, authorization: `Bearer ${await ask(token)}` }, credentials: 'omit' }
+export async function speakFor ({ token, ticket }: Credentials, headers: Record<string, string> = {}): Promise<RequestInit> {
+  const give = token ?? ticket
+  if (!give) return { headers, credentials: 'include' }
+  return { headers: { ...headers, authorization: `${token ? 'Bearer' : 'Ticket'} ${await ask(give)}` }, credentials: 'omit' }
 }
 
 export function parse (text: string): any {
@@ -35,7 +34,7 @@ export function parse (text: string): any {
 /** One request and its JSON answer. Throws for what is not 2xx, with `code` and `statusCode` as the service says. */
 export async function request (credentials: Credentials, url: string, method: string, body?: object): Promise<any> {
   const init = await speakFor(credentials, body && { 'content-type': 'application/json' })
-  const response = await fetch(url, { ...init, method, body: body ? JSON.stringify(body) : null, signal: AbortSignal.timeout(ANSWER_MS) })
+  const response = await fetch(url, { ...init, method, body: JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) })
   const answer = parse(await response.text())
   if (!response.ok) throw Object.assign(new Error(answer.message), { code: answer.code, statusCode: response.status })
   return answer

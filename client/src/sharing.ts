@@ -37,6 +37,8 @@ export interface Sharing {
   post: (message: { type: string, [field: string]: unknown }, asLeader?: boolean) => void
   /** Milliseconds since the leader was heard of. */
   silentMs: () => number
+  /** It leads, and another tab stands in the queue. */
+  isAwaited: () => Promise<boolean>
 }
 
 export function createSharing ({ name, isShared, onLead, onRest, onMessage }: SharingOptions): Sharing {
@@ -64,7 +66,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
     onRest()
   }
 
-  function queue (steal = false): void {
+  function queue (steal?: boolean): void {
     const mine = request = new AbortController()
     const held = locks.request(name, steal ? { steal } : { signal: mine.signal }, () => {
       if (mine !== request) return
@@ -117,7 +119,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
     tab,
     get isLeader () { return isLeader },
     get isIn () { return isLeader || !!request },
-    leave (stays = false) {
+    leave (stays) {
       withdraw()
       if (stays) return
       channel?.close()
@@ -137,9 +139,12 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
       queue(steals)
       channel.postMessage({ tidings: 1, type: 'hello', from: tab })
     },
-    post (message, asLeader = false) {
+    post (message, asLeader) {
       channel?.postMessage({ ...message, tidings: 1, from: tab, ...(asLeader && { term }) })
     },
-    silentMs: () => heard()
+    silentMs: () => heard(),
+    async isAwaited () {
+      return isLeader && !!channel && (await locks.query()).pending!.some((one) => one.name === name)
+    }
   }
 }

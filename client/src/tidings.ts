@@ -4,6 +4,7 @@ import type { Received } from './events.ts'
 import { createHandlers, isOwn } from './handlers.ts'
 import { isAfter, isPosition } from './ids.ts'
 import { createInbox } from './inbox.ts'
+import { BEAT_MS, LOOK_MS } from './limits.ts'
 import { createLine, type State, stopwatch } from './line.ts'
 import { createListeners } from './listeners.ts'
 import { createOnce } from './once.ts'
@@ -13,11 +14,6 @@ import { createSharing, type Message } from './sharing.ts'
 export type { ConnectOptions, EventMap, Handler, Meta, Schema, Tidings } from './api.ts'
 export type { Inbox, InboxItem, InboxState } from './inbox.ts'
 export type { State } from './line.ts'
-
-/** How often it looks whether the machine slept: one timer a tab, which does nothing else. */
-const LOOK_MS = 1000
-/** A leader whose stream is silent tells the others as often that it is there. */
-const BEAT_MS = 5000
 
 const isFinal = (state: State): boolean => /^(replaced|closed|denied)$/.test(state)
 
@@ -35,7 +31,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   let isHere = false
 
   // On a server, where a page is only rendered, there is nothing to connect to.
-  const isInert = globalThis.location === undefined
+  const isInert = !globalThis.location
   const base = new URL(url || '/', globalThis.document?.baseURI ?? globalThis.location?.href ?? 'http://x')
   if (!base.pathname.endsWith('/')) base.pathname += '/'
   const api = new URL('api/notifications', base).href
@@ -49,15 +45,17 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       once.greet()
       inbox.greet()
     },
-    onRest: () => line.stop(),
+    onRest () {
+      line.stop()
+      // Another tab took the lead, which is not for this one to have again.
+      void leaveIfFinal()
+    },
     onMessage: hear
   })
-  const once = createOnce({ tab: sharing.tab, isLeader: () => sharing.isLeader, post: sharing.post })
-  const inbox = createInbox({
-    request: (method, path, body) => request(options, api + path, method, body),
-    isLeader: () => sharing.isLeader,
-    post: sharing.post
-  })
+  const once = createOnce(sharing)
+  // A ticket for each request counts as a connect of the user, and so must not be asked for too often.
+  const spreadMs = options.ticket && !options.token ? 4000 : 1000
+  const inbox = createInbox(sharing, (method, path, body) => request(options, api + path, method, body), spreadMs)
   const line = createLine({
     url: `${api}/subscribe`,
     credentials: options,
@@ -65,7 +63,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     onState (next) {
       setState(next)
       tell()
-      leaveIfFinal()
+      void leaveIfFinal()
     },
     onEvent (received, isReplay) {
       if (isOld(received)) return
@@ -91,9 +89,14 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   }
 
   /** In `replaced` it goes on listening: when another tab is live again, so is this one. */
-  function leaveIfFinal (): void {
-    // A leader later: whoever gets its lock before they have heard of the end would ask the service once more.
-    setTimeout(() => { if (isFinal(state)) sharing.leave(state === 'replaced') }, sharing.isLeader ? 300 : 0)
+  const leave = (): void => sharing.leave(state === 'replaced')
+
+  /**
+   * A leader keeps the lock as long as somebody waits for it: whoever got it before they have heard of the end would ask
+   * the service once more.
+   */
+  async function leaveIfFinal (): Promise<void> {
+    if (isFinal(state) && !await sharing.isAwaited() && isFinal(state)) leave()
   }
 
   function isOld ({ id, event }: Received): boolean {
@@ -112,7 +115,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
 
   function hear (message: Message): void {
     const { type, term } = message
-    if (type === 'hello' && sharing.isLeader) tell()
+    // Who comes after the end asks the service for itself.
+    if (type === 'hello' && sharing.isLeader) isFinal(state) ? leave() : tell()
     if (type === 'wake' && sharing.isLeader) line.check(true)
     if (type === 'state' && term) follow(term, message)
     if (type === 'event' && term && !isFinal(state)) {
@@ -135,7 +139,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     }
     heartbeatMs = Number(message['heartbeatMs']) || heartbeatMs
     setState(next)
-    leaveIfFinal()
+    void leaveIfFinal()
     if (term !== leaderTerm) {
       leaderTerm = term
       once.greet()
@@ -153,6 +157,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   }
 
   function look (): void {
+    void leaveIfFinal()
     if (sharing.isLeader) {
       line.check(false)
       if (told() > BEAT_MS) tell()
@@ -160,7 +165,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   }
 
   /** Something happened that often kills a stream, or brings the network back. */
-  function wake (isOtherNetwork = false): void {
+  function wake (isOtherNetwork?: boolean): void {
     if (sharing.isLeader) line.check(true, isOtherNetwork)
     if (sharing.isLeader || !sharing.isIn || globalThis.document?.hidden) return
     if (sharing.silentMs() > 1.2 * heartbeatMs) sharing.join(true)

@@ -1,4 +1,4 @@
-// One stream for all tabs of this page, with a new ticket for each connect.
+// One stream for all tabs of this page, and its inbox, with a new ticket for each connect and each request.
 import { connect } from '{{tidings}}/client.js'
 
 const tidings = connect({
@@ -14,4 +14,6 @@ tidings.on('message', ({ title }) => {
   item.textContent = title
   document.getElementById('list').append(item)
 })
+tidings.inbox.subscribe(() => { document.getElementById('badge').textContent = tidings.inbox.unread })
+document.getElementById('read').onclick = () => tidings.inbox.read()
 document.getElementById('say').onclick = () => fetch('/say', { method: 'POST' })

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { createHmac, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import http from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const port = Number(process.env.PORT || 8090)
@@ -32,6 +33,9 @@ const ask = (path, claims, body) => fetch(`${tidings}${path}`, {
   headers: { authorization: `Bearer ${token(claims)}`, 'content-type': 'application/json' },
   body: JSON.stringify(body)
 })
+
+// Not before the service answers: the page takes its module from there.
+while (!await fetch(`${tidings}/readyz`).then(({ ok }) => ok, () => false)) await delay(100)
 
 const html = readFileSync(new URL('index.html', import.meta.url), 'utf8').replaceAll('{{tidings}}', tidings)
 

@@ -64,6 +64,7 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   }
 
   app.addHook('onError', async (request, _reply, error) => {
+    if (ticketIn(request) !== undefined) return // it was not the cookie that spoke
     if (!(error instanceof Revoked) && error.code !== 'TIDINGS_TOKEN_REVOKED') return
     const credential = credentialOf(request)
     if (credential.length <= MAX_CACHED_LENGTH) revoked.set(credential, true)
@@ -100,6 +101,14 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
 
 export function identityOf ({ userId, issuedAtSeconds, expiresAtSeconds }: Principal): Identity & { expiresAtSeconds: number } {
   return { userId, issuedAtSeconds, expiresAtSeconds }
+}
+
+/**
+ * A one-time ticket, where one is taken as a header: `Authorization: Ticket <ticket>`. As with a token, only our own
+ * page can set it.
+ */
+export function ticketIn ({ headers: { authorization = '' } }: FastifyRequest): string | undefined {
+  return /^ticket\b *(.*)$/i.exec(authorization)?.[1]
 }
 
 function isBearer (authorization = ''): boolean {

@@ -2,40 +2,43 @@
 import type { FastifyPluginAsyncTypebox, TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
-import type { Reader } from '../broker/broker.ts'
+import type { Reader, Store } from '../broker/broker.ts'
 import type { Inbox, InboxMark } from '../broker/inbox.ts'
 import { type Node, reads, type ReadTrace } from '../tracing.ts'
-import { identityOf } from './auth.ts'
+import { identityOf, ticketIn } from './auth.ts'
 import { ignoreBodies } from './body.ts'
 import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, stateJson, State } from './inbox-schemas.ts'
 import type { RequestLimit } from './limits.ts'
-import { bearer, bearerOrCookie, errorResponses } from './schemas.ts'
+import { bearer, bearerCookieOrTicketHeader, errorResponses } from './schemas.ts'
+import { redeem } from './ticket-store.ts'
 import { checkName, MANAGE_SCOPE } from './users.ts'
 
 export interface InboxOptions {
   readonly inbox: Inbox
+  readonly store: Store
   readonly node: Node
   readonly limit: RequestLimit
 }
 
-const ofUser = { tags: ['inbox'], security: bearerOrCookie }
+const ofUser = { tags: ['inbox'], security: bearerCookieOrTicketHeader }
 const ofBackEnd = { tags: ['inbox'], security: bearer, description: `Needs the scope ${MANAGE_SCOPE}. Changes nothing.` }
 const idParams = Type.Object({ id: Type.String({ description: 'The id of a notification.', examples: ['1763794001222333'] }) })
 const userParams = Type.Object({ userId: Type.String() })
 const UpTo = Type.Object({ upTo: Type.String({ description: 'An id, or a position.' }) }, { additionalProperties: false, examples: [{ upTo: '1763794001222333' }] })
 
-export const inbox: FastifyPluginAsyncTypebox<InboxOptions> = async (app, { inbox, node, limit }) => {
+export const inbox: FastifyPluginAsyncTypebox<InboxOptions> = async (app, { inbox, ...rest }) => {
   app.addHook('onRequest', async (_request, reply) => { reply.header('cache-control', 'no-store') })
-  await app.register(async (plain) => { routesOfUsers(plain.withTypeProvider<TypeBoxTypeProvider>(), { inbox, node, limit }) })
+  await app.register(async (plain) => { routesOfUsers(plain.withTypeProvider<TypeBoxTypeProvider>(), { inbox, ...rest }) })
   await app.register(async (plain) => { routesOfBackEnds(plain.withTypeProvider<TypeBoxTypeProvider>(), inbox) })
 }
 
 type App = Parameters<typeof inbox>[0]
 
-function routesOfUsers (app: App, { inbox, node, limit }: InboxOptions): void {
+function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): void {
   app.addHook('onRequest', async (request, reply) => {
     // Each call of the broker below refuses revoked tokens.
-    const principal = await app.readTokenAlone(request)
+    const ticket = ticketIn(request)
+    const principal = ticket === undefined ? await app.readTokenAlone(request) : await redeem(store, ticket)
     await limit(reply, principal.userId)
     request.principal = principal
   })

@@ -24,6 +24,9 @@ export const bearerOrCookie = [{ bearer: [] }, { cookie: [] }]
 /** The streams: a one-time ticket as well. */
 export const bearerCookieOrTicket = [...bearerOrCookie, { ticket: [] }]
 
+/** The inbox: a one-time ticket as a header. */
+export const bearerCookieOrTicketHeader = [...bearerOrCookie, { ticketHeader: [] }]
+
 /** A response that is no JSON. */
 export function content (type: string, example: string, description: string): object {
   return { description, content: { [type]: { schema: Type.String({ examples: [example] }) } } }

@@ -9,6 +9,7 @@
 // bounded.
 import { createHash, randomBytes } from 'node:crypto'
 import type { Store } from '../broker/broker.ts'
+import { TidingsError } from '../errors.ts'
 import type { Principal } from './auth.ts'
 
 export const TICKET_SECONDS = 30
@@ -58,8 +59,7 @@ export async function issueTicket (store: Store, principal: Principal): Promise<
 
 /** What a ticket stands for; nothing is changed by looking. Undefined: it is unknown, or too old. */
 export async function findTicket (store: Store, ticket: string): Promise<Redeemable | undefined> {
-  // It says itself where things of its user are kept.
-  const [, home, place] = /^([^.]*)\.([\w-]{16}\.\d{1,3})\.[\w-]{43}$/.exec(ticket) ?? []
+  const { home, place } = partsOf(ticket)
   if (home === undefined || place === undefined) return undefined
   const ticketHash = hash(ticket)
   const fresh = await store.get(home, `ticket:${ticketHash}`)
@@ -68,6 +68,17 @@ export async function findTicket (store: Store, ticket: string): Promise<Redeema
   const text = principalHash === undefined ? undefined : await store.get(home, `principal:${principalHash}`)
   if (text === undefined || principalHash === undefined) return undefined
   return { principal: JSON.parse(text) as Principal, isSpent: fresh === undefined, ticket, place, principalHash, passHash }
+}
+
+/** Takes a ticket for one request that is no stream: nothing is left of it. Throws what is wrong with it. */
+export async function redeem (store: Store, ticket: string): Promise<Principal> {
+  const { home } = partsOf(ticket)
+  const taken = home === undefined ? undefined : await store.take(home, `ticket:${hash(ticket)}`)
+  const text = taken === undefined ? undefined : await store.get(home!, `principal:${taken.split(' ')[1]!}`)
+  if (text === undefined) throw new TidingsError('TIDINGS_BAD_TICKET')
+  const principal = JSON.parse(text) as Principal
+  if (principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED')
+  return principal
 }
 
 export function isPassOf ({ passHash }: Redeemable, pass: string | undefined): boolean {
@@ -81,6 +92,12 @@ export async function spend (store: Store, { principal, ticket, place, principal
   const text = `${hash(ticket)} ${hash(pass.value)} ${principalHash}`
   const spent = await store.exchange(home, `ticket:${hash(ticket)}`, { key: `pass:${place}`, text, seconds: pass.maxAgeSeconds })
   return spent === undefined ? undefined : pass
+}
+
+/** It says itself where things of its user are kept; nothing, if it is none. */
+function partsOf (ticket: string): { home?: string | undefined, place?: string | undefined } {
+  const [, home, place] = /^([^.]*)\.([\w-]{16}\.\d{1,3})\.[\w-]{43}$/.exec(ticket) ?? []
+  return { home, place }
 }
 
 function secondsLeft ({ expiresAtSeconds }: Principal): number {

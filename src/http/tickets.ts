@@ -14,8 +14,8 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker, limits: RateLi
   app.post('/api/notifications/tickets', {
     schema: {
       tags: ['stream'],
-      summary: 'A ticket for one stream',
-      description: 'Open the stream with ?ticket=… within 30 s. Its reconnects need the cookie that the stream sets. Counts as a connect of the user.',
+      summary: 'A ticket for one stream, or one request to the inbox',
+      description: 'Open the stream with ?ticket=… within 30 s. Its reconnects need the cookie that the stream sets. Or send it to a route of the inbox as "Authorization: Ticket …". Counts as a connect of the user.',
       security: bearerOrCookie,
       response: {
         201: Type.Object({ ticket: Type.String(), expiresIn: Type.Integer({ description: 'Seconds.' }) }, {

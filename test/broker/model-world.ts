@@ -16,6 +16,8 @@ export interface Real {
   readonly nodes: readonly [Node, Node]
   /** Sets the clock of ids ahead. */
   readonly turn: (seconds: number) => Promise<void>
+  /** Where there are several clocks: makes them one. */
+  readonly align?: () => Promise<void>
   /** What another service sends to Redis; where there is none, `fcall` is left out. */
   readonly fcall?: (name: string, ...args: Array<string | number>) => Promise<unknown>
   readonly publishPlain?: (to: Address, payload: string) => Promise<void>
@@ -33,6 +35,8 @@ export class World {
   /** Where each user's device is, that is away. */
   readonly #away = new Map<string, number>()
   readonly #heard: Array<Either<object>> = []
+  /** What is heard of one publish, in any order. */
+  readonly #together: Array<{ readonly from: number, readonly to: readonly Address[] }> = []
   #turned = 0
 
   /** `floods`: where logs may be trimmed. There nothing has a ttl, since when it is taken out, and so makes room, is the broker's affair. */
@@ -51,7 +55,10 @@ export class World {
 
   /** A position: all that was done before it lies before it. */
   async #now (): Promise<number> {
-    return (await this.#broker.position({ userId: 'nobody' })).position
+    await this.#real.align?.()
+    const { position } = await this.#broker.position({ userId: 'nobody' })
+    await this.#real.align?.()
+    return position
   }
 
   // — what is done —
@@ -65,11 +72,14 @@ export class World {
   async publish ({ isLarge = false, ...request }: Omit<PublishRequest, 'event' | 'json'> & { readonly isLarge?: boolean }): Promise<void> {
     const ttlSeconds = request.to.some((address) => this.#floods.includes(address)) ? undefined : request.ttlSeconds
     const whole = { ...request, ttlSeconds, event: 'message', json: isLarge ? JSON.stringify(String(this.#heard.length).padEnd(5000)) : String(this.#heard.length) }
+    await this.#real.align?.()
     const { id, notifications, replayed } = await this.#broker.publish(whole)
     equal(replayed, false)
     deepStrictEqual(notifications, [...new Set(whole.to)].map((to) => ({ to, receivers: 1 })))
     equal(id === undefined, whole.keep === 'none')
+    const from = this.#heard.length
     for (const { to } of notifications) this.#hears({ to, id: id ?? 0, event: 'message', json: whole.json })
+    if (this.#real.align !== undefined) this.#together.push({ from, to: notifications.map(({ to }) => to) })
     if (request.idempotencyKey !== undefined) {
       deepStrictEqual(await this.#broker.publish({ ...whole, json: '"again"' }), { id, notifications, replayed: true })
     }
@@ -230,7 +240,12 @@ export class World {
     await this.publish({ to: [ALL], keep: 'none' })
     const { ear } = this.#real.nodes[1]
     await ear.count(this.#heard.length)
-    for (const [i, { asOf, json, ...rest }] of ear.notifications.entries()) {
+    const heard = [...ear.notifications]
+    // Over partitions, what is committed elsewhere comes after what is committed here.
+    for (const { from, to } of this.#together) {
+      heard.splice(from, to.length, ...heard.slice(from, from + to.length).sort((a, b) => to.indexOf(a.to) - to.indexOf(b.to)))
+    }
+    for (const [i, { asOf, json, ...rest }] of heard.entries()) {
       oneOf(rest.event === 'message' ? { ...rest, json } : { ...rest, data: JSON.parse(json) as object }, this.#heard[i]!, `the ${i}. event`)
     }
   }

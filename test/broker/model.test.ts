@@ -4,12 +4,13 @@ import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import { MemoryBroker } from '../../src/broker/memory/memory.ts'
 import { MemoryBus } from '../../src/broker/memory/bus.ts'
+import { tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import type { Address } from '../../src/notification.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { Ear } from './ear.ts'
 import { Model } from './model.ts'
 import { ADDRESSES, GROUPS, type Real, USERS, World } from './model-world.ts'
-import { startRedisNode, up } from './nodes.ts'
+import { startPartitionedNode, startRedisNode, up } from './nodes.ts'
 
 const limits = { historyLength: 6, groupHistoryLength: 4, historySeconds: 600, maxDataBytes: 10_000 }
 const { INBOX_MODEL_RUNS, INBOX_MODEL_SEED, INBOX_MODEL_PATH } = process.env
@@ -72,7 +73,7 @@ const steps: Array<fc.Arbitrary<Step>> = [
   step('look', [user, fc.integer({ min: 1, max: 10 }), fc.boolean()], async (world, userId, limit, unreadOnly) => { await world.look(userId, limit, unreadOnly) })
 ]
 
-async function agrees (t: Test, make: () => Promise<{ real: Real, end: () => Promise<void> }>, forgets: boolean, usualRuns: number): Promise<void> {
+async function agrees (t: Test, make: () => Promise<{ real: Real, end: () => Promise<void> }>, forgets: boolean, usualRuns: number, withinMs = 15_000): Promise<void> {
   const seed = Number(INBOX_MODEL_SEED ?? Date.now() % 1e9 | 0)
   t.comment(`seed ${seed}`)
   await fc.assert(fc.asyncProperty(fc.subarray([...ADDRESSES]), fc.commands(steps, { maxCommands: 60, size: 'max' }), async (floods, commands) => {
@@ -88,7 +89,7 @@ async function agrees (t: Test, make: () => Promise<{ real: Real, end: () => Pro
   }), {
     seed,
     numRuns: Number(INBOX_MODEL_RUNS ?? usualRuns),
-    ...INBOX_MODEL_RUNS === undefined && { interruptAfterTimeLimit: 15_000 },
+    ...INBOX_MODEL_RUNS === undefined && { interruptAfterTimeLimit: withinMs },
     ...INBOX_MODEL_PATH !== undefined && { path: INBOX_MODEL_PATH }
   })
   t.pass('no difference')
@@ -129,4 +130,24 @@ t.test('the broker on Redis, done to as the model, agrees with it', async (t) =>
     const publishPlain = async (to: Address, payload: string): Promise<void> => { await redis.cli('PUBLISH', `${prefix}:${to}`, payload) }
     return { real: { nodes, turn, fcall, publishPlain }, end: async () => { for (const { broker } of nodes) await broker.close() } }
   }, false, 40)
+})
+
+t.test('the broker on eight partitions, done to as the model, agrees with it', async (t) => {
+  const redis = await startRedis(t)
+  const tags = tagsOf(8)
+  let count = 0
+  await agrees(t, async () => {
+    const prefix = `${redis.prefix}:${++count}`
+    const clocks = tags.map((tag) => `${prefix}:{${tag}}:clock`)
+    // The model knows one clock: before each step all partitions are as far as the one that is furthest, so that a copy keeps its id.
+    const align = async (seconds = 0): Promise<void> => {
+      const furthest = Math.max(...(await redis.cli('MGET', ...clocks) as Array<string | null>).map(Number))
+      await redis.cli('MSET', ...clocks.flatMap((clock) => [clock, Math.round(furthest + seconds * 1_000_000)]))
+    }
+    const nodes = [startPartitionedNode(t, redis, 8, limits, prefix), startPartitionedNode(t, redis, 8, limits, prefix)] as const
+    await Promise.all(nodes.map(up))
+    // The copy of a group's log begins when its partition has members: the model knows one log.
+    await Promise.all(tags.flatMap((tag) => GROUPS.map(async (group) => { await nodes[0].broker.join(`{${tag}}company`, group) })))
+    return { real: { nodes, turn: align, align }, end: async () => { for (const { broker } of nodes) await broker.close() } }
+  }, false, 20)
 })

@@ -141,6 +141,10 @@ t.test('a node with another number of partitions, is refused, and says which', a
   const options = { ...limits, url: redis.url, prefix: redis.prefix, nodeName: 'other', log: { info () {}, warn () {} } }
   await refused(new PartitionedBroker({ ...options, partitions: 4 }), /^REDIS_PARTITIONS is 4, and what stands under ".*" has 8; set it to 8/)
   await refused(new RedisBroker(options), /^REDIS_PARTITIONS is 1, and what stands under ".*" has 8/)
+  await redis.cli('DEL', `${redis.prefix}:partitions`)
+  await refused(new RedisBroker(options), /^REDIS_PARTITIONS is 1, and what stands under ".*" has 8/)
+  await refused(new PartitionedBroker({ ...options, partitions: 16 }), /^REDIS_PARTITIONS is 16, and what stands under ".*" has 8; set it to 8/)
+  await becomes(async () => await redis.cli('EXISTS', `${redis.prefix}:partitions`) === 1, 'the list to be there again, by which other services go')
   const undivided = new RedisBroker({ ...options, prefix: `${redis.prefix}-1` })
   undivided.start(new Ear())
   t.teardown(() => undivided.close())

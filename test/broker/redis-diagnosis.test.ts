@@ -1,4 +1,5 @@
 // A Redis that cannot be used, or not relied upon, is named in one sentence: in the log and in the state.
+import net from 'node:net'
 import t from 'tap'
 import { placeFault, readInfo } from '../../src/broker/redis/diagnosis.ts'
 import { startRedis } from '../fixtures/redis.ts'
@@ -42,6 +43,33 @@ t.test('a replica, a full Redis, a user without functions or channels: each has 
   await redis.cli('FUNCTION', 'FLUSH')
   const lame = startRedisNode(t, { ...redis, url: redis.url.replace('redis://', 'redis://lame:pass@') })
   await becomes(() => /may not load functions/.test(lame.broker.state().detail), 'the reason')
+})
+
+t.test('something else than REDIS_URL says, each kind in its sentence, at once and again in the log', async (t) => {
+  const [redis, node, lacking] = await Promise.all([
+    startRedis(t), startRedis(t, { args: ['--cluster-enabled', 'yes'] }), startRedis(t, { args: ['--rename-command', 'FUNCTION', '', '--rename-command', 'FCALL', '', '--rename-command', 'FCALL_RO', ''] })
+  ])
+  // As a Redis 6 answers INFO; it is asked before anything else.
+  const old = net.createServer((client) => {
+    const server = net.connect(redis.port).on('error', () => client.destroy()).on('close', () => client.destroy())
+    client.on('error', () => server.destroy()).on('close', () => server.destroy()).pipe(server)
+    server.on('data', (piece) => client.write(piece.toString('latin1').replace(/redis_version:\d/, 'redis_version:6'), 'latin1'))
+  })
+  await new Promise<void>((resolve) => { old.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => { old.close() })
+  const at = (port: number, kind = ''): string => `redis${kind}://127.0.0.1:${port}`
+  for (const [url, pattern] of [
+    [at(node.port), /^REDIS_URL is that of a node of a Redis Cluster; write redis\+cluster:\/\//],
+    [at(redis.port, '+cluster'), /^REDIS_URL says redis\+cluster:\/\/, and what answers there is no Cluster; write redis:\/\//],
+    [at(lacking.port), /^this Redis has no functions \(FUNCTION, FCALL\); use Redis 7 or later, or Valkey \[/],
+    [at((old.address() as net.AddressInfo).port), /^Redis 6\.[\d.]+ has no functions; use Redis 7 or later, or Valkey/]
+  ] as const) {
+    const { broker, said } = startRedisNode(t, { ...redis, url })
+    await becomes(() => pattern.test(broker.state().detail), String(pattern))
+    t.equal(broker.state().up, false)
+    t.ok(said.some((text) => pattern.test(text.replace(/^Redis: /, ''))), String(pattern))
+    await broker.close()
+  }
 })
 
 t.test('the same prefix, in another database of a Redis, is refused while the other is alive', async (t) => {

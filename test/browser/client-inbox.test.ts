@@ -145,26 +145,53 @@ t.test('a service of before the inbox: no list, its own count, no error', async 
   t.same(await one.run('return errors'), [])
 })
 
-t.test('ticket alone: hears all; the list does not come, and what is asked for is refused with a code', async (t) => {
+t.test('ticket alone: the inbox is there, on all tabs and in full, with a ticket of its own for each request', async (t) => {
   const { tab, to, door, token, signOut } = await startVisitor(t, ground)
   signOut()
+  const used: string[] = []
   door.instead = (request, response) => {
+    const ticket = /^Ticket (.*)/.exec(request.headers.authorization ?? '')?.[1]
+    if (ticket !== undefined) used.push(ticket)
     if (request.url !== '/ticket') return false
     void fetch(`${ground.node.url}/api/notifications/tickets`, { method: 'POST', headers: { authorization: `Bearer ${token()}` } }).then(async (answer) => { response.end(await answer.text()) })
     return true
   }
-  const one = await tab('{ ticket: async () => (await (await fetch("/ticket", { method: "POST" })).json()).ticket }')
-  await live(one)
-  await watch(one)
+  const TICKET = '{ ticket: async () => (await (await fetch("/ticket", { method: "POST" })).json()).ticket }'
+  const ids = [await publish(to, { n: 1 }), await publish(to, { n: 2 }), await publish(to, { n: 3 })]
+  const tabs = [await tab(TICKET), await tab(TICKET)]
+  await live(...tabs)
+  await watch(...tabs)
+  for (const one of tabs) await one.until(`tidings.inbox.items.length === 3 && ${counts(3, 3)}`)
+  for (const [act, then] of [['see()', counts(0, 3)], [`read("${ids[0]}")`, counts(0, 2)], [`markUnread("${ids[0]}")`, counts(0, 3)], [`dismiss("${ids[0]}")`, `tidings.inbox.items.length === 2 && ${counts(0, 2)}`], ['read()', counts(0, 0)]]) {
+    await tabs[1]!.run(`await tidings.inbox.${act}`)
+    for (const one of tabs) await one.until(then!)
+  }
+  await publish(to, { n: 4 })
+  for (const one of tabs) {
+    await one.until(`tidings.inbox.items.length === 3 && ${counts(1, 1)}`)
+    t.same(await one.run('return errors'), [])
+  }
+  t.ok(used.length >= 7, `${used.length} requests with a ticket`)
+  t.equal(new Set(used).size, used.length, 'each with its own')
+  t.equal(door.streams.length, 1)
+  t.match(await tabs[0]!.run('return await tidings.inbox.read("1763794000123456").then(() => "done", ({ statusCode, code }) => ({ statusCode, code }))'), { statusCode: 404, code: 'TIDINGS_NO_NOTIFICATION' })
+})
+
+t.test('ticket and token: the inbox asks with the token', async (t) => {
+  const { tab, to, door, token, signOut } = await startVisitor(t, ground)
+  signOut()
   const id = await publish(to, { n: 1 })
-  await one.until('got().length === 1')
-  t.same(await one.run(`return await tidings.inbox.read("${id}").then(() => 'done', ({ code, statusCode }) => [code, statusCode])`), ['TIDINGS_TOKEN_MISSING', 401])
-  t.equal(await one.run('return tidings.inbox.state.isLoaded'), false)
-  // With a token beside it, the inbox is there.
-  const both = await tab(`{ user: "both", token: async () => "${token()}", ticket: async () => (await (await fetch("/ticket", { method: "POST" })).json()).ticket }`)
+  const asked: string[] = []
+  door.instead = ({ url, headers }) => {
+    if (url!.startsWith('/api/notifications?')) asked.push(headers.authorization!.split(' ')[0]!)
+    return false
+  }
+  const ticket = async () => (await (await fetch(`${ground.node.url}/api/notifications/tickets`, { method: 'POST', headers: { authorization: `Bearer ${token()}` } })).json() as { ticket: string }).ticket
+  const both = await tab(`{ token: async () => "${token()}", ticket: async () => "${await ticket()}" }`)
   await watch(both)
   await both.until(`tidings.inbox.state.isLoaded && ${counts(1, 1)}`)
   t.equal(await both.run('return tidings.inbox.items[0].id'), id)
+  t.same([...new Set(asked)], ['Bearer'])
 })
 
 t.test('10,000 in the list: a click is done in the time of a frame or two', async (t) => {

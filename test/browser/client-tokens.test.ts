@@ -164,10 +164,50 @@ t.test('logout: closed in every tab, and nobody asks again', async (t) => {
     t.match(await one.run('return own("closed")'), [{ json: { reason: 'logout' } }])
   }
   t.equal(visitor.door.streams.length, 1)
-  // The leader gives its lock back a moment later: until then the others have heard of the end.
+  // The leader gives its lock back once the others have heard of the end.
   const locks = async () => await tabs[0]!.run<number>('const { held, pending } = await navigator.locks.query(); return held.length + pending.length')
   await eventually(locks, (count) => count === 0, { what: 'no lock' })
   t.equal(visitor.door.streams.length, 1)
+})
+
+for (const [state, end] of [['closed', 'logout'], ['denied', '403']] as const) {
+  t.test(`${state}, and a tab that hears of it late: it waits for the lock until then, and nobody asks again`, async (t) => {
+    const visitor = await startVisitor(t, ground)
+    const leader = await visitor.tab()
+    await live(leader)
+    const late = await visitor.tab(null)
+    // Whatever comes to this tab comes later than a lock would that is given back at once.
+    await late.run(`
+      const { set } = Object.getOwnPropertyDescriptor(BroadcastChannel.prototype, 'onmessage')
+      Object.defineProperty(BroadcastChannel.prototype, 'onmessage', { set (hear) { set.call(this, (event) => setTimeout(() => hear?.(event), 1500)) } })
+      await begin({})`)
+    await live(late)
+    if (end === 'logout') t.equal((await call('DELETE', `/api/users/${visitor.user}/streams`)).status, 204)
+    else {
+      answer(visitor, 403, 1)
+      visitor.door.cut()
+    }
+    const waiting = await leader.run(`await until(() => tidings.state === "${state}", 20_000); return (await navigator.locks.query()).pending.length`)
+    t.equal(waiting, 1, 'the other one waits')
+    await late.until(`tidings.state === "${state}"`)
+    const locks = async () => await leader.run<number>('const { held, pending } = await navigator.locks.query(); return held.length + pending.length')
+    await eventually(locks, (count) => count === 0, { what: 'no lock' })
+    t.equal(visitor.door.streams.length, end === 'logout' ? 1 : 2)
+  })
+}
+
+t.test('closed, and a page that opens after it: asks for itself, at once', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  const { door } = visitor
+  const tabs = [await visitor.tab(), await visitor.tab()]
+  await live(...tabs)
+  t.equal((await call('DELETE', `/api/users/${visitor.user}/streams`)).status, 204)
+  for (const one of tabs) await one.until('tidings.state === "closed"')
+  visitor.signIn({ iat: seconds(1) })
+  const fresh = await visitor.tab()
+  await live(fresh)
+  t.equal(door.open.length, 1)
+  for (const one of tabs) t.equal(await one.state(), 'closed')
 })
 
 t.test('SESSION_POLICY=single: replaced by another browser, in every tab; useHere() in one takes all of them back', async (t) => {

@@ -1,5 +1,6 @@
 // The judge of npm run chaos, on accounts that are made up: it finds each fault that it is there to find, and excuses what is told.
 import t from 'tap'
+import { Division } from '../../chaos/division.ts'
 import { Ledger, type Sync, type Told } from '../../chaos/ledger.ts'
 import { judge, type Judged, mustBeZero } from '../../chaos/verdict.ts'
 
@@ -20,7 +21,7 @@ function client (...connections: Event[][]): Judged {
     for (const event of events) {
       const connection = at + 1
       if ('told' in event) told.push({ id: event.told, mark: event.mark, connection, event: 'message' })
-      else syncs.push({ id: event.sync, resume: event.resume, replayed: event.replayed ?? 0, connection, toldBefore: told.length, ...(event.newest !== undefined && { newest: event.newest }) })
+      else syncs.push({ id: event.sync, atMs: event.sync, resume: event.resume, replayed: event.replayed ?? 0, connection, toldBefore: told.length, ...(event.newest !== undefined && { newest: event.newest }) })
     }
   })
   return { options: { name: 'client', userId: 'u', groups: ['g'] }, told, syncs, closedBy: undefined }
@@ -91,4 +92,61 @@ t.test('judge, a member for a time: owed what was published then, also if they l
   t.same(verdict(ledger, away({ told: 50, mark: 2 }, { sync: 60, resume: 'complete', replayed: 1 }), ['room']), { owed: 2, covered: 0, lost: 1 })
   t.same(verdict(ledger, away({ told: 50, mark: 2 }, { sync: 60, resume: 'incomplete', replayed: 1 }), ['room']), { owed: 2, covered: 1 })
   t.match(verdict(ledger, away({ told: 20, mark: 0 }, { told: 30, mark: 1 }, { told: 50, mark: 2 }, { sync: 60, resume: 'complete', replayed: 3 }), ['room']), { foreign: 1 }, 'not what was published between')
+})
+
+// — over partitions —
+
+const division = new Division({ root: 'chaos', count: 8, isCluster: false })
+/** By partition: a user of it. */
+const userOf = Array.from({ length: 8 }, (_, partition) => Array.from({ length: 100 }, (_, n) => `${n}`).find((name) => division.homeOf(`user:${name}`) === partition)!)
+const beside = (userId: string, who: Judged): Judged => ({ ...who, options: { ...who.options, userId } })
+const home = division.homeOf('group:g')
+const [here, elsewhere] = [userOf[home]!, userOf[(home + 1) % 8]!]
+
+function over (ledger: Ledger, ...clients: Judged[]): Record<string, number> {
+  const all = judge(ledger, clients, ['room'], { division })
+  return { owed: all.owed, covered: all.covered, ...Object.fromEntries(mustBeZero.filter((name) => all[name] > 0).map((name) => [name, all[name]])) }
+}
+
+/** Asked for and answered in this millisecond. */
+function at (ledger: Ledger, ms: number, to: string[], ...ids: number[]): void {
+  const sent = ledger.publishes(to)
+  ledger.acknowledged(sent, ids)
+  Object.assign(sent, { askedMs: ms, answeredMs: ms })
+}
+
+t.test('judge, over partitions: a copy with an id of its own is what was owed, and a second one is a fault', async (t) => {
+  const ledger = new Ledger()
+  at(ledger, 20, ['group:g'], 20)
+  const told = (...ids: number[]) => client([fresh, ...ids.map((told) => ({ told, mark: 0 }))])
+  t.same(over(ledger, beside(here, told(20)), beside(elsewhere, told(33))), { owed: 2, covered: 0 })
+  t.same(over(ledger, beside(here, told(20)), beside(elsewhere, told(33, 34))), { owed: 2, covered: 0, publishedTwice: 1 })
+  t.match(over(ledger, beside(here, told(20)), beside(elsewhere, told(33, 33))), { duplicates: 1 })
+  t.same(over(ledger, beside(here, told(20)), beside(elsewhere, told())), { owed: 2, covered: 0, lost: 1 }, 'nobody there has it')
+  t.same(over(ledger, beside(elsewhere, told(33)), { ...beside(elsewhere, told()), options: { name: 'tab', userId: elsewhere, groups: ['g'] } }), { owed: 2, covered: 0, lost: 1 }, 'one there has it')
+  t.same(over(ledger, beside(elsewhere, client([fresh], [{ sync: 40, resume: 'incomplete' }]))), { owed: 1, covered: 1 }, 'told after it was published')
+  t.same(over(ledger, beside(elsewhere, client([fresh, { sync: 15, resume: 'incomplete' }]))), { owed: 1, covered: 0, lost: 1 }, 'told before it was')
+})
+
+t.test('judge, over partitions: one address comes in the order of its home, where all of a publish have one home', async (t) => {
+  const ledger = new Ledger()
+  at(ledger, 20, ['group:g'], 20)
+  at(ledger, 30, ['group:g', 'user:x'], 30)
+  const turned = beside(elsewhere, client([fresh, { told: 41, mark: 1 }, { told: 42, mark: 0 }]))
+  t.same(over(ledger, beside(here, client([fresh, { told: 20, mark: 0 }, { told: 30, mark: 1 }]))), { owed: 2, covered: 0 })
+  t.same(over(ledger, turned), { owed: 2, covered: 0, outOfOrder: 1 })
+  const other = Array.from({ length: 100 }, (_, n) => `group:${n}`).find((group) => division.homeOf(group) !== home)!
+  const wide = new Ledger()
+  at(wide, 20, ['group:g'], 20)
+  at(wide, 30, ['group:g', other], 30)
+  t.same(over(wide, turned), { owed: 2, covered: 0 }, 'of two homes none is promised')
+})
+
+t.test('judge, over partitions: a member is owed what was published after the join was answered', async (t) => {
+  const ledger = new Ledger()
+  at(ledger, 20, ['group:room'], 20)
+  at(ledger, 30, ['group:room'], 30)
+  Object.assign(ledger.asksToJoin(elsewhere, 'room', 11), { since: 21, sinceMs: 25 })
+  t.same(over(ledger, beside(elsewhere, client([fresh, { told: 22, mark: 0 }, { told: 31, mark: 1 }]))), { owed: 1, covered: 0 })
+  t.same(over(ledger, beside(elsewhere, client([fresh, { told: 22, mark: 0 }]))), { owed: 1, covered: 0, lost: 1 })
 })

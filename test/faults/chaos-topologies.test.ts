@@ -34,10 +34,24 @@ t.test('chaos, in a Cluster with nodes that do not refill, fails', async (t) => 
   t.fail('nothing was lost in any of the runs')
 })
 
+t.test('chaos, over eight partitions whose publishers die between commit and copy: nothing is lost in silence, and without copies it is', async (t) => {
+  const args = ['--partitions', '8', '--seconds', '4', '--faults', 'publishers-die,publish-overlapping']
+  const { code, account } = await chaos(t, ...args)
+  t.equal(code, 0)
+  t.same(account.failures, [])
+  t.ok(account.verdict.owed > 2000, `${account.verdict.owed} owed`)
+  const broken = await chaos(t, ...args, '--sabotage', 'no-copies')
+  t.equal(broken.code, 1)
+  t.ok(broken.account.verdict.lost > 1000, `${broken.account.verdict.lost} lost in silence`)
+})
+
 t.test('chaos, asked for a fault or a sabotage that its topology cannot have, says where it can be had', async (t) => {
   for (const [args, said] of [
     [['--topology', 'triangle'], '--topology: one of single, sentinel, cluster'],
     [['--topology', 'sentinel', '--faults', 'slot-moved'], '--faults: slot-moved cannot be made with --topology sentinel, only with cluster'],
+    [['--partitions', '3'], '--partitions: 1, 2, 4 … 256, not 3'],
+    [['--faults', 'publishers-die'], '--faults: publishers-die needs several --partitions'],
+    [['--sabotage', 'no-copies'], '--sabotage no-copies: needs several --partitions'],
     [['--topology', 'cluster', '--sabotage', 'drop-one'], '--sabotage drop-one: only with --topology single']
   ] as const) {
     const { code, lines } = await chaos(t, ...args)

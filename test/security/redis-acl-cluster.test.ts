@@ -17,7 +17,7 @@ const recipes = [...recipesOf('redis.md'), ...recipesOf('publishing.md')]
 
 t.test('the forms of REDIS_URL, as the page shows them, are taken', async (t) => {
   const urls = [...page.matchAll(/^ {4}(rediss?\S*:\/\/\S+)$/gm)].map(([, url]) => url!)
-  t.equal(urls.length, 3)
+  t.equal(urls.length, 4)
   for (const url of urls) t.equal(redisUrlFault(url), undefined, url)
 })
 

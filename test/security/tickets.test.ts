@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { Client } from '../fixtures/client.ts'
 import { startRedis } from '../fixtures/redis.ts'
-import { PUBLISH } from '../fixtures/tokens.ts'
+import { MANAGE, PUBLISH } from '../fixtures/tokens.ts'
 import { passOf, onBoth, startNodes, type Nodes } from './nodes.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
@@ -183,6 +183,79 @@ onBoth(t, 'ticket, brought while too many connect from one address, is not spent
   await all.pass(9)
   const { status } = await all.bare(t, { query: { ticket: second }, localAddress: '127.0.0.5', reconnect: false }).opened()
   t.equal(status, 200)
+})
+
+const INBOX = '/api/notifications'
+/** A request to the inbox, or elsewhere, with a ticket as a header. */
+async function inbox (all: Nodes, ticket: string, { method = 'GET', path = '', body, node = 0, headers = {} }: { method?: string, path?: string, body?: object, node?: number, headers?: Record<string, string> } = {}) {
+  return await all.call(method, `${INBOX}${path}`, { node, token: null, headers: { ...headers, authorization: `Ticket ${ticket}` }, ...(body !== undefined && { body }) })
+}
+
+onBoth(t, 'ticket, as a header, is good for one request to its user\'s inbox, whichever, on any node', async (t, kind) => {
+  const all = await startNodes(t, kind, redis)
+  await all.call('GET', `${INBOX}/position`, { token: all.token({ sub: 'ann' }) })
+  const { body: { notifications: [{ id }] } } = await all.call('POST', INBOX, { body: { to: 'user:ann', data: 'hers' } })
+  for (const [i, [method, path, body]] of ([
+    ['GET', ''], ['GET', '/position'], ['PUT', '/seen', { upTo: id }], ['PUT', `/${id}/read`], ['DELETE', `/${id}/read`], ['PUT', '/read', { upTo: id }], ['DELETE', `/${id}`]
+  ] as Array<[string, string, object?]>).entries()) {
+    const ticket = await all.ticket({ sub: 'ann' })
+    const answer = await inbox(all, ticket, { method, path, node: i % 2, ...(body && { body }) })
+    t.match(answer, { status: 200, body: { unread: Number } }, `${method} ${path}`)
+    t.notOk(answer.headers.get('set-cookie'), 'no pass comes of it')
+    if (path === '') t.match(answer.body.notifications, [{ id, data: 'hers' }])
+    for (const node of [0, 1]) t.match(await inbox(all, ticket, { method, path, node, ...(body && { body }) }), { status: 401, body: { code: 'TIDINGS_BAD_TICKET' } })
+    t.equal((await ask(all, ticket)).status, 401, 'nor does it open a stream')
+  }
+})
+
+onBoth(t, 'ticket, as a header, used ten times at once on two nodes, answers one', async (t, kind) => {
+  const all = await startNodes(t, kind, redis)
+  const ticket = await all.ticket({ sub: 'ann' })
+  const answers = await Promise.all(Array.from({ length: 10 }, (_, i) => inbox(all, ticket, { node: i % 2 })))
+  t.same(answers.map(({ status }) => status).sort(), [200, ...Array(9).fill(401)])
+})
+
+onBoth(t, 'ticket, as a header, of another user, spent, old, made up, revoked, or at another route, is refused', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { env: { CORS_ORIGINS: 'https://app.example' } })
+  const ticket = async (claims = {}) => await all.ticket({ sub: 'ann', scope: `${PUBLISH} ${MANAGE}`, ...claims })
+  const BAD = { status: 401, body: { code: 'TIDINGS_BAD_TICKET' } }
+  await all.call('POST', INBOX, { body: { to: 'user:bob', data: 'his' } })
+  const beside = await inbox(all, await ticket(), { headers: { cookie: `tidings_token=${all.token({ sub: 'bob' })}` } })
+  t.match(beside, { status: 200, body: { notifications: [] } }, 'beside a cookie of another user it is the ticket that counts')
+  t.match(await inbox(all, 'x', { headers: { cookie: `tidings_token=${all.token({ sub: 'ann' })}` } }), BAD, 'a good cookie does not make up for a bad ticket')
+  for (const rubbish of ['', 'x', `${await ticket()}x`, '__proto__', 'a'.repeat(8000), '*', `${await ticket()} `.slice(1), all.token({ sub: 'ann' })]) t.match(await inbox(all, rubbish), BAD, rubbish.slice(0, 20))
+
+  const spent = await ticket()
+  const { cookie } = await open(all, t, spent)
+  for (const headers of [{}, { cookie }] as Record<string, string>[]) t.match(await inbox(all, spent, { headers }), BAD, 'spent on a stream, with its pass or without')
+
+  const TOKEN_MISSING = { status: 401, body: { code: 'TIDINGS_TOKEN_MISSING' } }
+  for (const [method, path, body] of [['POST', '', { to: 'all', data: 1 }], ['POST', '/tickets'], ['POST', '/retract', { to: 'all', id: '1' }], ['GET', '/subscribe'], ['GET', '/../users/ann/groups']] as Array<[string, string, object?]>) {
+    t.match(await inbox(all, await ticket(), { method, path, ...(body && { body }) }), TOKEN_MISSING, `${method} ${path}`)
+  }
+  for (const path of ['', '/position']) t.match(await all.call('GET', `${INBOX}${path}?ticket=${await ticket()}`, { token: null }), TOKEN_MISSING, 'in the URL')
+
+  const exp = now() + 2
+  const [ends, same] = [await ticket({ exp }), await ticket({ exp })]
+  const { client } = await open(all, t, same)
+  await client.ended()
+  t.match(await inbox(all, ends), { status: 401, body: { code: 'TIDINGS_TOKEN_EXPIRED' } }, 'its token has ended')
+
+  const [old, unused] = [await ticket(), await ticket()]
+  t.equal((await all.call('DELETE', '/api/users/ann/streams')).status, 204)
+  const current = all.token({ sub: 'ann', iat: now() + 1 })
+  t.match(await inbox(all, unused, { headers: { cookie: `tidings_token=${current}` } }), { status: 401, body: { code: 'TIDINGS_TOKEN_REVOKED' } }, 'after a logout')
+  t.equal((await all.call('GET', INBOX, { token: null, headers: { cookie: `tidings_token=${current}` } })).status, 200, 'the cookie beside it is none the worse')
+  await all.pass(31)
+  t.match(await inbox(all, old), BAD, 'older than 30 s')
+})
+
+onBoth(t, 'tickets, as headers, past INBOX_PER_MINUTE, are 429 as tokens are', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { env: { INBOX_PER_MINUTE: '2' } })
+  const statuses: number[] = []
+  for (let i = 0; i < 3; i++) statuses.push((await inbox(all, await all.ticket({ sub: 'ann' }))).status)
+  t.same(statuses, [200, 200, 429])
+  t.match(await all.call('GET', INBOX, { token: all.token({ sub: 'ann' }) }), { status: 429, body: { code: 'TIDINGS_TOO_MANY_REQUESTS' } })
 })
 
 t.test('tickets, 200 of one user one after the other, leave a bounded number of passes', async (t) => {

@@ -53,9 +53,11 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/unknown command.*(fcall|function)/i, 'this Redis has no functions (FUNCTION, FCALL); use Redis 7 or later, or Valkey'],
   [/unknown command/i, 'this Redis does not know a command that a node needs; use Redis 7 or later, or Valkey'],
   [/^ENOENT|EACCES/, 'there is no such socket, or it may not be used'],
+  [/ECONNRESET|EPIPE/, 'the connection was cut; Redis has ended, or it speaks TLS alone, and REDIS_URL must say rediss://'],
   [/ECONNREFUSED/, 'nobody listens at REDIS_URL'],
   [/(ENOTFOUND|EAI_AGAIN)/, 'the host name of REDIS_URL is not known'],
-  [/wrong version number|packet length too long|EPROTO/i, 'Redis does not speak TLS there; use redis:// instead of rediss://, or its TLS port']
+  [/certificate|CERT_|issuer/i, 'Redis has a certificate that this node does not trust; give Node your CA by NODE_EXTRA_CA_CERTS, and REDIS_URL a name that stands in it'],
+  [/wrong version number|packet length too long|EPROTO|before secure TLS connection/i, 'Redis does not speak TLS there; use redis:// instead of rediss://, or its TLS port']
 ]
 
 /** The same with the words of Redis behind it. */
@@ -63,7 +65,7 @@ export function explain (message: string): string {
   if (message.startsWith('TIDINGS_')) return message.slice(message.indexOf(' ') + 1)
   if (message.endsWith(']')) return message // it was explained already
   const known = SENTENCES.find(([pattern]) => pattern.test(message))
-  return known === undefined ? message : `${known[1]} [${message.slice(0, 200)}]`
+  return known === undefined ? message : `${known[1]} [${message.replace(/^(read|write) (?=E)/, '').slice(0, 200)}]`
 }
 
 /** Why no Sentinel has told which Redis is the master. */
@@ -71,6 +73,7 @@ export function sentinelFault (reasons: readonly Error[], masterName: string): s
   const messages = reasons.map(({ message }) => message)
   if (messages.some((message) => /No such master/.test(message))) return `the Sentinels know no master named ${masterName}; give REDIS_URL the name that stands in their "sentinel monitor"`
   if (messages.some((message) => /unknown command/i.test(message))) return 'REDIS_URL says redis+sentinel://, and what answers there is no Sentinel; give the addresses of the Sentinels, most often port 26379'
+  if (messages.some((message) => /^(NOAUTH|WRONGPASS|ERR AUTH|NOPERM)/.test(message))) return 'the Sentinels want another user or password; REDIS_URL has theirs behind that of Redis: redis+sentinel://user:password@user:password@host:port/<master>'
   return `no Sentinel answers: ${explain(messages[0] ?? 'none is known')}`
 }
 

@@ -1,5 +1,5 @@
 // Asks the Sentinels which Redis is the master: all of them, and the one counts that has seen the newest failover.
-import type { RedisAddress } from '../../redis-url.ts'
+import type { Login, RedisAddress } from '../../redis-url.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'
 import { sentinelFault } from './diagnosis.ts'
 import type { Whereabouts } from './whereabouts.ts'
@@ -60,21 +60,23 @@ export class SentinelMaster implements Whereabouts {
   }
 
   async #ask (address: RedisAddress): Promise<Told> {
-    return await this.#askAs(address, {}).catch((error: Error) => {
+    const { sentinelLogin } = this.#entry.place
+    if (sentinelLogin !== undefined) return await this.#askAs(address, sentinelLogin)
+    return await this.#askAs(address).catch((error: Error) => {
       // Sentinels often have no password where the Redis behind them has one.
       if (!/^(WRONGPASS|ERR AUTH|ERR Client sent AUTH)/.test(error.message)) throw error
-      return this.#askAs(address, { username: undefined, password: undefined })
+      return this.#askAs(address, { username: '', password: '' })
     })
   }
 
-  async #askAs (address: RedisAddress, options: { username?: undefined, password?: undefined }): Promise<Told> {
+  async #askAs (address: RedisAddress, login: Partial<Login> = {}): Promise<Told> {
     const { masterName } = this.#entry.place
     // A Sentinel has no databases.
-    return await askOnce(this.#entry, address, TIMEOUT_MS, async (redis) => {
+    return await askOnce({ ...this.#entry, place: { ...this.#entry.place, ...login, database: 0 } }, address, TIMEOUT_MS, async (redis) => {
       const [master, others] = await Promise.all([redis.call('SENTINEL', 'MASTER', masterName), redis.call('SENTINEL', 'SENTINELS', masterName)])
       const { ip = '', port, 'config-epoch': epoch } = fields(master)
       return { address: { host: ip, port: Number(port) }, epoch: Number(epoch), others: (others as unknown[]).map(fields).map(({ ip = '', port }) => ({ host: ip, port: Number(port) })) }
-    }, { db: 0, ...options })
+    })
   }
 }
 

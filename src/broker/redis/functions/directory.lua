@@ -102,4 +102,10 @@ do
     limits = {}
     return 1
   end)
+
+  -- KEYS[1]: the list of all partitions. ARGV: their prefixes, in order, for where there is no list.   Reply: what stands there then
+  register('tidings_list_partitions', function(keys, args)
+    if redis.call('EXISTS', keys[1]) == 0 then redis.call('RPUSH', keys[1], unpack(args)) end
+    return redis.call('LRANGE', keys[1], 0, -1)
+  end)
 end

@@ -1,12 +1,11 @@
 // How many partitions there are: written where they are at the first start, and a node that was told another number does not work with them.
-import { randomUUID } from 'node:crypto'
 import type { Links, Log } from '../links.ts'
 import { UNDER_WAY } from './under-way.ts'
 import { Unavailable } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
 
-/** What is half made when its maker dies. */
-const HALF_MADE_SECONDS = 60
+/** Ticks (seconds) between two looks at the list: a Redis that lost its data has lost it, too, and other services go by it. */
+const LOOK_TICKS = 5
 
 export interface DivisionOptions {
   /** REDIS_PREFIX. */
@@ -21,6 +20,7 @@ export class Division {
   readonly #options: DivisionOptions
   readonly #prefixes: readonly string[]
   #isAgreed = false
+  #ticks = 0
   #refusal = ''
   #checking: Promise<void> | undefined
 
@@ -40,40 +40,57 @@ export class Division {
     return this.#refusal === '' && !this.#isAgreed ? 'waiting for all partitions, to found them' : this.#refusal
   }
 
-  /** Looks, if it is not known yet. */
+  /** Once a second, and when something may have changed: looks, if it is not known yet. */
   check (): void {
-    if (this.#isAgreed || this.#refusal !== '') return
+    if (this.#refusal !== '') return
+    if (this.#isAgreed) {
+      // A partition that is away says so elsewhere.
+      if (this.#options.tags[0] !== '' && ++this.#ticks % LOOK_TICKS === 0) this.#list().catch(() => {})
+      return
+    }
     this.#checking ??= this.#check().catch(() => {}).finally(() => { this.#checking = undefined })
   }
 
   /** The list is away: each partition knows it, too. Throws if none is there. */
   async #known (): Promise<string[]> {
-    const { root, partitions } = this.#options
+    const { partitions } = this.#options
     const tags = await Promise.any(partitions.map(async (partition, i) => {
       const text = await partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))
       if (text === null) throw new Unavailable('it knows of no others')
-      return text.split(' ')
+      return text
     }))
-    return tags.map((tag) => `${root}:{${tag}}`)
+    return this.#named(tags)
+  }
+
+  #named (tags: string): string[] {
+    return tags.split(' ').map((tag) => `${this.#options.root}:{${tag}}`)
+  }
+
+  /** The list of all, made if there is none. */
+  async #list (): Promise<string[]> {
+    const { root, links } = this.#options
+    const key = `${root}:partitions`
+    return await links.ask(key, (redis) => redis.fcall('tidings_list_partitions', 1, key, ...this.#prefixes)) as string[]
   }
 
   async #check (): Promise<void> {
     const { root, partitions, tags, links, log } = this.#options
     const key = `${root}:partitions`
     let found = await links.ask(key, (redis) => redis.lrange(key, 0, -1)).catch(async () => await this.#known())
-    if (found.length === 0 && tags[0] === '') found = [...this.#prefixes]
+    if (found.length === 0 && tags[0] === '') {
+      // Whatever their number, one of several has the tag 0, and knows the others if the list is lost.
+      const known = await links.ask(key, (redis) => redis.hget(`${root}:{0}:config`, 'partitions'))
+      found = known === null ? [...this.#prefixes] : this.#named(known)
+    }
     if (found.length === 0) {
-      if (await links.ask(`${root}:config`, (redis) => redis.exists(`${root}:config`)) === 1) found = [root]
+      const known = await Promise.all(partitions.map(async (partition, i) => await partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))))
+      const other = known.find((text) => typeof text === 'string' && text !== tags.join(' '))
+      const isNew = known.every((text) => text === null)
+      if (typeof other === 'string') found = this.#named(other)
+      else if (isNew && await links.ask(`${root}:config`, (redis) => redis.exists(`${root}:config`)) === 1) found = [root]
       else {
-        const known = await Promise.all(partitions.map(async (partition, i) => await partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))))
-        const isNew = known.every((text) => text === null)
         await Promise.all(partitions.map(async (partition, i) => { await partition.call('tidings_divide', tags.join(' '), tags[i]!, isNew ? 1 : 0) }))
-        // All at once, by whoever is first.
-        const made = `{${key}}:${randomUUID()}`
-        await links.ask(key, (redis) => redis.rpush(made, ...this.#prefixes))
-        await links.ask(key, (redis) => redis.expire(made, HALF_MADE_SECONDS))
-        if (await links.ask(key, (redis) => redis.renamenx(made, key)) === 1) await links.ask(key, (redis) => redis.persist(key))
-        found = await links.ask(key, (redis) => redis.lrange(key, 0, -1))
+        found = await this.#list()
       }
     }
     if (found.join() === this.#prefixes.join()) {

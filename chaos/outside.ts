@@ -1,0 +1,80 @@
+// What other services do in the Redis of a run, in the partition where it belongs, and what the account of it asks there.
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Reply } from '../test/fixtures/resp.ts'
+import type { Division } from './division.ts'
+
+/** A command to where a key stands. Throws Redis's error, or that of the line. */
+type Ask = (key: string, args: Array<string | number>) => Promise<Reply>
+
+export class Outside {
+  readonly #division: Division
+  readonly #ask: Ask
+  readonly #say: (channel: string, text: string) => Promise<unknown>
+
+  constructor (division: Division, ask: Ask, say: (channel: string, text: string) => Promise<unknown>) {
+    this.#division = division
+    this.#ask = ask
+    this.#say = say
+  }
+
+  /** What another service publishes. Throws Redis's error, or that of the line. */
+  async fcall (to: string, data: object): Promise<number> {
+    const prefix = this.#division.prefixOf(to)
+    const [id] = await this.#ask(prefix, ['FCALL', 'tidings_publish', 1, prefix, to, 'message', JSON.stringify(data)]) as [string, number]
+    return Number(id)
+  }
+
+  /** What a node does that dies as soon as it has committed: of the addresses the first is shared, the others are users. */
+  async commit ([shared, ...users]: readonly string[], data: object): Promise<number> {
+    const home = this.#division.homeOf(shared!)
+    const near = users.filter((to) => this.#division.homeOf(to) === home)
+    const far = users.filter((to) => this.#division.homeOf(to) !== home).flatMap((to) => [this.#division.tags[this.#division.homeOf(to)]!, to])
+    // As functions/outbox.lua says.
+    const reply = await this.#ask(this.#division.prefixes[home]!, ['FCALL', 'tidings_commit', 1, this.#division.prefixes[home]!, 1, '', '', 0, 'message', JSON.stringify(data), 'inbox', '', '', '',
+      1 + near.length, shared!, ...near, 1, far.length / 2, ...far, 0]) as Array<[replayed: number, id: string]>
+    if (!/^\d+$/.test(String(reply[0]![1]))) throw new Error(String(reply[0]![1]))
+    return Number(reply[0]![1])
+  }
+
+  /** Live only, from another service. */
+  async say (to: string, text: string): Promise<void> {
+    // What goes to all is said in each partition.
+    for (const prefix of to === 'all' ? this.#division.prefixes : [this.#division.prefixOf(to)]) {
+      await this.#say(`${prefix}:${to}`, text)
+    }
+  }
+
+  /**
+   * The id of something that nobody receives, in the partition of a user (or one by its number): what was before it there and what comes after is told
+   * apart by it, whatever the clocks say.
+   */
+  async moment (where: string | number): Promise<number> {
+    const nobody = typeof where === 'number' ? this.#division.nobodyIn(where) : this.#division.nobodyBeside(where)
+    for (;;) {
+      const id = await this.fcall(nobody, {}).catch(() => undefined)
+      if (id !== undefined) return id
+      await pause(100)
+    }
+  }
+
+  /** Resolves with true when no partition owes another anything, or with false after a while. */
+  async owesNothing (withinMs: number): Promise<boolean> {
+    for (const end = performance.now() + withinMs; performance.now() < end; await pause(200)) {
+      const owed = await Promise.all(this.#division.prefixes.map(async (prefix) => await this.#ask(prefix, ['EXISTS', `${prefix}:outbox`]).catch(() => 1)))
+      if (owed.every((one) => Number(one) === 0)) return true
+    }
+    return false
+  }
+
+  /** The ids that copies have in a partition, where they are not the publisher's. */
+  async copiesOf (partition: number, wanted: ReadonlyArray<readonly [address: string, id: number, ...unknown[]]>): Promise<Array<number | undefined>> {
+    const prefix = this.#division.prefixes[partition]!
+    const found: Array<number | undefined> = []
+    for (let at = 0; at < wanted.length; at += 500) {
+      const keys = wanted.slice(at, at + 500).map(([address, id]) => `${prefix}:was:${address}:${id}`)
+      const replies = await this.#ask(prefix, ['MGET', ...keys]) as Array<string | null>
+      found.push(...replies.map((text) => text === null ? undefined : Number(text)))
+    }
+    return found
+  }
+}

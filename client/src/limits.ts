@@ -1,0 +1,24 @@
+// How long things may take, and how many are kept: in one file, since the build writes what is imported in place of its name.
+
+/** Nothing asked of the page or the network may take longer before there is an answer. */
+export const ANSWER_MS = 10_000
+
+/** How often a tab looks whether the machine slept: one timer a tab, which does nothing else. */
+export const LOOK_MS = 1000
+/** A leader whose stream is silent tells the others as often that it is there. */
+export const BEAT_MS = 5000
+
+/** The longest pause between two tries. */
+export const LONGEST_WAIT_MS = 30_000
+/** A stream that lives shorter than this counts as one more failure. */
+export const SHORT_LIFE_MS = 5000
+
+/** Notifications of the list, in one answer. */
+export const PAGE = 50
+/** Counts stop there, and stand for any more. */
+export const MOST_COUNTED = 100
+
+/** Ids that a tab remembers to have been granted. */
+export const REMEMBERED = 1000
+/** How long a new leader listens to what the others know of them. */
+export const LISTEN_MS = 100
