@@ -3,7 +3,7 @@
 import { setFlagsFromString } from 'node:v8'
 
 // V8 makes an object among the old ones at once where, at that place of the code, most lived through a collection before. In a request that waits for
-// Redis most do. What then lies dead among the old keeps all that it points at until the next full collection. Whether a node fell into this was
+// the broker most do. What then lies dead among the old keeps all that it points at until the next full collection. Whether a node fell into this was
 // chance: a publish cost it a third more CPU, and a collection took 20 ms instead of 2.
 setFlagsFromString('--no-allocation-site-pretenuring')
 
