@@ -33,9 +33,9 @@ async function start (t: Test, redis: Redis, partitions = PARTITIONS): Promise<P
 }
 
 /** What a node does that dies as soon as it has committed: nothing is copied by it. */
-async function commitAndDie (redis: Redis, address: string, data: number): Promise<void> {
+async function commitAndDie (redis: Redis, address: string, data: number | string): Promise<void> {
   const home = partitionOf(address === 'all' ? 'all' : address.slice(address.indexOf(':') + 1), PARTITIONS)
-  const reply = await redis.cli('FCALL', 'tidings_commit', 1, `${redis.prefix}:{${tags[home]}}`, 1, '', '', 0, 'message', `${data}`, 'inbox', '', '', '', 1, address, 1, 0, 0)
+  const reply = await redis.cli('FCALL', 'tidings_commit', 1, `${redis.prefix}:{${tags[home]}}`, 1, '', '', 0, 'message', JSON.stringify(data), 'inbox', '', '', '', 1, address, 1, 0, 0)
   if (!/^\d+$/.test(String((reply as string[][])[0]![1]))) throw new Error(`not committed: ${JSON.stringify(reply)}`)
 }
 
@@ -110,6 +110,24 @@ t.test('the ledger, with nobody there who copies, tells what is missing', async 
   t.same(found.filter((length) => length === 1).length, 1, 'the home alone has it')
   const b = await start(t, redis)
   await becomes(async () => (await ledger(b)).every(({ length }) => length === 1), 'the next node to copy it')
+})
+
+t.test('what a partition is owed behind a megabyte that is owed to another, is copied', async (t) => {
+  const redis = await startRedis(t)
+  const a = await start(t, redis)
+  // Two groups of one home, each with a member in one other partition.
+  const home = partitionOf('g', PARTITIONS)
+  const other = Array.from({ length: 1000 }, (_, n) => `g${n}`).find((name) => partitionOf(name, PARTITIONS) === home)!
+  const [early, late] = users.filter((user) => partitionOf(user, PARTITIONS) !== home) as [string, string]
+  await a.broker.join(early, 'g')
+  await a.broker.join(late, other)
+  await a.broker.close()
+  for (let i = 0; i < 20; i++) await commitAndDie(redis, 'group:g', 'x'.repeat(60_000))
+  await commitAndDie(redis, `group:${other}`, 'behind it')
+  const b = await start(t, redis)
+  const owed = async (userId: string): Promise<number> => entriesOf(await readPages(b, { userId, cursor: 0 })).length
+  await becomes(async () => await owed(early) === 20, 'the first to have all of theirs')
+  await becomes(async () => await owed(late) === 1, 'the other one to have theirs')
 })
 
 t.test('a publish from another service, by one FCALL at the home, is copied at once; elsewhere it is refused with the prefix to call', async (t) => {

@@ -157,9 +157,11 @@ do
     return is_publisher_revoked(open(keys), args[1], tonumber(args[2])) and 1 or 0
   end)
 
-  -- ARGV: tag, up to which id it has all.   Reply: [[id, id before, 1 for the first, [name, value, …], [address, …]], …], the oldest first
+  -- ARGV: tag, up to which id it has all.
+  -- Reply: ['' if that is all, else the id up to which it was read; [id, id before, 1 for the first, [name, value, …], [address, …]], …], the oldest first.
+  -- What others are owed is read, too, and may fill a call by itself.
   register('tidings_read_outbox', function(keys, args)
-    local ctx, reply, bytes, from = open(keys), {}, 0, tonumber(args[2])
+    local ctx, reply, bytes, from = open(keys), { '' }, 0, tonumber(args[2])
     while true do
       local chunk = redis.call('XRANGE', ctx.prefix .. ':outbox', int(from + 1) .. '-0', '+', 'COUNT', CHUNK)
       for _, raw in ipairs(chunk) do
@@ -177,9 +179,12 @@ do
           local to = {}
           for address in owed:gmatch('[^\n]+') do to[#to + 1] = address end
           local before = table.remove(to, 1)
-          reply[#reply + 1] = { int(from), before, #reply == 0 and 1 or 0, fields, to }
+          reply[#reply + 1] = { int(from), before, #reply == 1 and 1 or 0, fields, to }
         end
-        if #reply >= MOST_READ or bytes >= MOST_BYTES then return reply end
+        if #reply > MOST_READ or bytes >= MOST_BYTES then
+          reply[1] = int(from)
+          return reply
+        end
       end
       if #chunk < CHUNK then return reply end
     end

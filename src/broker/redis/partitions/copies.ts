@@ -15,6 +15,7 @@ export interface Item {
 }
 
 type ItemReply = [id: string, before: string, isOldest: number, fields: string[], to: string[]]
+type OutboxReply = [readTo: string, ...ItemReply[]]
 type CopyReply = [taken: string, ...receivers: number[][]]
 
 /** How long whoever publishes waits for a partition that is not their notification's home. */
@@ -86,16 +87,22 @@ export class Copies {
     if (receivers.length > 0) return receivers // what is left over is asked again
     // Another node's copy is under way still, or its publisher has died: what is missing stands in the outbox.
     await this.finish(Number(taken), items[0]!.id)
-    return [(await this.#call([items[0]!]))[1] ?? []]
+    const [, again] = await this.#call([items[0]!])
+    if (again === undefined) throw new Unavailable('the partition has not taken what was before it')
+    return [again]
   }
 
   /** Copies what stands in the outbox after an id, up to another one. */
   async finish (after: number, upTo = Infinity): Promise<void> {
     const { source, targetTag } = this.#options
     for (let from = after; ;) {
-      const replies = await source.call('tidings_read_outbox', targetTag, from) as ItemReply[]
+      const [readTo, ...replies] = await source.call('tidings_read_outbox', targetTag, from) as OutboxReply
       const items = replies.map(([id, before, isOldest, fields, to]): Item => ({ id: Number(id), before: Number(before), isOldest: isOldest === 1, fields, to }))
-      if (items.length === 0) return
+      if (items.length === 0) {
+        if (readTo === '') return
+        from = Number(readTo) // so far others are owed something
+        continue
+      }
       const taken = Number((await this.#call(items))[0])
       // Somebody else is further, or the target has lost what it had.
       if (taken >= upTo || taken === from) return
