@@ -1,6 +1,6 @@
 // README and docs/reference.md against the code: settings, routes and commands, both ways. (Errors: errors.test.ts.)
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import t from 'tap'
 import { buildApp } from '../src/app.ts'
 import { MemoryBroker } from '../src/broker/memory/memory.ts'
@@ -9,6 +9,7 @@ import { configSchema, parseConfig } from '../src/config.ts'
 
 const root = join(import.meta.dirname, '..')
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const contributing = readFileSync(join(root, '.github/CONTRIBUTING.md'), 'utf8')
 const reference = readFileSync(join(root, 'docs/reference.md'), 'utf8')
 
 t.test('reference, table of settings: the schema, with its defaults and meanings', async (t) => {
@@ -33,7 +34,7 @@ t.test('README, table of routes: what OpenAPI lists', async (t) => {
 
 t.test('README and CONTRIBUTING, commands: every npm script that they name exists', async (t) => {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
-  const pages = readme + readFileSync(join(root, '.github/CONTRIBUTING.md'), 'utf8')
+  const pages = readme + contributing
   const named = new Set([...pages.matchAll(/npm (?:run (?:-s )?([a-z:]+)|(test|start)\b)/g)].map(([, run, bare]) => run ?? bare!))
   t.ok(named.has('demo') && named.has('test'))
   for (const name of named) t.ok(scripts[name], `npm run ${name}`)
@@ -41,4 +42,19 @@ t.test('README and CONTRIBUTING, commands: every npm script that they name exist
 
 t.test('README, links: every file that it points to exists', async (t) => {
   for (const [, path] of readme.matchAll(/\]\(([^)#:]+)\)/g)) t.ok(readFileSync(join(root, path!)).length > 0, path!)
+})
+
+t.test('README, publishing by FCALL: the options that the function takes', async (t) => {
+  const services = readFileSync(join(root, 'src/broker/redis/functions/services.lua'), 'utf8')
+  const [, options] = /^ {2}'(\[KEEP .*\])'$/m.exec(services)!
+  const [line] = /^ {4}FCALL tidings_publish .*$/m.exec(readme)!
+  t.ok(line.endsWith(` ${options}`), line)
+})
+
+t.test('CONTRIBUTING, files: every one that it names exists, in the folder that it says', async (t) => {
+  const folders = ['src', 'test', 'demo', 'scripts']
+  const files = folders.flatMap((folder) => readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => `/${folder}/${file}`))
+  const named = [...contributing.matchAll(/`([\w./-]+\.(?:ts|lua))`/g)].map(([, name]) => name!)
+  t.ok(named.length > 50 && named.some((name) => basename(name) === name), `${named.length} names`)
+  for (const name of named) t.ok(files.some((file) => file.endsWith(`/${name}`)), name)
 })
