@@ -1,8 +1,8 @@
 // A node from its settings to its end: which broker, listen, and a graceful close.
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import type https from 'node:https'
 import { hostname } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import pino, { type Logger } from 'pino'
 import { buildApp } from './app.ts'
@@ -25,7 +25,6 @@ const LAST_REQUESTS_MS = 3000
 
 /** How long a node waits for its broker before it listens: a balancer may send it requests from then on, and they would be refused. */
 const PATIENCE_MS = 3000
-const LOOK_EVERY_MS = 10
 
 /** What sockets and the broker need after the drain, which has a budget of its own. */
 const AFTER_DRAIN_SECONDS = 5
@@ -109,8 +108,7 @@ export async function start (onGraceful: () => void): Promise<void> {
 
   try {
     await app.ready()
-    const end = performance.now() + PATIENCE_MS
-    while (!broker.state().up && broker.state().isRefused !== true && performance.now() < end && !isClosing) await sleep(LOOK_EVERY_MS)
+    if (!isClosing) await Promise.race([broker.settled, once(AbortSignal.any([ending.signal, AbortSignal.timeout(PATIENCE_MS)]), 'abort')])
     if (isClosing) return
     if (broker.state().isRefused === true) {
       log.fatal(`cannot start: ${broker.state().detail}`)

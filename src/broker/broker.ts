@@ -18,8 +18,10 @@ export interface Broker extends Messages, Members, Sessions, Store, Inbox {
   /** What it tells of itself to whoever watches, under names of its own. */
   readonly meters: readonly Meter[]
 
-  /** Begins to work and keeps trying. Resolves at once; `state().up` tells when it is there. */
+  /** Begins to work and keeps trying. */
   start: (listener: BrokerListener) => void
+  /** Resolves when it is up for the first time, or can never be with these settings: `state()` says which. */
+  readonly settled: Promise<void>
   state: () => BrokerState
   close: () => Promise<void>
 }

@@ -153,8 +153,8 @@ t.test('a node with another number of partitions, is refused, and says which', a
   const refused = async (broker: PartitionedBroker | RedisBroker, detail: RegExp) => {
     broker.start(new Ear())
     t.teardown(() => broker.close())
-    await becomes(() => broker.state().isRefused === true, 'a refusal')
-    t.match(broker.state(), { up: false, detail })
+    await broker.settled
+    t.match(broker.state(), { up: false, isRefused: true, detail })
   }
   const options = { ...limits, url: redis.url, prefix: redis.prefix, nodeName: 'other', log: { info () {}, warn () {} } }
   await refused(new PartitionedBroker({ ...options, partitions: 4 }), /^REDIS_PARTITIONS is 4, and what stands under ".*" has 8; set it to 8/)
@@ -166,6 +166,7 @@ t.test('a node with another number of partitions, is refused, and says which', a
   const undivided = new RedisBroker({ ...options, prefix: `${redis.prefix}-1` })
   undivided.start(new Ear())
   t.teardown(() => undivided.close())
-  await becomes(() => undivided.state().up, 'one partition alone to be up')
+  await undivided.settled
+  t.equal(undivided.state().up, true, 'one partition alone')
   await refused(new PartitionedBroker({ ...options, prefix: `${redis.prefix}-1`, partitions: 2 }), /^REDIS_PARTITIONS is 2, and what stands under ".*" has 1/)
 })

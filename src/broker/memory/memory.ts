@@ -25,6 +25,8 @@ export class MemoryBroker implements Broker {
     this.trail = bus.trail
   }
 
+  readonly settled = Promise.resolve()
+
   start (listener: BrokerListener): void {
     this.#seat = { channels: new Set(), listener }
     this.#bus.seats.take(this.#seat)

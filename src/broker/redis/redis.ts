@@ -36,6 +36,7 @@ export class RedisBroker implements Broker {
   readonly trail: RedisTrail
   readonly meters: Broker['meters']
   readonly measured: Measured
+  readonly settled: Promise<void>
   readonly #prefix: string
   readonly #links: Links
   /** Those that nobody else opens, ticks and closes. */
@@ -63,6 +64,8 @@ export class RedisBroker implements Broker {
     this.trail = new RedisTrail(this.#commands, options.prefix)
     this.measured = { commands: this.#commands, requests: this.#requests }
     this.meters = metersOf(links, [this.measured])
+    const { heard } = this.#subscriber
+    this.settled = this.#division === undefined ? heard : Promise.race([this.#division.refused, Promise.all([this.#division.agreed, heard]).then(() => {})])
   }
 
   start (listener: BrokerListener): void {
@@ -87,7 +90,10 @@ export class RedisBroker implements Broker {
     this.#ownLinks?.tick()
     this.#subscriber.tick()
     this.#commands.tick()
-    if (this.#commands.fault === '') void this.#commands.confirm()
+    if (this.#commands.fault === '') {
+      void this.#commands.confirm()
+      this.#division?.check()
+    }
     this.#publishCanary()
     void this.trail.flush()
   }
@@ -184,16 +190,9 @@ export class RedisBroker implements Broker {
 
   readonly homeOf: Broker['homeOf'] = () => '0'
 
-  async put (_home: string, key: string, text: string, seconds: number): Promise<void> {
-    await this.#commands.ask((redis) => redis.set(this.#kept(key), text, 'EX', seconds))
-  }
-
+  readonly put: Broker['put'] = async (_home, key, text, seconds) => { await this.#commands.ask((redis) => redis.set(this.#kept(key), text, 'EX', seconds)) }
   readonly get: Broker['get'] = async (_home, key) => await this.#commands.ask((redis) => redis.get(this.#kept(key))) ?? undefined
-
-  async take (_home: string, key: string): Promise<string | undefined> {
-    return await this.#commands.ask((redis) => redis.getdel(this.#kept(key))) ?? undefined
-  }
-
+  readonly take: Broker['take'] = async (_home, key) => await this.#commands.ask((redis) => redis.getdel(this.#kept(key))) ?? undefined
   readonly exchange: Broker['exchange'] = async (_home, key, kept) =>
     await this.call('tidings_exchange', key, kept.key, kept.text, kept.seconds) as string | null ?? undefined
 

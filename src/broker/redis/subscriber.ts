@@ -41,6 +41,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   #listener: BrokerListener | undefined
   #up = false
   #wasUp = false
+  readonly #heard = Promise.withResolvers<void>()
   #silentTicks = 0
   /** Why Redis does not let us subscribe, and for how long we do not ask again. */
   #refusal = ''
@@ -65,6 +66,8 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   }
 
   get isUp (): boolean { return this.#up }
+  /** Resolves when the canary is heard for the first time. */
+  get heard (): Promise<void> { return this.#heard.promise }
   get isRefused (): boolean { return this.#refusal !== '' }
 
   /** What the library's messages bear from now on. */
@@ -136,6 +139,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
       this.#listener?.restored(() => true)
     }
     this.#wasUp = true
+    this.#heard.resolve()
   }
 
   /** Has the live streams refilled although the line stood. */

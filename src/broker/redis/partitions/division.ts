@@ -23,6 +23,8 @@ export class Division {
   #ticks = 0
   #refusal = ''
   #checking: Promise<void> | undefined
+  readonly #agreed = Promise.withResolvers<void>()
+  readonly #refused = Promise.withResolvers<void>()
 
   constructor (options: DivisionOptions) {
     this.#options = options
@@ -34,6 +36,10 @@ export class Division {
 
   /** What stands there will never be what this node was told. */
   get isRefused (): boolean { return this.#refusal !== '' }
+
+  /** Resolves when it is agreed; the other one when it is refused. */
+  get agreed (): Promise<void> { return this.#agreed.promise }
+  get refused (): Promise<void> { return this.#refused.promise }
 
   /** Why the node does not work with what stands there; empty if it does. */
   get fault (): string {
@@ -95,6 +101,7 @@ export class Division {
     }
     if (found.join() === this.#prefixes.join()) {
       this.#isAgreed = true
+      this.#agreed.resolve()
       return
     }
     if (found[0]?.startsWith(UNDER_WAY) === true) {
@@ -102,6 +109,7 @@ export class Division {
     } else {
       this.#refusal = `REDIS_PARTITIONS is ${tags.length}, and what stands under "${root}" has ${found.length}; set it to ${found.length}, or double the partitions with "npm run partitions"`
     }
+    this.#refused.resolve()
     log.warn(`Redis: ${this.#refusal}`)
     for (const partition of partitions) await partition.close()
   }

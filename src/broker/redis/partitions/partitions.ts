@@ -38,6 +38,7 @@ export class PartitionedBroker implements Broker {
   readonly name = 'redis'
   readonly trail: Broker['trail']
   readonly meters: Broker['meters']
+  readonly settled: Promise<void>
   readonly #tags: readonly string[]
   readonly #links: Links
   readonly #partitions: readonly RedisBroker[]
@@ -48,7 +49,7 @@ export class PartitionedBroker implements Broker {
   /** Partitions whose outbox channel is subscribed, or is being. */
   readonly #nudged = new Set<number>()
   #ticks = 0
-  /** All partitions were up at once, or had the time to be. */
+  /** All partitions have been up, or had the time to be. */
   #hasBegun = false
   #ticker: NodeJS.Timeout | undefined
 
@@ -62,6 +63,8 @@ export class PartitionedBroker implements Broker {
     this.#division = new Division({ root: prefix, partitions, tags, links, log })
     this.#outboxes = new Outboxes({ partitions, tags, nodeName })
     this.meters = metersOf(links, partitions, this.#outboxes)
+    const allUp = Promise.all(partitions.map(({ settled }) => settled)).then(() => { this.#hasBegun = true })
+    this.settled = Promise.race([this.#division.refused, Promise.all([this.#division.agreed, allUp])]).then(() => {})
     this.#publishing = new Publishing({ partitions, tags, directory: this.#directory, outboxes: this.#outboxes })
   }
 
@@ -234,7 +237,6 @@ export class PartitionedBroker implements Broker {
 
   state (): BrokerState {
     const state = stateOf(this.#partitions.map((partition) => partition.state()), this.#division)
-    this.#hasBegun ||= state.partitions!.every(({ up }) => up)
     return { ...state, up: state.up && this.#hasBegun, channels: state.channels - this.#nudged.size }
   }
 
