@@ -296,4 +296,5 @@ t.test('docker-compose.yml, with TIDINGS_TLS_PORT: TLS and HTTP/2 with a certifi
   t.match(await ask('/docs/json'), { status: 200, hsts: /^max-age=\d+$/, issuer: 'localhost' })
   t.match(await ask('/api/notifications/subscribe'), { status: 401, hsts: /^max-age=\d+$/ })
   t.match(await stack.compose('exec', '-T', 'nginx', 'sh', '-c', 'cat /tmp/tidings.d/server-tls.conf'), /http2/)
+  t.match(await stack.compose('--profile', 'observe', 'config', '--services'), /prometheus\ngrafana\ntraces/, 'and compose takes the profile that watches it')
 })
