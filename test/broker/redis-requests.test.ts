@@ -195,3 +195,24 @@ for (const [each, bytes, pages] of [[1, 65_534, 3], [2, 200, 6], [20, 1, 22]] as
     t.equal(read.length, bytes > 1000 ? 2 * pages : ids.length)
   })
 }
+
+t.test(`resume, of a user in ${MAX_GROUPS} groups that all got the same, reads a little of each at a time, and has each once`, async (t) => {
+  const node = await start(t)
+  const groups = Array.from({ length: MAX_GROUPS }, (_, i) => `g${i}`)
+  await node.broker.replaceGroups('u', groups)
+  let cursor = await now(node)
+  const ids: number[] = []
+  for (let i = 0; i < 40; i++) ids.push(await send(node, groups.map((group) => `group:${group}` as const), 1))
+  const read: number[] = []
+  let pages = 0
+  for (let more = true; more; pages++) {
+    const page = await resume(node, 'u', cursor)
+    t.equal(page.gap, false)
+    read.push(...page.entries.map(({ id }) => id))
+    cursor = page.position
+    more = page.more
+    if (pages > 40) break
+  }
+  t.same(read, ids, 'in order, none is left out, none twice')
+  t.ok(pages >= 4, `${pages} pages: all of it in one would be 40,000 entries`)
+})

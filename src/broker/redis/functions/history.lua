@@ -34,15 +34,19 @@ local function shuffle(list)
   end
 end
 
+-- Copies of what is in the page already that are read for it, more or less.
+local MAX_COPIES = 4096
+
 -- So few logs are read a few entries at a time from the beginning.
 local FEW_PIECES = 16
 
 -- The oldest entries of many pieces of logs, as many as a page may hold. It goes round: a few of each, then twice as many. And the window in
 -- which it reads shrinks: as soon as the page is full, no log is read beyond the newest entry in it. So little is read that is not wanted,
 -- whether the logs are many, their entries large, or all of them in one log.
+-- What went to many of them at once stands in each, and fills no page: when enough copies were read, it ends where the least that was read does.
 -- Returns the entries by id, the ids in a heap, and up to where all is there.
 local function merge(call, pieces, most_bytes)
-  local kept, heap, bytes, upto = {}, {}, 0, call.position
+  local kept, heap, bytes, upto, copies = {}, {}, 0, call.position, 0
   local active, quota = {}, #pieces <= FEW_PIECES and 4 or 1
   for n, piece in ipairs(pieces) do
     local log, after = piece.log, piece.after
@@ -62,7 +66,7 @@ local function merge(call, pieces, most_bytes)
         if not entry or entry.id > last then break end
         if left == 0 then more[#more + 1] = piece; break end
         at, left = at + 1, left - 1
-        if not kept[entry.id] then
+        if kept[entry.id] then copies = copies + 1 else
           kept[entry.id] = entry
           push(heap, entry.id)
           bytes = bytes + #entry.data
@@ -77,6 +81,11 @@ local function merge(call, pieces, most_bytes)
       piece.at = at
     end
     active, quota = more, math.min(quota * 2, MAX_STEP)
+    if copies > MAX_COPIES and #more > 0 then
+      for _, piece in ipairs(more) do upto = math.min(upto, piece.log.entries[piece.at - 1].id) end
+      while #heap > 0 and heap[1] > upto do kept[pop(heap)] = nil end
+      break
+    end
   end
   return kept, heap, upto
 end
