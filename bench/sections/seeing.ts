@@ -10,7 +10,7 @@ export const seeing: Section<DeliveryResult> = {
   takes: { streams: [100, 20], seconds: [5, 0.3], rounds: 3, client: true, profile: true },
   title: ({ streams, seconds }) => `Seeing: receipts and traces; one message to ${streams} streams, again and again, ${seconds} s`,
   rows: ({ services }) => seeingRows(services),
-  notInSmoke: ['seeing-sampled'],
+  notInSmoke: ['seeing-off', 'seeing-sampled'],
   run: measureFanout,
   base: 'seeing-off',
   columns: [
