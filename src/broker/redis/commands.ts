@@ -52,6 +52,7 @@ export class RedisCommands extends EventEmitter<Events> {
   #isClosed = false
   #clockDifferenceSeconds = 0
   #roundTripSeconds = 0
+  readonly #onMoved = (): void => { this.#follow() }
   readonly #onUp = (hasReplacedOld: boolean): void => { void this.#setUp(hasReplacedOld) }
   readonly #onLoading = (nonce: string): void => { this.emit('loading', nonce) }
   readonly #onDown = (): void => { this.#fault = 'not connected yet' }
@@ -63,7 +64,7 @@ export class RedisCommands extends EventEmitter<Events> {
   }
 
   start (): void {
-    this.#links.on('moved', () => { this.#follow() })
+    this.#links.on('moved', this.#onMoved)
     this.#follow()
   }
 
@@ -71,11 +72,15 @@ export class RedisCommands extends EventEmitter<Events> {
   #follow (): void {
     const link = this.#links.of(this.#options.prefix)
     if (link === this.#link) return
-    this.#link?.off('up', this.#onUp).off('loading', this.#onLoading).off('down', this.#onDown)
+    this.#leave()
     this.#link = link
     this.#fault = 'not connected yet'
     link?.on('up', this.#onUp).on('loading', this.#onLoading).on('down', this.#onDown)
     if (link?.fault === '') void this.#setUp(false)
+  }
+
+  #leave (): void {
+    this.#link?.off('up', this.#onUp).off('loading', this.#onLoading).off('down', this.#onDown)
   }
 
   /** Why no command can be given; empty if one can. */
@@ -226,5 +231,7 @@ export class RedisCommands extends EventEmitter<Events> {
 
   close (): void {
     this.#isClosed = true
+    this.#links.off('moved', this.#onMoved)
+    this.#leave()
   }
 }

@@ -50,6 +50,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   #restTicks = 0
   #deafSinceMs: number | undefined = performance.now()
   #deafMs = 0
+  readonly #onMoved = (): void => { this.#follow() }
 
   constructor ({ prefix, nodeName, maxDataBytes, log }: SubscriberOptions, links: Links) {
     super()
@@ -84,7 +85,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
 
   start (listener: BrokerListener): void {
     this.#listener = listener
-    this.#links.on('moved', () => { this.#follow() })
+    this.#links.on('moved', this.#onMoved)
     this.#follow()
   }
 
@@ -230,6 +231,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
 
   close (): void {
     this.#up = false
+    this.#links.off('moved', this.#onMoved)
     this.#ear?.remove(this)
   }
 }
