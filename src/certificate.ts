@@ -1,5 +1,5 @@
 // The certificate of a node that ends TLS itself: read, checked, and read again when its files have changed.
-import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 
@@ -42,12 +42,13 @@ function readFiles ({ certFile, keyFile }: CertificateFiles): { context: SecureC
   } catch {
     throw new Error(`TLS_CERT_FILE: "${certFile}" holds no certificate; it must be PEM, the node's own certificate first and its chain after it`)
   }
+  let privateKey: KeyObject
   try {
-    createPrivateKey(key)
+    privateKey = createPrivateKey(key)
   } catch {
     throw new Error(`TLS_KEY_FILE: "${keyFile}" holds no private key that can be read; it must be PEM and have no passphrase`)
   }
-  if (!first.checkPrivateKey(createPrivateKey(key))) {
+  if (!first.checkPrivateKey(privateKey)) {
     throw new Error(`TLS_KEY_FILE: the key in "${keyFile}" does not fit the first certificate in "${certFile}"`)
   }
   const context = { ...POLICY, cert, key }

@@ -9,9 +9,6 @@ export const MAX_DATA_DEPTH = 1000
 /** Unread is counted up to here ("99+"). */
 export const MAX_UNREAD = 100
 
-/** Characters (code points) of a notification's `key`, at most. */
-export const MAX_KEY_CHARACTERS = 128
-
 /** The event name of a notification that names none, as in the SSE standard. */
 export const DEFAULT_EVENT = 'message'
 

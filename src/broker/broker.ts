@@ -146,13 +146,13 @@ export interface PublishRequest {
   /** Already bound to the publisher; two publishers never share a key. */
   readonly idempotencyKey?: string | undefined
   /** Throws Revoked if they have logged out since their token was issued. */
-  readonly publisher?: Identity
+  readonly publisher?: Identity | undefined
 }
 
 export interface RetractRequest {
   readonly to: Address
   readonly what: { readonly id: number } | { readonly key: string }
-  readonly publisher?: Identity
+  readonly publisher?: Identity | undefined
 }
 
 export interface Visitor extends Identity {

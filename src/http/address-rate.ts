@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import { TidingsError } from '../errors.ts'
 import { networkOf } from './client-address.ts'
+import { RETRY_AFTER_SECONDS } from './errors.ts'
 import { isShared } from './door.ts'
 import { comeBack, STREAM_PATH } from './event-stream.ts'
 import type { Refusals } from './refusals.ts'
@@ -22,7 +23,6 @@ const MINUTE_MS = 60_000
 const BURST_MS = { streams: 16_667, requests: 5000 } as const
 /** Addresses that are remembered; of more the one that was silent longest is forgotten. */
 const MAX_ADDRESSES = 100_000
-const RETRY_AFTER_SECONDS = 2
 
 interface Bucket { left: number, atMs: number }
 

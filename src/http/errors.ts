@@ -6,8 +6,8 @@ import { FuturePosition, MAX_MARKS, NoNotification, TooManyMarks } from '../brok
 import { TidingsError } from '../errors.ts'
 import type { Refusals } from './refusals.ts'
 
-/** Seconds after which a publisher may try again when the broker is away. */
-const RETRY_AFTER_SECONDS = 2
+/** Seconds after which somebody may try again who was refused for what passes. */
+export const RETRY_AFTER_SECONDS = 2
 
 export function handleErrors (app: FastifyInstance, refusals: Refusals): void {
   app.setErrorHandler<FastifyError>((error, request, reply) => {

@@ -86,7 +86,7 @@ let outgoingHeaders: symbol | undefined
  * idle stream (docs/performance.md). The headers must have been sent, and the response may only be written to by its
  * socket and ended.
  */
-export function letGo (response: ServerResponse): void {
+function letGo (response: ServerResponse): void {
   // Fastify waits for the end with a closure that holds its request and reply; it is told that all is done.
   for (const listener of response.listeners('finish')) if (listener.name === 'onResFinished') listener()
   response.on('error', ignore)

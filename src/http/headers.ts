@@ -5,7 +5,7 @@
  * helmet puts its values together anew for each request, a fifth of what a publish costs. Strict-Transport-Security
  * is for whoever ends TLS to say, which is us only where we do.
  */
-export const securityHeaders = {
+const securityHeaders = {
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',

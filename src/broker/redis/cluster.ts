@@ -14,7 +14,7 @@ const LOOK_TICKS = 5
 const MAX_ASKED = 32
 
 /** One line of CLUSTER NODES. */
-export interface ClusterNode {
+interface ClusterNode {
   readonly address: RedisAddress
   readonly isMaster: boolean
   /** Of several that claim a slot, the one with the higher epoch has it. */
@@ -23,7 +23,7 @@ export interface ClusterNode {
 }
 
 /** `asked`: whom we asked, for a node that does not know its own address yet. */
-export function readNodes (text: string, asked: RedisAddress): ClusterNode[] {
+function readNodes (text: string, asked: RedisAddress): ClusterNode[] {
   return text.split('\n').filter((line) => line !== '').flatMap((line) => {
     const [, place = '', flags = '', , , , epoch, , ...slots] = line.trim().split(' ')
     // <ip>:<port>@<bus port>[,<host name>[,…]]
@@ -65,7 +65,6 @@ export class ClusterMasters implements Whereabouts {
   get fault (): string { return this.#fault }
   masterOf (slot: number): RedisAddress | undefined { return this.#masters[this.#table[slot]!] }
   masters (): readonly RedisAddress[] { return this.#masters }
-  close (): void {}
 
   isDue (isTroubled: boolean): boolean {
     this.#isTroubled ||= isTroubled

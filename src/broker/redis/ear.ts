@@ -21,7 +21,7 @@ export interface Hearer {
   /** There is a line; nothing is subscribed on it. */
   connected: () => void
   hear: (channel: string, payload: string) => void
-  interrupt: (why: string) => void
+  interrupt: () => void
 }
 
 export class Ear {
@@ -92,7 +92,7 @@ export class Ear {
   #interrupt (why: string): void {
     const hearing = [...this.#hearers.values()].filter(({ isUp }) => isUp)
     if (hearing.length > 0) this.#log.warn(`Redis: the subscriber is deaf, ${why}; streams stay open, a new connection is built`)
-    for (const hearer of hearing) hearer.interrupt(why)
+    for (const hearer of hearing) hearer.interrupt()
   }
 
   /** The line is there, and has just been used. */

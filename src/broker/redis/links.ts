@@ -155,6 +155,5 @@ export class Links extends EventEmitter<{ moved: [] }> {
   close (): void {
     this.#isClosed = true
     for (const link of this.#links.values()) link.close()
-    this.#where.close()
   }
 }

@@ -35,7 +35,6 @@ export class SentinelMaster implements Whereabouts {
   masters (): readonly RedisAddress[] { return this.#master === undefined ? [] : [this.#master] }
   // Also while all is well: a node whose connection to an old master stands would go on writing there.
   isDue (isTroubled: boolean): boolean { return isTroubled || this.#fault !== '' || ++this.#ticks % LOOK_TICKS === 0 }
-  close (): void {}
 
   async look (): Promise<boolean> {
     const answers = await Promise.allSettled(this.#sentinels.map((address) => this.#ask(address)))

@@ -15,7 +15,6 @@ export interface Whereabouts {
   isDue: (isTroubled: boolean) => boolean
   /** Why a master is not known. */
   readonly fault: string
-  close: () => void
 }
 
 class SingleMaster implements Whereabouts {
@@ -30,7 +29,6 @@ class SingleMaster implements Whereabouts {
   masters (): readonly RedisAddress[] { return [this.#address] }
   look (): Promise<boolean> { return Promise.resolve(false) }
   isDue (): boolean { return false }
-  close (): void {}
 }
 
 /** `connected`: the connections for commands that stand. */

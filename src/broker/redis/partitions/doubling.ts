@@ -3,7 +3,7 @@
 // Whatever it does can be done again: it copies a key to where it belongs, compares, and only then takes it away. Killed at any moment, it is run
 // again. Until it is through, the list of partitions says that it is under way, and no node starts.
 import type { Redis } from 'ioredis'
-import { kindOf } from './keys.ts'
+import { KEY_SECONDS, kindOf } from './keys.ts'
 import { refuseDebts, refuseNodes } from './quiet.ts'
 import { type Ask, each, keysUnder, SCANNED } from './scan.ts'
 import { UNDER_WAY } from './under-way.ts'
@@ -13,8 +13,6 @@ import { nameOf, partitionOf, tagsOf } from './slots.ts'
 const AFTER_SECONDS = 400 * 86_400
 /** Every so many logs one is compared, byte for byte, with what it was. */
 const COMPARED_EVERY = 20
-/** How long what an idempotency key was answered is found at most. */
-const KEY_SECONDS = 90_000
 
 export interface DoublingOptions {
   readonly root: string

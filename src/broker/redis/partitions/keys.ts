@@ -18,6 +18,9 @@ const OF_USERS = new Set(['groups', 'inbox', 'trail', 'reads', 'revoked', 'sessi
 const OWN = new Set(['config', 'clock', 'born', 'members', 'outbox', 'sent', 'taken', 'copied', 'courier', 'partitions'])
 const POINTER = 'idempotency:'
 
+/** How long a pointer is kept. Longer than the answer that it leads to: who asks again is led to it, or finds neither. */
+export const KEY_SECONDS = 90_000
+
 /** `rest`: a key without its prefix and the colon. What is not known stands in each part afterwards: nothing is lost of it. */
 export function kindOf (rest: string): Kind {
   const end = rest.indexOf(':')

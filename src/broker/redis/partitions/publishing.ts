@@ -3,12 +3,10 @@ import { Gathering, type Answer } from '../gathering.ts'
 import type { Address } from '../../../notification.ts'
 import { type PublishAnswer, type PublishRequest, type RetractRequest, Revoked, type Identity } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
+import { KEY_SECONDS } from './keys.ts'
 import type { Directory } from './directory.ts'
 import type { Outboxes } from './outboxes.ts'
 import { isShared, nameOf, partitionOf } from './slots.ts'
-
-/** Longer than an answer is kept: who asks again is led to it, or finds neither. */
-const KEY_SECONDS = 90_000
 
 type Owed = [tag: string, before: string, to: string[]]
 type CommitReply = [replayed: 0 | 1, id: string, receivers: number[], to: string[] | 0, outboxId: string, owed: Owed[]]
@@ -58,7 +56,7 @@ export class Publishing {
     const publisher = await this.#check(request.publisher, home)
     // What goes to users of this partition alone, nobody else has to know of.
     if (to.every((address) => !isShared(address) && this.#homeOf(address) === home)) {
-      return await this.#partitions[home]!.publish({ ...request, to, ...publisher === undefined ? { publisher: undefined } : { publisher } } as PublishRequest)
+      return await this.#partitions[home]!.publish({ ...request, to, publisher })
     }
     const prepared = await this.#prepare(request, to, home, publisher)
     const reply = await this.#commits[home]!.ask(prepared)
