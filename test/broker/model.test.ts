@@ -149,5 +149,5 @@ t.test('the broker on eight partitions, done to as the model, agrees with it', a
     // The copy of a group's log begins when its partition has members: the model knows one log.
     await Promise.all(tags.flatMap((tag) => GROUPS.map(async (group) => { await nodes[0].broker.join(`{${tag}}company`, group) })))
     return { real: { nodes, turn: align, align }, end: async () => { for (const { broker } of nodes) await broker.close() } }
-  }, false, 20)
+  }, false, 20, 8000)
 })
