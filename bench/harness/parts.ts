@@ -13,7 +13,7 @@ import { pause, profiling, settle } from './start.ts'
 import { Line, respCommand } from './wire.ts'
 
 /** Keys are as long as an operator's: memory is weighed. */
-const PREFIX = 'tidings'
+export const PREFIX = 'tidings'
 const issuer = createIssuer()
 export const secret = issuer.env['JWT_SECRET']!
 /** Good for a day: some runs are long. */
@@ -34,9 +34,13 @@ export async function startRedis (scope: Scope): Promise<RedisServer> {
   return { url, port, pid: pid!, line: await Line.open(scope, port, 'resp') }
 }
 
-/** A durable publish as another service does it, without a library. */
+/** A durable publish as another service does it, without a library, under this prefix. */
+export function durableIn (prefix: string, address: string, json: string, ...more: readonly string[]): string {
+  return respCommand('FCALL', 'tidings_publish', '1', prefix, address, 'message', json, ...more)
+}
+
 export function durable (address: string, json: string, ...more: readonly string[]): string {
-  return respCommand('FCALL', 'tidings_publish', '1', PREFIX, address, 'message', json, ...more)
+  return durableIn(PREFIX, address, json, ...more)
 }
 
 export interface Node extends TestNode {

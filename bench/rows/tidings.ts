@@ -1,6 +1,7 @@
 // Tidings itself: embedded, on Redis with one or more nodes, and behind the project's nginx. Everything on.
+import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import type { StreamRequest } from '../harness/crowd.ts'
-import { durable, keptBytes, nginxAbsent, type Node, redisAbsent, startNginx, startNode, startRedis, token } from '../harness/parts.ts'
+import { durableIn, keptBytes, nginxAbsent, type Node, PREFIX, redisAbsent, startNginx, startNode, startRedis, token } from '../harness/parts.ts'
 import { tree } from '../harness/proc.ts'
 import type { Service } from '../harness/service.ts'
 import { httpPost, Line } from '../harness/wire.ts'
@@ -64,20 +65,22 @@ export const embedded: Make = (service) => row(service, 'tidings', 'Tidings, emb
 })
 
 /** Published as another service does it: FCALL on Redis, so what a node does is only to deliver. */
-export const onRedis = (count: number, { nginx = false } = {}): Make => (service) => {
-  const name = `tidings-redis-${count}${nginx ? '-nginx' : ''}`
-  return row(service, name, `Tidings, Redis, ${count} node${count > 1 ? 's' : ''}${nginx ? ', nginx' : ''}`, {
+export const onRedis = (count: number, { nginx = false, partitions = 1 } = {}): Make => (service) => {
+  const name = `tidings-redis-${count}${nginx ? '-nginx' : ''}${partitions > 1 ? `-p${partitions}` : ''}`
+  const divided = partitions === 1 ? service : { ...service, settings: { ...service.settings, REDIS_PARTITIONS: `${partitions}` } }
+  const home = partitions === 1 ? PREFIX : `${PREFIX}:{${tagsOf(partitions)[partitionOf(GROUP, partitions)]!}}`
+  return row(service, name, `Tidings, Redis, ${count} node${count > 1 ? 's' : ''}${nginx ? ', nginx' : ''}${partitions > 1 ? `, ${partitions} partitions` : ''}`, {
     absent: () => redisAbsent() ?? (nginx ? nginxAbsent() : undefined),
     start: async (scope, { profileFolder }): Promise<Running> => {
       const redis = await startRedis(scope)
       const nodes: Node[] = []
-      for (let i = 0; i < count; i++) nodes.push(await startNode(scope, service, redis, profileFolder))
+      for (let i = 0; i < count; i++) nodes.push(await startNode(scope, divided, redis, profileFolder))
       const front = nginx ? await startNginx(scope, nodes) : undefined
       const ports = front === undefined ? nodes.map(({ port }) => port) : [front.port]
       return {
         request: (i) => subscribe(i, ports),
         liveOn: 'sync',
-        publish: (json) => { redis.line.send(durable(`group:${GROUP}`, json)) },
+        publish: (json) => { redis.line.send(durableIn(home, `group:${GROUP}`, json)) },
         check: () => { redis.line.check() },
         servers: () => nodes.map(({ pid }) => pid),
         others: {

@@ -7,13 +7,16 @@ import { front } from './front.ts'
 import { idle } from './idle.ts'
 import { inbox } from './inbox.ts'
 import { latency } from './latency.ts'
+import { partitions, partitionsFanout } from './partitions.ts'
 import { publish } from './publish.ts'
 import { scaling, scalingBurst } from './scaling.ts'
 import type { AnySection } from './section.ts'
 import { seeing } from './seeing.ts'
 import { storm } from './storm.ts'
 
-export const sections: readonly AnySection[] = [fanout, burst, idle, churn, latency, storm, publish, inbox, scaling, scalingBurst, footprint, front, seeing]
+export const sections: readonly AnySection[] = [
+  fanout, burst, idle, churn, latency, storm, publish, inbox, partitions, partitionsFanout, scaling, scalingBurst, footprint, front, seeing
+]
 
 /** What --only may name: scaling-burst and footprint come with scaling. */
 export const sectionNames: readonly string[] = sections.filter(({ partOf }) => partOf === undefined).map(({ name }) => name)
