@@ -88,6 +88,25 @@ t.test('a publish to a group and to all, its publisher dead before the copy, rea
   }
 })
 
+t.test('publishes to several groups of one home, and to users beside them, come in one order everywhere', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [await start(t, redis), await start(t, redis)]
+  // What stands in braces decides, so these have one home.
+  const groups = ['{room 7}writers', '{room 7}readers', '{room 7}guests']
+  for (const user of users) await a.broker.replaceGroups(user, groups)
+  const published = 240
+  await Promise.all(Array.from({ length: 8 }, async (_, worker) => {
+    for (let i = worker; i < published; i += 8) {
+      const [first, second] = [groups[i % 3]!, groups[(i + 1) % 3]!]
+      const to = [[`group:${first}`], [`group:${first}`, `group:${second}`], [`user:${users[i % PARTITIONS]}`, `group:${second}`, `group:${first}`]][i % 4 % 3]!
+      await (i % 2 === 0 ? a : b).broker.publish({ ...request(to, i), ...i % 5 === 0 && { idempotencyKey: `key ${i}` } })
+    }
+  }))
+  await becomes(async () => (await ledger(a)).every(({ length }) => length === published), 'every partition to have all')
+  const seen = await ledger(a)
+  for (const [i, numbers] of seen.entries()) t.same(numbers, seen[0], `as in partition 0, in partition ${i}`)
+})
+
 function heard ({ broker, ear }: Partitioned, user: string): Set<string> {
   const channels = [broker.channelOf(user, 'group:g'), broker.channelOf(user, 'all')]
   return new Set(ear.notifications.filter(({ to }) => channels.includes(to)).map(({ json }) => json))
