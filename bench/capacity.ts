@@ -5,7 +5,9 @@ import { parseArgs } from 'node:util'
 export const costs = {
   node: { baseMB: 160, streamKB: 13, openMicros: 460, deliveryMicros: 8.4, arrivalMicros: 5, heartbeatMicros: 8, publishMicros: 59 },
   nginx: { deliveryMicros: 14 },
-  redis: { publishMicros: 22, openMicros: 50, userBytes: 344, membershipBytes: 141, logBytes: 4403, entryBytes: 262 }
+  redis: { publishMicros: 22, openMicros: 50, userBytes: 344, membershipBytes: 141, logBytes: 4403, entryBytes: 262 },
+  /** A message to a group: in its home, and for each other partition that has members. */
+  group: { redisMicros: 15, copyRedisMicros: 24, nodeMicros: 19, copyNodeMicros: 20 }
 } as const
 
 export interface Load {
@@ -24,6 +26,15 @@ export interface Load {
 export const usual: Load = {
   users: 0, ownPerMinute: 1, allPerMinute: 0.1, historyLength: 1000, historySeconds: 86_400, heartbeatSeconds: 15, streamSeconds: 3240, streamsPerNode: 40_000
 }
+
+/** How many partitions beside a group's home have members, if its members are spread as their ids are. */
+export function copiesOf (members: number, partitions: number): number {
+  return (partitions - 1) * (1 - (1 - 1 / partitions) ** members)
+}
+
+const PARTITIONS = [1, 2, 4, 8, 16]
+const MEMBERS = [2, 10, 100, 100_000]
+const MASTERS = [1, 2, 4, 8, 16]
 
 /** Microseconds of CPU that one user costs a second, by what for. */
 export function microsPerUser ({ ownPerMinute, allPerMinute, heartbeatSeconds, streamSeconds }: Load) {
@@ -88,6 +99,32 @@ export function microsTable (load: Load): string {
   ])].join('\n')
 }
 
+/** Markdown: what one message to a group costs Redis and whoever publishes it, by its members and the partitions; nothing of it is written to streams yet. */
+export function groupTable (): string {
+  const { redisMicros, copyRedisMicros, nodeMicros, copyNodeMicros } = costs.group
+  const rows = PARTITIONS.map((partitions) => [`${partitions}`, ...MEMBERS.map((members) => {
+    const copies = copiesOf(members, partitions)
+    return `${figure(redisMicros + copies * copyRedisMicros)} µs, ${figure(nodeMicros + copies * copyNodeMicros)} µs`
+  })])
+  const head = ['partitions', ...MEMBERS.map((members) => `${members.toLocaleString('en-US')} members: Redis, node`)]
+  return [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
+}
+
+/** Markdown: what each master has to do and keep, with twice as many partitions as masters. */
+export function mastersTable (load: Load, users: number): string {
+  const short = Math.max(1, Math.round(load.historyLength / 10))
+  const head = ['masters', 'partitions', 'CPU of each', 'users, groups of each', `logs of ${load.historyLength}`, `logs of ${short}`, 'one message to all']
+  const rows = MASTERS.map((masters) => {
+    const partitions = masters === 1 ? 1 : 2 * masters
+    const { redisCores, presenceGB, logsGB } = capacity({ ...load, users })
+    const { logsGB: shortGB } = capacity({ ...load, users, historyLength: short })
+    const all = costs.group.redisMicros + (partitions - 1) * costs.group.copyRedisMicros
+    const cores = redisCores + load.allPerMinute / 60 * all / 1e6
+    return [`${masters}`, `${partitions}`, `${figure(cores / masters)} cores`, ...[presenceGB, logsGB, shortGB].map((gb) => `${figure(gb / masters)} GB`), `${figure(all)} µs of all masters`]
+  })
+  return [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
+}
+
 const usage = `npm run capacity -- [options]
   --users <n,n>           connected at once (10000,100000,1000000,10000000)
   --own-per-minute <x>    durable notifications for each user (${usual.ownPerMinute})
@@ -119,7 +156,7 @@ function main (args: string[]): void {
     return typeof text === 'string' ? [[key, number(name, text)]] : []
   })
   const load: Load = { ...usual, ...Object.fromEntries(said) as Partial<Load> }
-  console.log(`${microsTable(load)}\n\n${capacityTable(load, users)}`)
+  console.log([microsTable(load), capacityTable(load, users), groupTable(), mastersTable(load, Math.max(...users))].join('\n\n'))
 }
 
 if (import.meta.main) {

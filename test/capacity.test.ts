@@ -2,13 +2,15 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { capacity, capacityTable, costs, microsTable, usual } from '../bench/capacity.ts'
+import { capacity, capacityTable, copiesOf, costs, groupTable, mastersTable, microsTable, usual } from '../bench/capacity.ts'
 import { configSchema } from '../src/config.ts'
 
 t.test('docs/capacity.md has the tables that npm run capacity prints', async (t) => {
   const page = readFileSync(join(import.meta.dirname, '../docs/capacity.md'), 'utf8')
   t.ok(page.includes(microsTable(usual)))
   t.ok(page.includes(capacityTable(usual, [10_000, 100_000, 1_000_000, 10_000_000])))
+  t.ok(page.includes(groupTable()))
+  t.ok(page.includes(mastersTable(usual, 10_000_000)))
 })
 
 t.test('planner, assumes the defaults of the settings', async (t) => {
@@ -28,4 +30,11 @@ t.test('planner, logs are bounded by what is sent as well as by HISTORY_LENGTH',
 
 t.test('planner, never plans for a node alone, and one more than the streams need', async (t) => {
   t.same([1, 40_000, 40_001, 1_000_000].map((users) => capacity({ ...usual, users }).nodes), [2, 2, 3, 26])
+})
+
+t.test('planner, copies of a group message go to the partitions that have members, and to no more', async (t) => {
+  t.equal(copiesOf(100, 1), 0)
+  t.equal(copiesOf(1, 8), 7 / 8, 'one member is at the home once in eight times')
+  t.ok(copiesOf(2, 16) < 2 && copiesOf(10, 4) < 3)
+  t.ok(Math.abs(copiesOf(100_000, 16) - 15) < 1e-6)
 })
