@@ -36,6 +36,17 @@ export interface Sent {
   /** As acknowledged, one for all addresses (more than one is a fault of the service); none while nobody has. */
   ids: readonly number[]
   lossesAfter: number
+  /** Changes of masters that had begun or ended when it was asked for, and answered. */
+  readonly changesBefore: number
+  changesAfter: number
+}
+
+/**
+ * Asked for or answered while masters changed: of two masters at once nobody can say which one took it, and a copy that was heard may be lost and made again. What is
+ * lost of it must be told, whenever that is.
+ */
+export function isUnsettled ({ changesBefore, changesAfter }: Sent): boolean {
+  return changesBefore !== changesAfter || changesBefore % 2 === 1
 }
 
 /** A time in which a user was in a group that is joined and left on the way. In ids of the user's partition, whose order no clock can disturb. */
@@ -61,10 +72,12 @@ export class Ledger {
   newest = 0
   /** How often Redis has lost everything, or something. */
   losses = 0
+  /** How often masters began to change, and had changed. */
+  changes = 0
 
   /** To be entered before it is sent. */
   publishes (to: readonly string[], kind: Sent['kind'] = 'durable'): Sent {
-    const sent: Sent = { mark: this.sent.length, to, kind, lossesBefore: this.losses, lossesAfter: this.losses, ids: [], askedMs: performance.now(), answeredMs: Infinity }
+    const sent: Sent = { mark: this.sent.length, to, kind, lossesBefore: this.losses, lossesAfter: this.losses, ids: [], askedMs: performance.now(), answeredMs: Infinity, changesBefore: this.changes, changesAfter: this.changes }
     this.sent.push(sent)
     return sent
   }
@@ -73,6 +86,7 @@ export class Ledger {
     sent.ids = [...new Set(ids)]
     sent.lossesAfter = this.losses
     sent.answeredMs = performance.now()
+    sent.changesAfter = this.changes
     this.newest = Math.max(this.newest, ...ids)
   }
 

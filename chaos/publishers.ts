@@ -211,8 +211,10 @@ export class Publishers {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     void this.#locked(async () => {
       ledger.losses++
+      ledger.changes++
       await change().then(resolve, reject)
       ledger.losses++
+      ledger.changes++
     })
     await promise
   }

@@ -1,7 +1,8 @@
 // What each client was owed against what it got. Pure: nothing here knows how the run went.
 import { Division } from './division.ts'
+import { isUnsettled, type Ledger, type Sent, type Stay, type Sync, type Told } from './ledger.ts'
 import { Locals } from './locals.ts'
-import type { Ledger, Sent, Stay, Sync, Told } from './ledger.ts'
+import { Orders } from './orders.ts'
 
 export interface Judged {
   readonly options: { readonly name: string, readonly userId: string, readonly groups: readonly string[] }
@@ -81,7 +82,10 @@ function readTold (ledger: Ledger, client: Judged, verdict: Verdict, division: D
   const { options: { name }, told, syncs } = client
   const got = new Set<number>()
   const plain = new Set<string>()
-  const orders = new Orders(client, verdict, division)
+  const orders = new Orders(division, (text) => {
+    verdict.outOfOrder++
+    note(verdict, `${name}: ${text}`)
+  })
   let last = 0
   let sync = 0
   const readSyncs = (before: number): void => {
@@ -119,7 +123,7 @@ function readTold (ledger: Ledger, client: Judged, verdict: Verdict, division: D
       verdict.outOfOrder++
       note(verdict, `${name}: ${id} after ${last} on connection ${connection}`)
     }
-    if (sent !== undefined && !got.has(id)) orders.follow(sent)
+    if (sent !== undefined && !got.has(id)) orders.follow(sent, id)
     got.add(id)
     last = Math.max(last, id)
   })
@@ -160,7 +164,7 @@ function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { b
     accounted.add(key)
     verdict.owed++
     if (id !== undefined && got.has(id)) verdict.received++
-    else if (gaps.some(({ after, upTo, atMs }) => id === undefined ? atMs > sent.askedMs : id > after && id <= upTo)) verdict.covered++
+    else if (gaps.some(({ after, upTo, atMs }) => id === undefined || isUnsettled(sent) ? atMs > sent.askedMs : id > after && id <= upTo)) verdict.covered++
     else {
       verdict.lost++
       note(verdict, `${name}: lost ${answered}${id === answered ? '' : ` (${id ?? 'unknown'} there)`} to ${address}; ${neighbours(client, id ?? answered)}`)
@@ -214,36 +218,8 @@ function findTwice (ledger: Ledger, locals: Locals, verdict: Verdict): void {
   for (const sent of ledger.sent) {
     const { mark, to, ids, lossesBefore, lossesAfter } = sent
     const seen = locals.seen(sent)
-    if ((ids.length < 2 && seen.every((some) => some.size < 2)) || ids.length === 0 || lossesBefore !== lossesAfter) continue
+    if ((ids.length < 2 && seen.every((some) => some.size < 2)) || ids.length === 0 || lossesBefore !== lossesAfter || isUnsettled(sent)) continue
     verdict.publishedTwice++
     note(verdict, `mark ${mark} to ${to.join(', ')} was acknowledged as ${ids.join(', ')} and came as ${seen.map((some) => [...some].join(', ')).join('; ') || 'nothing'}`)
-  }
-}
-
-/** What goes to one address comes in the order of its home everywhere, if all shared addresses of a publish have one home. */
-class Orders {
-  readonly #client: Judged
-  readonly #verdict: Verdict
-  readonly #division: Division
-  readonly #last = new Map<string, Sent>()
-
-  constructor (client: Judged, verdict: Verdict, division: Division) {
-    this.#client = client
-    this.#verdict = verdict
-    this.#division = division
-  }
-
-  follow (sent: Sent): void {
-    const id = sent.ids[0]
-    if (id === undefined || this.#division.homeOfAll(sent.to) === undefined) return
-    for (const address of sent.to) {
-      if (address.startsWith('user:')) continue
-      const last = this.#last.get(address)
-      if (last !== undefined && id < last.ids[0]! && last.lossesBefore === sent.lossesAfter) {
-        this.#verdict.outOfOrder++
-        note(this.#verdict, `${this.#client.options.name}: ${id} to ${address} after ${last.ids[0]}, which its home has behind it`)
-      }
-      this.#last.set(address, sent)
-    }
   }
 }

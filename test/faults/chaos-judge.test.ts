@@ -150,3 +150,16 @@ t.test('judge, over partitions: a member is owed what was published after the jo
   t.same(over(ledger, beside(elsewhere, client([fresh, { told: 22, mark: 0 }, { told: 31, mark: 1 }]))), { owed: 1, covered: 0 })
   t.same(over(ledger, beside(elsewhere, client([fresh, { told: 22, mark: 0 }]))), { owed: 1, covered: 0, lost: 1 })
 })
+
+t.test('judge, of what was asked for while masters changed: an incomplete at any time after it is enough, and without one it is lost', async (t) => {
+  const told = (resume: Sync['resume']) => beside(elsewhere, client([fresh, { told: 41, mark: 1 }, { sync: 45, resume }]))
+  const tab = beside(elsewhere, client([fresh, { told: 40, mark: 0 }, { told: 41, mark: 1 }]))
+  for (const changes of [0, 1]) {
+    const ledger = new Ledger()
+    ledger.changes = changes
+    at(ledger, 20, ['group:g'], 20)
+    at(ledger, 30, ['group:g'], 30)
+    t.same(over(ledger, told('incomplete'), tab), changes === 0 ? { owed: 4, covered: 0, lost: 1 } : { owed: 4, covered: 1 })
+    t.same(over(ledger, told('complete'), tab), { owed: 4, covered: 0, lost: 1 })
+  }
+})

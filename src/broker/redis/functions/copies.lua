@@ -66,11 +66,11 @@ do
 
   -- ARGV: tag of the source, then for each entry, in their order: its id, the id of the one before it, 1 if no older one is left for this target,
   -- how many fields, name, value…, how many addresses, address…
-  -- Reply: [id of the newest that was taken, for each entry [nodes that took it, for each address], …]; fewer if one is missing before the next.
+  -- Reply: [id of the newest that was taken, the newest id that was given here, for each entry [nodes that took it, for each address], …]; fewer if one is missing before the next.
   register('tidings_copy', function(keys, args)
     local ctx, source, at = open(keys), args[1], 2
     local key = ctx.prefix .. ':copied'
-    local last, reply = tonumber(redis.call('HGET', key, source) or 0) or 0, { '' }
+    local last, reply = tonumber(redis.call('HGET', key, source) or 0) or 0, { '', '' }
     local was = last
     while args[at] do
       local id, before, is_first = tonumber(args[at]), tonumber(args[at + 1]), args[at + 2] == '1'
@@ -94,7 +94,7 @@ do
       end
       at = to_at + to_count + 1
     end
-    reply[1] = int(last)
+    reply[1], reply[2] = int(last), redis.call('GET', ctx.prefix .. ':clock') or '0'
     return reply
   end)
 end

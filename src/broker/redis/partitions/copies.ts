@@ -16,7 +16,7 @@ export interface Item {
 
 type ItemReply = [id: string, before: string, isOldest: number, fields: string[], to: string[]]
 type OutboxReply = [readTo: string, ...ItemReply[]]
-type CopyReply = [taken: string, ...receivers: number[][]]
+type CopyReply = [taken: string, newest: string, ...receivers: number[][]]
 
 /** How long whoever publishes waits for a partition that is not their notification's home. */
 const PATIENCE_MS = 1000
@@ -78,16 +78,18 @@ export class Copies {
     const args: Args = items.flatMap(({ id, before, isOldest, fields, to }) => [id, before, isOldest ? 1 : 0, fields.length, ...fields, to.length, ...to])
     const reply = await this.#options.target.call('tidings_copy', this.#options.sourceTag, ...args) as CopyReply
     this.#isStuck = false
+    // A copy that is lost with the target's master is told there, as what a publisher was answered is.
+    this.#options.target.saw(Number(reply[1]))
     this.#taken = Math.max(this.#taken, Number(reply[0]))
     return reply
   }
 
   async #copy (items: readonly Item[]): Promise<number[][]> {
-    const [taken, ...receivers] = await this.#call(items)
+    const [taken, , ...receivers] = await this.#call(items)
     if (receivers.length > 0) return receivers // what is left over is asked again
     // Another node's copy is under way still, or its publisher has died: what is missing stands in the outbox.
     await this.finish(Number(taken), items[0]!.id)
-    const [, again] = await this.#call([items[0]!])
+    const [, , again] = await this.#call([items[0]!])
     if (again === undefined) throw new Unavailable('the partition has not taken what was before it')
     return [again]
   }
