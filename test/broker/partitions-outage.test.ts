@@ -4,12 +4,14 @@ import { Unavailable, Uncertain } from '../../src/broker/broker.ts'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { keySlot } from '../../src/broker/redis/slot.ts'
+import { startRedis } from '../fixtures/redis.ts'
 import { startRedisCluster } from '../fixtures/redis-cluster.ts'
 import { entriesOf, limits, readPages, refusal, request, visitorOf } from './contract.ts'
 import { Ear } from './ear.ts'
 import { becomes, readMeter } from './nodes.ts'
 
 const PARTITIONS = 8
+const silent = { info () {}, warn () {} }
 const userOf = (partition: number): string => Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === partition)!
 const users = Array.from({ length: PARTITIONS }, (_, i) => userOf(i))
 
@@ -23,7 +25,7 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
   const group = Array.from({ length: 100 }, (_, i) => `g${i}`).find((name) => !isAway(name))!
   const lines: string[] = []
   const start = async (): Promise<{ broker: PartitionedBroker, ear: Ear }> => {
-    const broker = new PartitionedBroker({ ...limits, url: cluster.url, prefix: cluster.prefix, nodeName: `outage ${Math.random()}`, log: { info () {}, warn () {} }, partitions: PARTITIONS })
+    const broker = new PartitionedBroker({ ...limits, url: cluster.url, prefix: cluster.prefix, nodeName: `outage ${Math.random()}`, log: silent, partitions: PARTITIONS })
     const ear = new Ear()
     broker.start({
       notification: (to, notification) => { ear.notification(to, notification) },
@@ -53,6 +55,9 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
 
   away.pause()
   const during = Promise.all(theirs.map(async (user) => await refusal(broker.publish(request(`user:${user}`)))))
+  // Given after those, on the same node, and answered before them: nothing stands behind what is not answered.
+  const answered = Promise.all(others.map(async (user) => await broker.publish(request(`user:${user}`, 'own'))))
+  t.equal(await Promise.race([answered.then(() => 'the others'), during.then(() => 'those that wait')]), 'the others')
   const whileMs = await measure(200)
   t.comment(`p99 of publishing to the others: ${beforeMs.toFixed(1)} ms before, ${whileMs.toFixed(1)} ms while it is away`)
   for (const error of await during) t.ok(error instanceof Unavailable || error instanceof Uncertain, 'publishing to its users fails')
@@ -78,4 +83,86 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
   }
   await becomes(() => owed() === 0, 'nothing to be owed')
   t.same([...new Set(lines)].sort(), theirs.flatMap((user) => [`interrupted ${user}`, `restored ${user}`]).sort(), 'the lines of its own users alone were held and refilled')
+})
+
+t.test('a group whose home is away, with users who come with it in their token, lets them in, and they are told that something may be missing', async (t) => {
+  const cluster = await startRedisCluster(t)
+  const masters = await Promise.all(tagsOf(PARTITIONS).map((tag) => cluster.masterOf(keySlot(tag))))
+  const away = masters.at(-1)!
+  const isAway = (name: string): boolean => masters[partitionOf(name, PARTITIONS)] === away
+  const [user, other] = users.filter((user) => !isAway(user)) as [string, string]
+  const [far, known] = Array.from({ length: 100 }, (_, i) => `g${i}`).filter(isAway) as [string, string]
+  const start = async () => {
+    const refilled: string[] = []
+    const broker = new PartitionedBroker({ ...limits, url: cluster.url, prefix: cluster.prefix, nodeName: `late ${Math.random()}`, log: silent, partitions: PARTITIONS })
+    const ear = new Ear()
+    broker.start({
+      notification: (to, notification) => { ear.notification(to, notification) },
+      control () {},
+      dropped () {},
+      interrupted () {},
+      restored: (isAffected) => { for (const name of [user, other]) if (isAffected(broker.channelOf(name, `group:${far}`))) refilled.push(name) }
+    })
+    t.teardown(() => broker.close())
+    await becomes(() => broker.state().up, 'a broker to be up')
+    return { broker, ear, refilled }
+  }
+  const visit = async ({ broker }: Pick<Awaited<ReturnType<typeof start>>, 'broker'>, userId: string, groups: string[], cursor: number | 'fresh') => {
+    const page = await broker.resume({ ...visitorOf(userId, { groups, issuedAtSeconds: 2e9 }), cursor, maxBytes: 1e6 })
+    return { gap: page.gap, position: page.position, groups: [...page.membership.keys()].sort(), data: page.entries.map(({ json }) => json) }
+  }
+  const first = await start()
+  await becomes(() => first.broker.state().partitions!.every(({ up }) => up), 'all partitions to be up')
+  await visit(first, user, [known], 'fresh')
+  await first.broker.close()
+
+  away.pause()
+  const [a, b] = [await start(), await start()]
+  // Known there before: nothing was lost, and nothing is said to be.
+  const { position } = await visit(a, user, [known], 'fresh')
+  t.match(await visit(a, user, [known], position), { gap: false, groups: [known] }, 'who was a member goes on as if nothing were')
+  const cursors = new Map<string, number>()
+  for (const name of [user, other]) {
+    const page = await visit(a, name, [far, known], 'fresh')
+    t.same(page.groups, [far, known].sort(), 'who is new there is let in')
+    cursors.set(name, page.position)
+  }
+  // Another node lets one of them in; it dies before the home is back.
+  t.match(await visit(b, other, [far, known], cursors.get(other)!), { gap: true, groups: [far, known].sort() })
+  await b.broker.close()
+  const refilledBefore = a.refilled.length
+
+  away.resume()
+  await becomes(() => [user, other].every((name) => a.refilled.slice(refilledBefore).includes(name)), 'the streams of that group to be filled', 30_000)
+  for (const name of [user, other]) {
+    const page = await visit(a, name, [far, known], cursors.get(name)!)
+    t.equal(page.gap, true, 'they are told that something may be missing')
+    cursors.set(name, page.position)
+  }
+  await a.broker.publish(request(`group:${far}`, 'later'))
+  for (const name of [user, other]) {
+    let page = await visit(a, name, [far, known], cursors.get(name)!)
+    await becomes(async () => (page = await visit(a, name, [far, known], cursors.get(name)!)).data.length > 0, 'what is published afterwards')
+    t.match(page, { gap: false, data: ['"later"'] }, 'and afterwards have all of it')
+  }
+})
+
+t.test('a group whose home is away, with a node that lets users in and dies, is told by whoever comes next', async (t) => {
+  const redis = await startRedis(t)
+  // What a node leaves behind that died while the home was away.
+  const options = { ...limits, url: redis.url, prefix: redis.prefix, nodeName: 'next', log: silent, partitions: PARTITIONS }
+  const broker = new PartitionedBroker(options)
+  broker.start(new Ear())
+  t.teardown(() => broker.close())
+  await becomes(() => broker.state().up, 'a broker to be up')
+  const user = users[0]!
+  const group = 'g0'
+  const prefix = `${redis.prefix}:{${tagsOf(PARTITIONS)[0]}}`
+  const visitor = { ...visitorOf(user, { groups: [group], issuedAtSeconds: 2e9 }), maxBytes: 1e6 }
+  t.same(await redis.cli('FCALL', 'tidings_unheard', 1, prefix, user, group), [group])
+  await redis.cli('FCALL', 'tidings_join', 1, prefix, user, group)
+  const { position } = await broker.resume({ ...visitorOf(user), cursor: 'fresh', maxBytes: 1e6 })
+  t.match(await broker.resume({ ...visitor, cursor: position }), { gap: true })
+  const { position: later } = await broker.resume({ ...visitor, cursor: 'fresh' })
+  t.match(await broker.resume({ ...visitor, cursor: later }), { gap: false }, 'and it is over')
 })

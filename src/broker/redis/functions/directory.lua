@@ -83,6 +83,40 @@ do
     return 1
   end)
 
+  -- While the home of a group is away nobody can tell it of new members. What reaches it between its return and being told is missing here: until
+  -- then the log counts as cut at an id that is far ahead, also if the node that let them in is gone.
+  local AHEAD_SECONDS = 30 * DAY_SECONDS
+  local function is_ahead(ctx, key) return (tonumber(redis.call('GET', key) or nil) or 0) > ctx.now + DAY_SECONDS * SECOND end
+
+  -- ARGV: user, group, whose home is away…   Reply: those that it must be told of later: the user was not a member, or another was let in before
+  register('tidings_unheard', function(keys, args)
+    local ctx, reply = open(keys), {}
+    local marks = redis.call('HMGET', ctx.prefix .. ':groups:' .. args[1], unpack(args, 2))
+    for i = 2, #args do
+      local key = ctx.prefix .. ':trim:group:' .. args[i]
+      if not (marks[i - 1] and read_mark(marks[i - 1]).joined) or is_ahead(ctx, key) then
+        redis.call('SET', key, int(ctx.now + AHEAD_SECONDS * SECOND), 'EX', AHEAD_SECONDS)
+        reply[#reply + 1] = args[i]
+      end
+    end
+    return reply
+  end)
+
+  -- ARGV: how many groups were late, group…, other groups whose homes were told just now…   Reply: those whose logs count as cut up to now
+  register('tidings_heard', function(keys, args)
+    local ctx, reply = open(keys), {}
+    local late = count_at(args, 1)
+    for i = 2, #args do
+      local key = ctx.prefix .. ':trim:group:' .. args[i]
+      if i - 1 <= late or is_ahead(ctx, key) then
+        local id = ctx.last or next_id(ctx)
+        redis.call('SET', key, int(id), 'EX', ctx.limits.seconds + 1)
+        reply[#reply + 1] = args[i]
+      end
+    end
+    return reply
+  end)
+
   -- ARGV: group or 'all' as an address…   Reply: for each the tags of the other partitions that have members
   register('tidings_members', function(keys, args)
     local ctx, reply = open(keys), {}

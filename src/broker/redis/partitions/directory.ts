@@ -1,4 +1,5 @@
 // What the homes of groups know: in which partitions they have members. It is entered there before anybody becomes one.
+import { Uncertain, Unavailable } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
 import { partitionOf } from './slots.ts'
 
@@ -6,24 +7,34 @@ import { partitionOf } from './slots.ts'
 const SPARE_SECONDS = 2 * 86_400
 /** Entries that a node remembers to have made; beyond, it begins to remember anew. */
 const MOST_REMEMBERED = 200_000
+/** Groups that a node has let users in with, of each partition, whose homes are away. Beyond, who comes waits. */
+const MOST_LATE = 10_000
 
 export interface DirectoryOptions {
   readonly partitions: readonly RedisBroker[]
   readonly tags: readonly string[]
   readonly historySeconds: number
+  /** Something may be missing for the members of these groups in a partition: their homes did not know of them for a while. */
+  readonly onLate: (partition: number, groups: readonly string[]) => void
 }
 
 export class Directory {
   readonly #partitions: readonly RedisBroker[]
   readonly #tags: readonly string[]
   readonly #historySeconds: number
+  readonly #onLate: DirectoryOptions['onLate']
+  /** For each partition: group, whose home has yet to be told → second until which. */
+  readonly #late: ReadonlyArray<Map<string, number>>
+  #isTelling = false
   /** For each partition: group → second until which it stands in its home. */
   #entered: ReadonlyArray<Map<string, number>>
 
-  constructor ({ partitions, tags, historySeconds }: DirectoryOptions) {
+  constructor ({ partitions, tags, historySeconds, onLate }: DirectoryOptions) {
     this.#partitions = partitions
     this.#tags = tags
     this.#historySeconds = historySeconds
+    this.#onLate = onLate
+    this.#late = tags.map(() => new Map<string, number>())
     this.#entered = tags.map(() => new Map<string, number>())
   }
 
@@ -36,25 +47,68 @@ export class Directory {
    * A partition has members of these groups while a token of theirs is good, and for as long as they may ask for what was published then; or for
    * ever. Costs nothing if the node has entered it before. Throws Unavailable if a home is away.
    */
-  async enter (partition: number, groups: Iterable<string>, untilSeconds: number): Promise<void> {
+  async enter (userId: string, groups: readonly string[], untilSeconds: number): Promise<void> {
+    const { failure } = await this.#enter(partitionOf(userId, this.#tags.length), groups, untilSeconds)
+    if (failure !== undefined) throw failure
+  }
+
+  /**
+   * The same for a user who comes with a token, and is let in although a home is away. Nothing can be published to such a group meanwhile; what is
+   * published between the home's return and its being told is missing in the partition. So its log counts as cut until then, also if this node dies.
+   */
+  async admit (userId: string, groups: readonly string[] | undefined, untilSeconds: number): Promise<void> {
+    const partition = partitionOf(userId, this.#tags.length)
+    const { away, failure } = await this.#enter(partition, groups ?? [], untilSeconds)
+    if (failure === undefined) return
+    const late = this.#late[partition]!
+    if (late.size >= MOST_LATE) throw failure
+    // Who is a member already was entered when they became one.
+    const unheard = await this.#partitions[partition]!.call('tidings_unheard', userId, ...away) as string[]
+    for (const group of unheard) late.set(group, Math.max(untilSeconds, late.get(group) ?? 0))
+  }
+
+  /** Once a second: tells homes that are back. */
+  tick (): void {
+    if (this.#isTelling || this.#late.every(({ size }) => size === 0)) return
+    this.#isTelling = true
+    const told = this.#late.map(async (late, partition) => { if (late.size > 0) await this.#enter(partition, [...late.keys()], Math.max(...late.values())) })
+    void Promise.allSettled(told).then(() => { this.#isTelling = false })
+  }
+
+  /** `away`: groups whose homes could not be told. Throws what is no passing condition, or if the partition itself is away. */
+  async #enter (partition: number, groups: Iterable<string>, untilSeconds: number): Promise<{ away: string[], failure: Error | undefined }> {
     const entered = this.#entered[partition]!
+    const late = this.#late[partition]!
     const nowSeconds = Date.now() / 1000
     const needed = untilSeconds === Infinity ? Infinity : Math.max(untilSeconds, nowSeconds + this.#historySeconds) + this.#historySeconds
-    const missing = new Map<number, string[]>()
-    for (const group of groups) {
-      if ((entered.get(group) ?? 0) >= needed) continue
-      const home = partitionOf(group, this.#tags.length)
-      const some = missing.get(home)
-      if (some === undefined) missing.set(home, [group])
-      else some.push(group)
-    }
-    if (missing.size === 0) return
+    const missing = [...groups].filter((group) => (entered.get(group) ?? 0) < needed || late.has(group))
+    if (missing.length === 0) return { away: [], failure: undefined }
     const until = needed === Infinity ? Infinity : Math.ceil(needed + SPARE_SECONDS)
-    await Promise.all([...missing].map(async ([home, groups]) => {
-      await this.#partitions[home]!.call('tidings_enter', this.#tags[partition]!, until === Infinity ? 'inf' : until, ...groups)
-      if (entered.size > MOST_REMEMBERED) entered.clear()
-      for (const group of groups) entered.set(group, until)
-    }))
+    const homes = [...Map.groupBy(missing, (group) => partitionOf(group, this.#tags.length))]
+    const results = await Promise.allSettled(homes.map(async ([home, some]) =>
+      await this.#partitions[home]!.call('tidings_enter', this.#tags[partition]!, until === Infinity ? 'inf' : until, ...some)))
+    const away: string[] = []
+    const told: string[] = []
+    let failure: Error | undefined
+    for (const [i, result] of results.entries()) {
+      const [, some] = homes[i]!
+      if (result.status === 'fulfilled') told.push(...some)
+      else if (result.reason instanceof Unavailable || result.reason instanceof Uncertain) {
+        failure = result.reason
+        away.push(...some)
+      } else throw result.reason
+    }
+    if (told.length > 0) await this.#heard(partition, told.filter((group) => late.has(group)), told.filter((group) => !late.has(group)))
+    if (entered.size > MOST_REMEMBERED) entered.clear()
+    for (const group of told) entered.set(group, until)
+    return { away, failure }
+  }
+
+  /** Ends what `admit` began, here or on another node. */
+  async #heard (partition: number, late: readonly string[], others: readonly string[]): Promise<void> {
+    const cut = await this.#partitions[partition]!.call('tidings_heard', late.length, ...late, ...others) as string[]
+    for (const group of late) this.#late[partition]!.delete(group)
+    if (cut.length > 0) this.#onLate(partition, cut)
   }
 
   /** The tags of the partitions beside the home that have members. */

@@ -15,3 +15,11 @@ export function listenerOf (listener: BrokerListener, partition: number, takes: 
     dropped: (channel, reason) => { listener.dropped(channelIn(partition, channel), reason) }
   }
 }
+
+/** Has the streams of these groups in a partition look into their logs, which say that something may be missing. */
+export function refill (listener: BrokerListener, partition: number, groups: readonly string[]): void {
+  const channels = new Set(groups.map((group) => channelIn(partition, `group:${group}`)))
+  const isAffected = (channel: Channel): boolean => channels.has(channel)
+  listener.interrupted(isAffected)
+  listener.restored(isAffected)
+}

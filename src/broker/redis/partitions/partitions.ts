@@ -16,7 +16,7 @@ import { RedisBroker, type RedisBrokerOptions } from '../redis.ts'
 import { addressAt, channelIn, partitionAt } from './channels.ts'
 import { Directory } from './directory.ts'
 import { Division } from './division.ts'
-import { listenerOf } from './listener.ts'
+import { listenerOf, refill } from './listener.ts'
 import { Outboxes } from './outboxes.ts'
 import { Publishing } from './publishing.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
@@ -46,6 +46,7 @@ export class PartitionedBroker implements Broker {
   readonly #division: Division
   readonly #outboxes: Outboxes
   readonly #publishing: Publishing
+  #listener: BrokerListener | undefined
   /** Partitions whose outbox channel is subscribed, or is being. */
   readonly #nudged = new Set<number>()
   #ticks = 0
@@ -58,7 +59,7 @@ export class PartitionedBroker implements Broker {
     const tags = this.#tags = tagsOf(count)
     const links = this.#links = new Links({ place: parseRedisUrl(options.url), nodeName, log })
     const partitions = this.#partitions = tags.map((tag) => new RedisBroker({ ...options, links, prefix: `${prefix}:{${tag}}`, onUp: () => { this.#isUp() } }))
-    this.#directory = new Directory({ partitions, tags, historySeconds })
+    this.#directory = new Directory({ partitions, tags, historySeconds, onLate: (partition, groups) => { if (this.#listener !== undefined) refill(this.#listener, partition, groups) } })
     this.trail = trailOf(partitions.map(({ trail }) => trail), (userId) => partitionOf(userId, count))
     this.#division = new Division({ root: prefix, partitions, tags, links, log })
     this.#outboxes = new Outboxes({ partitions, tags, nodeName })
@@ -69,6 +70,7 @@ export class PartitionedBroker implements Broker {
   }
 
   start (listener: BrokerListener): void {
+    this.#listener = listener
     for (const [i, partition] of this.#partitions.entries()) {
       partition.start(listenerOf(listener, i, (channel) => {
         if (channel !== OUTBOX) return false
@@ -86,6 +88,7 @@ export class PartitionedBroker implements Broker {
     this.#division.check()
     if (!this.#division.isAgreed) return
     this.#outboxes.tick()
+    this.#directory.tick()
     for (const [i, partition] of this.#partitions.entries()) {
       if (this.#nudged.has(i)) continue
       this.#nudged.add(i)
@@ -102,12 +105,8 @@ export class PartitionedBroker implements Broker {
     return this.#partitions[partitionOf(userId, this.#tags.length)]!
   }
 
-  async #enter (userId: string, groups: readonly string[] | undefined, untilSeconds: number): Promise<void> {
-    if (groups !== undefined && groups.length > 0) await this.#directory.enter(partitionOf(userId, this.#tags.length), groups, untilSeconds)
-  }
-
   async #read<A> (reader: Reader, call: (partition: RedisBroker) => Promise<A>): Promise<A> {
-    if (reader.token !== undefined) await this.#enter(reader.userId, reader.token.groups, reader.token.expiresAtSeconds)
+    if (reader.token !== undefined) await this.#directory.admit(reader.userId, reader.token.groups, reader.token.expiresAtSeconds)
     return await call(this.#of(reader.userId))
   }
 
@@ -141,10 +140,10 @@ export class PartitionedBroker implements Broker {
 
   async resume (query: ResumeQuery): Promise<HistoryPage> {
     const { userId, expiresAtSeconds } = query.user
-    await this.#enter(userId, query.groups, expiresAtSeconds)
+    await this.#directory.admit(userId, query.groups, expiresAtSeconds)
     const page = await this.#of(userId).resume(query)
     // A visit keeps older memberships for longer, too.
-    await this.#enter(userId, [...page.membership.keys()], expiresAtSeconds)
+    await this.#directory.admit(userId, [...page.membership.keys()], expiresAtSeconds)
     return page
   }
 
@@ -153,7 +152,7 @@ export class PartitionedBroker implements Broker {
   }
 
   async join (userId: string, group: string): Promise<void> {
-    await this.#enter(userId, [group], Infinity)
+    await this.#directory.enter(userId, [group], Infinity)
     await this.#of(userId).join(userId, group)
   }
 
@@ -162,7 +161,7 @@ export class PartitionedBroker implements Broker {
   }
 
   async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
-    await this.#enter(userId, groups, Infinity)
+    await this.#directory.enter(userId, groups, Infinity)
     await this.#of(userId).replaceGroups(userId, groups)
   }
 
