@@ -8,6 +8,10 @@ import type { Broker } from '../../src/broker/broker.ts'
 import { readFileSync, globSync } from 'node:fs'
 import { spawnChild, type Child } from '../fixtures/process.ts'
 import { startRedis, type Redis } from '../fixtures/redis.ts'
+import { startRedisCluster } from '../fixtures/redis-cluster.ts'
+import { startSentinels } from '../fixtures/sentinel.ts'
+import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import { keySlot } from '../../src/broker/redis/slot.ts'
 import { entriesOf, identityOf, idsOf, limits, listOf, type Node, now, readerOf, readPages, refusal, request, visitorOf } from './contract.ts'
 import { Ear } from './ear.ts'
 import { becomes } from './nodes.ts'
@@ -16,9 +20,11 @@ const users = Array.from({ length: 60 }, (_, i) => `u${i}`)
 const groups = ['a', 'b', 'c']
 const silent = { info () {}, warn () {} }
 
-async function start (t: Test, redis: Redis, partitions: number): Promise<Node> {
+type Place = Pick<Redis, 'url' | 'prefix'>
+
+async function start (t: Test, redis: Place, partitions: number): Promise<Node> {
   const options = { ...limits, url: redis.url, prefix: redis.prefix, nodeName: 'doubling', log: silent }
-  const broker: Broker = partitions === 1 ? new RedisBroker(options) : new PartitionedBroker({ ...options, partitions })
+  const broker: Broker = partitions === 1 && !redis.url.includes('+cluster') ? new RedisBroker(options) : new PartitionedBroker({ ...options, partitions })
   const ear = new Ear()
   broker.start(ear)
   t.teardown(() => broker.close())
@@ -26,7 +32,7 @@ async function start (t: Test, redis: Redis, partitions: number): Promise<Node> 
   return { broker, ear }
 }
 
-const double = (t: Test, redis: Redis, ...args: string[]): Child =>
+const double = (t: Test, redis: Place, ...args: string[]): Child =>
   spawnChild(t, process.execPath, ['scripts/partitions.ts', ...args], { name: 'partitions', env: { ...process.env, REDIS_URL: redis.url, REDIS_PREFIX: redis.prefix } })
 
 /** What each user would be shown, and what their inbox says. */
@@ -61,8 +67,9 @@ async function fill (node: Node): Promise<Map<string, number>> {
   return cursors
 }
 
-t.test('partitions, doubled, with the tool killed over and over, keep every log, cursor, group and answer', async (t) => {
-  const redis = await startRedis(t, { own: true })
+/** On one Redis, behind Sentinels, or in a Cluster. `list`: what stands in the list of partitions. */
+async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [from: number, to: number]>, list: () => Promise<unknown>): Promise<void> {
+  const [[from, to]] = steps as [readonly [number, number]]
   const before = await start(t, redis, 1)
   const cursors = await fill(before)
   const answered = await before.broker.publish(request(['group:a', 'user:u1'], 'once', { idempotencyKey: 'key' }))
@@ -70,17 +77,18 @@ t.test('partitions, doubled, with the tool killed over and over, keep every log,
   await before.broker.logout('gone')
   const expected = await state(before, cursors)
 
-  const early = double(t, redis, '--from', '1', '--to', '4')
+  const listBefore = await list()
+  const early = double(t, redis, '--from', `${from}`, '--to', `${to}`)
   t.match(await early.exited, { code: 1 })
   t.match(early.lines.join(), /a node is alive/, 'nothing is done while a node is alive')
   await before.broker.close()
-  const dry = double(t, redis, '--from', '1', '--to', '4', '--dry-run')
+  const dry = double(t, redis, '--from', `${from}`, '--to', `${to}`, '--dry-run')
   t.match(await dry.exited, { code: 0 })
   t.match(dry.lines.at(-1), /would have moved \d+ keys/)
-  t.equal(await redis.cli('EXISTS', `${redis.prefix}:partitions`), 0, 'and by a dry run, neither')
+  t.same(await list(), listBefore, 'and by a dry run, neither')
 
   // Killed as soon as it has said so many lines, and at some moment after it.
-  for (const [from, to] of [[1, 4], [4, 16]] as const) {
+  for (const [from, to] of steps) {
     for (const lines of [2, 4]) {
       const child = double(t, redis, '--from', `${from}`, '--to', `${to}`)
       const killed = child.waitForLine(() => child.lines.length >= lines).then(async () => {
@@ -98,7 +106,7 @@ t.test('partitions, doubled, with the tool killed over and over, keep every log,
     t.same(await after.broker.publish(request(['group:a', 'user:u1'], 'once', { idempotencyKey: 'key' })), { ...answered, replayed: true }, 'an answer stands')
     t.ok(await refusal(after.broker.resume({ ...visitorOf('gone', { groups: undefined, issuedAtSeconds: 1 }), cursor: 'fresh', maxBytes: 1 })), 'a logout stands')
     t.equal(await after.broker.get(after.broker.homeOf('u5'), 'ticket'), 'kept')
-    if (to === 4) {
+    if (to !== steps.at(-1)![1]) {
       await after.broker.close()
       continue
     }
@@ -113,9 +121,55 @@ t.test('partitions, doubled, with the tool killed over and over, keep every log,
     t.equal((await after.broker.visit(identityOf('u1'))).verdict, 'admitted')
     await after.broker.close()
   }
-  const fewer = double(t, redis, '--from', '16', '--to', '4')
+  const fewer = double(t, redis, '--from', '4', '--to', '1')
   t.match(await fewer.exited, { code: 2 })
   t.match(fewer.lines[0], /Fewer partitions than there are is not supported/)
+}
+
+t.test('partitions, doubled, with the tool killed over and over, keep every log, cursor, group and answer', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await doubles(t, redis, [[1, 4], [4, 16]], () => redis.cli('LRANGE', `${redis.prefix}:partitions`, 0, -1))
+})
+
+t.test('partitions of a Cluster, doubled, are the same', async (t) => {
+  const cluster = await startRedisCluster(t)
+  const { cli } = await cluster.masterOf(keySlot(`${cluster.prefix}:partitions`))
+  await doubles(t, cluster, [[1, 8]], () => cli('LRANGE', `${cluster.prefix}:partitions`, 0, -1))
+})
+
+t.test('partitions behind Sentinels, doubled, are the same', async (t) => {
+  const sentinels = await startSentinels(t)
+  await doubles(t, sentinels, [[1, 4]], () => sentinels.nodes[0]!.cli('LRANGE', `${sentinels.prefix}:partitions`, 0, -1))
+})
+
+t.test('a service that was not ended, while partitions are divided and afterwards, is refused, and told where to go', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const root = redis.prefix
+  const node = await start(t, redis, 1)
+  const cursors = new Map([['u1', await now(node, 'u1')]])
+  await node.broker.close()
+  let isOver = false
+  const answers: string[] = []
+  const taken: string[] = []
+  const publishing = (async () => {
+    while (!isOver) {
+      const answer = await redis.cli('FCALL', 'tidings_publish', 1, root, 'user:u1', 'message', '1').catch((error: Error) => error.message)
+      if (Array.isArray(answer)) taken.push(String(answer[0]))
+      else answers.push(String(answer).split(' ')[0]!)
+    }
+  })()
+  const child = double(t, redis, '--from', '1', '--to', '4')
+  t.match(await child.exited, { code: 0 }, child.lines.join(' | '))
+  isOver = true
+  await publishing
+  t.same([...new Set(answers)].filter((answer) => answer !== 'TIDINGS_OTHER_PARTITION'), ['TIDINGS_NOT_READY'], 'refused while they are divided')
+  const home = `${root}:{${tagsOf(4)[partitionOf('u1', 4)]}}`
+  t.match(await redis.cli('FCALL', 'tidings_publish', 1, root, 'user:u1', 'message', '1').catch(String), new RegExp(`TIDINGS_OTHER_PARTITION The home of user:u1 is the prefix ${home}:`), 'and afterwards')
+  const [id] = await redis.cli('FCALL', 'tidings_publish', 1, home, 'user:u1', 'message', '1') as [string]
+  const after = await start(t, redis, 4)
+  const pages = await readPages(after, { userId: 'u1', cursor: cursors.get('u1')! })
+  t.notOk(pages.some(({ gap }) => gap))
+  t.same(idsOf(entriesOf(pages)).map(String), [...taken, id], 'nothing that was answered is lost')
 })
 
 t.test('a node that starts while partitions are divided, with the old number or the new one, is refused', async (t) => {

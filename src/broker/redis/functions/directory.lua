@@ -1,7 +1,8 @@
 -- Where there are several partitions: in which of them a group has members. It stands in the group's home, the partition of its name.
 --
 --   <prefix>:members:<group>  hash, partition -> second until which it has members, or "inf" (the last of them; with "inf": never)
--- In <prefix>:config: `partitions`, the tags of all in order, and `partition`, the own one; `directory` is there while nothing that stood in
+-- In <prefix>:config: `partitions`, the tags of all in order, and `partition`, the own one ('' while they are divided, and `none` where one was
+-- that is none any more); `directory` is there while nothing that stood in
 -- the directory was lost. Where something may have been, whatever is published to a group goes to all partitions.
 
 do
@@ -43,7 +44,8 @@ do
     if not known then return nil end
     local tag = known.tags[math.floor(slot_of(address:match('^%a+:(.*)$') or address) * #known.tags / 16384) + 1]
     if tag == known.own then return nil end
-    local name = ctx.prefix:gsub('{%d+}$', '{' .. tag .. '}')
+    if known.own == '' then return 'TIDINGS_NOT_READY The partitions are being divided; call again when that is done, at the home that "<prefix>:partitions" says then' end
+    local name = ctx.prefix:gsub(':{%d+}$', '') .. ':{' .. tag .. '}'
     return 'TIDINGS_OTHER_PARTITION The home of ' .. address .. ' is the prefix ' .. name .. ': call it there'
   end
 

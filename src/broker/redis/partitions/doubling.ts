@@ -3,10 +3,12 @@
 // Whatever it does can be done again: it copies a key to where it belongs, compares, and only then takes it away. Killed at any moment, it is run
 // again. Until it is through, the list of partitions says that it is under way, and no node starts.
 import type { Redis } from 'ioredis'
+import { Gates } from './gates.ts'
 import { KEY_SECONDS, kindOf } from './keys.ts'
 import { refuseDebts, refuseNodes } from './quiet.ts'
 import { type Ask, each, keysUnder, SCANNED } from './scan.ts'
 import { UNDER_WAY } from './under-way.ts'
+import { verify } from './verify.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
 
 /** For how long after the end of what is known of a user something may still be asked for: as long as histories may be. */
@@ -37,6 +39,7 @@ export class Doubling {
   readonly #sources: readonly string[]
   readonly #tags: readonly string[]
   readonly #targets: readonly string[]
+  readonly #gates: Gates
   /** Group → number of each part that has members → second until which, or `inf`. */
   readonly #members = new Map<string, Map<number, string>>()
   #moved = 0
@@ -49,6 +52,7 @@ export class Doubling {
     this.#sources = prefixes(options.from)
     this.#tags = tagsOf(options.to)
     this.#targets = prefixes(options.to)
+    this.#gates = new Gates(options, this.#sources, this.#targets)
   }
 
   /** Throws a sentence that says what to do. */
@@ -61,8 +65,16 @@ export class Doubling {
     if (!isDryRun) {
       await refuseNodes(this.#options, [...this.#sources, ...this.#targets])
       await refuseDebts(this.#options, this.#sources)
+      await this.#mark([`${UNDER_WAY} from ${from} to ${to}`])
+      await this.#gates.shut()
+      await refuseDebts(this.#options, this.#sources).catch(async (error: Error) => {
+        // Something was published in the last moment.
+        await this.#gates.reopen()
+        if (this.#sources[0] === this.#options.root) await this.#options.ask(this.#list, (redis) => redis.unlink(this.#list))
+        else await this.#mark(this.#sources)
+        throw error
+      })
     }
-    if (!isDryRun) await this.#mark([`${UNDER_WAY} from ${from} to ${to}`])
     for (const [i, source] of this.#sources.entries()) {
       say(`partition ${i} of ${from}: who is in which group`)
       await this.#readMembers(source)
@@ -73,9 +85,9 @@ export class Doubling {
     }
     if (!isDryRun) {
       await this.#writeDirectory()
-      await this.#verify()
+      await verify(this.#options, this.#sources, this.#targets)
+      await this.#gates.open()
       await this.#mark(this.#targets)
-      for (const source of this.#sources) if (!this.#targets.includes(source)) await this.#redis(source, (redis) => redis.unlink(`${source}:config`, `${source}:clock`, `${source}:born`))
     }
     say(`${isDryRun ? 'would have moved' : 'moved'} ${this.#moved} keys of users, ${isDryRun ? 'would have made' : 'made'} ${this.#copied} copies of what is shared, compared ${this.#compared} logs`)
     return { moved: this.#moved, copied: this.#copied, compared: this.#compared }
@@ -143,7 +155,7 @@ export class Doubling {
       const target = this.#targets[n]!
       if (clock !== null) await this.#redis(target, (redis) => redis.set(`${target}:clock`, clock))
       if (born !== null) await this.#redis(target, (redis) => redis.set(`${target}:born`, born))
-      await this.#redis(target, (redis) => redis.hset(`${target}:config`, { ...config, partitions: this.#tags.join(' '), partition: this.#tags[n]!, directory: '1' }))
+      await this.#redis(target, (redis) => redis.hset(`${target}:config`, { ...config, partitions: this.#tags.join(' '), partition: '', directory: '1' }))
       await this.#redis(target, (redis) => redis.unlink(`${target}:sent`, `${target}:taken`, `${target}:copied`, `${target}:courier`))
     }
   }
@@ -219,29 +231,6 @@ export class Doubling {
     for (const [group, parts] of this.#members) {
       const home = this.#targets[partitionOf(group, this.#options.to)]!
       await this.#redis(home, (redis) => redis.hset(`${home}:members:${group}`, Object.fromEntries([...parts].map(([n, until]) => [this.#tags[n]!, until]))))
-    }
-  }
-
-  /** Every key stands where it belongs, and nothing is left. */
-  async #verify (): Promise<void> {
-    const { say } = this.#options
-    say('looking whether everything is where it belongs')
-    for (const source of this.#sources.filter((source) => !this.#targets.includes(source))) {
-      for await (const rests of keysUnder(this.#options.ask, source)) {
-        for (const rest of rests) if (kindOf(rest).kind !== 'own') throw new Error(`${source}:${rest} was left over: something has written meanwhile; end it, and call again`)
-      }
-    }
-    for (const [n, target] of this.#targets.entries()) {
-      let users = 0
-      for await (const rests of keysUnder(this.#options.ask, target)) {
-        for (const rest of rests) {
-          const known = kindOf(rest)
-          if (known.kind !== 'user') continue
-          users++
-          if (partitionOf(known.userId, this.#options.to) !== n) throw new Error(`${target}:${rest} is in the wrong partition: something has written meanwhile; end it, and call again`)
-        }
-      }
-      say(`partition ${n} of ${this.#options.to}: ${users} keys of users`)
     }
   }
 }

@@ -1,0 +1,62 @@
+// Keeps those out who publish by FCALL while partitions are divided, if they were not ended: what they wrote then might be lost.
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Ask } from './scan.ts'
+import { tagsOf } from './slots.ts'
+
+/** Between two looks at Redis's clock. */
+const TURN_MS = 50
+
+export interface GatesOptions {
+  readonly root: string
+  readonly from: number
+  readonly to: number
+  readonly ask: Ask
+}
+
+export class Gates {
+  readonly #options: GatesOptions
+  readonly #sources: readonly string[]
+  readonly #targets: readonly string[]
+
+  constructor (options: GatesOptions, sources: readonly string[], targets: readonly string[]) {
+    this.#options = options
+    this.#sources = sources
+    this.#targets = targets
+  }
+
+  /** They are refused from now on, by what a partition knows of itself: it is none of them. */
+  async shut (): Promise<void> {
+    const { ask, to } = this.#options
+    const secondOf = async (prefix: string): Promise<number> => Number((await ask(prefix, (redis) => redis.time()))[0])
+    for (const prefix of new Set([...this.#sources, ...this.#targets])) {
+      if (!this.#sources.includes(prefix) && await ask(prefix, (redis) => redis.exists(`${prefix}:config`)) === 0) continue
+      await this.#write(prefix, to, '')
+      // Functions look at it once a second.
+      for (const second = await secondOf(prefix); await secondOf(prefix) === second;) await sleep(TURN_MS)
+    }
+  }
+
+  /** As it was before. */
+  async reopen (): Promise<void> {
+    const { root, from, ask } = this.#options
+    for (const [i, source] of this.#sources.entries()) {
+      if (source === root) await ask(source, (redis) => redis.hdel(`${source}:config`, 'partitions', 'partition'))
+      else await this.#write(source, from, tagsOf(from)[i]!)
+    }
+  }
+
+  /** The parts take what is published there. What was one before, and is none any more, tells whoever still calls it where to go. */
+  async open (): Promise<void> {
+    const { to, ask } = this.#options
+    for (const [n, target] of this.#targets.entries()) await this.#write(target, to, tagsOf(to)[n]!)
+    for (const source of this.#sources) {
+      if (this.#targets.includes(source)) continue
+      await ask(source, (redis) => redis.unlink(`${source}:config`, `${source}:clock`, `${source}:born`))
+      await this.#write(source, to, 'none')
+    }
+  }
+
+  async #write (prefix: string, count: number, partition: string): Promise<void> {
+    await this.#options.ask(prefix, (redis) => redis.hset(`${prefix}:config`, { partitions: tagsOf(count).join(' '), partition }))
+  }
+}

@@ -1,0 +1,32 @@
+// Whether partitions were divided as they should be: every key stands where it belongs, and nothing is left.
+import { kindOf } from './keys.ts'
+import { type Ask, keysUnder } from './scan.ts'
+import { partitionOf } from './slots.ts'
+
+export interface VerifyOptions {
+  readonly to: number
+  readonly ask: Ask
+  readonly say: (text: string) => void
+}
+
+/** Throws a sentence that says what to do. */
+export async function verify ({ to, ask, say }: VerifyOptions, sources: readonly string[], targets: readonly string[]): Promise<void> {
+  say('looking whether everything is where it belongs')
+  for (const source of sources.filter((source) => !targets.includes(source))) {
+    for await (const rests of keysUnder(ask, source)) {
+      for (const rest of rests) if (kindOf(rest).kind !== 'own') throw new Error(`${source}:${rest} was left over: something has written meanwhile; end it, and call again`)
+    }
+  }
+  for (const [n, target] of targets.entries()) {
+    let users = 0
+    for await (const rests of keysUnder(ask, target)) {
+      for (const rest of rests) {
+        const known = kindOf(rest)
+        if (known.kind !== 'user') continue
+        users++
+        if (partitionOf(known.userId, to) !== n) throw new Error(`${target}:${rest} is in the wrong partition: something has written meanwhile; end it, and call again`)
+      }
+    }
+    say(`partition ${n} of ${to}: ${users} keys of users`)
+  }
+}
