@@ -5,7 +5,7 @@
 function down.glance(call, user, inbox, token)
   local flat = redis.call('HGETALL', call.prefix .. ':groups:' .. user)
   local groups, joined, count, known, has_left, stays = {}, {}, 0, nil, false, false
-  local match = string.match
+  local match, claims = string.match, token and token.claimed and {}
   for i = 1, #flat, 2 do
     local name, value = flat[i], flat[i + 1]
     if name == '' then known = read_user(value) else
@@ -13,6 +13,7 @@ function down.glance(call, user, inbox, token)
       if at then
         count = count + 1
         groups[count], joined[count] = name, at
+        if claims then claims[name] = by end
         stays = stays or by ~= 'c'
       else has_left = true end
     end
@@ -26,10 +27,8 @@ function down.glance(call, user, inbox, token)
     if math.min(life, MAX_TOKEN_SECONDS) > call.limits.token_seconds then return nil end
     if token.claimed and token.iat >= known.claim then
       if token.iat > known.claim then return nil end
-      local fields = {}
-      for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
       for _, group in ipairs(token.claimed) do
-        if not match(fields[group] or '', '^%+%d+%a') then return nil end
+        if (claims[group] or '') == '' then return nil end
       end
     end
     if not stays then
