@@ -88,6 +88,21 @@ t.test('a publish to a group and to all, its publisher dead before the copy, rea
   }
 })
 
+t.test('copies that a crash took with it are told to be missing in their partitions, also where nobody was answered an id', async (t) => {
+  const redis = await startRedis(t, { own: true, args: ['--dbfilename', 'kept.rdb'] })
+  const a = await start(t, redis)
+  for (const user of users) await a.broker.join(user, 'g')
+  await a.broker.publish(request('group:g', 1))
+  const cursors = await Promise.all(users.map(async (userId) => (await a.broker.position({ userId })).position))
+  await redis.cli('SAVE')
+  await a.broker.publish(request('group:g', 2))
+  await redis.kill()
+  await becomes(() => !a.broker.state().up, 'the node to notice')
+  await redis.start()
+  await up(a)
+  for (const [i, userId] of users.entries()) t.ok((await readPages(a, { userId, cursor: cursors[i]! }))[0]!.gap, `in partition ${i}`)
+})
+
 t.test('publishes to several groups of one home, and to users beside them, come in one order everywhere', async (t) => {
   const redis = await startRedis(t)
   const [a, b] = [await start(t, redis), await start(t, redis)]
