@@ -49,7 +49,8 @@ local function moving_fault(ctx)
   if PUBLISH ~= 'SPUBLISH' then return nil end
   local found = redis.pcall('EXISTS', ctx.prefix .. ':moving', ctx.prefix .. ':moved')
   if type(found) == 'number' then return nil end
-  if not found.err:find('non local key', 1, true) then return found.err end
+  -- Redis 7's words, and those of Redis 8 and Valkey.
+  if not found.err:find('non local key', 1, true) and not found.err:find('rehashing of the slot', 1, true) then return found.err end
   return 'TIDINGS_NOT_READY The slot of ' .. ctx.prefix .. ' is on its way to another master; call again when it is there'
 end
 
