@@ -1,6 +1,7 @@
 // docs/redis.md and docs/publishing.md: their forms of REDIS_URL are taken, and their ACL recipes for a Cluster are enough for everything and for no more.
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { library } from '../../src/broker/redis/library.ts'
 import { keySlot } from '../../src/broker/redis/slot.ts'
 import { redisUrlFault } from '../../src/redis-url.ts'
 import { listOf, request, send } from '../broker/contract.ts'
@@ -19,6 +20,12 @@ t.test('the forms of REDIS_URL, as the page shows them, are taken', async (t) =>
   const urls = [...page.matchAll(/^ {4}(rediss?\S*:\/\/\S+)$/gm)].map(([, url]) => url!)
   t.equal(urls.length, 4)
   for (const url of urls) t.equal(redisUrlFault(url), undefined, url)
+})
+
+t.test('the ACL recipe of the nodes of a Cluster names every command of the function library', async (t) => {
+  const used = new Set([...library({ isCluster: true }).matchAll(/redis\.p?call\('(\w+)'/g)].map(([, name]) => name!.toLowerCase()))
+  const recipe = recipes.find(([user]) => user === 'tidings')!
+  t.same([...used].filter((name) => !recipe.some((rule) => rule === `+${name}` || rule.startsWith(`+${name}|`))), [])
 })
 
 t.test('the ACL recipes for a Cluster, on a real one, let nodes do all that they must, and services publish to whom they should alone', async (t) => {
