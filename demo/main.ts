@@ -17,6 +17,8 @@ const USERS = [
   { id: 'bob', name: 'Bob', groups: ['Complaints'], node: 1 }
 ]
 const GROUPS = ['Complaints', 'Sales']
+/** How long a request that is under way may take when the demo ends. */
+const LAST_REQUESTS_MS = 500
 
 const basePort = Number(process.env['PORT'] || 3000)
 const secret = randomBytes(32).toString('hex')
@@ -79,7 +81,10 @@ async function start (): Promise<string> {
 }
 
 async function stop (): Promise<void> {
+  // A browser opens connections in advance: without a request they have nothing to wait for, and close() would.
+  const impatience = setTimeout(() => { for (const { server } of nodes) server.closeAllConnections() }, LAST_REQUESTS_MS)
   await Promise.all(nodes.map((app) => app.close()))
+  clearTimeout(impatience)
 }
 
 function explain (error: unknown): string {

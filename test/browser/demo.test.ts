@@ -1,6 +1,8 @@
 // The demo as a visitor meets it: the lines that it prints work, and its page shows two users' streams side by side.
 import t from 'tap'
+import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
+import net from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
@@ -130,8 +132,12 @@ t.test('the curl lines, as printed, subscribe on one node and publish on the oth
   for (const client of clients) t.same((await client.next()).json, JSON.parse(publisher.body!).data)
 })
 
-t.test('SIGTERM, with streams open, ends the demo with 0', async (t) => {
+t.test('SIGTERM, with streams open and a connection made in advance, ends the demo with 0', async (t) => {
   const { page } = await openDemo()
   t.teardown(() => page.close())
+  const inAdvance = net.connect(Number(new URL(page.url()).port), '127.0.0.1')
+  inAdvance.on('error', () => {})
+  t.teardown(() => inAdvance.destroy())
+  await once(inAdvance, 'connect')
   t.same(await demo.stop(), { code: 0, signal: null })
 })
