@@ -64,7 +64,20 @@ t.test('data, of which a crash has lost the newest, is told to be missing to eve
   const after = await send(node, 'user:1')
   t.ok(after > lost)
   t.same(entriesOf(await readPages(node, { cursor: after - 1 })).length, 1)
-  t.notOk((await readPages(node, { cursor: after - 1 }))[0]!.gap)
+  await t.resolves(becomes(async () => {
+    const cursor = await now(node)
+    return (await readPages(node, { cursor }))[0]!.gap === false
+  }, 'whoever comes later to be told of nothing', 10_000))
+})
+
+t.test('data, lost at an old master that a node had gone on writing to, is told to those who were at the new one before, too', async (t) => {
+  const node = await start(t)
+  const runId = /run_id:(\w+)/.exec(String(await redis.cli('INFO', 'server')))![1]!
+  const answeredElsewhere = await now(node) + 1
+  await redis.cli('FCALL', 'tidings_configure', 1, node.prefix, 0, 1000, 1000, 86_400, 65_536, runId, answeredElsewhere, 0, 0, 0)
+  const newer = await send(node, 'user:1')
+  t.ok(newer > answeredElsewhere)
+  t.equal((await readPages(node, { cursor: newer }))[0]!.gap, true, 'a position behind the beginning of the history, by nobody who was told')
 })
 
 t.test('functions, flushed while nodes run, are there again at the next call', async (t) => {

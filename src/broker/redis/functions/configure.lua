@@ -19,12 +19,16 @@ local function other_database(ctx, own)
   return found
 end
 
+-- How long it may take until every node has heard of a loss: each asks once a second.
+local DOUBT = 3 * SECOND
+
 -- A process that began with a clock behind an id that a node was answered before has lost what was acknowledged (a failover, a crash between two
 -- writes to disk). What, nobody knows: so the history begins anew, and every older position is told.
 local function look_for_loss(ctx, clock, run_id, newest_before)
   local key = ctx.prefix .. ':config'
   local run = redis.call('HMGET', key, 'run_id', 'run_clock')
-  if run[1] ~= run_id then
+  local is_first = run[1] ~= run_id
+  if is_first then
     run[2] = clock
     redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(clock), 'evicted', '0')
   end
@@ -35,6 +39,8 @@ local function look_for_loss(ctx, clock, run_id, newest_before)
     redis.call('MSET', ctx.prefix .. ':clock', int(born), ctx.prefix .. ':born', int(born))
     -- Said once; what is told to the other nodes is the same.
     redis.call('HSET', key, 'run_clock', int(newest_before), 'clock_seen', int(born))
+    -- Other nodes were here before (this one had gone on writing to the old master): their streams have newer ids, and were not told.
+    if not is_first then redis.call('HSET', key, 'doubt', int(born + DOUBT)) end
   end
 end
 

@@ -214,11 +214,11 @@ end
 
 local function open_history(keys, page_bytes, most_work)
   local call = open_call(keys)
-  local fields = redis.call('HMGET', call.prefix .. ':config', 'kept_since', 'old_until', 'evicts', 'has_evicted')
+  local fields = redis.call('HMGET', call.prefix .. ':config', 'kept_since', 'old_until', 'evicts', 'has_evicted', 'doubt')
   if fields[3] == '1' then look_for_evictions(call, call.position) end
   call.has_evicted = fields[4]
   call.page_bytes, call.most_work = tonumber(page_bytes), tonumber(most_work)
-  call.kept_since, call.old_until = tonumber(fields[1] or 0) or 0, tonumber(fields[2] or 0) or 0
+  call.kept_since, call.old_until = math.max(tonumber(fields[1] or 0) or 0, tonumber(fields[5] or 0) or 0), tonumber(fields[2] or 0) or 0
   call.born = tonumber(redis.call('GET', call.prefix .. ':born') or nil)
   if not call.born or call.born > call.position then
     -- No number, or of the future: not written by us.
