@@ -74,6 +74,23 @@ export class Ledger {
   losses = 0
   /** How often masters began to change, and had changed. */
   changes = 0
+  /** From the beginning of each loss until every node had heard of it, in milliseconds of `performance.now()`. */
+  readonly #lossTimes: Array<{ readonly beganMs: number, untilMs: number }> = []
+
+  loses (): void {
+    this.losses++
+    this.#lossTimes.push({ beganMs: performance.now(), untilMs: Infinity })
+  }
+
+  /** Every node is ready again, and every client live. */
+  healed (): void {
+    for (const time of this.#lossTimes) time.untilMs = Math.min(time.untilMs, performance.now())
+  }
+
+  /** A Redis that lost everything knows from its nodes how far ids had come. Until the first of them has told, it gives ids that are smaller, or were given before. */
+  mayHaveOldId ({ askedMs, answeredMs }: Sent): boolean {
+    return this.#lossTimes.some(({ beganMs, untilMs }) => askedMs < untilMs && answeredMs > beganMs)
+  }
 
   /** To be entered before it is sent. */
   publishes (to: readonly string[], kind: Sent['kind'] = 'durable'): Sent {

@@ -228,7 +228,7 @@ export class Publishers {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     void this.#locked(async () => {
       // From here on nobody can say which of the two a publish met.
-      ledger.losses++
+      ledger.loses()
       const { division, outside } = this.#world
       const untilMs = performance.now()
       const until = await Promise.all(division.prefixes.map(async (_, partition) => await outside.moment(partition)))

@@ -137,6 +137,7 @@ async function undergo ({ fault, mild, world, publishers, random, watch, healMs,
   await Promise.all([fault.make(stage), mild?.make({ ...stage, random: random.fork(), noticed: () => {} })])
   const curedAt = performance.now()
   const isWhole = await isHealed({ world, publishers, watch, healMs })
+  if (isWhole) world.ledger.healed()
   watch.expect('nothing', () => {})
   return {
     fault: fault.name,

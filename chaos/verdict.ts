@@ -164,12 +164,18 @@ function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { b
     accounted.add(key)
     verdict.owed++
     if (id !== undefined && got.has(id)) verdict.received++
-    else if (gaps.some(({ after, upTo, atMs }) => id === undefined || isUnsettled(sent) ? atMs > sent.askedMs : id > after && id <= upTo)) verdict.covered++
+    else if (gaps.some((gap) => covers(gap, sent, id))) verdict.covered++
     else {
       verdict.lost++
       note(verdict, `${name}: lost ${answered}${id === answered ? '' : ` (${id ?? 'unknown'} there)`} to ${address}; ${neighbours(client, id ?? answered)}`)
     }
   }
+  function covers ({ after, upTo, atMs }: Gap, sent: Sent, id: number | undefined): boolean {
+    const isLater = atMs > sent.askedMs
+    if (id === undefined || isUnsettled(sent)) return isLater
+    return id <= upTo && (id > after || (isLater && ledger.mayHaveOldId(sent)))
+  }
+
   for (const address of ['all', `user:${userId}`, ...groups.map((group) => `group:${group}`)]) {
     for (const one of byAddress.get(address) ?? []) account(address, one)
   }
@@ -190,7 +196,7 @@ function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { b
  * and what came live after that. History that was cut off before its `sync` said nothing of what was before it,
  * unless the first words were that something is missing.
  */
-function gapsOf ({ told, syncs }: Judged): Array<{ after: number, upTo: number, atMs: number }> {
+function gapsOf ({ told, syncs }: Judged): Gap[] {
   return syncs.flatMap((sync, index) => {
     if (sync.resume !== 'incomplete') return []
     // Where the history begins that came with it.
@@ -201,6 +207,13 @@ function gapsOf ({ told, syncs }: Judged): Array<{ after: number, upTo: number, 
     for (let i = at - 1; i >= (before?.toldBefore ?? 0); i--) if (told[i]!.connection === before?.connection) after = Math.max(after, told[i]!.id)
     return [{ after, upTo: Math.max(sync.id, sync.newest ?? 0), atMs: sync.atMs }]
   })
+}
+
+interface Gap {
+  readonly after: number
+  readonly upTo: number
+  /** When it was told, in milliseconds of `performance.now()`. */
+  readonly atMs: number
 }
 
 /** Where in the client's life a missing id should have been. */

@@ -163,3 +163,22 @@ t.test('judge, of what was asked for while masters changed: an incomplete at any
     t.same(over(ledger, told('complete'), tab), { owed: 4, covered: 0, lost: 1 })
   }
 })
+
+t.test('judge, of what an emptied Redis gave an old id: an incomplete after it covers it, until all have heard of the loss', async (t) => {
+  const told = (resume: Sync['resume']): Judged => client([fresh, { told: 20, mark: 0 }, { sync: 30, resume }])
+  const over = (when: 'before' | 'meanwhile' | 'after', resume: Sync['resume']): Record<string, number> => {
+    const ledger = ledgerOf({ to: ['user:u'], ids: [20] })
+    const publish = (): void => { ledger.acknowledged(ledger.publishes(['user:u']), [15]) }
+    if (when === 'before') publish()
+    ledger.loses()
+    if (when === 'meanwhile') publish()
+    ledger.healed()
+    if (when === 'after') publish()
+    const who = told(resume)
+    return verdict(ledger, { ...who, syncs: who.syncs.map((sync) => sync.resume === 'fresh' ? sync : { ...sync, atMs: performance.now() }) })
+  }
+  t.same(over('meanwhile', 'incomplete'), { owed: 2, covered: 1 })
+  t.same(over('meanwhile', 'complete'), { owed: 2, covered: 0, lost: 1 })
+  t.same(over('before', 'incomplete'), { owed: 2, covered: 0, lost: 1 })
+  t.same(over('after', 'incomplete'), { owed: 2, covered: 0, lost: 1 })
+})
