@@ -70,6 +70,22 @@ t.test('data, of which a crash has lost the newest, is told to be missing to eve
   }, 'whoever comes later to be told of nothing', 10_000))
 })
 
+t.test('data, of which a crash has lost what a node had only heard, is told to be missing', async (t) => {
+  const crashing = await startRedis(t, { own: true, args: ['--dbfilename', 'heard.rdb'] })
+  const node = startRedisNode(t, crashing, {}, crashing.prefix)
+  await up(node)
+  await node.broker.subscribe(['user:1'])
+  const cursor = await now(node)
+  await crashing.cli('SAVE')
+  await crashing.cli('FCALL', 'tidings_publish', 1, crashing.prefix, 'user:1', 'message', '{}')
+  await node.ear.count(1)
+  await crashing.kill()
+  await becomes(() => !node.broker.state().up, 'the node to notice')
+  await crashing.start()
+  await up(node)
+  t.ok((await readPages(node, { cursor }))[0]!.gap)
+})
+
 t.test('data, lost at an old master that a node had gone on writing to, is told to those who were at the new one before, too', async (t) => {
   const node = await start(t)
   const runId = /run_id:(\w+)/.exec(String(await redis.cli('INFO', 'server')))![1]!

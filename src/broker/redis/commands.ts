@@ -24,8 +24,10 @@ interface Known {
   nonce: string
   /** Which Redis process it was. */
   runId: string
-  /** From Redis's own answers only: what stands in a channel message, anybody may have put there. */
+  /** Of Redis's own answers. */
   newestId: number
+  /** When the last of them was asked for, in milliseconds of `performance.now()`. */
+  askedAtMs: number
   /** The newest id of the Redis process before this one. */
   newestBefore: number
 }
@@ -44,7 +46,8 @@ interface Events {
 export class RedisCommands extends EventEmitter<Events> {
   readonly #options: RedisCommandsOptions
   readonly #links: Links
-  readonly #known: Known = { born: '', nonce: '', runId: '', newestId: 0, newestBefore: 0 }
+  readonly #heard: { readonly newestId: number }
+  readonly #known: Known = { born: '', nonce: '', runId: '', newestId: 0, askedAtMs: 0, newestBefore: 0 }
   #link: Link | undefined
   /** Why no command can be given although the link is up; empty if one can. */
   #fault = 'not connected yet'
@@ -57,10 +60,12 @@ export class RedisCommands extends EventEmitter<Events> {
   readonly #onLoading = (nonce: string): void => { this.emit('loading', nonce) }
   readonly #onDown = (): void => { this.#fault = 'not connected yet' }
 
-  constructor (options: RedisCommandsOptions, links: Links) {
+  /** `heard`: what notifications say that were heard on the channels. */
+  constructor (options: RedisCommandsOptions, links: Links, heard: { readonly newestId: number }) {
     super()
     this.#options = options
     this.#links = links
+    this.#heard = heard
   }
 
   start (): void {
@@ -154,7 +159,7 @@ export class RedisCommands extends EventEmitter<Events> {
       // Wherever it is by now.
       link = this.#links.of(prefix)!
       const { runId = '', policy = '' } = link.info ?? {}
-      if (runId !== known.runId && known.runId !== '') known.newestBefore = known.newestId
+      if (runId !== known.runId && known.runId !== '') known.newestBefore = this.#newestGiven()
       known.runId = runId
       startedMs = performance.now()
       return redis.fcall('tidings_configure', 1, prefix, this.#links.database, historyLength, groupHistoryLength, historySeconds, maxDataBytes,
@@ -166,6 +171,7 @@ export class RedisCommands extends EventEmitter<Events> {
     // Somebody flushed the functions, and a node of an older version was the first to load its own.
     if (version < LIBRARY_VERSION) throw new Error('an older function library stands in Redis')
     this.saw(Number(id))
+    known.askedAtMs = startedMs
     const isEmptied = known.born !== '' && born !== known.born
     known.born = born
     if (nonce !== known.nonce) {
@@ -175,6 +181,13 @@ export class RedisCommands extends EventEmitter<Events> {
     if (link!.info !== undefined) link!.warnings.look(link!.info, this.#clockDifferenceSeconds)
     // Its data went (FLUSHALL), groups too, and the line that hears has not noticed.
     if (isEmptied) this.emit('anew')
+  }
+
+  // What others published was only heard, and who reads and writes the channels may have put any number there: it counts as far as Redis can
+  // have come since it answered.
+  #newestGiven (): number {
+    const { newestId, askedAtMs } = this.#known
+    return Math.max(newestId, Math.min(this.#heard.newestId, newestId + Math.ceil((performance.now() - askedAtMs) * 1000)))
   }
 
   /** An id that Redis answered with. */

@@ -57,8 +57,8 @@ export class RedisBroker implements Broker {
     this.#prefix = options.prefix
     this.#division = options.onUp === undefined ? new Division({ root: options.prefix, partitions: [this], tags: [''], links, log: options.log }) : undefined
     this.#onUp = options.onUp ?? (() => { this.#division?.check() })
-    this.#commands = new RedisCommands(options, links)
     this.#subscriber = new RedisSubscriber(options, links)
+    this.#commands = new RedisCommands(options, links, this.#subscriber)
     this.#requests = new RedisRequests(this.#commands, options.prefix)
     this.#inbox = new RedisInbox(this.#commands, options.prefix)
     this.trail = new RedisTrail(this.#commands, options.prefix)

@@ -48,6 +48,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   #told = ''
   #pauseTicks = 0
   #restTicks = 0
+  #newestId = 0
   #deafSinceMs: number | undefined = performance.now()
   #deafMs = 0
   readonly #onMoved = (): void => { this.#follow() }
@@ -67,6 +68,8 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   }
 
   get isUp (): boolean { return this.#up }
+  /** Of all notifications heard; 0: of none. */
+  get newestId (): number { return this.#newestId }
   /** Resolves when the canary is heard for the first time. */
   get heard (): Promise<void> { return this.#heard.promise }
   get isRefused (): boolean { return this.#refusal !== '' }
@@ -122,8 +125,10 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
       return
     }
     const incoming = this.#wire.read(payload)
-    if ('notification' in incoming) this.#listener?.notification(channel, incoming.notification)
-    else if ('dropped' in incoming) this.#listener?.dropped(channel, incoming.dropped)
+    if ('notification' in incoming) {
+      if (incoming.notification.id > this.#newestId) this.#newestId = incoming.notification.id
+      this.#listener?.notification(channel, incoming.notification)
+    } else if ('dropped' in incoming) this.#listener?.dropped(channel, incoming.dropped)
     else if (channel.startsWith('user:')) this.#listener?.control(channel.slice(5), incoming.control)
   }
 
