@@ -68,8 +68,18 @@ async function fill (node: Node): Promise<Map<string, number>> {
   return cursors
 }
 
-/** On one Redis, behind Sentinels, or in a Cluster. `kills`: after how many lines the tool is killed. `list`: what stands in the list of partitions. */
-async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [from: number, to: number]>, kills: readonly number[], list: () => Promise<unknown>): Promise<void> {
+/** On one Redis, behind Sentinels, or in a Cluster. `kills`: after how many lines the tool is killed. `at`: where a key stands. */
+async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [from: number, to: number]>, kills: readonly number[], at: (key: string) => Promise<Pick<Redis, 'cli'>>): Promise<void> {
+  const list = async (): Promise<unknown> => await (await at(`${redis.prefix}:partitions`)).cli('LRANGE', `${redis.prefix}:partitions`, 0, -1)
+  const joinedOf = async (count: number) => {
+    const sums = new Map<unknown, number>()
+    for (const tag of tagsOf(count)) {
+      const key = `${redis.prefix}:{${tag}}:joined`
+      const flat = await (await at(key)).cli('HGETALL', key) as string[]
+      for (let i = 0; i < flat.length; i += 2) sums.set(flat[i], (sums.get(flat[i]) ?? 0) + Number(flat[i + 1]))
+    }
+    return [...sums].sort()
+  }
   const [[from, to]] = steps as [readonly [number, number]]
   const before = await start(t, redis, 1)
   const cursors = await fill(before)
@@ -104,6 +114,7 @@ async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [fr
 
     const after = await start(t, redis, to)
     t.same(await state(after, cursors), expected, `${to} partitions hold what one did`)
+    t.same(await joinedOf(to), groups.map((group) => [group, users.length / groups.length]), 'and how many the routes joined to each group')
     t.same(await after.broker.publish(request(['group:a', 'user:u1'], 'once', { idempotencyKey: 'key' })), { ...answered, replayed: true }, 'an answer stands')
     t.ok(await refusal(after.broker.resume({ ...visitorOf('gone', { groups: undefined, issuedAtSeconds: 1 }), cursor: 'fresh', maxBytes: 1 })), 'a logout stands')
     t.equal(await after.broker.get(after.broker.homeOf('u5'), 'ticket'), 'kept')
@@ -129,18 +140,17 @@ async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [fr
 
 t.test('partitions, doubled, with the tool killed over and over, keep every log, cursor, group and answer', async (t) => {
   const redis = await startRedis(t, { own: true })
-  await doubles(t, redis, [[1, 4], [4, 16]], [2, 4], () => redis.cli('LRANGE', `${redis.prefix}:partitions`, 0, -1))
+  await doubles(t, redis, [[1, 4], [4, 16]], [2, 4], async () => redis)
 })
 
 t.test('partitions of a Cluster, doubled, are the same', async (t) => {
   const cluster = await startRedisCluster(t)
-  const { cli } = await cluster.masterOf(keySlot(`${cluster.prefix}:partitions`))
-  await doubles(t, cluster, [[1, 8]], [3], () => cli('LRANGE', `${cluster.prefix}:partitions`, 0, -1))
+  await doubles(t, cluster, [[1, 8]], [3], (key) => cluster.masterOf(keySlot(key)))
 })
 
 t.test('partitions behind Sentinels, doubled, are the same', async (t) => {
   const sentinels = await startSentinels(t)
-  await doubles(t, sentinels, [[1, 4]], [], () => sentinels.nodes[0]!.cli('LRANGE', `${sentinels.prefix}:partitions`, 0, -1))
+  await doubles(t, sentinels, [[1, 4]], [], async () => sentinels.nodes[0]!)
 })
 
 t.test('a service that was not ended, while partitions are divided and afterwards, is refused, and told where to go', async (t) => {

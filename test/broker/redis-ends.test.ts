@@ -40,7 +40,8 @@ const ENDS: Readonly<Record<string, number | 'never'>> = {
   copied: 'never',
   was: HISTORY_SECONDS,
   courier: 3,
-  members: TOKEN_SECONDS + HISTORY_SECONDS + 2 * DAY
+  // A group that the routes joined somebody to; with nobody left it ends.
+  members: 30 * DAY + HISTORY_SECONDS + 2 * DAY
 }
 
 /** All that a user can do, and what is done to them. */
@@ -67,6 +68,8 @@ async function live ({ broker }: Node, userId: string, second: number): Promise<
   await broker.trail.flush()
   await broker.list({ reader: readerOf(userId, { groups: ['h'], issuedAtSeconds: second + 1 }), limit: 10, unreadOnly: false })
   await broker.leave(userId, 'h')
+  await broker.join(userId, 'by the routes')
+  await broker.leave(userId, 'by the routes')
   await broker.logout(userId)
 }
 

@@ -63,6 +63,9 @@ local function configure_with(ctx, c)
   if c.run_id then look_for_loss(ctx, clock, c.run_id, c.newest_before) end
   -- An id each second: it proves that Redis takes writes, and keeps the clock of ids where the time has been.
   local id = next_id(ctx)
+  -- Who was first after a leap may not have been allowed to say so.
+  local seen = tonumber(redis.call('HGET', key, 'clock_seen') or nil)
+  if seen and leapt(ctx, seen) then redis.call('SET', ctx.prefix .. ':born', int(id)) end
   redis.call('HSET', key, 'clock_seen', int(id))
   trim_overlong(ctx, id)
   -- Whatever the policy is by now: it may have been another one when they were evicted.

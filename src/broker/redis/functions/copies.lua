@@ -18,7 +18,7 @@ do
   -- A copy has the publisher's id where that is greater than all ids here, and not far ahead of the time.
   local function copy_id(ctx, origin)
     local last = ctx.last or tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil)
-    if not last or origin <= last or origin > ctx.now + 60 * SECOND then return next_id(ctx) end
+    if not last or origin <= last or origin > ctx.now + 60 * SECOND or leapt(ctx, last) then return next_id(ctx) end
     ctx.last = origin
     redis.call('SET', ctx.prefix .. ':clock', int(origin))
     return origin

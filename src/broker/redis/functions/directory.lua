@@ -1,6 +1,8 @@
 -- Where there are several partitions: in which of them a group has members. It stands in the group's home, the partition of its name.
 --
---   <prefix>:members:<group>  hash, partition -> second until which it has members, or "inf" (the last of them; with "inf": never)
+--   <prefix>:members:<group>  hash, partition -> second until which it has members (the last of them)
+--   <prefix>:joined           hash, in the members' partition: group -> how many users of it the routes joined (with the last of them). Nodes renew
+--                             what the homes know of those before it ends; nobody has to take it away
 -- In <prefix>:config: `partitions`, the tags of all in order, and `partition`, the own one ('' while they are divided, and `none` where one was
 -- that is none any more); `directory` is there while nothing that stood in
 -- the directory was lost. Where something may have been, whatever is published to a group goes to all partitions.
@@ -61,28 +63,53 @@ do
     end
     local now, members = math.floor(ctx.now / SECOND), redis.call('HGETALL', ctx.prefix .. ':members:' .. address:sub(7))
     for i = 1, #members, 2 do
-      if members[i] ~= known.own and (members[i + 1] == 'inf' or tonumber(members[i + 1]) > now) then tags[#tags + 1] = members[i] end
+      if members[i] ~= known.own and tonumber(members[i + 1]) > now then tags[#tags + 1] = members[i] end
     end
     return tags
   end
 
-  -- ARGV: tag, until which second or 'inf', group…   The partition has members of these groups, whose home is here.
+  -- What the routes joined and left: in `others` since groups.lua comes before the partitions are known.
+  function others.count_joined(ctx, deltas)
+    local known = others.known(ctx)
+    if not known or #known.tags == 1 then return end
+    local key = ctx.prefix .. ':joined'
+    for group, delta in pairs(deltas) do
+      if delta ~= 0 and redis.call('HINCRBY', key, group, delta) <= 0 then redis.call('HDEL', key, group) end
+    end
+  end
+
+  -- An entry lasts so much longer than twice the history at least, whatever a node's clock says: see `leapt`.
+  local SPARE_SECONDS = 2 * DAY_SECONDS
+
+  -- ARGV: tag, until which second, group…   The partition has members of these groups, whose home is here.   Reply: those that nothing was known of
   register('tidings_enter', function(keys, args)
-    local ctx = open(keys)
+    local ctx, reply = open(keys), {}
+    local now = math.floor(ctx.now / SECOND)
+    local ends = math.max(tonumber(args[2]), now + 2 * ctx.limits.seconds + SPARE_SECONDS)
     for i = 3, #args do
       local key = ctx.prefix .. ':members:' .. args[i]
-      local was = redis.call('HGET', key, args[1])
-      if was ~= 'inf' and (args[2] == 'inf' or not was or tonumber(was) < tonumber(args[2])) then
-        redis.call('HSET', key, args[1], args[2])
-        if args[2] == 'inf' then redis.call('PERSIST', key) else
-          -- With a member for ever it has no end.
-          local ttl = redis.call('EXPIRETIME', key)
-          local is_new = redis.call('HLEN', key) == 1
-          if is_new or (ttl >= 0 and ttl < tonumber(args[2])) then redis.call('EXPIREAT', key, args[2]) end
-        end
+      local was = tonumber(redis.call('HGET', key, args[1]) or 0)
+      if was <= now then reply[#reply + 1] = args[i] end
+      if was < ends then
+        redis.call('HSET', key, args[1], int(ends))
+        if redis.call('EXPIRETIME', key) < ends then redis.call('EXPIREAT', key, int(ends)) end
       end
     end
-    return 1
+    return reply
+  end)
+
+  -- One node in so many seconds asks.
+  local RENEWED_SECONDS = 6 * 3600
+  local MOST_NAMED = 500
+
+  -- ARGV: where to go on, or '' to begin.   Reply: where to go on ('0': that is all), group… of those that the routes joined users to
+  register('tidings_joined', function(keys, args)
+    local ctx = open(keys)
+    if args[1] == '' and not redis.call('SET', ctx.prefix .. ':kept:renewal', '1', 'EX', RENEWED_SECONDS, 'NX') then return { '0' } end
+    local found = redis.call('HSCAN', ctx.prefix .. ':joined', args[1] == '' and '0' or args[1], 'COUNT', MOST_NAMED)
+    local reply = { found[1] }
+    for i = 1, #found[2], 2 do reply[#reply + 1] = found[2][i] end
+    return reply
   end)
 
   -- While the home of a group is away nobody can tell it of new members. What reaches it between its return and being told is missing here: until

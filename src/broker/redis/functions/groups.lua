@@ -43,7 +43,7 @@ end
 -- What is known of a user: marks by group, the number of those joined and left, and `user`, see above.
 local function read_groups(ctx, user)
   local flat = redis.call('HGETALL', ctx.prefix .. ':groups:' .. user)
-  local groups = { marks = {}, joined = 0, left = 0, changed = {}, gone = {} }
+  local groups = { marks = {}, joined = 0, left = 0, changed = {}, gone = {}, stays = {} }
   for i = 1, #flat, 2 do
     if flat[i] == '' then groups.user = read_user(flat[i + 1]) else
       local mark = read_mark(flat[i + 1])
@@ -55,8 +55,12 @@ local function read_groups(ctx, user)
   return groups
 end
 
+-- For ever, and not as long as a token says.
+local function stays(mark) return mark ~= nil and mark.joined and mark.by ~= 'c' end
+
 local function set_mark(groups, group, mark)
   local was = groups.marks[group]
+  if stays(was) ~= stays(mark) then groups.stays[group] = (groups.stays[group] or 0) + (stays(mark) and 1 or -1) end
   if was then
     if was.joined then groups.joined = groups.joined - 1 else groups.left = groups.left - 1 end
   end
@@ -127,7 +131,8 @@ end
 
 -- Writes what has changed, and when the hash ends: never with groups that the routes joined.
 local function save_groups(ctx, user, groups)
-  local key, stays = ctx.prefix .. ':groups:' .. user, false
+  local key, is_kept = ctx.prefix .. ':groups:' .. user, false
+  if next(groups.stays) then others.count_joined(ctx, groups.stays) end
   forget_left(ctx, groups)
   for i = 1, #groups.gone, 1000 do redis.call('HDEL', key, unpack(groups.gone, i, math.min(i + 999, #groups.gone))) end
   local flat = { '', write_user(groups.user) }
@@ -141,13 +146,13 @@ local function save_groups(ctx, user, groups)
   end
   redis.call('HSET', key, unpack(flat))
   for _, mark in pairs(groups.marks) do
-    if mark.joined and mark.by ~= 'c' then stays = true; break end
+    if stays(mark) then is_kept = true; break end
   end
-  if stays then redis.call('PERSIST', key) else
+  if is_kept then redis.call('PERSIST', key) else
     local seconds = groups.left > 0 and left_seconds(ctx) or ctx.limits.seconds
     redis.call('EXPIREAT', key, int(math.max(math.floor(ctx.now / SECOND) + seconds + 1, groups.user.exp)))
   end
-  groups.changed, groups.gone = {}, {}
+  groups.changed, groups.gone, groups.stays = {}, {}, {}
 end
 
 -- A good token came by. token: iat, exp in seconds, at (the id of the visit, if it has one already), claimed (a list, or nil if it claims
@@ -189,11 +194,11 @@ local function see_token(ctx, user, groups, token)
   end
   -- The end moves with each visit, but not for every one of them.
   if dirty or next(groups.changed) or not was_exp then save_groups(ctx, user, groups) else
-    local stays = false
+    local is_kept = false
     for _, mark in pairs(groups.marks) do
-      if mark.joined and mark.by ~= 'c' then stays = true; break end
+      if stays(mark) then is_kept = true; break end
     end
-    if not stays then
+    if not is_kept then
       local seconds = groups.left > 0 and left_seconds(ctx) or ctx.limits.seconds
       redis.call('EXPIREAT', ctx.prefix .. ':groups:' .. user, int(math.max(now_seconds + seconds + 1, known.exp)))
     end

@@ -78,6 +78,10 @@ local function begin_anew(ctx)
   return last
 end
 
+-- The time has leapt over all that a history holds (or nobody was there for so long). What partitions know of each other's members may have ended with it,
+-- with streams still there; so the history begins anew, nodes say again who is in which group, and clients are told.
+local function leapt(ctx, last) return ctx.now > last + (ctx.limits.seconds + DAY_SECONDS / 2) * SECOND and ctx.prefix:find(':{%d+}$') end
+
 -- The first of so many ids: now, or one more than the last.
 local function reserve(ctx, count)
   local key, last = ctx.prefix .. ':clock', ctx.last
@@ -94,6 +98,7 @@ local function reserve(ctx, count)
     end
     if not last then last = begin_anew(ctx)
     elseif ctx.now > last + HOUR / 2 then
+      if leapt(ctx, last) then redis.pcall('SET', ctx.prefix .. ':born', int(ctx.now)) end
       -- A leap of the time is kept, to be told from a forged clock.
       redis.pcall('HSET', ctx.prefix .. ':config', 'clock_seen', int(ctx.now))
     end

@@ -40,8 +40,10 @@ export class Doubling {
   readonly #tags: readonly string[]
   readonly #targets: readonly string[]
   readonly #gates: Gates
-  /** Group → number of each part that has members → second until which, or `inf`. */
-  readonly #members = new Map<string, Map<number, string>>()
+  /** Group → number of each part that has members → second until which. */
+  readonly #members = new Map<string, Map<number, number>>()
+  /** By part: group → how many the routes joined. */
+  readonly #joined: ReadonlyArray<Map<string, number>>
   #moved = 0
   #copied = 0
   #compared = 0
@@ -52,6 +54,7 @@ export class Doubling {
     this.#sources = prefixes(options.from)
     this.#tags = tagsOf(options.to)
     this.#targets = prefixes(options.to)
+    this.#joined = this.#tags.map(() => new Map<string, number>())
     this.#gates = new Gates(options, this.#sources, this.#targets)
   }
 
@@ -116,19 +119,24 @@ export class Doubling {
   }
 
   async #readMembers (source: string): Promise<void> {
+    const nowSeconds = Number((await this.#redis(source, (redis) => redis.time()))[0])
     for (const prefix of new Set([source, ...this.#partsOf(source)])) {
       for await (const rests of keysUnder(this.#options.ask, prefix, 'groups:*')) {
         await each(rests, async (rest) => {
           const part = partitionOf(rest.slice('groups:'.length), this.#options.to)
+          const target = this.#targets[part]!
+          // Who was being moved when the tool was killed, stands in both.
+          if (prefix === source && target !== source && await this.#redis(target, (redis) => redis.exists(`${target}:${rest}`)) === 1) return
           const [ends, groups] = await Promise.all([
-            this.#redis(prefix, (redis) => redis.expiretime(`${prefix}:${rest}`)), this.#redis(prefix, (redis) => redis.hkeys(`${prefix}:${rest}`))
+            this.#redis(prefix, (redis) => redis.expiretime(`${prefix}:${rest}`)), this.#redis(prefix, (redis) => redis.hgetall(`${prefix}:${rest}`))
           ])
-          for (const group of groups) {
+          for (const [group, mark] of Object.entries(groups)) {
             if (group === '') continue
-            const parts = this.#members.get(group) ?? new Map<number, string>()
-            const known = parts.get(part) ?? '0'
+            const parts = this.#members.get(group) ?? new Map<number, number>()
             // What they may still ask for was published before their last membership ended.
-            this.#members.set(group, parts.set(part, ends < 0 || known === 'inf' ? 'inf' : `${Math.max(Number(known), ends + AFTER_SECONDS)}`))
+            this.#members.set(group, parts.set(part, Math.max(parts.get(part) ?? 0, (ends < 0 ? nowSeconds : ends) + AFTER_SECONDS)))
+            // As functions/groups.lua has it: joined, and not by a claim.
+            if (/^\+\d+(?!\d|c)/.test(mark)) this.#joined[part]!.set(group, (this.#joined[part]!.get(group) ?? 0) + 1)
           }
         })
       }
@@ -181,7 +189,7 @@ export class Doubling {
       case 'answer': return this.#options.from === 1 ? [partitionOf(known.key, this.#options.to)] : [Math.max(numbers[0]!, this.#targets.indexOf(source))]
       case 'shared': {
         const home = partitionOf(nameOf(known.address), this.#options.to)
-        const members = known.address === 'all' ? undefined : this.#members.get(nameOf(known.address)) ?? new Map<number, string>()
+        const members = known.address === 'all' ? undefined : this.#members.get(nameOf(known.address)) ?? new Map<number, number>()
         return numbers.filter((n) => n === home || members === undefined || members.has(n))
       }
       case 'each': return numbers
@@ -193,7 +201,7 @@ export class Doubling {
     const places = this.#placesOf(source, rest)
     const known = kindOf(rest)
     if (known.kind === 'own') {
-      if (rest.startsWith('members:') && !this.#options.isDryRun) await this.#redis(source, (redis) => redis.unlink(`${source}:${rest}`))
+      if ((rest.startsWith('members:') || rest === 'joined') && !this.#options.isDryRun) await this.#redis(source, (redis) => redis.unlink(`${source}:${rest}`))
       return
     }
     const isUsers = known.kind === 'user'
@@ -230,7 +238,13 @@ export class Doubling {
   async #writeDirectory (): Promise<void> {
     for (const [group, parts] of this.#members) {
       const home = this.#targets[partitionOf(group, this.#options.to)]!
-      await this.#redis(home, (redis) => redis.hset(`${home}:members:${group}`, Object.fromEntries([...parts].map(([n, until]) => [this.#tags[n]!, until]))))
+      const key = `${home}:members:${group}`
+      await this.#redis(home, (redis) => redis.multi().hset(key, Object.fromEntries([...parts].map(([n, until]) => [this.#tags[n]!, until]))).expireat(key, Math.max(...parts.values())).exec())
+    }
+    for (const [n, joined] of this.#joined.entries()) {
+      const key = `${this.#targets[n]}:joined`
+      await this.#redis(key, (redis) => redis.unlink(key))
+      for (const [group, count] of joined) await this.#redis(key, (redis) => redis.hset(key, group, count))
     }
   }
 }

@@ -15,7 +15,7 @@ export type Kind =
 const OF_ADDRESSES = new Set(['log', 'trim', 'keys', 'gone', 'was'])
 const OF_USERS = new Set(['groups', 'inbox', 'trail', 'reads', 'revoked', 'session'])
 /** Made anew: the directory and what partitions owe each other is gone or rebuilt. `config`, `clock` and `born` are copied by hand. */
-const OWN = new Set(['config', 'clock', 'born', 'members', 'outbox', 'sent', 'taken', 'copied', 'courier', 'partitions'])
+const OWN = new Set(['config', 'clock', 'born', 'members', 'joined', 'outbox', 'sent', 'taken', 'copied', 'courier', 'partitions'])
 const POINTER = 'idempotency:'
 
 /** How long a pointer is kept. Longer than the answer that it leads to: who asks again is led to it, or finds neither. */

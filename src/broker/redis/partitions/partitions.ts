@@ -152,7 +152,7 @@ export class PartitionedBroker implements Broker {
   }
 
   async join (userId: string, group: string): Promise<void> {
-    await this.#directory.enter(userId, [group], Infinity)
+    await this.#directory.enter(userId, [group])
     await this.#of(userId).join(userId, group)
   }
 
@@ -161,7 +161,7 @@ export class PartitionedBroker implements Broker {
   }
 
   async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
-    await this.#directory.enter(userId, groups, Infinity)
+    await this.#directory.enter(userId, groups)
     await this.#of(userId).replaceGroups(userId, groups)
   }
 

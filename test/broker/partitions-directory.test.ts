@@ -1,0 +1,88 @@
+// In which partitions a group has members: known for as long as it has, not for ever, and also when the time leaps.
+import t, { type Test } from 'tap'
+import { Tamper, tamperAbsent } from '../../chaos/tamper.ts'
+import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
+import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import { startRedis, type Redis } from '../fixtures/redis.ts'
+import { limits, request, visitorOf } from './contract.ts'
+import { Ear } from './ear.ts'
+import { becomes, up } from './nodes.ts'
+
+const PARTITIONS = 4
+const DAY = 86_400
+const HISTORY_SECONDS = 1000
+const GROUP = 'g'
+const tags = tagsOf(PARTITIONS)
+const home = partitionOf(GROUP, PARTITIONS)
+/** Who is in another partition than the group's home. */
+const user = Array.from({ length: 100 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) !== home)!
+const tag = tags[partitionOf(user, PARTITIONS)]!
+
+let count = 0
+async function start (t: Test, redis: Redis) {
+  const lines: string[] = []
+  const ear = new Ear()
+  const log = { info: (text: string) => { lines.push(text) }, warn: (text: string) => { lines.push(text) } }
+  const broker = new PartitionedBroker({ ...limits, historySeconds: HISTORY_SECONDS, url: redis.url, prefix: redis.prefix, nodeName: `directory ${++count}`, log, partitions: PARTITIONS })
+  const refilled: string[] = []
+  broker.start({
+    notification: (to, notification) => { ear.notification(to, notification) },
+    control () {},
+    dropped () {},
+    interrupted () {},
+    restored: (isAffected) => { if (isAffected(broker.channelOf(user, `group:${GROUP}`))) refilled.push(GROUP) }
+  })
+  t.teardown(() => broker.close())
+  await up({ broker, ear, said: lines })
+  return { broker, ear, refilled }
+}
+
+t.test('a group, joined by the routes and left again, is forgotten by its home in the end, and before that renewed', async (t) => {
+  const redis = await startRedis(t)
+  const [members, joined] = [`${redis.prefix}:{${tags[home]}}:members:${GROUP}`, `${redis.prefix}:{${tag}}:joined`]
+  const first = await start(t, redis)
+  const others = Array.from({ length: 1000 }, (_, n) => `{${user}}${n}`).slice(0, 3)
+  for (const one of [user, user, ...others]) await first.broker.join(one, GROUP)
+  t.same(await redis.cli('HGETALL', joined), [GROUP, '4'], 'each of them counts once')
+  const ttl = Number(await redis.cli('TTL', members))
+  t.ok(ttl > 30 * DAY && ttl < 40 * DAY, `the home knows of them for some weeks: ${ttl}`)
+  for (const one of others) await first.broker.leave(one, GROUP)
+  await first.broker.replaceGroups(user, [])
+  t.equal(await redis.cli('EXISTS', joined), 0, 'nobody is there whom it would be renewed for')
+
+  // What all nodes being away for weeks leaves behind.
+  await first.broker.join(user, GROUP)
+  const { position } = await first.broker.resume({ ...visitorOf(user), cursor: 'fresh', maxBytes: 1e6 })
+  await first.broker.close()
+  await redis.cli('UNLINK', members, ...tags.map((tag) => `${redis.prefix}:{${tag}}:kept:renewal`))
+  const second = await start(t, redis)
+  await becomes(async () => await redis.cli('HEXISTS', members, tag) === 1, 'the home to know of them again')
+  let page = await second.broker.resume({ ...visitorOf(user), cursor: position, maxBytes: 1e6 })
+  await becomes(async () => { page = await second.broker.resume({ ...visitorOf(user), cursor: position, maxBytes: 1e6 }); return page.gap }, 'it to be told that something may be missing')
+  t.match(await second.broker.resume({ ...visitorOf(user), cursor: page.position, maxBytes: 1e6 }), { gap: false })
+})
+
+t.test('a group, when the time of Redis leaps by days, goes on reaching live streams of other partitions, or they are told', { skip: tamperAbsent() ?? false }, async (t) => {
+  const tamper = new Tamper(t)
+  const redis = await startRedis(t, { env: tamper.env })
+  const { broker, ear, refilled } = await start(t, redis)
+  const visit = visitorOf(user, { groups: [GROUP], issuedAtSeconds: Math.floor(Date.now() / 1000) })
+  const { position } = await broker.resume({ ...visit, cursor: 'fresh', maxBytes: 1e6 })
+  await broker.subscribe([broker.channelOf(user, `group:${GROUP}`)])
+  // As another service does, at once: no node knows of it yet.
+  const publish = async (mark: number) => await redis.cli('FCALL', 'tidings_publish', 1, `${redis.prefix}:{${tags[home]}}`, `group:${GROUP}`, 'message', `${mark}`)
+  await publish(1)
+  await ear.count(1)
+  tamper.moveClock(10 * DAY)
+  await publish(2)
+  await becomes(() => refilled.length > 0, 'its streams to be refilled')
+  // As a stream that is refilled does.
+  const page = await broker.resume({ ...visit, cursor: position, maxBytes: 1e6 })
+  t.equal(page.gap, true, 'it is told')
+  t.equal((await broker.resume({ ...visit, cursor: page.position, maxBytes: 1e6 })).gap, false, 'once')
+  const heard = ear.notifications.length
+  await publish(3)
+  await becomes(() => ear.notifications.slice(heard).some(({ json }) => json === '3'), 'what is published afterwards to be heard')
+  await broker.publish(request(`group:${GROUP}`, 4))
+  await becomes(() => ear.notifications.some(({ json }) => json === '4'), 'by a node, too')
+})
