@@ -1,4 +1,5 @@
 // The bench's command line and tables: all that they say is read off the sections. (That the rows run: npm run bench -- --smoke.)
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { readOptions, usage } from '../bench/command.ts'
 import { otherCheckout, thisCheckout } from '../bench/harness/service.ts'
@@ -33,6 +34,14 @@ t.test('plans, by default and in a smoke run, have the sizes of the section', as
   t.match(sizes('--smoke'), { fanout: [200, 0.3, 1], publish: [0, 0.5, 1] })
   t.notOk('churn' in sizes('--smoke') || 'scaling' in sizes('--smoke'), 'a smoke run has a minute')
   t.match(sizes('--only', 'fanout,burst', '--streams', '7', '--seconds', '2', '--rounds', '9'), { fanout: [7, 2, 9], burst: [7, 2, 9] })
+})
+
+t.test('every command of the docs is taken, and so is every row of a table of the section text', async (t) => {
+  const docs = ['performance', 'capacity', 'deployment', 'operations'].map((name) => readFileSync(`docs/${name}.md`, 'utf8')).join('\n')
+  const commands = [...docs.matchAll(/npm run bench -- ([^\n`#]+)/g)].map(([, args]) => args!.trim().replace(/ --against <?\S+/, '').split(/ +/))
+  t.ok(commands.length > 10, `${commands.length} commands`)
+  for (const args of commands) t.doesNotThrow(() => readOptions(args), args.join(' '))
+  for (const { title } of chosen(asked('--only', 'text')).plans[0]!.rows) t.match(docs, new RegExp(`^\\| ${title} \\| [\\d.]+ \\| [\\d,]+ \\|$`, 'm'), title)
 })
 
 t.test('options that a section does not take: said', async (t) => {

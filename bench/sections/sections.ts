@@ -13,9 +13,10 @@ import { scaling, scalingBurst } from './scaling.ts'
 import type { AnySection } from './section.ts'
 import { seeing } from './seeing.ts'
 import { storm } from './storm.ts'
+import { text } from './text.ts'
 
 export const sections: readonly AnySection[] = [
-  fanout, burst, idle, churn, latency, storm, publish, inbox, partitions, partitionsFanout, scaling, scalingBurst, footprint, front, seeing
+  fanout, burst, idle, churn, latency, storm, publish, text, inbox, partitions, partitionsFanout, scaling, scalingBurst, footprint, front, seeing
 ]
 
 /** What --only may name: scaling-burst and footprint come with scaling. */
