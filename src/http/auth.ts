@@ -16,8 +16,6 @@ export interface Principal extends Identity {
   /** Undefined if the token has no such claim. */
   readonly groups: readonly string[] | undefined
   readonly scopes: readonly string[]
-  /** Seconds since 1970. */
-  readonly expiresAtSeconds: number
 }
 
 declare module 'fastify' {
@@ -99,7 +97,7 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   })
 }, { name: 'auth' })
 
-export function identityOf ({ userId, issuedAtSeconds, expiresAtSeconds }: Principal): Identity & { expiresAtSeconds: number } {
+export function identityOf ({ userId, issuedAtSeconds, expiresAtSeconds }: Principal): Identity {
   return { userId, issuedAtSeconds, expiresAtSeconds }
 }
 

@@ -1,4 +1,5 @@
 // What comes by the thousand (publishes, visits, resumes) in few calls: those of one moment go together, and resumes share what they read.
+import { oneLine } from '../../json-text.ts'
 import { type Address, eventFault, type Notification } from '../../notification.ts'
 import {
   type HistoryPage, type Membership, type PublishAnswer, type PublishRequest, type ResumeQuery, type Visit, VISIT_WINDOW_MS, type Visitor
@@ -134,7 +135,7 @@ export function readEntry (id: string, event: string, json: string): Notificatio
     return undefined
   }
   // The old library stored what it was given with its line breaks, which can only stand between tokens; a frame is one line.
-  return { id: number, event, json: /[\r\n]/.test(json) ? json.replace(/[\r\n]/g, ' ') : json }
+  return { id: number, event, json: oneLine(json) }
 }
 
 /** From group, id, group, id… */

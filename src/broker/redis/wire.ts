@@ -1,6 +1,7 @@
 // What travels on a Redis channel, read back: a notification with an id (from the function library), a plain one, or a control message.
-import { parseTraceparent } from '../../trace-context.ts'
+import { memberText } from '../../json-text.ts'
 import { DEFAULT_EVENT, eventFault, isTooDeep, type Notification } from '../../notification.ts'
+import { parseTraceparent } from '../../trace-context.ts'
 import type { Control, DropReason } from '../listener.ts'
 
 /** What the library begins its notifications with; the nonce follows. A plain PUBLISH that brings an `id` of its own has it ignored. */
@@ -78,7 +79,7 @@ export class Wire {
     if (fault !== undefined) return { dropped: fault }
     // Without its own opening brace: the data may be as deep as with FCALL.
     if (isTooDeep(payload.slice(payload.indexOf('{') + 1))) return MALFORMED
-    const json = memberText(payload, 'data')
+    const json = memberText(payload, 'data')!
     if (Buffer.byteLength(json) > this.#maxDataBytes) return { dropped: 'oversized' }
     const traceparent = parseTraceparent(tp)
     return { notification: { id: 0, event, json, ...traceparent !== undefined && { traceparent } } }
@@ -102,41 +103,4 @@ function readDurable (payload: string, at: number): Incoming {
     return { notification: { id, event, json } }
   }
   return { notification: { id, event, json, asOf: Number(payload.slice(idEnd + 8, eventAt - 10)) } }
-}
-
-/** The text of the last member of that name of a JSON object, on one line. The object has been parsed: it is good JSON. */
-function memberText (object: string, name: string): string {
-  let found = ''
-  let at = object.indexOf('{') + 1
-  for (;;) {
-    const keyAt = object.indexOf('"', at)
-    if (keyAt === -1) break
-    const keyEnd = stringEnd(object, keyAt)
-    const valueAt = object.indexOf(':', keyEnd) + 1
-    at = valueEnd(object, valueAt)
-    if (JSON.parse(object.slice(keyAt, keyEnd)) === name) found = object.slice(valueAt, at)
-    if (object[at] !== ',') break
-  }
-  // A line break can only stand between tokens.
-  return found.trim().replace(/[\r\n]/g, ' ')
-}
-
-/** The index behind a string's closing quote. */
-function stringEnd (text: string, at: number): number {
-  for (let i = at + 1; ; i++) {
-    if (text[i] === '\\') i++
-    else if (text[i] === '"') return i + 1
-  }
-}
-
-/** The index of the comma or brace behind a value of an object. */
-function valueEnd (text: string, at: number): number {
-  let depth = 0
-  for (let i = at; ; i++) {
-    const c = text[i]
-    if (c === '"') i = stringEnd(text, i) - 1
-    else if (c === '{' || c === '[') depth++
-    else if (c === ']' || (c === '}' && depth > 0)) depth--
-    else if (depth === 0 && (c === ',' || c === '}')) return i
-  }
 }
