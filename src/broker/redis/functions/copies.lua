@@ -44,9 +44,6 @@ do
           redis.call('SET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin), int(req.id), 'EXAT', end_of(req.id, ctx.limits.seconds))
         end
       end
-      if #to > 1 then
-        for _, address in ipairs(to) do req.shared = req.shared or address:sub(1, 5) ~= 'user:' end
-      end
       store(ctx, req)
     end
     return send(ctx, req)

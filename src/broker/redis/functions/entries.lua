@@ -78,6 +78,15 @@ local function note_for_counts(ctx, address, req, key_ends)
   if #req.data >= LARGE_BYTES then note(ctx, address, '\2', req.id, req.expires or 0, key_ends) end
 end
 
+-- Whether several addresses have it, and one user may have more than one of them.
+local function is_shared(to)
+  if #to == 1 then return false end
+  for _, address in ipairs(to) do
+    if address:sub(1, 5) ~= 'user:' then return true end
+  end
+  return false
+end
+
 -- Writes to the logs. What was written is taken back if anything fails.
 local function store(ctx, req)
   local id, prefix = req.id, ctx.prefix
@@ -87,7 +96,7 @@ local function store(ctx, req)
   if req.keep == 'replay' then add('r', '1') end
   if req.expires then add('x', int(req.expires)) end
   if req.key then add('k', req.key) end
-  if req.shared then add('m', '1') end
+  if is_shared(req.to) then add('m', '1') end
   if req.origin then add('o', int(req.origin)) end
   local written = {}
   local ok, why = pcall(function()

@@ -129,9 +129,24 @@ local function forget_left(ctx, groups)
   end
 end
 
--- Writes what has changed, and when the hash ends: never with groups that the routes joined.
+-- When the hash of a user ends: with their newest token, or when nobody can ask any more. `is_kept`: never.
+local function end_groups(ctx, user, exp, has_left, is_kept)
+  local key = ctx.prefix .. ':groups:' .. user
+  if is_kept then return redis.call('PERSIST', key) end
+  local seconds = has_left and left_seconds(ctx) or ctx.limits.seconds
+  redis.call('EXPIREAT', key, int(math.max(math.floor(ctx.now / SECOND) + seconds + 1, exp)))
+end
+
+local function is_kept(groups)
+  for _, mark in pairs(groups.marks) do
+    if stays(mark) then return true end
+  end
+  return false
+end
+
+-- Writes what has changed.
 local function save_groups(ctx, user, groups)
-  local key, is_kept = ctx.prefix .. ':groups:' .. user, false
+  local key = ctx.prefix .. ':groups:' .. user
   if next(groups.stays) then others.count_joined(ctx, groups.stays) end
   forget_left(ctx, groups)
   for i = 1, #groups.gone, 1000 do redis.call('HDEL', key, unpack(groups.gone, i, math.min(i + 999, #groups.gone))) end
@@ -145,13 +160,7 @@ local function save_groups(ctx, user, groups)
     end
   end
   redis.call('HSET', key, unpack(flat))
-  for _, mark in pairs(groups.marks) do
-    if stays(mark) then is_kept = true; break end
-  end
-  if is_kept then redis.call('PERSIST', key) else
-    local seconds = groups.left > 0 and left_seconds(ctx) or ctx.limits.seconds
-    redis.call('EXPIREAT', key, int(math.max(math.floor(ctx.now / SECOND) + seconds + 1, groups.user.exp)))
-  end
+  end_groups(ctx, user, groups.user.exp, groups.left > 0, is_kept(groups))
   groups.changed, groups.gone, groups.stays = {}, {}, {}
 end
 
@@ -159,7 +168,7 @@ end
 -- nothing), takes (false: a token of an old node, of which nobody knows whether it has no claim or an empty one).
 local function see_token(ctx, user, groups, token)
   local known, now_seconds = groups.user, math.floor(ctx.now / SECOND)
-  local was_first, was_exp = known.first, known.exp
+  local was_first = known.first
   if not known.first then known.first = token.at or next_id(ctx) end
   local exp = math.min(token.exp, now_seconds + MAX_TOKEN_SECONDS)
   local dirty = not was_first or token.iat > known.iat or exp > known.exp
@@ -193,14 +202,6 @@ local function see_token(ctx, user, groups, token)
     end
   end
   -- The end moves with each visit, but not for every one of them.
-  if dirty or next(groups.changed) or not was_exp then save_groups(ctx, user, groups) else
-    local is_kept = false
-    for _, mark in pairs(groups.marks) do
-      if stays(mark) then is_kept = true; break end
-    end
-    if not is_kept then
-      local seconds = groups.left > 0 and left_seconds(ctx) or ctx.limits.seconds
-      redis.call('EXPIREAT', ctx.prefix .. ':groups:' .. user, int(math.max(now_seconds + seconds + 1, known.exp)))
-    end
-  end
+  if dirty or next(groups.changed) then save_groups(ctx, user, groups)
+  elseif not is_kept(groups) then end_groups(ctx, user, known.exp, groups.left > 0) end
 end

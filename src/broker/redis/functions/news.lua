@@ -31,10 +31,7 @@ function down.glance(call, user, inbox, token)
         if (claims[group] or '') == '' then return nil end
       end
     end
-    if not stays then
-      local seconds = has_left and left_seconds(call) or call.limits.seconds
-      redis.call('EXPIREAT', call.prefix .. ':groups:' .. user, int(math.max(now_seconds + seconds + 1, known.exp)))
-    end
+    if not stays then end_groups(call, user, known.exp, has_left) end
   end
   return { user = user, inbox = inbox, groups = groups, joined = joined, first = known.first }
 end

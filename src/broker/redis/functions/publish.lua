@@ -101,9 +101,6 @@ local function publish_request(ctx, req)
   if req.keep == 'none' then req.id = nil else
     req.id = req.id or next_id(ctx)
     if req.ttl and req.ttl < ctx.limits.seconds then req.expires = req.id + req.ttl * SECOND end
-    if #req.to > 1 then
-      for _, address in ipairs(req.to) do req.shared = req.shared or address:sub(1, 5) ~= 'user:' end
-    end
     store(ctx, req)
   end
   -- Whoever may not keep answers finds out before anybody is told.
