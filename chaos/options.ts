@@ -1,10 +1,11 @@
 // What `npm run chaos` can be told on its command line.
 import { parseArgs } from 'node:util'
+import type { Fault } from './fault.ts'
 import { faults } from './faults.ts'
 import { topologies, type Topology } from './topology.ts'
 
-export const sabotages = ['no-replay', 'no-refill', 'no-gap', 'drop-one', 'no-copies'] as const
-export type Sabotage = typeof sabotages[number]
+const sabotages = ['no-replay', 'no-refill', 'no-gap', 'drop-one', 'no-copies'] as const
+type Sabotage = typeof sabotages[number]
 
 export interface Options {
   readonly topology: Topology
@@ -20,10 +21,9 @@ export interface Options {
   readonly sabotage: Sabotage | undefined
 }
 
-/** Of the faults that have nothing to do with Redis, those that come among the ones of Sentinels and Clusters. */
-/** Of a Cluster, unless it is said. */
+/** Partitions of a Cluster, unless it is said. */
 const CLUSTER_PARTITIONS = 8
-
+/** Of the faults that have nothing to do with Redis, those that come among the ones of Sentinels and Clusters. */
 const COMPANY = ['node-kill', 'publish-overlapping', 'phone-and-laptop']
 
 export class UsageError extends Error {}
@@ -58,7 +58,17 @@ export function readOptions (args: readonly string[]): Options | undefined {
   try {
     values = parseArgs({
       args: [...args],
-      options: { topology: text, partitions: text, seed: text, seconds: text, clients: text, faults: text, json: text, sabotage: text, help: { type: 'boolean', short: 'h' } }
+      options: {
+        topology: text,
+        partitions: text,
+        seed: text,
+        seconds: text,
+        clients: text,
+        faults: text,
+        json: text,
+        sabotage: text,
+        help: { type: 'boolean', short: 'h' }
+      }
     }).values
   } catch (error) {
     throw new UsageError((error as Error).message)
@@ -68,13 +78,19 @@ export function readOptions (args: readonly string[]): Options | undefined {
   if (topology === undefined) throw new UsageError(`--topology: one of ${topologies.join(', ')}`)
   const partitions = whole('partitions', values.partitions ?? (topology === 'cluster' ? `${CLUSTER_PARTITIONS}` : '1'), 1, 256)
   if (!Number.isInteger(Math.log2(partitions))) throw new UsageError(`--partitions: 1, 2, 4 … 256, not ${partitions}`)
-  const isThere = ({ topologies, needsPartitions }: typeof faults[number]): boolean => (topologies?.includes(topology) ?? true) && (needsPartitions !== true || partitions > 1)
-  const names = values.faults?.split(',').map((name) => name.trim()).filter((name) => name !== '') ?? faults.filter(isThere).filter(({ name, topologies, needsPartitions }) => topology === 'single' || topologies !== undefined || needsPartitions || COMPANY.includes(name)).map(({ name }) => name)
+  const isThere = ({ topologies, needsPartitions }: Fault): boolean =>
+    (topologies?.includes(topology) ?? true) && (needsPartitions !== true || partitions > 1)
+  const isUsual = ({ name, topologies, needsPartitions }: Fault): boolean =>
+    topology === 'single' || topologies !== undefined || needsPartitions === true || COMPANY.includes(name)
+  const names = values.faults?.split(',').map((name) => name.trim()).filter((name) => name !== '') ??
+    faults.filter((fault) => isThere(fault) && isUsual(fault)).map(({ name }) => name)
   const unknown = names.find((name) => !faults.some((fault) => fault.name === name))
   if (unknown !== undefined || names.length === 0) throw new UsageError(`--faults: there is no fault "${unknown ?? ''}"; --help lists them`)
   const elsewhere = faults.find((fault) => names.includes(fault.name) && !isThere(fault))
   if (elsewhere?.needsPartitions === true) throw new UsageError(`--faults: ${elsewhere.name} needs several --partitions`)
-  if (elsewhere !== undefined) throw new UsageError(`--faults: ${elsewhere.name} cannot be made with --topology ${topology}, only with ${elsewhere.topologies!.join(', ')}`)
+  if (elsewhere !== undefined) {
+    throw new UsageError(`--faults: ${elsewhere.name} cannot be made with --topology ${topology}, only with ${elsewhere.topologies!.join(', ')}`)
+  }
   const notTried = Object.fromEntries(faults.flatMap(({ name, absent }) => {
     const why = absent?.()
     return why === undefined || !names.includes(name) ? [] : [[name, why]]
@@ -83,7 +99,9 @@ export function readOptions (args: readonly string[]): Options | undefined {
   if (values.faults !== undefined && wanted !== undefined) throw new UsageError(`--faults: ${wanted[0]} cannot be made here, ${wanted[1]}`)
   const sabotage = sabotages.find((one) => one === values.sabotage)
   if (values.sabotage !== undefined && sabotage === undefined) throw new UsageError(`--sabotage: one of ${sabotages.join(', ')}`)
-  if (sabotage === 'drop-one' && topology !== 'single') throw new UsageError('--sabotage drop-one: only with --topology single, where a line between node and Redis is ours')
+  if (sabotage === 'drop-one' && topology !== 'single') {
+    throw new UsageError('--sabotage drop-one: only with --topology single, where a line between node and Redis is ours')
+  }
   if (sabotage === 'no-copies' && partitions === 1) throw new UsageError('--sabotage no-copies: needs several --partitions')
   return {
     topology,
