@@ -62,7 +62,7 @@ const newest = (one: unknown, other: string): string => typeof one === 'string' 
 /** `spreadMs`: whoever was sent the same does not ask for it in the same moment. */
 export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   const changed: Listeners<[]> = createListeners()
-  let state: InboxState = { items: [], unseen: 0, unread: 0, seen: '', read: '', isLoaded: false, hasMore: false, isComplete: true }
+  let state: InboxState = { items: [], unseen: 0, unread: 0, seen: '', read: '', hasMore: false, isLoaded: false, isComplete: true }
   /** Somebody looks at the list, in this tab or another. */
   let isWanted = false
   let timer: ReturnType<typeof setTimeout> | undefined

@@ -122,9 +122,11 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
         }
         if (event === 'replaced' || event === 'closed') {
           // With SESSION_POLICY=single the next stream takes over from this one: no news to anybody.
-          if (next && event === 'replaced') return
-          onEvent(received, false)
-          return end(event)
+          if (!next || event === 'closed') {
+            onEvent(received, false)
+            end(event)
+          }
+          return
         }
         if (event === 'expiring') void replace()
         onEvent(received, !lived)
@@ -159,9 +161,13 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
       return onState('connecting')
     }
     if (status === 204) return end('replaced')
-    if (status === 403 || status === 401) {
-      wasRefused = status < 403 && !wasRefused
-      return wasRefused ? wait(jitter(1000)) : end('denied')
+    if (status === 401 && !wasRefused) {
+      wasRefused = true
+      return wait(jitter(1000))
+    }
+    if (status === 401 || status === 403) {
+      wasRefused = false
+      return end('denied')
     }
     // The service said itself when to come back, to each client something else: up to 4.5 s with RETRY_MS as it is by default.
     // Streams that end are spread already, and three seconds are promised.
@@ -175,9 +181,7 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
     stop,
     check (isAwake, isOtherNetwork) {
       if (timer && isAwake) return open()
-      if (!current) return
-      const limitMs = isLive ? heartbeatMs * (isAwake ? 1.2 : 2) : ANSWER_MS
-      if (heard() > limitMs || (isOtherNetwork && isLive)) open()
+      if (current && (heard() > (isLive ? heartbeatMs * (isAwake ? 1.2 : 2) : ANSWER_MS) || (isOtherNetwork && isLive))) open()
     },
     get heartbeatMs () { return heartbeatMs }
   }

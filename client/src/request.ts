@@ -4,7 +4,9 @@ import { ANSWER_MS } from './limits.ts'
 
 /** What `promise` becomes, or an error after a while. */
 export function within <T> (promise: T | Promise<T>): Promise<T> {
-  return Promise.race([promise, new Promise<never>((_resolve, reject) => { setTimeout(reject, ANSWER_MS) })])
+  let timer: ReturnType<typeof setTimeout> | undefined
+  return Promise.race([promise, new Promise<never>((_resolve, reject) => { timer = setTimeout(reject, ANSWER_MS) })])
+    .finally(() => { clearTimeout(timer) })
 }
 
 /** What the page's own function gives, if it is what it should be. */

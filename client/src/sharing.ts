@@ -28,7 +28,7 @@ export interface Sharing {
   readonly tab: string
   readonly isLeader: boolean
   /** It leads, or stands in the queue. */
-  readonly isIn: boolean
+  readonly isIn: unknown
   /** Leaves the lock to others and hears nothing more; `stays`: goes on listening. */
   leave: (stays?: boolean) => void
   /** Stands in the queue for the lock; `steals`: takes it from whoever has it. */
@@ -38,7 +38,7 @@ export interface Sharing {
   /** Milliseconds since the leader was heard of. */
   silentMs: () => number
   /** It leads, and another tab stands in the queue. */
-  isAwaited: () => Promise<boolean>
+  isAwaited: () => Promise<unknown>
 }
 
 export function createSharing ({ name, isShared, onLead, onRest, onMessage }: SharingOptions): Sharing {
@@ -118,7 +118,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
   return {
     tab,
     get isLeader () { return isLeader },
-    get isIn () { return isLeader || !!request },
+    get isIn () { return isLeader || request },
     leave (stays) {
       withdraw()
       if (stays) return
@@ -144,7 +144,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
     },
     silentMs: () => heard(),
     async isAwaited () {
-      return isLeader && !!channel && (await locks.query()).pending!.some((one) => one.name === name)
+      return isLeader && channel && (await locks.query()).pending!.some((one) => one.name === name)
     }
   }
 }

@@ -57,8 +57,23 @@ t.test('ticket(): asked at each connect; no cookie is sent', async (t) => {
 t.test('token(): a header, for the stream too', async (t) => {
   const visitor = await startVisitor(t, ground)
   visitor.signOut()
-  const one = await visitor.tab(`{ token: async () => "${visitor.token()}" }`)
+  const one = await visitor.tab(null)
+  await one.run(`
+    globalThis.waits = new Set()
+    globalThis.begun = 0
+    const { setTimeout, clearTimeout } = globalThis
+    globalThis.setTimeout = (act, ms, ...more) => {
+      const timer = setTimeout(act, ms, ...more)
+      if (ms === 10_000) {
+        waits.add(timer)
+        begun++
+      }
+      return timer
+    }
+    globalThis.clearTimeout = (timer) => { waits.delete(timer); clearTimeout(timer) }
+    await begin({ token: async () => "${visitor.token()}" })`)
   await live(one)
+  t.same(await one.run('return [begun, waits.size]'), [1, 0], 'a token that has come leaves no timer behind')
   t.equal(visitor.door.streams[0]!.url.search, '')
   await publish(visitor.to, { n: 1 })
   await one.until('got().length === 1')
@@ -85,15 +100,19 @@ for (const kind of ['ticket', 'cookie']) {
   t.test(`expiring, with a ${kind}: renewed, without a moment off the line`, async (t) => {
     const visitor = await startVisitor(t, ground)
     const { door, to } = visitor
-    let isFresh = false
-    const claims = () => isFresh ? {} : { exp: seconds(6) }
-    if (kind === 'ticket') ticketDesk(visitor, claims)
-    else visitor.signIn(claims())
-    const tabs: BrowserTab[] = []
-    for (let n = 0; n < 2; n++) tabs.push(await visitor.tab(kind === 'ticket' ? `{ ${TICKET} }` : '{ renew: () => fetch("/page") }'))
+    // Both are open before the time runs.
+    const tabs = [await visitor.tab(null), await visitor.tab(null)]
+    const short = () => ({ exp: seconds(7) })
+    if (kind === 'ticket') {
+      // The first is short, and no other.
+      const asked: () => number = ticketDesk(visitor, () => asked() === 1 ? short() : {})
+    } else {
+      visitor.signIn(short())
+      await tabs[0]!.run('await fetch("/page")')
+      visitor.signIn()
+    }
+    await Promise.all(tabs.map((one) => one.run(`await begin(${kind === 'ticket' ? `{ ${TICKET} }` : '{ renew: () => fetch("/page") }'})`)))
     await live(...tabs)
-    isFresh = true
-    if (kind === 'cookie') visitor.signIn(claims())
     const sent: string[] = []
     let n = 0
     while (door.streams.length < 2 || door.streams[0]!.closedAt === undefined) sent.push(await publish(to, { n: ++n }))
