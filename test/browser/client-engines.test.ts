@@ -38,7 +38,8 @@ for (const engine of ['chromium', 'firefox', 'webkit'] satisfies EngineName[]) {
       door.freeze(true)
       await publish(to, { n: 1 })
       door.freeze(false)
-      await one.until('got().length === 1', 4000)
+      // Two heartbeats of a second without a word, and three seconds.
+      await one.until('got().length === 1', 5000)
       await one.run('dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }))')
       await door.until(() => door.open.length === 0 ? true : undefined, 'no stream')
       await publish(to, { n: 2 })

@@ -44,7 +44,7 @@ async function outlives (t: Judge, { door, tab, to }: Visitor, act: (tabs: Brows
 }
 
 /** As a laptop that is shut for a while; longer than browsers, proxies and nodes wait for anything. */
-const SLEEP_MS = 120_000
+const SLEEP_MS = Number(process.env.TIDINGS_SLEEP_SECONDS ?? 120) * 1000
 const othersAreOver = Promise.withResolvers<void>()
 /** What is seen of it, for the last test of this file: a browser of its own sleeps beside all the others. */
 const seen: Array<(t: Judge) => void> = []

@@ -4,6 +4,7 @@ import { startGround, startVisitor, type BrowserTab, type Visitor } from '../fix
 
 /** As issue and DESIGN promise it, once the network, the page or a node is there again. */
 const WITHIN_MS = 3000
+const HEARTBEAT_MS = 1000
 const ground = await startGround(t)
 const { publish } = ground
 const live = async (...tabs: BrowserTab[]) => { for (const tab of tabs) await tab.until('tidings.state === "live"') }
@@ -19,8 +20,8 @@ interface Judge {
 }
 
 /** Publishes while `act` has it cut off, lets it come back, and looks that all came, soon. */
-async function comesBack (t: Judge, { door, tab, to }: Visitor, { cut, mend, count = 2 }: {
-  cut: (tabs: BrowserTab[]) => unknown, mend: (tabs: BrowserTab[]) => unknown, count?: number
+async function comesBack (t: Judge, { door, tab, to }: Visitor, { cut, mend, count = 2, withinMs = WITHIN_MS }: {
+  cut: (tabs: BrowserTab[]) => unknown, mend: (tabs: BrowserTab[]) => unknown, count?: number, withinMs?: number
 }): Promise<BrowserTab[]> {
   door.alter = (text) => text.includes('heartbeatSeconds') ? text : text.replace('"groups":', '"heartbeatSeconds":1,"groups":')
   const tabs: BrowserTab[] = []
@@ -32,7 +33,7 @@ async function comesBack (t: Judge, { door, tab, to }: Visitor, { cut, mend, cou
   sent.push(await publish(to, { n: 2 }))
   await mend(tabs)
   const since = performance.now()
-  for (const one of tabs) await one.until('tidings.state === "live" && got().length === 2', WITHIN_MS)
+  for (const one of tabs) await one.until('tidings.state === "live" && got().length === 2', withinMs)
   t.comment(`live again after ${Math.round(performance.now() - since)} ms`)
   sent.push(await publish(to, { n: 3 }))
   for (const one of tabs) {
@@ -82,7 +83,11 @@ t.test('network off and on', async (t) => {
 t.test('the line goes dead without a word: noticed after two heartbeats', async (t) => {
   const visitor = await startVisitor(t, ground)
   const { door } = visitor
-  await comesBack(t, visitor, { cut: () => door.freeze(true), mend: () => door.freeze(false) })
+  await comesBack(t, visitor, {
+    cut: () => door.freeze(true),
+    mend: () => door.freeze(false),
+    withinMs: 2 * HEARTBEAT_MS + WITHIN_MS
+  })
 })
 
 t.test('another network: a new stream at once, though the old one looks alive', async (t) => {
