@@ -188,3 +188,60 @@ t.test('memory resume, of somebody in 1,000 full groups, costs what its page cos
   t.match(await listOf(a), { unread: 100, next: ids[20] })
   t.ok(performance.now() - startedAt < 5000)
 })
+
+t.test('memory resume, of 24,000 copies, or of as many that expired, comes in pages between which others have their turn', async (t) => {
+  const groups = Array.from({ length: 1000 }, (_, i) => `g${i}`)
+  const to = groups.map((group): `group:${string}` => `group:${group}`)
+  const resume = async (a: Node, cursor: number) => {
+    let turns = 0
+    let isOver = false
+    const take = (): void => {
+      turns++
+      if (!isOver) setImmediate(take)
+    }
+    setImmediate(take)
+    const pages = await readPages(a, { cursor })
+    isOver = true
+    t.ok(pages.length >= 5 && turns >= pages.length - 1, `${pages.length} pages, ${turns} turns`)
+    t.ok(pages.every(({ gap }) => !gap))
+    return idsOf(entriesOf(pages))
+  }
+  const { a, clock } = turned(t)
+  await a.broker.replaceGroups('1', groups)
+  const cursor = await now(a, '1')
+  const ids: number[] = []
+  for (let i = 0; i < 24; i++) ids.push(await send(a, to))
+  t.same(await resume(a, cursor), ids)
+
+  const later = await now(a, '1')
+  for (let i = 0; i < 24; i++) for (const address of to) await a.broker.publish(request(address, i, { ttlSeconds: 1 }))
+  const last = await send(a, 'user:1')
+  clock.ms += 2000
+  t.same(await resume(a, later), [last])
+})
+
+t.test('memory resume, of many small ones, comes in pages of 1,024', async (t) => {
+  const { a } = turned(t)
+  await a.broker.replaceGroups('1', ['a', 'b'])
+  const cursor = await now(a, '1')
+  const ids: number[] = []
+  for (let i = 0; i < 1800; i++) ids.push(await send(a, i % 2 === 0 ? 'group:a' : 'group:b'))
+  const pages = await readPages(a, { cursor, maxBytes: 131_072 })
+  t.same(pages.map(({ entries }) => entries.length), [1024, 776])
+  t.same(idsOf(entriesOf(pages)), ids)
+})
+
+t.test('memory resume, of somebody who left a group where much has expired: something may be missing', async (t) => {
+  const { a, clock } = turned(t)
+  await a.broker.join('1', 'a')
+  const cursor = await now(a, '1')
+  for (let i = 0; i < 15; i++) await a.broker.publish(request('group:a', i, { ttlSeconds: 1 }))
+  await a.broker.leave('1', 'a')
+  clock.ms += 2000
+  t.match(await readPages(a, { cursor }), [{ gap: false }], 'they are over')
+  await a.broker.join('1', 'b')
+  for (let i = 0; i < 16; i++) await a.broker.publish(request('group:b', i, { ttlSeconds: 1 }))
+  await a.broker.leave('1', 'b')
+  clock.ms += 2000
+  t.match(await readPages(a, { cursor }), [{ gap: true }], 'no more than sixteen are looked at')
+})

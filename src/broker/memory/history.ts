@@ -6,6 +6,15 @@ import type { Logs } from './logs.ts'
 import type { Member } from './membership.ts'
 import { merge } from './merge.ts'
 
+/** Entries that a page may have. */
+const MAX_PAGE = 1024
+
+/** Entries that are looked at for a page: copies of what is in it already, and what is not shown. */
+const MAX_LOOKED_AT = 4096
+
+/** Of what was addressed to somebody who has left since, so many are looked at: then it counts as lost. */
+const MAX_LOST_LOOKED_AT = 16
+
 export interface HistoryParts {
   readonly logs: Logs
   /** The id at which the history begins. */
@@ -45,23 +54,33 @@ export function readPage ({ logs, born, historySeconds }: HistoryParts, query: P
   const gap = cursor < born || cursor < position - historySeconds * SECOND || cursor < (member?.forgottenTo ?? 0) ||
     [...owed, ...lost].some(({ log, after }) => after < log.trimmedTo) ||
     // What was addressed to the user then is not theirs to read any more.
-    lost.some(({ log, after, upTo }) => hasAny(log.between(after, upTo), isShown))
+    lost.some(({ log, after, upTo }) => hasLost(log.between(after, upTo), isShown))
 
   const entries: Notification[] = []
   let bytes = 0
+  let lookedAt = 0
+  // All up to here is in the page.
+  let last = cursor
+  const end = (): Page => ({ position: last, gap, more: true, entries })
   for (const entry of merge(owed.map(({ log, after, upTo }) => log.between(after, upTo)))) {
-    if (!isShown(entry)) continue
     const { id, event, json } = entry
-    bytes += Buffer.byteLength(json)
-    if (bytes > maxBytes && entries.length > 0) return { position: entries.at(-1)!.id, gap, more: true, entries }
-    // A copy: a frame that is made of one lives as long as it does, and the log's live long.
-    entries.push({ id, event, json })
+    // Whoever is in a thousand groups may be owed a thousand copies of each: they fill no page, and take the node.
+    if (++lookedAt > MAX_LOOKED_AT && last > cursor) return end()
+    if (id === last) continue
+    if (isShown(entry)) {
+      bytes += Buffer.byteLength(json)
+      if (entries.length > 0 && (bytes > maxBytes || entries.length >= MAX_PAGE)) return end()
+      // A copy: a frame that is made of one lives as long as it does, and the log's live long.
+      entries.push({ id, event, json })
+    }
+    last = id
   }
   return { position, gap, more: false, entries }
 }
 
-function hasAny (entries: Iterable<Entry>, fits: (entry: Entry) => boolean): boolean {
-  for (const entry of entries) if (fits(entry)) return true
+function hasLost (entries: Iterable<Entry>, isShown: (entry: Entry) => boolean): boolean {
+  let lookedAt = 0
+  for (const entry of entries) if (isShown(entry) || ++lookedAt >= MAX_LOST_LOOKED_AT) return true
   return false
 }
 

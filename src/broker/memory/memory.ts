@@ -1,4 +1,5 @@
 // The embedded broker: one process, nothing kept. Several nodes may share a bus (the demo does).
+import { setImmediate } from 'node:timers/promises'
 import { type Address, userAddress } from '../../notification.ts'
 import type {
   Broker, Channel, HistoryPage, Membership, PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
@@ -74,7 +75,10 @@ export class MemoryBroker implements Broker {
   }
 
   async resume (query: ResumeQuery): Promise<HistoryPage> {
-    return this.#bus.resume(query)
+    const page = this.#bus.resume(query)
+    // Others come first before the next.
+    if (page.more) await setImmediate()
+    return page
   }
 
   async visit (visitor: Visitor): Promise<Visit> {

@@ -1,4 +1,4 @@
-// Several logs read as one: in the order of ids, each id once, and no further than somebody reads.
+// Several logs read as one, in the order of ids, and no further than somebody reads.
 import type { Entry } from './log.ts'
 
 interface Head {
@@ -6,7 +6,10 @@ interface Head {
   readonly rest: Iterator<Entry, void>
 }
 
-/** Each source must grow by id. A binary heap of their heads, so that one step costs the logarithm of their number. */
+/**
+ * Each source must grow by id. What stands in several comes several times in a row: each is a step, and whoever reads
+ * counts them. A binary heap of their heads, so that one step costs the logarithm of their number.
+ */
 export function * merge (sources: ReadonlyArray<Iterator<Entry, void>>): Generator<Entry, void> {
   const heads: Head[] = []
   for (const rest of sources) {
@@ -14,11 +17,9 @@ export function * merge (sources: ReadonlyArray<Iterator<Entry, void>>): Generat
     if (first.done !== true) heads.push({ entry: first.value, rest })
   }
   heads.sort((a, b) => a.entry.id - b.entry.id)
-  let last = 0
   while (heads.length > 0) {
     const top = heads[0]!
-    if (top.entry.id !== last) yield top.entry
-    last = top.entry.id
+    yield top.entry
     const next = top.rest.next()
     if (next.done !== true) top.entry = next.value
     else {
