@@ -106,3 +106,16 @@ t.test('subscribe, to 1,000 channels at once and again on a new connection, is a
   await ear.id(await send(node, to[999]!))
   t.equal(Number((await redis.cli('PUBSUB', 'NUMSUB', `${redis.prefix}:${count}:${to[0]!}`) as unknown[])[1]), 1, 'and all of them are heard')
 })
+
+t.test('subscribe, given up while it waits for another, leaves nothing subscribed', async (t) => {
+  const node = await start(t)
+  const { broker } = node
+  const first = broker.subscribe(['user:first'])
+  // The call of the first is under way from here on.
+  await new Promise((resolve) => { setImmediate(() => { setImmediate(resolve) }) })
+  const second = broker.subscribe(['user:kept', 'user:given up'])
+  broker.unsubscribe(['user:given up'])
+  await Promise.all([first, second])
+  const heard = (await redis.cli('PUBSUB', 'CHANNELS', `${redis.prefix}:${count}:user:*`) as string[]).map((channel) => channel.split(':').at(-1))
+  t.same(heard.sort(), ['first', 'kept'])
+})

@@ -33,7 +33,8 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   readonly #wanted = new Set<Channel>()
   /** What is asked for in one turn, or while an answer is awaited, is asked together. */
   readonly #asking = new Gathering<readonly Channel[], void>(async (asked) => {
-    await this.#send(asked.flat())
+    // What was given up while it waited would stay subscribed: its UNSUBSCRIBE has gone before.
+    await this.#send(asked.flat().filter((channel) => this.#wanted.has(channel)))
     return asked.map(() => undefined)
   }, { maxQuestions: Infinity, maxCalls: 1 })
 
@@ -210,7 +211,8 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     try {
       await this.#asking.ask(channels)
     } catch (error) {
-      for (const channel of channels) this.#wanted.delete(channel)
+      // A part of them may have been taken.
+      this.unsubscribe(channels)
       throw new Unavailable(explain((error as Error).message))
     }
   }
