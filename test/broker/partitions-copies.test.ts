@@ -204,3 +204,15 @@ t.test('a node with another number of partitions, is refused, and says which', a
   t.equal(undivided.state().up, true, 'one partition alone')
   await refused(new PartitionedBroker({ ...options, prefix: `${redis.prefix}-1`, partitions: 2 }), /^REDIS_PARTITIONS is 2, and what stands under ".*" has 1/)
 })
+
+t.test('an outbox that is another hand\'s key, or has ids of the future: what is committed reaches every partition, once', async (t) => {
+  const redis = await startRedis(t)
+  const a = await start(t, redis)
+  const key = `${redis.prefix}:{${tags[partitionOf('all', PARTITIONS)]}}:outbox`
+  await redis.cli('SET', key, 'x')
+  await commitAndDie(redis, 'all', 1)
+  await becomes(async () => (await ledger(a)).every(({ length }) => length === 1), 'every partition to have the first')
+  await redis.cli('XADD', key, '9007199254740000-0', 'e', 'message', 'd', '0')
+  await commitAndDie(redis, 'all', 2)
+  await becomes(async () => (await ledger(a)).every((numbers) => numbers.join() === '1,2'), 'every partition to have both')
+})

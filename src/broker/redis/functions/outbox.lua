@@ -36,9 +36,13 @@ do
     end
     local added = redis.pcall('XADD', key, 'MAXLEN', '~', MOST_OWED, int(n) .. '-0', unpack(fields))
     if type(added) ~= 'string' then
-      -- Another hand's key, or ids of the future: those who were owed what stood there find the chain broken, and are told.
-      redis.call('UNLINK', key)
-      redis.call('XADD', key, int(n) .. '-0', unpack(fields))
+      -- Another hand's key, or ids of the future: those who were owed what stood there find the chain broken, and are told. At any other error it
+      -- stays; those who are owed this are told in the same way, if nobody brings it them now.
+      local why = type(added) == 'table' and added.err or ''
+      if why:find('WRONGTYPE', 1, true) or why:find('equal or smaller', 1, true) then
+        redis.call('UNLINK', key)
+        redis.call('XADD', key, int(n) .. '-0', unpack(fields))
+      end
     end
     redis.call('EXPIREAT', key, end_of(n, ctx.limits.seconds))
     for _, tag in ipairs(targets) do redis.call('HSET', sent, tag, int(n)) end
