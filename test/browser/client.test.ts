@@ -161,6 +161,39 @@ t.test('schemas: what does not pass is reported and handed to nobody', async (t)
   t.match(await one.run('return errors'), [/stock: no price/, /slow: its schema is async/])
 })
 
+t.test('what a page costs while nothing happens: the module and the stream, the list if it is looked at, and one timer', async (t) => {
+  const { door, tab } = await startVisitor(t, ground)
+  const one = await tab(null)
+  await one.run(`
+    const { setTimeout, clearTimeout, setInterval } = globalThis
+    const timers = new Set(), waiting = []
+    const gone = (timer) => {
+      timers.delete(timer)
+      if (timers.size === 0) for (const go of waiting.splice(0)) go()
+    }
+    globalThis.quiet = () => new Promise((resolve) => { waiting.push(resolve); gone() })
+    globalThis.intervals = []
+    globalThis.setTimeout = (act, ms, ...more) => {
+      const timer = setTimeout(() => { act(...more); gone(timer) }, ms)
+      timers.add(timer)
+      return timer
+    }
+    globalThis.clearTimeout = (timer) => { clearTimeout(timer); gone(timer) }
+    globalThis.setInterval = (act, ms) => { intervals.push(ms); return setInterval(act, ms) }
+    await begin({})`)
+  await live(one)
+  await one.run('await quiet()')
+  // The browser asks for an icon by itself.
+  const asked = () => door.requests.filter((line) => line !== 'GET /favicon.ico')
+  t.same(asked(), ['GET /client.js'])
+  await one.run('tidings.inbox.subscribe(() => look())')
+  await one.until('tidings.inbox.state.isLoaded')
+  await one.run('await quiet()')
+  t.same(asked(), ['GET /client.js', 'GET /api/notifications?limit=50'])
+  t.equal(door.streams.length, 1)
+  t.same(await one.run('return intervals'), [1000])
+})
+
 t.test('what 1,000 notifications cost a page, beside the page\'s own work: printed', async (t) => {
   const { tab, to } = await startVisitor(t, ground)
   const one = await tab(null)
