@@ -29,7 +29,7 @@ export interface ResumeTrace {
 /**
  * One notification on one node, from being heard (`start`) to being written to its streams (`asyncEnd`), if any of them
  * takes it then. Times are milliseconds of `performance.now()`: it waits until `writeAtMs`, and is written by
- * `writtenAtMs`.
+ * `writtenAtMs`. The object is used again after `asyncEnd`: whoever wants to keep something of it copies that.
  */
 export interface DeliverTrace {
   readonly channel: Channel

@@ -34,11 +34,13 @@ export class Spread {
     this.#counts = Array.from({ length: bounds.length + 1 }, () => 0)
   }
 
-  add (value: number): void {
+  /** Returns of which bound it is now one, by its index. */
+  add (value: number): number {
     let at = 0
     while (at < this.bounds.length && value > this.bounds[at]!) at++
     this.#counts[at]!++
     this.#sum += value
+    return at
   }
 
   get sum (): number { return this.#sum }

@@ -4,7 +4,6 @@ import type { Broker } from '../broker/broker.ts'
 import { errorTable } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { LogCounts } from '../log.ts'
-import { traceIdOf } from '../trace-context.ts'
 import { deliveries, type DeliverTrace, type Node, publishes, type PublishTrace } from '../tracing.ts'
 import { version } from '../version.ts'
 import type { Refusals } from './refusals.ts'
@@ -69,17 +68,17 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   const onPublished = ({ node: by, result }: PublishTrace): void => {
     if (by === node && result?.replayed === false) published += result.notifications.length
   }
-  // The id is of the broker's clock, so that is what it is compared with; a difference does not change by the
-  // millisecond.
-  let aheadSeconds = 0
-  let askedAtMs = -Infinity
+  // The id is of the broker's clock, so that is what it is compared with. Where that stands is looked up once a second:
+  // by how much clocks differ does not change by the millisecond, and each date asked for would be an object.
+  let brokerSeconds = 0.5
+  let atMs = -Infinity
   const onDelivered = ({ node: by, notification: { id, traceparent }, writtenAtMs }: DeliverTrace): void => {
     if (by !== node || id === 0) return
-    if (writtenAtMs - askedAtMs > 1000) {
-      aheadSeconds = broker.state().clockDifferenceSeconds
-      askedAtMs = writtenAtMs
+    if (writtenAtMs - atMs > 1000) {
+      brokerSeconds = Date.now() / 1000 - broker.state().clockDifferenceSeconds
+      atMs = writtenAtMs
     }
-    latency(Math.max(0, Date.now() / 1000 - aheadSeconds - id / 1_000_000), traceparent === undefined ? undefined : traceIdOf(traceparent))
+    latency(Math.max(0, brokerSeconds + (writtenAtMs - atMs) / 1000 - id / 1_000_000), traceparent)
   }
   publishes.asyncEnd.subscribe(onPublished as ChannelListener)
   deliveries.asyncEnd.subscribe(onDelivered as ChannelListener)

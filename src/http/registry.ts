@@ -1,6 +1,7 @@
 // Prometheus' text, in both of its forms, from plain numbers that are read when they are asked for.
-import { collectDefaultMetrics, Counter, Gauge, Histogram, type Metric, Registry } from 'prom-client'
-import type { Meter, Reading, Spread } from '../broker/meters.ts'
+import { collectDefaultMetrics, Counter, Gauge, type Metric, Registry } from 'prom-client'
+import { type Meter, type Reading, Spread } from '../broker/meters.ts'
+import { Exemplars } from './exemplars.ts'
 
 /** Of prom-client's own: gauges whose names say that they are counters, and that `nodejs_active_…` counts as well. */
 const ILL_NAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
@@ -37,11 +38,17 @@ export class Metrics {
     })
   }
 
-  /** Returns what is told each value (seconds) and, if there is one, the trace that it belongs to. */
-  histogram (name: string, help: string, buckets: number[]): (value: number, traceId?: string) => void {
-    const metric = new Histogram({ name, help, buckets, registers: [this.#exemplified], enableExemplars: true })
-    return (value, traceId) => {
-      metric.observe({ value, labels: {}, ...(traceId !== undefined && { exemplarLabels: { trace_id: traceId } }) } as unknown as number)
+  /**
+   * Returns what is told each value (seconds) and, if there is one, the `traceparent` that it belongs to. Numbers are
+   * added to numbers: prom-client's own would make several objects for each.
+   */
+  histogram (name: string, help: string, bounds: readonly number[]): (value: number, traceparent?: string) => void {
+    const spread = new Spread(bounds)
+    const exemplars = new Exemplars(bounds.length + 1)
+    this.#spread(this.#exemplified, name, help, spread, exemplars)
+    return (value, traceparent) => {
+      const at = spread.add(value)
+      if (traceparent !== undefined) exemplars.keep(at, value, traceparent)
     }
   }
 
@@ -51,12 +58,12 @@ export class Metrics {
     switch (meter.kind) {
       case 'gauge': return this.gauge(name, help, meter.read, meter.label)
       case 'counter': return this.counter(name, help, meter.read, meter.label)
-      case 'histogram': return this.#spread(name, help, meter.spread)
+      case 'histogram': return this.#spread(this.#plain, name, help, meter.spread)
     }
   }
 
   /** A histogram that is kept elsewhere. prom-client asks of a metric no more than this. */
-  #spread (name: string, help: string, spread: Spread): void {
+  #spread (registry: Registry, name: string, help: string, spread: Spread, exemplars?: Exemplars): void {
     const get = async (): Promise<object> => {
       const totals = spread.totals()
       const count = totals.at(-1)
@@ -66,13 +73,13 @@ export class Metrics {
         type: 'histogram',
         aggregator: 'sum',
         values: [
-          ...[...spread.bounds, '+Inf'].map((le, i) => ({ metricName: `${name}_bucket`, labels: { le }, value: totals[i] })),
+          ...[...spread.bounds, '+Inf'].map((le, i) => ({ metricName: `${name}_bucket`, labels: { le }, value: totals[i], exemplar: exemplars?.of(i) })),
           { metricName: `${name}_sum`, labels: {}, value: spread.sum },
           { metricName: `${name}_count`, labels: {}, value: count }
         ]
       }
     }
-    this.#plain.registerMetric({ name, get } as unknown as Metric)
+    registry.registerMetric({ name, get } as unknown as Metric)
   }
 
   /** What a client that accepts this is answered: OpenMetrics if it names it, else Prometheus' older form. */

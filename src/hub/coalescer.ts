@@ -1,9 +1,12 @@
 // When streams are written: at once when the node is idle, many messages in one write when it is not.
-import { deliveries, type DeliverTrace } from '../tracing.ts'
+import type { Channel as ChannelName } from '../broker/broker.ts'
+import type { Notification } from '../notification.ts'
+import { deliveries, type Node } from '../tracing.ts'
 import { Batch } from './batch.ts'
 import type { Channel } from './channels.ts'
-import type { Frame } from './frame.ts'
+import { type Frame, notificationFrame } from './frame.ts'
 import type { Stream } from './stream.ts'
+import { Telling } from './telling.ts'
 
 /** A batch that has grown to this is written without waiting longer. */
 const MAX_BATCH_BYTES = 65_536
@@ -11,6 +14,7 @@ const MAX_BATCH_BYTES = 65_536
 const SIDE_BY_SIDE = 128
 
 export interface CoalescerOptions {
+  readonly node: Node
   /** How long messages are gathered under load. */
   readonly windowMs: number
   /** Milliseconds of a clock that never steps. */
@@ -19,10 +23,9 @@ export interface CoalescerOptions {
 
 export class Coalescer {
   readonly #options: CoalescerOptions
+  readonly #telling: Telling
   #root = new Batch()
   #queued: Stream[] = []
-  /** What is queued, if somebody listens. */
-  #traces: DeliverTrace[] = []
   #bytes = 0
   #timer: NodeJS.Timeout | undefined
   /**
@@ -36,16 +39,20 @@ export class Coalescer {
 
   constructor (options: CoalescerOptions) {
     this.#options = options
+    this.#telling = new Telling(options.node, options.nowMs)
   }
 
   /** Streams that are written when the window ends. */
   get gathered (): number { return this.#queued.length }
 
   /**
-   * Sends a frame that came on a channel to its streams, as far as they take it now: at once, or, if the last write was
-   * within the window, at the end of that. Returns how many took it. `trace` is filled in and published.
+   * Sends what came on a channel to its streams, as far as they take it now: at once, or, if the last write was within
+   * the window, at the end of that. Returns how many took it.
    */
-  send (frame: Frame, channel: Channel, trace?: DeliverTrace): number {
+  send (name: ChannelName, notification: Notification, channel: Channel): number {
+    const isHeard = deliveries.hasSubscribers
+    if (isHeard) this.#telling.heard()
+    const frame = notificationFrame(notification)
     const root = this.#root
     const queued = this.#queued
     let count = 0
@@ -56,11 +63,7 @@ export class Coalescer {
       if (isFirst) queued.push(stream)
     }
     if (count === 0) return 0
-    if (trace !== undefined) {
-      trace.streams = count
-      deliveries.start.publish(trace)
-      this.#traces.push(trace)
-    }
+    if (isHeard) this.#telling.taken(name, notification, count)
     this.#sent(frame)
     return count
   }
@@ -107,13 +110,7 @@ export class Coalescer {
       for (let i = from; i < end; i++) queued[i]!.flush()
     }
     this.#wroteAtMs = nowMs()
-    if (this.#traces.length > 0) this.#written(writeAtMs, this.#wroteAtMs)
-  }
-
-  #written (writeAtMs: number, writtenAtMs: number): void {
-    const traces = this.#traces
-    this.#traces = []
-    for (const trace of traces) deliveries.asyncEnd.publish(Object.assign(trace, { writeAtMs, writtenAtMs }))
+    this.#telling.written(writeAtMs, this.#wroteAtMs)
   }
 
   stop (): void {

@@ -2,14 +2,14 @@
 import type { Broker, Channel as ChannelName } from '../broker/broker.ts'
 import type { BrokerListener, Control, DropReason } from '../broker/listener.ts'
 import { groupAddress, type Notification, type ResumeFrom } from '../notification.ts'
-import { deliveries, type Node } from '../tracing.ts'
+import type { Node } from '../tracing.ts'
 import { Channels, hits } from './channels.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Clockwork } from './clockwork.ts'
 import { Coalescer } from './coalescer.ts'
 import { type EndReason, Exits, tellEnd } from './exits.ts'
 import { Filler } from './filler.ts'
-import { notificationFrame, retryLine } from './frame.ts'
+import { retryLine } from './frame.ts'
 import { type Answer, connectionOf } from './line.ts'
 import { Places } from './places.ts'
 import { Sessions } from './sessions.ts'
@@ -74,7 +74,7 @@ export class Hub implements BrokerListener {
     this.#clock = clock
     this.#limits = { bufferBytes: options.bufferBytes, retryLine: retryLine(retryMs) }
     this.#channels = new Channels(broker, nowMs)
-    this.#coalescer = new Coalescer({ windowMs: options.coalesceMs, nowMs })
+    this.#coalescer = new Coalescer({ node, windowMs: options.coalesceMs, nowMs })
     this.#clockwork = new Clockwork(options.heartbeatSeconds, nowMs, {
       onDue: (stream, due) => { this.#exits.due(stream, due) },
       onHeartbeat: (streams) => { this.#heartbeat(streams) },
@@ -180,10 +180,7 @@ export class Hub implements BrokerListener {
     const channel = this.#channels.get(name)
     if (channel === undefined || channel.streams.size === 0) return
     this.stats.received++
-    const trace = deliveries.hasSubscribers
-      ? { channel: name, notification, node: this.#options.node, streams: 0, heardAtMs: this.#clock.nowMs(), writeAtMs: 0, writtenAtMs: 0 }
-      : undefined
-    this.stats.delivered += this.#coalescer.send(notificationFrame(notification), channel, trace)
+    this.stats.delivered += this.#coalescer.send(name, notification, channel)
   }
 
   // A control message is only a hint, since anyone who may PUBLISH can forge one: each is checked with the broker. Also

@@ -31,7 +31,7 @@ t.test('hub, told the same or an older id again, writes nothing twice, and lets 
   const { broker, live, publish } = await startHub(t)
   const { client } = await live()
   const traces: DeliverTrace[] = []
-  const onDelivered = (trace: unknown): void => { traces.push(trace as DeliverTrace) }
+  const onDelivered = (trace: unknown): void => { traces.push({ ...trace as DeliverTrace }) }
   deliveries.asyncEnd.subscribe(onDelivered)
   t.teardown(() => { deliveries.asyncEnd.unsubscribe(onDelivered) })
   const tell = (id: number, data: string): void => { broker.listener.notification('user:1', { id, event: 'message', json: `"${data}"` }) }
