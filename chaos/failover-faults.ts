@@ -101,11 +101,16 @@ export const failoverFaults: readonly Fault[] = [
     topologies: ['cluster'],
     shows: 'nothing',
     make: async ({ world: { replicated }, random }) => {
-      const { cli } = random.pick(replicated!.servers)
+      const { servers } = replicated!
+      const { cli } = random.pick(servers)
       for (const line of String(await cli('CLUSTER', 'NODES')).trim().split('\n')) {
         if (!line.includes('myself')) await cli('CLUSTER', 'FORGET', line.slice(0, 40)).catch(() => {}) // its own master it keeps
       }
       await pause(random.between(500, 1500))
+      // For a minute it learns of them by nobody's gossip: a replica whose master died then, the only one that it knows, would never be elected.
+      for (const { port } of servers) await cli('CLUSTER', 'MEET', '127.0.0.1', port)
+      const known = async (): Promise<number> => String(await cli('CLUSTER', 'NODES')).trim().split('\n').filter((line) => !/handshake|noaddr/.test(line)).length
+      while (await known() < servers.length) await pause(100)
     }
   }
 ]

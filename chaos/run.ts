@@ -13,6 +13,8 @@ import { Watch } from './watch.ts'
 
 /** How long the service has to be whole again after the cure of a fault. */
 const HEAL_MS = 60_000
+/** A fault that has not ended by then has broken what no service can mend: the run says which, instead of waiting for ever. */
+const FAULT_MS = 90_000
 /** What is never copied is not waited for so long. */
 const BROKEN_HEAL_MS = 3000
 /** One fault in so many comes with a mild one on top. */
@@ -134,7 +136,10 @@ async function undergo ({ fault, mild, world, publishers, random, watch, healMs,
   const stage: Stage = { world, publishers, random, metric: (name, label) => watch.metric(name, label), noticed }
   watch.expect(fault.shows, noticed)
   const begunAt = performance.now()
-  await Promise.all([fault.make(stage), mild?.make({ ...stage, random: random.fork(), noticed: () => {} })])
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const deadline = setTimeout(() => { reject(new Error(`the fault ${fault.name} has not ended after ${FAULT_MS / 1000} s`)) }, FAULT_MS)
+  await Promise.race([late, Promise.all([fault.make(stage), mild?.make({ ...stage, random: random.fork(), noticed: () => {} })])])
+  clearTimeout(deadline)
   const curedAt = performance.now()
   const isWhole = await isHealed({ world, publishers, watch, healMs })
   if (isWhole) world.ledger.healed()
