@@ -24,18 +24,6 @@ export class Outside {
     return Number(id)
   }
 
-  /** What a node does that dies as soon as it has committed: of the addresses the first is shared, the others are users. */
-  async commit ([shared, ...users]: readonly string[], data: object): Promise<number> {
-    const home = this.#division.homeOf(shared!)
-    const near = users.filter((to) => this.#division.homeOf(to) === home)
-    const far = users.filter((to) => this.#division.homeOf(to) !== home).flatMap((to) => [this.#division.tags[this.#division.homeOf(to)]!, to])
-    // As functions/outbox.lua says.
-    const reply = await this.#ask(this.#division.prefixes[home]!, ['FCALL', 'tidings_commit', 1, this.#division.prefixes[home]!, 1, '', '', 0, 'message', JSON.stringify(data), 'inbox', '', '', '',
-      1 + near.length, shared!, ...near, 1, far.length / 2, ...far, 0]) as Array<[replayed: number, id: string]>
-    if (!/^\d+$/.test(String(reply[0]![1]))) throw new Error(String(reply[0]![1]))
-    return Number(reply[0]![1])
-  }
-
   /** Live only, from another service. */
   async say (to: string, text: string): Promise<void> {
     // What goes to all is said in each partition.

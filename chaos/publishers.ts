@@ -121,19 +121,10 @@ export class Publishers {
 
   /** Resolves with the id, or undefined if nobody knows whether it was published. */
   async fcall (to: readonly [string], more: object = {}): Promise<number | undefined> {
-    return await this.#raw(to, (data) => this.#world.outside.fcall(to[0], data), more)
-  }
-
-  /** Commits, and copies to no other partition. The first address is shared, the others are users. */
-  async dies (to: readonly string[]): Promise<void> {
-    await this.#raw(to, (data) => this.#world.outside.commit(to, data))
-  }
-
-  async #raw (to: readonly string[], call: (data: object) => Promise<number>, more: object = {}): Promise<number | undefined> {
     const sent = this.#world.ledger.publishes(to)
     for (;;) {
       try {
-        const id = await call({ mark: sent.mark, ...more })
+        const id = await this.#world.outside.fcall(to[0], { mark: sent.mark, ...more })
         this.#acknowledge(sent, [id])
         return id
       } catch (error) {
@@ -146,6 +137,16 @@ export class Publishers {
       }
       await pause(100)
     }
+  }
+
+  /** All of this at once, by a process that is killed when it has committed it, and before more than so many copies are made. */
+  async die (publishes: ReadonlyArray<readonly string[]>, copies: number): Promise<void> {
+    const { ledger, division, outside } = this.#world
+    const sent = new Map(publishes.map((to) => ledger.publishes(to)).map((one) => [one.mark, one]))
+    const committed = await this.#world.publisherDies([...sent.values()].map(({ mark, to }) => [{ mark }, ...to]), copies)
+    // What a master must not take with it, a replica has.
+    await Promise.all(division.prefixes.map(async (_, partition) => await outside.moment(partition)))
+    for (const [mark, id] of committed) this.#acknowledge(sent.get(mark)!, [id])
   }
 
   async #plain (random: Random): Promise<void> {

@@ -1,8 +1,9 @@
 // All that a run consists of: Redis, the lines to it, three nodes, nginx, and the clients.
 import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { startNginx, type Nginx } from '../test/fixtures/nginx.ts'
 import { startNode, type TestNode } from '../test/fixtures/node.ts'
-import { freePort } from '../test/fixtures/process.ts'
+import { freePort, spawnChild, tail } from '../test/fixtures/process.ts'
 import { createIssuer, MANAGE, PUBLISH } from '../test/fixtures/tokens.ts'
 import type { Scope } from '../test/fixtures/wait.ts'
 import { Division } from './division.ts'
@@ -16,6 +17,7 @@ import { Store } from './store.ts'
 import { Tamper } from './tamper.ts'
 import { Replicated } from './topology.ts'
 
+const dyingPublisher = fileURLToPath(new URL('dying-publisher.ts', import.meta.url))
 export const NODES = 3
 const PREFIX = 'chaos'
 /** Groups of the tokens; every user is in two. */
@@ -125,6 +127,18 @@ export class World {
         lines.set(port, line)
       }
     }
+  }
+
+  /** Where Redis is, without the lines. */
+  get #url (): string { return this.replicated?.url ?? `redis://127.0.0.1:${this.store.port}` }
+
+  /** What a process had committed that was killed in that moment. Throws if it was not. */
+  async publisherDies (publishes: ReadonlyArray<readonly [data: object, ...to: string[]]>, copies: number): Promise<Array<[mark: number, id: number]>> {
+    const child = spawnChild(this.#scope, process.execPath, [dyingPublisher, this.#url, PREFIX, `${this.division.count}`, `${copies}`, JSON.stringify(publishes)], { name: 'publisher' })
+    const { signal } = await child.exited
+    const line = child.lines.find((line) => line.startsWith('committed '))
+    if (signal !== 'SIGKILL' || line === undefined) throw new Error(`a publisher did not die as it should: ${tail(child.lines)}`)
+    return JSON.parse(line.slice('committed '.length)) as Array<[number, number]>
   }
 
   lineTo (index: number, port: number): Line {
