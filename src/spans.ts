@@ -11,6 +11,9 @@ import type { OtelSettings } from './otel-settings.ts'
 import { type Log, ToldExporter } from './span-exporter.ts'
 import { deliveries, type DeliverTrace, fills, type FillTrace, type Node, publishes, type PublishTrace } from './tracing.ts'
 
+/** How long what is left may take to send when a node ends: less than it has after its drain (start.ts). */
+const LAST_SPANS_MS = 2000
+
 /** Attributes, by their meaning here. */
 const SYSTEM = { 'messaging.system': 'tidings' }
 
@@ -107,8 +110,11 @@ export function startSpans ({ settings, node, version, log, addressOf }: SpansOp
   return {
     close: async () => {
       for (const end of heard) end()
-      // A collector that is away keeps no node from ending.
-      await provider.shutdown().catch(() => {})
+      // A collector that is away, or takes a connection and never answers, keeps no node from ending.
+      const patience = Promise.withResolvers<void>()
+      const timer = setTimeout(patience.resolve, LAST_SPANS_MS)
+      await Promise.race([provider.shutdown().catch(() => {}), patience.promise])
+      clearTimeout(timer)
     }
   }
 }

@@ -1,5 +1,6 @@
 // Traces: from a publisher in Python through Redis to two nodes, from HTTP, of streams that connect and resume; and off, nothing.
 import { execFile } from 'node:child_process'
+import { type AddressInfo, createServer } from 'node:net'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { connect, type Client } from '../fixtures/client.ts'
@@ -66,6 +67,20 @@ t.test('traces, with a collector that is away, are told in the log, and keep not
   const { id } = await publish({ to: 'user:42', data: 'nobody traces it' })
   t.match(await stream.next(), { id })
   stream.close()
+})
+
+t.test('traces, with a collector that takes them and never answers: the node still ends by itself', async (t) => {
+  const asked = Promise.withResolvers<void>()
+  const silent = createServer((socket) => { socket.on('error', () => {}).on('data', () => { asked.resolve() }) })
+  await new Promise<void>((resolve) => { silent.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => { silent.close() })
+  const lone = await startNode(t, { env: { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` } })
+  const stream = client(lone)
+  await stream.live()
+  await asked.promise
+  stream.close()
+  t.same(await lone.stop(), { code: 0, signal: null })
+  t.match(lone.logs.at(-1), { msg: 'closed' })
 })
 
 t.test('trace, of a group whose name has a slash, names it whole', async (t) => {
