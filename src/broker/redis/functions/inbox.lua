@@ -113,6 +113,11 @@ end
 -- seen, read, and how many are listed above each cursor and not read one by one, up to MAX_UNREAD.
 local function count_inbox(call, view)
   local inbox, counted, unseen, unread, marks, position = view.inbox, {}, 0, 0, view.inbox.marks, call.position
+  if view.open then
+    unseen, unread = down.counts_of(call, view)
+    if unseen and unread then return inbox.seen, inbox.read, math.min(unseen, MAX_UNREAD), math.min(unread, MAX_UNREAD) end
+    unseen, unread = 0, 0
+  end
   for place, source in ipairs(view.logs) do
     if unread >= MAX_UNREAD and unseen >= MAX_UNREAD then break end
     if view.open then source = view.open(source) elseif place == 2 then down.probe(call, view, 2, inbox.read) end

@@ -36,12 +36,12 @@ function down.glance(call, user, inbox, token)
   return { user = user, inbox = inbox, groups = groups, joined = joined, first = known.first }
 end
 
--- As view_of, of the logs that have something above `read`.
-function down.news(call)
+-- As view_of, of the logs that have something above `read`, or above another id.
+function down.news(call, above)
   local glance = call.glance
   local user, inbox = glance.user, glance.inbox
-  local view = { user = user, inbox = inbox, logs = {} }
-  local prefix, floor = call.prefix .. ':log:', math.max(inbox.read, call.since)
+  local view = { user = user, inbox = inbox, logs = {}, firsts = {} }
+  local prefix, floor = call.prefix .. ':log:', math.max(above or inbox.read, call.since)
   local floor_text, groups, joined = int(floor), glance.groups, glance.joined
   local total = #groups + 2
   local first, bytes = 1, 0
@@ -56,6 +56,7 @@ function down.news(call)
   while first <= total do
     local last = math.min(first + down.PROBED_AT_ONCE - 1, total)
     if bytes > down.WASTE_BYTES then
+      view.firsts = nil
       for i = first, last do view.logs[#view.logs + 1] = i end
     else
       local args, count = {}, last - first + 1
@@ -76,11 +77,91 @@ function down.news(call)
         bytes = bytes + #(each[2][1][2][4] or '')
         while args[at] ~= each[1] do at = at + 1 end
         view.logs[#view.logs + 1] = first + at - 1
+        if view.firsts then view.firsts[#view.logs] = each end
       end
     end
     first = last + 1
   end
   return view
+end
+
+do
+  -- So many entries and bytes may be read on the short way; whoever has more of what does not count goes the long one.
+  local TALLY_ENTRIES, TALLY_BYTES = 256, 131072
+  -- What one XREAD brings at most.
+  local AT_ONCE = 64
+
+  -- The counts by what `news` has found and what stands after it, oldest first: one XREAD for many logs. Nothing is opened, and no entry is made of what
+  -- plainly counts. Returns how many, of these how many are above `seen`, and whether these are all; or nil where it would take too long.
+  local function tally(call, view)
+    local firsts, marks, seen, position, most_bytes = view.firsts, view.inbox.marks, view.inbox.seen, call.position, call.most_bytes
+    if not firsts then return nil end
+    local counted, unread, unseen, looked, bytes, active, args = {}, 0, 0, 0, 0, {}, {}
+    -- Returns the id after which the log is to be read on.
+    local function look(list)
+      for i = 1, #list do
+        local raw = list[i]
+        local text, fields = raw[1], raw[2]
+        local id, data = tonumber(text:sub(1, -3)), fields[4] or ''
+        bytes = bytes + #data
+        -- What is not ours is looked at on the long way, and so is what came from the future.
+        if not id or id > position or text:sub(-2) ~= '-0' then return nil end
+        if not counted[id] and marks[id] == nil then
+          local counts = #fields == 4 and fields[1] == 'e' and fields[3] == 'd' and fields[2] ~= '' and #data <= most_bytes
+          if not counts then
+            local entry = read_entry(raw, most_bytes)
+            counts = entry.event ~= '' and not entry.r and not is_over(call, entry)
+          end
+          if counts then
+            counted[id], unread = true, unread + 1
+            if id > seen then unseen = unseen + 1 end
+          end
+        end
+      end
+      looked = looked + #list
+      return list[#list][1]
+    end
+    for i = 1, #firsts do
+      local last = look(firsts[i][2])
+      if not last then return nil end
+      active[i] = { firsts[i][1], last }
+    end
+    -- If they are as large as these, it would be too much.
+    if looked > 0 and bytes / looked * MAX_UNREAD > TALLY_BYTES then return nil end
+    while #active > 0 and unread < MAX_UNREAD do
+      local more, step = {}, math.min(16, math.ceil((MAX_UNREAD - unread) / #active))
+      local batch = math.floor(AT_ONCE / step)
+      for from = 1, #active, batch do
+        local count = math.min(batch, #active - from + 1)
+        for i = 1, count do args[i], args[i + count] = active[from + i - 1][1], active[from + i - 1][2] end
+        for _, each in ipairs(redis.call('XREAD', 'COUNT', step, 'STREAMS', unpack(args, 1, 2 * count)) or {}) do
+          local last = look(each[2])
+          if not last then return nil end
+          if #each[2] == step then more[#more + 1] = { each[1], last } end
+        end
+        if unread >= MAX_UNREAD then break end
+        if looked > TALLY_ENTRIES or bytes > TALLY_BYTES then return nil end
+      end
+      active = more
+    end
+    return unread, unseen, unread < MAX_UNREAD
+  end
+
+  -- unseen, unread; or nil, and then they are to be counted the long way.
+  local MANY_LOGS = 8
+  function down.counts_of(call, view)
+    if #view.logs == 0 then return 0, 0 end
+    local seen, is_apart = view.inbox.seen, view.inbox.seen > view.inbox.read
+    if is_apart and view.firsts and #view.firsts >= MANY_LOGS then
+      -- There may be too many of them, and then what is above `seen` says it all.
+      local unseen = tally(call, down.news(call, seen))
+      if not unseen or unseen >= MAX_UNREAD then return unseen, unseen end
+      return unseen, (tally(call, view))
+    end
+    local unread, unseen, is_all = tally(call, view)
+    if unread and is_apart and not is_all then unseen = tally(call, down.news(call, seen)) end
+    return unseen, unread
+  end
 end
 
 -- As enter_inbox, for counts. Returns the call, the view or nil (then it is made when the cursors stand, by down.news), and the inbox.
