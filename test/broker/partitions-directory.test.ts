@@ -62,6 +62,25 @@ t.test('a group, joined by the routes and left again, is forgotten by its home i
   t.match(await second.broker.resume({ ...visitorOf(user), cursor: page.position, maxBytes: 1e6 }), { gap: false })
 })
 
+t.test('a group, published to in the very second in which Redis was emptied, reaches the other partitions, or is refused', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const { broker, ear } = await start(t, redis)
+  await broker.join(user, GROUP)
+  await broker.subscribe([broker.channelOf(user, `group:${GROUP}`)])
+  const publish = async (mark: string): Promise<boolean> =>
+    await redis.cli('FCALL', 'tidings_publish', 1, `${redis.prefix}:{${tags[home]}}`, `group:${GROUP}`, 'message', `"${mark}"`).then(() => true, () => false)
+  let taken = 0
+  for (let turn = 0; turn < 3; turn++) {
+    await becomes(async () => await publish('before'), 'it to take publishes')
+    // In one go, so in one second nearly always.
+    const [, , isTaken] = await Promise.all([publish('before'), redis.cli('FLUSHALL'), publish(`after ${turn}`)])
+    if (!isTaken) continue
+    taken++
+    await becomes(() => ear.notifications.some(({ json }) => json === `"after ${turn}"`), `${turn} to be heard`)
+  }
+  t.comment(`${taken} of 3 were taken`)
+})
+
 t.test('a group, when the time of Redis leaps by days, goes on reaching live streams of other partitions, or they are told', { skip: tamperAbsent() ?? false }, async (t) => {
   const tamper = new Tamper(t)
   const redis = await startRedis(t, { env: tamper.env })

@@ -70,6 +70,8 @@ end
 
 -- Where no clock is found the data was lost (or never was), and history begins at the next id.
 local function begin_anew(ctx)
+  -- What was known of members within this second is gone, too: see directory.lua.
+  ctx.limits.is_whole = false
   local last = math.max(ctx.now - 1, tonumber(redis.call('HGET', ctx.prefix .. ':config', 'clock_seen') or 0) or 0)
   if redis.pcall('SET', ctx.prefix .. ':born', int(last + 1)).err then
     redis.call('SET', ctx.prefix .. ':clock', 'lost')
