@@ -1,5 +1,5 @@
-# The image of one Tidings node: production dependencies, src/ and nothing else. Node runs the TypeScript as it is, so there is
-# no build step and what is read in the repository is what runs.
+# The image of one Tidings node: production dependencies, src/ and nothing else. Node runs the TypeScript as it is, so
+# there is no build step and what is read in the repository is what runs.
 
 FROM node:24-slim AS dependencies
 WORKDIR /app
@@ -24,6 +24,6 @@ EXPOSE 3000
 # Alive, not ready: a node that waits for Redis must not be restarted, it comes back by itself.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
   CMD ["node", "-e", "import('./src/health.ts')"]
-# Exec form: node gets SIGTERM itself, which starts the drain. With `docker run --init` (docker-compose.yml: init) also in the
-# 50 ms before its first line, in which process 1 of a container would not hear it.
+# Exec form: node gets SIGTERM itself, which starts the drain. With `docker run --init` (docker-compose.yml: init) also
+# in the 50 ms before its first line, in which process 1 of a container would not hear it.
 CMD ["node", "src/server.ts"]

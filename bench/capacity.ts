@@ -1,4 +1,5 @@
-// npm run capacity: how many nodes and what Redis so many users need, from what things were measured to cost. For docs/capacity.md.
+// npm run capacity: how many nodes and what Redis so many users need, from what things were measured to cost. For
+// docs/capacity.md.
 import { parseArgs } from 'node:util'
 
 /** What things cost, the upper end of what docs/performance.md measured. */
@@ -99,7 +100,10 @@ export function microsTable (load: Load): string {
   ])].join('\n')
 }
 
-/** Markdown: what one message to a group costs Redis and whoever publishes it, by its members and the partitions; nothing of it is written to streams yet. */
+/**
+ * Markdown: what one message to a group costs Redis and whoever publishes it, by its members and the partitions;
+ * nothing of it is written to streams yet.
+ */
 export function groupTable (): string {
   const { redisMicros, copyRedisMicros, nodeMicros, copyNodeMicros } = costs.group
   const rows = PARTITIONS.map((partitions) => [`${partitions}`, ...MEMBERS.map((members) => {

@@ -92,7 +92,10 @@ export function readOptions (args: readonly string[]): Options | 'help' {
   }
 }
 
-/** A number below 0 is a value, which parseArgs takes for an option of its own; then the option itself can say what it wants. */
+/**
+ * A number below 0 is a value, which parseArgs takes for an option of its own; then the option itself can say what it
+ * wants.
+ */
 function withNegatives (args: readonly string[]): string[] {
   const joined: string[] = []
   for (const arg of args) {

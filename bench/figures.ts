@@ -1,4 +1,5 @@
-// The JSON file of a run: known to be writable before anything is measured, and complete up to the last section that ended.
+// The JSON file of a run: known to be writable before anything is measured, and complete up to the last section that
+// ended.
 import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, relative, resolve } from 'node:path'
 import type { Head } from './machine.ts'

@@ -41,7 +41,8 @@ async function measure ({ section, asked, rounds, rows }: Plan): Promise<Section
   const [first] = section.columns
   const inTurn = [...rows.entries()]
   for (let round = 0; round < rounds; round++) {
-    // There and back again: whatever the machine does slowly meanwhile, nobody is always before or behind somebody else.
+    // There and back again: whatever the machine does slowly meanwhile, nobody is always before or behind somebody
+    // else.
     for (const [at, row] of round % 2 === 0 ? inTurn : inTurn.toReversed()) {
       const { absent, failures, rounds: done } = results[at]!
       // One that failed is not tried again: rounds must stay side by side.

@@ -1,4 +1,5 @@
-// Which rows run: what --rows and --against leave of each section, and which other options mean nothing in what was asked for.
+// Which rows run: what --rows and --against leave of each section, and which other options mean nothing in what was
+// asked for.
 import { type Options, UsageError } from './options.ts'
 import type { Plan } from './plan.ts'
 import type { Named } from './rows/row.ts'

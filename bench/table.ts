@@ -19,7 +19,10 @@ export interface Measured {
 export interface SectionResult {
   readonly section: string
   readonly title: string
-  /** What the ratios are of: the section's base, or the first row where that one has no result; undefined where there is nothing to compare. */
+  /**
+   * What the ratios are of: the section's base, or the first row where that one has no result; undefined where there is
+   * nothing to compare.
+   */
   readonly base?: string
   readonly rows: Measured[]
 }

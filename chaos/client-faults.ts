@@ -1,4 +1,5 @@
-// What clients and publishers do: they stop reading, are away while much is published, break off in mid-history, publish in bursts.
+// What clients and publishers do: they stop reading, are away while much is published, break off in mid-history,
+// publish in bursts.
 import type { Fault } from './fault.ts'
 import type { Listener } from './listener.ts'
 

@@ -1,4 +1,5 @@
-// Loaded before a node (node --import): what it connects to at these ports goes over lines of the run, as CHAOS_LINES says (`<port>:<line>,…`).
+// Loaded before a node (node --import): what it connects to at these ports goes over lines of the run, as CHAOS_LINES
+// says (`<port>:<line>,…`).
 import { Socket, type SocketConnectOpts } from 'node:net'
 
 const lines = new Map(process.env.CHAOS_LINES!.split(',').map((pair) => pair.split(':').map(Number) as [number, number]))

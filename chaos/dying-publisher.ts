@@ -1,7 +1,9 @@
-// A process that publishes as a node does, commits all that it was given, and is killed before the copies are made: by SIGKILL, by its own hand, in
-// the moment when all of it is committed. What it had committed, and under which id, stands on its standard output.
+// A process that publishes as a node does, commits all that it was given, and is killed before the copies are made: by
+// SIGKILL, by its own hand, in the moment when all of it is committed. What it had committed, and under which id,
+// stands on its standard output.
 //
-// Arguments: REDIS_URL, REDIS_PREFIX, REDIS_PARTITIONS, how many copies leave it before it dies, and what it publishes as JSON: [[data, address, …], …].
+// Arguments: REDIS_URL, REDIS_PREFIX, REDIS_PARTITIONS, how many copies leave it before it dies, and what it publishes
+// as JSON: [[data, address, …], …].
 import { writeSync } from 'node:fs'
 import { Copies } from '../src/broker/redis/partitions/copies.ts'
 import { PartitionedBroker } from '../src/broker/redis/partitions/partitions.ts'

@@ -1,4 +1,5 @@
-// What befalls Redis with replicas: masters are killed, stopped and replaced by hand, slots move, a node forgets the others.
+// What befalls Redis with replicas: masters are killed, stopped and replaced by hand, slots move, a node forgets the
+// others.
 import { setTimeout as pause } from 'node:timers/promises'
 import { keySlot } from '../src/broker/redis/slot.ts'
 import type { Fault } from './fault.ts'
@@ -107,7 +108,8 @@ export const failoverFaults: readonly Fault[] = [
         if (!line.includes('myself')) await cli('CLUSTER', 'FORGET', line.slice(0, 40)).catch(() => {}) // its own master it keeps
       }
       await pause(random.between(500, 1500))
-      // For a minute it learns of them by nobody's gossip: a replica whose master died then, the only one that it knows, would never be elected.
+      // For a minute it learns of them by nobody's gossip: a replica whose master died then, the only one that it
+      // knows, would never be elected.
       for (const { port } of servers) await cli('CLUSTER', 'MEET', '127.0.0.1', port)
       const known = async (): Promise<number> => String(await cli('CLUSTER', 'NODES')).trim().split('\n').filter((line) => !/handshake|noaddr/.test(line)).length
       while (await known() < servers.length) await pause(100)

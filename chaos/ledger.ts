@@ -1,4 +1,5 @@
-// The account of a run: what publishers had acknowledged, who was a member of what and when, and what was published twice.
+// The account of a run: what publishers had acknowledged, who was a member of what and when, and what was published
+// twice.
 
 export interface Told {
   /** 0: a plain PUBLISH, which has none. */
@@ -19,7 +20,10 @@ export interface Sync {
   readonly connection: number
   /** How many notifications the client had been told of when it came. */
   readonly toldBefore: number
-  /** Said before the history that it is about (`more`): the newest id that anybody had acknowledged by then. Whoever is told fetches anew what was published until then. */
+  /**
+   * Said before the history that it is about (`more`): the newest id that anybody had acknowledged by then. Whoever is
+   * told fetches anew what was published until then.
+   */
   readonly newest?: number
 }
 
@@ -42,14 +46,17 @@ export interface Sent {
 }
 
 /**
- * Asked for or answered while masters changed: of two masters at once nobody can say which one took it, and a copy that was heard may be lost and made again. What is
- * lost of it must be told, whenever that is.
+ * Asked for or answered while masters changed: of two masters at once nobody can say which one took it, and a copy that
+ * was heard may be lost and made again. What is lost of it must be told, whenever that is.
  */
 export function isUnsettled ({ changesBefore, changesAfter }: Sent): boolean {
   return changesBefore !== changesAfter || changesBefore % 2 === 1
 }
 
-/** A time in which a user was in a group that is joined and left on the way. In ids of the user's partition, whose order no clock can disturb. */
+/**
+ * A time in which a user was in a group that is joined and left on the way. In ids of the user's partition, whose order
+ * no clock can disturb.
+ */
 export interface Stay {
   /** Asked to join: may be one from here on. */
   readonly asked: number
@@ -87,7 +94,10 @@ export class Ledger {
     for (const time of this.#lossTimes) time.untilMs = Math.min(time.untilMs, performance.now())
   }
 
-  /** A Redis that lost everything knows from its nodes how far ids had come. Until the first of them has told, it gives ids that are smaller, or were given before. */
+  /**
+   * A Redis that lost everything knows from its nodes how far ids had come. Until the first of them has told, it gives
+   * ids that are smaller, or were given before.
+   */
   mayHaveOldId ({ askedMs, answeredMs }: Sent): boolean {
     return this.#lossTimes.some(({ beganMs, untilMs }) => askedMs < untilMs && answeredMs > beganMs)
   }

@@ -1,4 +1,5 @@
-// The line between one node and Redis: a TCP proxy that can be cut, stall, lose what is on it without a word, or lose messages.
+// The line between one node and Redis: a TCP proxy that can be cut, stall, lose what is on it without a word, or lose
+// messages.
 import net from 'node:net'
 import { PushFilter } from './push-filter.ts'
 

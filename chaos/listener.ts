@@ -50,7 +50,8 @@ export class Listener {
     this.#connect()
   }
 
-  // WHATWG HTML 9.2: the end of a stream reconnects after `retry:`, any answer but an event stream with 200 closes it for good.
+  // WHATWG HTML 9.2: the end of a stream reconnects after `retry:`, any answer but an event stream with 200 closes it
+  // for good.
   #connect (): void {
     const { url, token, onChange } = this.options
     const connection = ++this.connection

@@ -1,4 +1,5 @@
-// Which id a notification has in each partition: that of its publisher, or where the clock there was past it, one of its own.
+// Which id a notification has in each partition: that of its publisher, or where the clock there was past it, one of
+// its own.
 import type { Division } from './division.ts'
 import type { Ledger, Sent } from './ledger.ts'
 import type { Outside } from './outside.ts'
@@ -49,7 +50,9 @@ export class Locals {
     return seen ?? this.#found[partition]!.get(mark) ?? (isHome ? answered : undefined)
   }
 
-  /** The ids under which clients were told of it, for each partition; where there is one alone, with what was answered. */
+  /**
+   * The ids under which clients were told of it, for each partition; where there is one alone, with what was answered.
+   */
   seen ({ mark, ids }: Sent): Array<ReadonlySet<number>> {
     const seen = this.#seen.flatMap((marks) => marks.get(mark) ?? [])
     return this.isOne ? [new Set([...ids, ...seen.flatMap((some) => [...some])])] : seen

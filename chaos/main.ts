@@ -1,4 +1,5 @@
-// npm run chaos: the service under faults, and an account of every notification. Exit 0: nothing lost in silence; 1: something; 2: no run.
+// npm run chaos: the service under faults, and an account of every notification. Exit 0: nothing lost in silence; 1:
+// something; 2: no run.
 import { writeFileSync } from 'node:fs'
 import { Undo } from '../test/fixtures/undo.ts'
 import { readOptions, usage, UsageError } from './options.ts'

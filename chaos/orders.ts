@@ -1,4 +1,5 @@
-// What goes to one address comes in the order of its home everywhere, if all shared addresses of a publish have one home: held against what one client was told.
+// What goes to one address comes in the order of its home everywhere, if all shared addresses of a publish have one
+// home: held against what one client was told.
 import type { Division } from './division.ts'
 import { isUnsettled, type Sent } from './ledger.ts'
 

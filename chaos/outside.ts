@@ -1,4 +1,5 @@
-// What other services do in the Redis of a run, in the partition where it belongs, and what the account of it asks there.
+// What other services do in the Redis of a run, in the partition where it belongs, and what the account of it asks
+// there.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Reply } from '../test/fixtures/resp.ts'
 import type { Division } from './division.ts'
@@ -33,8 +34,8 @@ export class Outside {
   }
 
   /**
-   * The id of something that nobody receives, in the partition of a user (or one by its number): what was before it there and what comes after is told
-   * apart by it, whatever the clocks say.
+   * The id of something that nobody receives, in the partition of a user (or one by its number): what was before it
+   * there and what comes after is told apart by it, whatever the clocks say.
    */
   async moment (where: string | number): Promise<number> {
     const nobody = typeof where === 'number' ? this.#division.nobodyIn(where) : this.#division.nobodyBeside(where)

@@ -1,4 +1,5 @@
-// Those who publish while everything breaks: over HTTP with retries, by FCALL and by PUBLISH, and those who join and leave groups.
+// Those who publish while everything breaks: over HTTP with retries, by FCALL and by PUBLISH, and those who join and
+// leave groups.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Sent, Stay } from './ledger.ts'
 import type { Random } from './random.ts'
@@ -95,7 +96,10 @@ export class Publishers {
     }
   }
 
-  /** Out of a group and in again, as a login handler does that replaces all of them: who is away meanwhile is owed what was published before. */
+  /**
+   * Out of a group and in again, as a login handler does that replaces all of them: who is away meanwhile is owed what
+   * was published before.
+   */
   async rejoin (userId: string): Promise<void> {
     await this.#locked(async () => {
       const mine = [...this.#stays].filter(([key]) => key.startsWith(`${userId}\n`))
@@ -139,7 +143,10 @@ export class Publishers {
     }
   }
 
-  /** All of this at once, by a process that is killed when it has committed it, and before more than so many copies are made. */
+  /**
+   * All of this at once, by a process that is killed when it has committed it, and before more than so many copies are
+   * made.
+   */
   async die (publishes: ReadonlyArray<readonly string[]>, copies: number): Promise<void> {
     const { ledger, division, outside } = this.#world
     const sent = new Map(publishes.map((to) => ledger.publishes(to)).map((one) => [one.mark, one]))
@@ -206,7 +213,10 @@ export class Publishers {
     return this.#moverLock
   }
 
-  /** While masters change nobody joins or leaves, and an answer that was on its way may be forgotten together with its key. */
+  /**
+   * While masters change nobody joins or leaves, and an answer that was on its way may be forgotten together with its
+   * key.
+   */
   async whileMastersChange (change: () => Promise<void>): Promise<void> {
     const { ledger } = this.#world
     const { promise, resolve, reject } = Promise.withResolvers<void>()
@@ -221,8 +231,8 @@ export class Publishers {
   }
 
   /**
-   * Does what makes Redis lose everything, or something, while nobody joins or leaves; resolves when it is done. Then, before anybody else may, all
-   * join again, as a login handler would have them do.
+   * Does what makes Redis lose everything, or something, while nobody joins or leaves; resolves when it is done. Then,
+   * before anybody else may, all join again, as a login handler would have them do.
    */
   async whileDataIsLost (lose: () => Promise<void>): Promise<void> {
     const { ledger } = this.#world

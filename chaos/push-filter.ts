@@ -9,8 +9,8 @@ export class PushFilter {
   #left = 8
 
   /**
-   * `each`: of so many reads that have a notification to all, the last loses it. Some times, since a fault soon after heals it; not for
-   * ever, or nothing would settle.
+   * `each`: of so many reads that have a notification to all, the last loses it. Some times, since a fault soon after
+   * heals it; not for ever, or nothing would settle.
    */
   constructor (each: number) {
     this.#each = each

@@ -1,4 +1,5 @@
-// What befalls Redis and the lines to it: it dies, loses its data, hangs, drops connections, evicts, holds what is not ours.
+// What befalls Redis and the lines to it: it dies, loses its data, hangs, drops connections, evicts, holds what is not
+// ours.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Fault, Stage } from './fault.ts'
 import { NODES } from './world.ts'

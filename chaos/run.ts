@@ -13,7 +13,10 @@ import { Watch } from './watch.ts'
 
 /** How long the service has to be whole again after the cure of a fault. */
 const HEAL_MS = 60_000
-/** A fault that has not ended by then has broken what no service can mend: the run says which, instead of waiting for ever. */
+/**
+ * A fault that has not ended by then has broken what no service can mend: the run says which, instead of waiting for
+ * ever.
+ */
 const FAULT_MS = 90_000
 /** What is never copied is not waited for so long. */
 const BROKEN_HEAL_MS = 3000
@@ -28,7 +31,9 @@ export interface Incident {
   /** From its beginning; undefined: nothing showed. */
   readonly detectedMs: number | undefined
   readonly lastedMs: number
-  /** From its cure until every node was ready and every client had what was published after the cure; undefined: never. */
+  /**
+   * From its cure until every node was ready and every client had what was published after the cure; undefined: never.
+   */
   readonly healedMs: number | undefined
 }
 

@@ -1,5 +1,6 @@
-/* Loaded before libc (LD_PRELOAD): moves a process's wall clock, and lets its standard output refuse as a full disk does. The
-   monotonic clock stays as it is. Orders are two 64-bit numbers in the file $TAMPER_FILE, which may change at any time. */
+/* Loaded before libc (LD_PRELOAD): moves a process's wall clock, and lets its standard output refuse as a full disk
+   does. The monotonic clock stays as it is. Orders are two 64-bit numbers in the file $TAMPER_FILE, which may change at
+   any time. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,5 @@
-// Moves the wall clock of one process, or fills the disk that its log goes to, by a library that is loaded before libc (tamper.c).
+// Moves the wall clock of one process, or fills the disk that its log goes to, by a library that is loaded before libc
+// (tamper.c).
 import { openSync, closeSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

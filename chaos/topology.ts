@@ -52,7 +52,10 @@ export class Replicated {
     while (!/role:slave[^]*master_link_status:up/.test(String(await cli('INFO', 'replication').catch(() => '')))) await pause(100)
   }
 
-  /** What another service sends that must not be lost with a master: it waits until a replica has it. Throws Redis's error, or that of the line. */
+  /**
+   * What another service sends that must not be lost with a master: it waits until a replica has it. Throws Redis's
+   * error, or that of the line.
+   */
   async send (key: string, ...args: Array<string | number>): Promise<Reply> {
     try {
       const { cli } = await this.#known(key)

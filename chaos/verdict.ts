@@ -192,8 +192,8 @@ function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { b
 }
 
 /**
- * What an `incomplete` covers: from where the client stood up to its own position. Where it stood: at its last `sync` before,
- * and what came live after that. History that was cut off before its `sync` said nothing of what was before it,
+ * What an `incomplete` covers: from where the client stood up to its own position. Where it stood: at its last `sync`
+ * before, and what came live after that. History that was cut off before its `sync` said nothing of what was before it,
  * unless the first words were that something is missing.
  */
 function gapsOf ({ told, syncs }: Judged): Gap[] {
@@ -226,7 +226,10 @@ function neighbours ({ told, syncs }: Judged, id: number): string {
     `sync ${sync?.id} ${sync?.resume} (${sync?.connection}) before and ${after?.id} ${after?.resume} (${after?.connection}) after`
 }
 
-/** One publish, one id, whatever the number of its addresses and however often it was tried. A data loss in between takes the memory of it along. */
+/**
+ * One publish, one id, whatever the number of its addresses and however often it was tried. A data loss in between
+ * takes the memory of it along.
+ */
 function findTwice (ledger: Ledger, locals: Locals, verdict: Verdict): void {
   for (const sent of ledger.sent) {
     const { mark, to, ids, lossesBefore, lossesAfter } = sent

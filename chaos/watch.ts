@@ -77,7 +77,10 @@ export class Watch {
       .reduce((value, line) => value + Number(line.slice(line.lastIndexOf(' '))), 0), 0)
   }
 
-  /** Whether, in time, every node is ready and hears all partitions, and every client is live and has come to the position that is named for its user. */
+  /**
+   * Whether, in time, every node is ready and hears all partitions, and every client is live and has come to the
+   * position that is named for its user.
+   */
   async becomesWhole (position: (userId: string) => number, withinMs: number): Promise<boolean> {
     for (const end = performance.now() + withinMs; performance.now() < end;) {
       if (this.#ready.length === this.#world.nodes.length && this.#ready.every(Boolean) && this.#isHeard(position)) return true

@@ -32,7 +32,9 @@ const SLOW_REST_MS = 50
 /** What is broken in the nodes themselves. */
 const PRELOADED: ReadonlySet<string> = new Set(['no-refill', 'no-gap', 'no-copies'])
 
-/** Small buffers, so that a few MB overflow them; no limits on how often one may come, since all come again and again. */
+/**
+ * Small buffers, so that a few MB overflow them; no limits on how often one may come, since all come again and again.
+ */
 const settings = {
   RETRY_MS: '1000',
   HEARTBEAT_SECONDS: '5',

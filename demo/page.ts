@@ -37,7 +37,8 @@ const LOCAL_HOSTNAMES = new Set(['localhost', '127.0.0.1'])
 export async function demoPage (app: FastifyInstance, options: DemoPageOptions): Promise<void> {
   const { users, groups, publisherToken, ports } = options
 
-  // The session below hands tokens to whoever asks. A name that was rebound to 127.0.0.1 must not get them (DNS rebinding)
+  // The session below hands tokens to whoever asks. A name that was rebound to 127.0.0.1 must not get them (DNS
+  // rebinding)
   app.addHook('onRequest', async (request, reply) => {
     if (LOCAL_HOSTNAMES.has(request.hostname)) return
     return reply.code(403).type('text/plain').send('The demo answers to localhost and 127.0.0.1 only.\n')
@@ -61,9 +62,10 @@ export async function demoPage (app: FastifyInstance, options: DemoPageOptions):
     })
   }
 
-  // For the demo only. Here the visitor plays everyone: both users and the service that publishes. In production a login
-  // gives a user their own token and no other, and a token with a scope to publish or manage never comes near a browser.
-  // Two users in one browser: so each token goes as a header, where a real page has the cookie of the one who signed in.
+  // For the demo only. Here the visitor plays everyone: both users and the service that publishes. In production a
+  // login gives a user their own token and no other, and a token with a scope to publish or manage never comes near a
+  // browser. Two users in one browser: so each token goes as a header, where a real page has the cookie of the one who
+  // signed in.
   app.post('/demo/session', { schema: { hide: true } }, async (_request, reply) => {
     return reply.header('cache-control', 'no-store').send({
       token: publisherToken,

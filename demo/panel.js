@@ -14,8 +14,9 @@ const RESUMES = {
 const clockTime = new Intl.DateTimeFormat([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })
 
 /**
- * `user` is one of the session's users. `setGroup(group, member)` asks the service to join or leave; `renew()` resolves once
- * there are fresh tokens, `token()` to the user's; `on` hears `received(id, replayed)` and `changed()`. Connect its `stream` to start.
+ * `user` is one of the session's users. `setGroup(group, member)` asks the service to join or leave; `renew()` resolves
+ * once there are fresh tokens, `token()` to the user's; `on` hears `received(id, replayed)` and `changed()`. Connect
+ * its `stream` to start.
  */
 export class Panel {
   user

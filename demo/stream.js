@@ -3,8 +3,8 @@
 import { connect } from '/client.js'
 
 /**
- * `on` hears what happens: `state(state, reason)`, `notification({ id, event, data, replayed })`, `sync(info)`, `ping()`,
- * `inbox(inbox)`. States: `connecting`, `live`, `reconnecting`, `closed`.
+ * `on` hears what happens: `state(state, reason)`, `notification({ id, event, data, replayed })`, `sync(info)`,
+ * `ping()`, `inbox(inbox)`. States: `connecting`, `live`, `reconnecting`, `closed`.
  */
 export class Stream {
   lastId = ''

@@ -1,4 +1,5 @@
-// Writes those files of ops/ that are made from code or copied: `npm run ops:files`. A test holds that they are what this makes.
+// Writes those files of ops/ that are made from code or copied: `npm run ops:files`. A test holds that they are what
+// this makes.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { dashboard } from './grafana/dashboard.ts'

@@ -15,9 +15,11 @@ await build({
   format: 'esm',
   target: 'es2022',
   legalComments: 'none',
-  // Names that our own files alone use. Not those of options, of what a page sees, of fetch, or of messages between tabs: those may be of another version.
+  // Names that our own files alone use. Not those of options, of what a page sees, of fetch, or of messages between
+  // tabs: those may be of another version.
   mangleProps: /^(isLeader|isIn|isShared|onLead|onRest|onMessage|onEvent|onState|silentMs|isAwaited|lastId|greet|claim|leave|join|hear|check|open|stop|retry|post|tab|call)$/,
-  // The React part takes a connection that the page has made: it needs React, and nothing of the other file at run time.
+  // The React part takes a connection that the page has made: it needs React, and nothing of the other file at run
+  // time.
   external: ['react']
 })
 

@@ -168,7 +168,8 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
   await app.register(swaggerUi, {
     routePrefix: '/docs',
     staticCSP: true,
-    // At http://server:8080 it would have the browser fetch the page's own scripts by https, which nobody answers: a blank page.
+    // At http://server:8080 it would have the browser fetch the page's own scripts by https, which nobody answers: a
+    // blank page.
     transformStaticCSP: (policy) => policy.replace(/\s*upgrade-insecure-requests;?/, '')
   })
   if (config.CORS_ORIGINS.length > 0) {

@@ -3,7 +3,9 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 
-/** Forward secrecy and authenticated encryption, as in ops/nginx/start.sh; the cheapest that browsers have stands first. */
+/**
+ * Forward secrecy and authenticated encryption, as in ops/nginx/start.sh; the cheapest that browsers have stands first.
+ */
 const CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20'
 const POLICY = { minVersion: 'TLSv1.2', ciphers: CIPHERS, honorCipherOrder: true } as const
 const LOOK_EVERY_MS = 5000
@@ -32,7 +34,10 @@ function readPem (setting: string, path: string): Buffer {
   }
 }
 
-/** What the files hold, if it is of use. Throws an Error with a sentence that names the setting and never what is in the key. */
+/**
+ * What the files hold, if it is of use. Throws an Error with a sentence that names the setting and never what is in the
+ * key.
+ */
 function readFiles ({ certFile, keyFile }: CertificateFiles): { context: SecureContextOptions, validTo: Date } {
   const cert = readPem('TLS_CERT_FILE', certFile)
   const key = readPem('TLS_KEY_FILE', keyFile)

@@ -1,4 +1,5 @@
-// The settings: environment → Config. The schema below is the type, the defaults, and what docs/reference.md's table is tested against.
+// The settings: environment → Config. The schema below is the type, the defaults, and what docs/reference.md's table is
+// tested against.
 import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { envSchema, type EnvSchemaOpt } from 'env-schema'
@@ -129,7 +130,10 @@ function entries (text = ''): string[] {
   return text.split(',').map((entry) => entry.trim()).filter((entry) => entry !== '')
 }
 
-/** What the schema says, said here: a library's rules for numbers take 1e3 and 0x10, and its sentences do not say what would be right. */
+/**
+ * What the schema says, said here: a library's rules for numbers take 1e3 and 0x10, and its sentences do not say what
+ * would be right.
+ */
 function schemaFaults (data: Record<string, string>): string[] {
   const faults: string[] = []
   for (const [name, { type, minimum = -Infinity, maximum = Infinity, enum: choices, ...rule }] of rules) {

@@ -1,12 +1,18 @@
-// How a setting is read from the environment: one rule for all who read one (the service, its health check, the token maker).
+// How a setting is read from the environment: one rule for all who read one (the service, its health check, the token
+// maker).
 import { readFileSync } from 'node:fs'
 
 export type Env = Readonly<Record<string, string | undefined>>
 
-/** Where a node listens unless it is told otherwise. They stand here for the health check, which reads no other setting. */
+/**
+ * Where a node listens unless it is told otherwise. They stand here for the health check, which reads no other setting.
+ */
 export const LISTEN_DEFAULTS = { HOST: '127.0.0.1', PORT: 3000 } as const
 
-/** Settings that may stand in a file, which `<name>_FILE` names: what is secret is then in no environment and no list of processes. */
+/**
+ * Settings that may stand in a file, which `<name>_FILE` names: what is secret is then in no environment and no list of
+ * processes.
+ */
 export const IN_FILES = ['REDIS_URL', 'JWT_SECRET', 'JWT_PUBLIC_KEY'] as const
 
 /** A value without the white space around it; a variable set to nothing counts as unset (compose files do that). */
@@ -15,7 +21,10 @@ export function readSetting (env: Env, name: string): string | undefined {
   return value === '' ? undefined : value
 }
 
-/** The same for one that may stand in a file. Throws an Error with a sentence if the file cannot be read, or if both are set. */
+/**
+ * The same for one that may stand in a file. Throws an Error with a sentence if the file cannot be read, or if both are
+ * set.
+ */
 export function readSettingOrFile (env: Env, name: (typeof IN_FILES)[number]): string | undefined {
   const path = readSetting(env, `${name}_FILE`)
   const value = readSetting(env, name)

@@ -1,5 +1,6 @@
-// The image's health check: exit 0 exactly when the node beside it is alive. It asks /livez where the node listens by the same
-// settings, read by the same rule, past any proxy. Alive, not ready: a node that waits for its broker comes back by itself.
+// The image's health check: exit 0 exactly when the node beside it is alive. It asks /livez where the node listens by
+// the same settings, read by the same rule, past any proxy. Alive, not ready: a node that waits for its broker comes
+// back by itself.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
@@ -8,13 +9,19 @@ import { LISTEN_DEFAULTS, readSetting } from './environment.ts'
 
 const TIMEOUT_MS = 4000
 
-/** The wildcards are no addresses that one can connect to; every other is the only one that answers. `::` is both, if a system has both. */
+/**
+ * The wildcards are no addresses that one can connect to; every other is the only one that answers. `::` is both, if a
+ * system has both.
+ */
 function addressesOf (host: string): string[] {
   if (host === '0.0.0.0') return ['127.0.0.1']
   return host === '::' ? ['::1', '127.0.0.1'] : [host]
 }
 
-/** The port that a node with PORT=0 was given, from Linux's tables: of the process that runs server.ts with the environment that we have. */
+/**
+ * The port that a node with PORT=0 was given, from Linux's tables: of the process that runs server.ts with the
+ * environment that we have.
+ */
 function findPort (): number {
   const ours = process.env.NODE_NAME
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {

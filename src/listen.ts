@@ -4,8 +4,9 @@ import type { Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 
 /**
- * Connections that may wait to be accepted; the system cuts it to what it allows (net.core.somaxconn). When a node dies, its clients come to
- * the others in one moment: whoever finds the queue full is not told, and knocks again after 1, 3, 7, 15 seconds.
+ * Connections that may wait to be accepted; the system cuts it to what it allows (net.core.somaxconn). When a node
+ * dies, its clients come to the others in one moment: whoever finds the queue full is not told, and knocks again after
+ * 1, 3, 7, 15 seconds.
  */
 const BACKLOG = 65_535
 
@@ -17,7 +18,10 @@ export interface ListenOptions {
   readonly opsPort: number | undefined
 }
 
-/** The port for operations first: who probes it must not be refused by a node that clients reach. Rejects if one is taken. */
+/**
+ * The port for operations first: who probes it must not be refused by a node that clients reach. Rejects if one is
+ * taken.
+ */
 export async function listen (app: FastifyInstance, { host, port, sharesPort, opsPort }: ListenOptions): Promise<void> {
   const { opsServer } = app
   if (opsServer !== undefined && opsPort !== undefined) {
@@ -28,8 +32,8 @@ export async function listen (app: FastifyInstance, { host, port, sharesPort, op
 }
 
 /**
- * New connections go to the other processes on the port from here on; those that are open stay. Without it a node that drains would get its
- * share of them, as no balancer asks it whether it is ready.
+ * New connections go to the other processes on the port from here on; those that are open stay. Without it a node that
+ * drains would get its share of them, as no balancer asks it whether it is ready.
  */
 export function leavePort ({ server }: { readonly server: Server }): void {
   const { close } = server

@@ -1,10 +1,14 @@
-// Where log lines go: a file descriptor, without ever holding up the service. A full disk, a reader that has gone or one that stands
-// still costs the log, and nothing else. (pino's own destination repeats a failed write synchronously, for ever, when the process ends.)
+// Where log lines go: a file descriptor, without ever holding up the service. A full disk, a reader that has gone or
+// one that stands still costs the log, and nothing else. (pino's own destination repeats a failed write synchronously,
+// for ever, when the process ends.)
 import { write, writeSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import type { DestinationStream } from 'pino'
 
-/** Under load many lines are one write. No line waits longer than this for others; a write that failed is tried again as late. */
+/**
+ * Under load many lines are one write. No line waits longer than this for others; a write that failed is tried again as
+ * late.
+ */
 const FLUSH_MS = 100
 const MIN_WRITE_BYTES = 4096
 /** Unwritten lines past this are lost and counted: it bounds what a place that takes nothing costs in memory. */
@@ -65,7 +69,10 @@ export class LogDestination implements DestinationStream {
     if (this.#bytes >= MIN_WRITE_BYTES && this.#rest === undefined) this.#send()
   }
 
-  /** Writes what is left, when the process is about to end: for half a second at most, and not at all where a write fails. */
+  /**
+   * Writes what is left, when the process is about to end: for half a second at most, and not at all where a write
+   * fails.
+   */
   flushSync (): void {
     const deadlineMs = performance.now() + LAST_WRITE_MS
     // What is under way is in a thread's hands.

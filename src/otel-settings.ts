@@ -1,4 +1,5 @@
-// OpenTelemetry's own environment variables, as far as they say whether and how traces are sent. The exporter reads the rest.
+// OpenTelemetry's own environment variables, as far as they say whether and how traces are sent. The exporter reads the
+// rest.
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 import type { Env } from './environment.ts'
 

@@ -1,4 +1,5 @@
-// What a node notes of its streams, so that it can be told later who got what: listens to tracing.ts, and hands it to the broker.
+// What a node notes of its streams, so that it can be told later who got what: listens to tracing.ts, and hands it to
+// the broker.
 import type { ChannelListener } from 'node:diagnostics_channel'
 import type { Trail } from './broker/trail.ts'
 import { deliveries, type DeliverTrace, ends, type EndTrace, fills, type FillTrace, type Node, reads, type ReadTrace } from './tracing.ts'

@@ -1,4 +1,5 @@
-// What REDIS_URL may be. It is looked at here, whole, so that no fault of it is left for a client library to stumble over.
+// What REDIS_URL may be. It is looked at here, whole, so that no fault of it is left for a client library to stumble
+// over.
 
 /** The embedded broker, asked for by name. */
 export const MEMORY_URL = 'memory:'
@@ -31,7 +32,10 @@ const FORMS = `redis://[user:password@]host:port[/database], redis+sentinel://[u
 const ENCODE = 'whatever of % / ? # @ : , stands in the password must be percent-encoded'
 const PORTS = { single: 6379, sentinel: 26_379, cluster: 6379 } as const
 
-/** What is wrong with it, as the end of a sentence that begins with "REDIS_URL"; it never quotes the text, which may hold a password. */
+/**
+ * What is wrong with it, as the end of a sentence that begins with "REDIS_URL"; it never quotes the text, which may
+ * hold a password.
+ */
 export function redisUrlFault (text: string): string | undefined {
   if (text === MEMORY_URL) return undefined
   const place = readRedisUrl(text)

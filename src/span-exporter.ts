@@ -1,4 +1,5 @@
-// Where spans go: out by OTLP. A collector that is away, or wants others than us, is told in the log; the library tells nobody.
+// Where spans go: out by OTLP. A collector that is away, or wants others than us, is told in the log; the library tells
+// nobody.
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace'
 

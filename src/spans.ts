@@ -1,7 +1,8 @@
 // Traces by OpenTelemetry: what tracing.ts tells becomes spans. Loaded only where traces are wanted (start.ts).
 //
-// Names and attributes follow the conventions for messaging: a publish is a `send`, whose context rides in the message; each node that writes
-// it to streams has a `process` for it, below and linked to that context. https://opentelemetry.io/docs/specs/semconv/messaging/
+// Names and attributes follow the conventions for messaging: a publish is a `send`, whose context rides in the message;
+// each node that writes it to streams has a `process` for it, below and linked to that context.
+// https://opentelemetry.io/docs/specs/semconv/messaging/
 import type { ChannelListener } from 'node:diagnostics_channel'
 import { type Context, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace, type SpanContext } from '@opentelemetry/api'
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'

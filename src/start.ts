@@ -23,7 +23,10 @@ import { unknownSettings } from './unknown-settings.ts'
 /** How long a request that is under way may take when the node closes. */
 const LAST_REQUESTS_MS = 3000
 
-/** How long a node waits for its broker before it listens: a balancer may send it requests from then on, and they would be refused. */
+/**
+ * How long a node waits for its broker before it listens: a balancer may send it requests from then on, and they would
+ * be refused.
+ */
 const PATIENCE_MS = 3000
 
 /** What sockets and the broker need after the drain, which has a budget of its own. */
@@ -61,7 +64,8 @@ function chooseBroker (config: Config, log: Logger): Broker {
 /** Resolves when the node listens. `onGraceful` is called when signals drain it, and must not end it any more. */
 export async function start (onGraceful: () => void): Promise<void> {
   const config = readConfig()
-  // Opening it makes a pipe or a socket one that does not block, so that a reader that stands still does not keep a thread of ours.
+  // Opening it makes a pipe or a socket one that does not block, so that a reader that stands still does not keep a
+  // thread of ours.
   const destination = new LogDestination(process.stdout.fd)
   process.on('exit', () => { destination.flushSync() })
   const log = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } }, destination)

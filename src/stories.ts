@@ -6,9 +6,9 @@ export interface StreamStory {
   readonly stream: string
   readonly node: string
   /**
-   * `resumed-past`: its page came with a position behind it. `opened-later`: by a page without a position. `gone-before`: the
-   * log had it no more. `ended-before`: the stream did. `cut-as-slow`: written, and probably not taken. `unconfirmed`: open, and
-   * its node has not said yet.
+   * `resumed-past`: its page came with a position behind it. `opened-later`: by a page without a position.
+   * `gone-before`: the log had it no more. `ended-before`: the stream did. `cut-as-slow`: written, and probably not
+   * taken. `unconfirmed`: open, and its node has not said yet.
    */
   readonly outcome: 'written' | 'resumed-past' | 'opened-later' | 'gone-before' | 'ended-before' | 'cut-as-slow' | 'unconfirmed'
   /** When that was, if it is known. */

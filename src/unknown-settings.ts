@@ -1,4 +1,5 @@
-// Names in the environment that look like settings of ours and are none: most likely a slip of the pen, which has no effect.
+// Names in the environment that look like settings of ours and are none: most likely a slip of the pen, which has no
+// effect.
 
 export interface UnknownSetting {
   readonly name: string

@@ -155,8 +155,20 @@ t.test('the raw response and its socket, as types: refused but where streams are
   }
 })
 
-t.test('comments of more than 120 columns in http and hub: refused', async (t) => {
-  for (const file of ['src/http/publish.ts', 'src/hub/hub.ts']) t.same(await faults(file, `// ${'words '.repeat(21)}end\nexport {}`), ['max-len'], file)
+t.test('comments, more than 120 columns: refused', async (t) => {
+  for (const file of ['src/http/publish.ts', 'src/broker/redis/redis.ts', 'chaos/run.ts', 'demo/bell.js']) {
+    t.same(await faults(file, `// ${'words '.repeat(21)}end\nexport {}`), ['max-len'], file)
+  }
+})
+
+t.test('comments that ESLint does not read, in Lua, C, shell and configurations: at most 120 columns', async (t) => {
+  const folders = '{.ci,.github,bench,chaos,examples,ops,scripts,src}/**/*'
+  const names = globSync([`${folders}.{c,conf,go,java,lua,py,rs,sh,yaml,yml}`, '.ci/run', '*.{conf,yml}', 'Dockerfile'], { cwd: root })
+  const files = names.filter((file) => !/node_modules|\/(target|dist)\//.test(file))
+  t.ok(files.length > 60, `${files.length} files`)
+  const long = files.flatMap((file) => readFileSync(path.join(root, file), 'utf8').split('\n')
+    .flatMap((line, i) => line.length > 120 && /^\s*(--|#|\/\/|\/?\*)/.test(line) ? [`${file}:${i + 1}`] : []))
+  t.same(long, [])
 })
 
 t.test('promises, left alone or in the place of a boolean: refused', async (t) => {

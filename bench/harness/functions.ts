@@ -1,4 +1,5 @@
-// The function library of a checkout on a Redis of its own, and what each call of it takes there, as Redis itself counts.
+// The function library of a checkout on a Redis of its own, and what each call of it takes there, as Redis itself
+// counts.
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { startRedis } from '../../test/fixtures/redis.ts'
@@ -9,7 +10,10 @@ import type { Service } from './service.ts'
 const PREFIX = 'tidings'
 /** Calls that are sent before the first answer. */
 const PIPELINE = 20
-/** The figure is the least of so many pieces: Redis counts by the clock, and a stranger who takes the core spoils a piece. */
+/**
+ * The figure is the least of so many pieces: Redis counts by the clock, and a stranger who takes the core spoils a
+ * piece.
+ */
 const PIECES = 400
 
 export type Call = readonly [name: string, ...args: Array<string | number>]

@@ -1,4 +1,5 @@
-// What a span of time cost: CPU of the servers, of what stands beside them, of the load clients, and of strangers on the machine.
+// What a span of time cost: CPU of the servers, of what stands beside them, of the load clients, and of strangers on
+// the machine.
 import { cpuSeconds, machineTime, tree } from './proc.ts'
 import type { Running } from '../rows/row.ts'
 
@@ -16,7 +17,10 @@ export interface Cost {
   readonly stolenSeconds: number
 }
 
-/** What the load's side took for each of so many, without what its clients spent awake so that nobody had to wake them (load/wait.c). */
+/**
+ * What the load's side took for each of so many, without what its clients spent awake so that nobody had to wake them
+ * (load/wait.c).
+ */
 export function loadMicros ({ loadSeconds }: Cost, awakeSeconds: number, count: number): number {
   // Two clocks, of which one has ticks of 10 ms.
   return Math.max(0, loadSeconds - awakeSeconds) * 1e6 / count

@@ -66,7 +66,10 @@ export async function startNode (scope: Scope, service: Service, redis: RedisSer
   return Object.assign(node, { logFile })
 }
 
-/** What the node's heap and buffers held after its last SIGWINCH (bench/servers/settle.ts), from the end of a log that may be long. */
+/**
+ * What the node's heap and buffers held after its last SIGWINCH (bench/servers/settle.ts), from the end of a log that
+ * may be long.
+ */
 export function keptBytes (node: Node): number {
   const said = /settled (\d+)\n(?![^]*settled)/.exec(tailOf(node))
   if (said === null) throw new Error('the node has not said what it keeps')

@@ -1,4 +1,5 @@
-// Publishing without being the bottleneck: prepared bytes on raw keep-alive connections, HTTP/1.1 and RESP, pipelined, in order.
+// Publishing without being the bottleneck: prepared bytes on raw keep-alive connections, HTTP/1.1 and RESP, pipelined,
+// in order.
 import net from 'node:net'
 import type { Scope } from '../../test/fixtures/wait.ts'
 
@@ -26,7 +27,8 @@ export class Line {
   private constructor (socket: net.Socket, protocol: 'http' | 'resp') {
     this.#socket = socket
     this.#isHttp = protocol === 'http'
-    // Nobody is to wait for ever for a server that hangs. (A connection that is not used for so long is of no use either.)
+    // Nobody is to wait for ever for a server that hangs. (A connection that is not used for so long is of no use
+    // either.)
     socket.setTimeout(SILENCE_MS, () => { if (this.#waiting.length > 0 || this.#target !== undefined) socket.destroy(new Error(`no answer for ${SILENCE_MS / 1000} s`)) })
     socket.setEncoding('latin1').on('data', (text: string) => { this.#read(text) })
     socket.on('error', (error) => { this.fault ??= error.message })

@@ -1,4 +1,5 @@
-/* The load client: opens many event streams from a file of requests and counts what arrives. Commands on stdin, answers on stdout.
+/* The load client: opens many event streams from a file of requests and counts what arrives. Commands on stdin, answers
+   on stdout.
 
    load <file of requests> <bytes of a payload> [sync|head] [tls|h2]
    sync: a stream is live at its first "event: sync", else when its head has come

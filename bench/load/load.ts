@@ -1,8 +1,8 @@
-// The load client where no C compiler is: the same commands and answers as load.c, counted by scanning bytes for our payloads (tally.ts).
-// Its limit on one core: 1,500,000 messages a second when many come in one read (0.6 µs each), 120,000 when each comes alone
-// (8 µs); load.c takes 0.2 and 4 µs. Past that it measures itself: the load's own CPU is in every table that has a server's. And it sleeps
-// between deliveries, which load.c does not, so that servers pay for waking it: its figures compare with each other only. A payload must
-// stand whole in its chunk.
+// The load client where no C compiler is: the same commands and answers as load.c, counted by scanning bytes for our
+// payloads (tally.ts). Its limit on one core: 1,500,000 messages a second when many come in one read (0.6 µs each),
+// 120,000 when each comes alone (8 µs); load.c takes 0.2 and 4 µs. Past that it measures itself: the load's own CPU is
+// in every table that has a server's. And it sleeps between deliveries, which load.c does not, so that servers pay for
+// waking it: its figures compare with each other only. A payload must stand whole in its chunk.
 import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import { createInterface } from 'node:readline'

@@ -1,4 +1,7 @@
-/* From bytes to messages: an HTTP/1.1 head, chunks (RFC 9112), event streams (WHATWG HTML 9.2), Socket.IO on WebSocket frames. */
+/*
+ * From bytes to messages: an HTTP/1.1 head, chunks (RFC 9112), event streams (WHATWG HTML 9.2), Socket.IO on WebSocket
+ * frames.
+ */
 #define _GNU_SOURCE
 #include "load.h"
 #include <stdlib.h>
@@ -22,7 +25,10 @@ static int64_t number(const char **at, const char *end) {
   return value;
 }
 
-/* Our payloads begin {"n":<number>,"t":<microseconds>, end "} and all have the same length; peers may wrap them in something. */
+/*
+ * Our payloads begin {"n":<number>,"t":<microseconds>, end "} and all have the same length; peers may wrap them in
+ * something.
+ */
 static void find_message(struct stream *s, const char *text, size_t length) {
   const char *end = text + length;
   const char *p = length > 5 && memcmp(text, "{\"n\":", 5) == 0 ? text : memmem(text, length, "{\"n\":", 5);
@@ -126,7 +132,10 @@ static void message(struct stream *s, const char *text, size_t length) {
   }
 }
 
-/* Whole frames only, so a frame's head is in carry until it is complete. Servers do not mask, and Engine.IO does not fragment. */
+/*
+ * Whole frames only, so a frame's head is in carry until it is complete. Servers do not mask, and Engine.IO does not
+ * fragment.
+ */
 static void frames(struct stream *s, const char *p, const char *end) {
   while (p < end || s->carried > 0) {
     const char *at = p;

@@ -1,4 +1,5 @@
-// The ledger of load.ts: which stream received which message, whether it came whole, and how long it took. As tally.c keeps it.
+// The ledger of load.ts: which stream received which message, whether it came whole, and how long it took. As tally.c
+// keeps it.
 import { Histogram } from '../harness/stats.ts'
 
 const NEEDLE = Buffer.from('{"n":')

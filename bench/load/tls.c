@@ -1,5 +1,5 @@
-/* TLS and HTTP/2 for the load client, compiled in where a server with TLS is measured. Certificates are not checked: its own machine made
-   them. HTTP/2 (RFC 9113) is as much of it as one event stream a connection needs. */
+/* TLS and HTTP/2 for the load client, compiled in where a server with TLS is measured. Certificates are not checked:
+   its own machine made them. HTTP/2 (RFC 9113) is as much of it as one event stream a connection needs. */
 #define _GNU_SOURCE
 #include "load.h"
 #include <errno.h>

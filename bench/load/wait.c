@@ -14,8 +14,9 @@ static uint64_t cpu_us(void) {
   return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* What is there to read. A sleeper is woken by the process that writes to it, at that one's cost, and the slower the server the more
-   often its client has gone to sleep. That would be a measure of our naps; so it looks again for a moment, and lets others run. */
+/* What is there to read. A sleeper is woken by the process that writes to it, at that one's cost, and the slower the
+   server the more often its client has gone to sleep. That would be a measure of our naps; so it looks again for a
+   moment, and lets others run. */
 int wait_for(int poller, struct epoll_event *events, int most, int timeout_ms) {
   int ready = epoll_wait(poller, events, most, 0);
   uint64_t since = ready == 0 ? cpu_us() : 0;

@@ -10,7 +10,8 @@ import type { Row } from '../rows/row.ts'
 
 const modules = ['/usr/lib/nginx/modules', '/usr/lib64/nginx/modules', '/usr/share/nginx/modules'].map((folder) => `${folder}/ngx_nchan_module.so`)
 
-// One worker, as a Node server is one process: with more of them each message also travels between workers, which costs more CPU.
+// One worker, as a Node server is one process: with more of them each message also travels between workers, which costs
+// more CPU.
 const conf = (folder: string, module: string, port: number): string => `
 load_module ${module};
 worker_processes 1;

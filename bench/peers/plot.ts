@@ -1,4 +1,5 @@
-// Pictures of a result: npm run bench:plot -- [file.json] [folder], by default the newest in bench/results into docs/plots.
+// Pictures of a result: npm run bench:plot -- [file.json] [folder], by default the newest in bench/results into
+// docs/plots.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { installPackages } from '../install.ts'

@@ -1,6 +1,6 @@
-// A peer: Pushpin, a proxy that holds streams for an application behind it (GRIP). Its reliable mode ("prev-id" at the hold and at each
-// publish) is not used: it only tells Pushpin to ask the application for what was missed (Grip-Link), so it wants one that keeps a history.
-// What is measured here is its best effort.
+// A peer: Pushpin, a proxy that holds streams for an application behind it (GRIP). Its reliable mode ("prev-id" at the
+// hold and at each publish) is not used: it only tells Pushpin to ask the application for what was missed (Grip-Link),
+// so it wants one that keeps a history. What is measured here is its best effort.
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

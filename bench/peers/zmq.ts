@@ -1,4 +1,5 @@
-// Publishing over ZeroMQ, which Pushpin documents for many messages a second: a PUSH socket of ZMTP 3.0 (RFC 23), no more than that.
+// Publishing over ZeroMQ, which Pushpin documents for many messages a second: a PUSH socket of ZMTP 3.0 (RFC 23), no
+// more than that.
 import net from 'node:net'
 import type { Scope } from '../../test/fixtures/wait.ts'
 

@@ -1,4 +1,5 @@
-// What is done with a notification's text where it is heard and where it is published: by the service's own code, and as it would be by JSON.parse and JSON.stringify.
+// What is done with a notification's text where it is heard and where it is published: by the service's own code, and
+// as it would be by JSON.parse and JSON.stringify.
 import { Wire } from '../../src/broker/redis/wire.ts'
 import { notificationFrame } from '../../src/hub/frame.ts'
 import { memberText } from '../../src/json-text.ts'

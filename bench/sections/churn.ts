@@ -21,7 +21,10 @@ export interface ChurnResult {
   readonly loadAwakeSeconds: number
   /** Settled resident memory, at equal steps: before the first, then after each tenth. */
   readonly residentMB: readonly number[]
-  /** The same of what is in use: heap and buffers after garbage was collected. What is resident follows it in steps, whose size is the allocator's. */
+  /**
+   * The same of what is in use: heap and buffers after garbage was collected. What is resident follows it in steps,
+   * whose size is the allocator's.
+   */
   readonly keptMB: readonly number[]
   /** From the second half of the steps: what one connect and disconnect leaves behind, in use. */
   readonly bytesPerConnect: number

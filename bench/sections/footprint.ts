@@ -1,5 +1,5 @@
-// What things cost in memory: a user, a group, a kept notification, on Redis (used_memory) and on a node (heap in use, buffers
-// included; what is resident grows in steps, see idle for that). For docs/capacity.md.
+// What things cost in memory: a user, a group, a kept notification, on Redis (used_memory) and on a node (heap in use,
+// buffers included; what is resident grows in steps, see idle for that). For docs/capacity.md.
 import net from 'node:net'
 import { Undo } from '../../test/fixtures/undo.ts'
 import { Crowd } from '../harness/crowd.ts'
@@ -38,7 +38,10 @@ async function settled (redis: RedisServer, node: Node): Promise<{ redis: number
   return { redis: await usedMemory(redis), node: keptBytes(node) }
 }
 
-/** The same users three times on a fresh Redis and node: with no group, with one that all share, with groups of their own. */
+/**
+ * The same users three times on a fresh Redis and node: with no group, with one that all share, with groups of their
+ * own.
+ */
 async function weigh ({ service }: TidingsRow, { streams: users, client }: Asked, groupsOf: (i: number) => string[], withLogs = false) {
   const scope = new Undo()
   try {

@@ -1,4 +1,5 @@
-// Front: what stands before the nodes, side by side: what a delivery costs there and at the nodes, memory, burst, and a lost node.
+// Front: what stands before the nodes, side by side: what a delivery costs there and at the nodes, memory, burst, and a
+// lost node.
 import { Undo } from '../../test/fixtures/undo.ts'
 import { Crowd } from '../harness/crowd.ts'
 import { rssBytes } from '../harness/proc.ts'

@@ -13,7 +13,10 @@ export interface IdleResult {
   readonly title: string
   readonly streams: number
   readonly baseMB: number
-  /** Resident memory of the server processes a stream: as it stands, and after garbage was collected (NaN where nobody can ask for it). */
+  /**
+   * Resident memory of the server processes a stream: as it stands, and after garbage was collected (NaN where nobody
+   * can ask for it).
+   */
   readonly rssKB: number
   readonly settledKB: number
   /** CPU of opening one: request, authentication, history, sync. */

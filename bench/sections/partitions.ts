@@ -1,6 +1,8 @@
-// Partitions on one Redis: what a publish to a user, a list, and a message to groups of 2 to 100,000 members cost with 1 to 16 of them.
+// Partitions on one Redis: what a publish to a user, a list, and a message to groups of 2 to 100,000 members cost with
+// 1 to 16 of them.
 //
-// Straight at the adapter, without HTTP: what is the same for all would hide what is not. Nobody is online but where it is said.
+// Straight at the adapter, without HTTP: what is the same for all would hide what is not. Nobody is online but where it
+// is said.
 import { fileURLToPath } from 'node:url'
 import { RedisCli } from '../../test/fixtures/resp.ts'
 import { Undo } from '../../test/fixtures/undo.ts'

@@ -1,4 +1,5 @@
-// Publishing: what a request costs the node beside what Fastify itself costs, what Redis alone does, and many addresses in one call.
+// Publishing: what a request costs the node beside what Fastify itself costs, what Redis alone does, and many addresses
+// in one call.
 import { fileURLToPath } from 'node:url'
 import { Undo } from '../../test/fixtures/undo.ts'
 import type { Scope } from '../../test/fixtures/wait.ts'

@@ -1,4 +1,5 @@
-// What a section of the bench is. All that it takes, shows and needs stands in one object; plan, usage text and defaults are read off it.
+// What a section of the bench is. All that it takes, shows and needs stands in one object; plan, usage text and
+// defaults are read off it.
 import type { Client } from '../harness/crowd.ts'
 import type { Service } from '../harness/service.ts'
 import type { Named, Row } from '../rows/row.ts'

@@ -1,4 +1,5 @@
-// Seeing: what receipts and traces cost, a notification: time of the node and of Redis, and what the node's heap is given.
+// Seeing: what receipts and traces cost, a notification: time of the node and of Redis, and what the node's heap is
+// given.
 import { seeingRows } from '../rows/seeing.ts'
 import { deliveryFaults, type DeliveryResult } from './delivery.ts'
 import { measureFanout } from './fanout.ts'

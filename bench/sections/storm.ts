@@ -38,7 +38,10 @@ export interface StormResult {
   readonly torn: number
   /** Resumes that were answered "incomplete". */
   readonly incomplete: number
-  /** For those who were connected to the other nodes all the time; the latencies of what was published until all were live. */
+  /**
+   * For those who were connected to the other nodes all the time; the latencies of what was published until all were
+   * live.
+   */
   readonly othersLost: number
   readonly othersP50Ms: number
   readonly othersP99Ms: number
@@ -82,7 +85,8 @@ async function measure ({ service }: TidingsRow, { streams, client, profileFolde
     for (let ended = 0; ended < streams; await pause(20)) ended = (await crowd.report(0, -1)).ended
     const again = await crowd.again()
     const cost = meter.read()
-    // Latency is read when all of this has come and nothing else is under way; the calm second after it is for the ledger alone.
+    // Latency is read when all of this has come and nothing else is under way; the calm second after it is for the
+    // ledger alone.
     clearInterval(timers.others)
     const loadAwakeSeconds = await awake() - awakeBefore
     await others.reach(sent.others - 1, 20_000)

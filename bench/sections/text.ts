@@ -1,4 +1,5 @@
-// The text of a notification: what it costs to pass it through as it came, and what it would cost to parse it and write it anew.
+// The text of a notification: what it costs to pass it through as it came, and what it would cost to parse it and write
+// it anew.
 import { textCases, type TextCase } from '../rows/text.ts'
 import type { Named } from '../rows/row.ts'
 import type { Section } from './section.ts'

@@ -1,5 +1,5 @@
-// Loaded before a node whose allocations are counted: at SIGURG it says how many bytes its heap was given since the last one.
-// (A signal that nothing else listens to, and that ends nobody.)
+// Loaded before a node whose allocations are counted: at SIGURG it says how many bytes its heap was given since the
+// last one. (A signal that nothing else listens to, and that ends nobody.)
 import { GCProfiler, getHeapStatistics } from 'node:v8'
 
 let profiler = new GCProfiler()

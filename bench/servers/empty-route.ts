@@ -1,4 +1,5 @@
-// What Fastify alone answers: an empty route with the body schema of POST /api/notifications and the same check of the token.
+// What Fastify alone answers: an empty route with the body schema of POST /api/notifications and the same check of the
+// token.
 import jwt from '@fastify/jwt'
 import Fastify from 'fastify'
 import { sayListening } from './listening.ts'

@@ -1,4 +1,5 @@
-/* The floor: what the kernel takes for the deliveries. A bare loop of write() over raw sockets, one thread, no names, no checks.
+/* The floor: what the kernel takes for the deliveries. A bare loop of write() over raw sockets, one thread, no names,
+   no checks.
 
    floor            listens on a free port of 127.0.0.1 and prints it; each line on stdin is a message for every stream */
 #define _GNU_SOURCE

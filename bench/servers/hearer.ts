@@ -1,4 +1,5 @@
-// What a node does for each copy of a message before any stream of it: hears it, reads it, and makes the bytes that go to its streams.
+// What a node does for each copy of a message before any stream of it: hears it, reads it, and makes the bytes that go
+// to its streams.
 import { createServer } from 'node:net'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { RedisBroker } from '../../src/broker/redis/redis.ts'

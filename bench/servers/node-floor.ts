@@ -1,4 +1,5 @@
-// The floor in Node: each line on stdin is encoded once and written to every raw socket. No HTTP parser, no names, no checks.
+// The floor in Node: each line on stdin is encoded once and written to every raw socket. No HTTP parser, no names, no
+// checks.
 import net from 'node:net'
 
 const head = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n'

@@ -1,5 +1,5 @@
-// Loaded before a Node server whose memory is measured: SIGWINCH collects garbage, so that what is counted is what is kept.
-// (A signal that nothing else listens to, and that ends nobody.)
+// Loaded before a Node server whose memory is measured: SIGWINCH collects garbage, so that what is counted is what is
+// kept. (A signal that nothing else listens to, and that ends nobody.)
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 

@@ -41,7 +41,10 @@ export interface ConnectOptions<Events extends EventMap = EventMap> extends Cred
   readonly url?: string | URL | undefined
   /** `browser`: all tabs share one stream. `tab`: one each. Default: `browser`. */
   readonly share?: 'browser' | 'tab' | undefined
-  /** Who is signed in. Tabs share a stream only with tabs of the same user. Give it if people can change without a logout. */
+  /**
+   * Who is signed in. Tabs share a stream only with tabs of the same user. Give it if people can change without a
+   * logout.
+   */
   readonly user?: string | undefined
   /** Where to go on from: as `GET /api/notifications/position` gave it before you read your own data. Default: now. */
   readonly position?: string | undefined
@@ -54,8 +57,9 @@ export interface Tidings<Events extends EventMap = EventMap> {
   /** Called when the state has changed. Returns how to stop that. */
   subscribe: (listener: () => void) => () => void
   /**
-   * Calls `handler` for each notification with that event name (`message` if it was published without one), or for all with `*`.
-   * What the service itself says can be heard by its name: sync, ping, read, retracted, expiring, replaced, closed.
+   * Calls `handler` for each notification with that event name (`message` if it was published without one), or for all
+   * with `*`. What the service itself says can be heard by its name: sync, ping, read, retracted, expiring, replaced,
+   * closed.
    * Returns how to stop that.
    */
   on: <Event extends keyof Events & string>(event: Event | '*', handler: Handler<Events[Event]>) => () => void

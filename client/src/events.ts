@@ -1,4 +1,5 @@
-// The text of an event stream, cut into events (WHATWG HTML, 9.2.6). EventSource would hand over only the names that it is told.
+// The text of an event stream, cut into events (WHATWG HTML, 9.2.6). EventSource would hand over only the names that it
+// is told.
 
 /** One event as it stands on the wire. */
 export interface Received {

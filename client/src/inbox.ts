@@ -1,4 +1,5 @@
-// The inbox as all tabs show it: one list and four absolute values, changed at once by what the user does, put right by the service.
+// The inbox as all tabs show it: one list and four absolute values, changed at once by what the user does, put right by
+// the service.
 import { isAfter } from './ids.ts'
 import { MOST_COUNTED, PAGE } from './limits.ts'
 import { createListeners, type Listeners } from './listeners.ts'
@@ -41,7 +42,10 @@ export interface Inbox {
   readonly hasMore: boolean
   /** All of it, at this moment. */
   readonly state: InboxState
-  /** Called when anything has changed; from the first listener on the list is fetched and kept. Returns how to stop that. */
+  /**
+   * Called when anything has changed; from the first listener on the list is fetched and kept. Returns how to stop
+   * that.
+   */
   subscribe: (listener: () => void) => () => void
   loadMore: () => Promise<void>
   /** The list was shown: nothing of it is new any more. */
@@ -74,7 +78,10 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     changed.call()
   }
 
-  /** What `sync`, `read` and the answers of the service have in common. A service of before the inbox says only `unread`. */
+  /**
+   * What `sync`, `read` and the answers of the service have in common. A service of before the inbox says only
+   * `unread`.
+   */
   function take (values: any, items = state.items): void {
     const read = newest(values.read, state.read)
     if (read !== state.read) items = items.map((item) => item.isRead || isAfter(item.id, read) ? item : { ...item, isRead: true })

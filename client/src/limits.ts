@@ -1,4 +1,5 @@
-// How long things may take, and how many are kept: in one file, since the build writes what is imported in place of its name.
+// How long things may take, and how many are kept: in one file, since the build writes what is imported in place of its
+// name.
 
 /** Nothing asked of the page or the network may take longer before there is an answer. */
 export const ANSWER_MS = 10_000

@@ -27,14 +27,20 @@ export interface LineOptions {
 export interface Line {
   /** Opens a stream. `isHere`: it is the user who asks for it, so it may take the session from another tab. */
   open: (isHere?: boolean) => void
-  /** Looks whether the stream is dead. `isAwake`: something happened that often kills a stream, or brings the network back. */
+  /**
+   * Looks whether the stream is dead. `isAwake`: something happened that often kills a stream, or brings the network
+   * back.
+   */
   check: (isAwake: boolean, isOtherNetwork?: boolean) => void
   stop: () => void
   /** Between two pings, as the service says. */
   readonly heartbeatMs: number
 }
 
-/** Milliseconds since something, by the clock that shows the larger number: one stands still during sleep, the other may be set back. */
+/**
+ * Milliseconds since something, by the clock that shows the larger number: one stands still during sleep, the other may
+ * be set back.
+ */
 export function stopwatch (): () => number {
   const since = performance.now()
   const date = Date.now()
@@ -169,8 +175,8 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
       wasRefused = false
       return end('denied')
     }
-    // The service said itself when to come back, to each client something else: up to 4.5 s with RETRY_MS as it is by default.
-    // Streams that end are spread already, and three seconds are promised.
+    // The service said itself when to come back, to each client something else: up to 4.5 s with RETRY_MS as it is by
+    // default. Streams that end are spread already, and three seconds are promised.
     if (lastWords !== undefined) return wait(lastWords / (lived ? 3 : 1))
     failures = lived && lived() > SHORT_LIFE_MS ? 0 : failures + 1
     wait(jitter(failures < 2 ? Math.min(retryMs, 1000) : Math.min(retryMs * 2 ** (failures - 2), LONGEST_WAIT_MS)))

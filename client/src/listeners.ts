@@ -1,4 +1,5 @@
-// A set of listeners. What one of them throws is reported, as for a listener of the DOM, and keeps nobody else from hearing.
+// A set of listeners. What one of them throws is reported, as for a listener of the DOM, and keeps nobody else from
+// hearing.
 
 export interface Listeners<Args extends unknown[]> {
   /** Returns how to take it away again. */

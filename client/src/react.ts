@@ -1,4 +1,5 @@
-// tidings-client/react: a connection as React sees it. However many components ask, it is the one that the page has made.
+// tidings-client/react: a connection as React sees it. However many components ask, it is the one that the page has
+// made.
 import { createContext, createElement, type ReactNode, useContext, useEffect, useRef, useState, useSyncExternalStore } from 'react'
 import type { EventMap, Handler, Inbox, InboxState, State, Tidings } from './tidings.ts'
 
@@ -9,8 +10,8 @@ const nothing = (): void => {}
 
 export interface TidingsProviderProps {
   /**
-   * A connection, made once outside of components; or a function that makes one: it is called when the provider appears, and
-   * the connection is closed when it goes, as at a logout. (Strict Mode mounts twice: it makes one.)
+   * A connection, made once outside of components; or a function that makes one: it is called when the provider
+   * appears, and the connection is closed when it goes, as at a logout. (Strict Mode mounts twice: it makes one.)
    */
   readonly client: Tidings<any> | (() => Tidings<any>)
   readonly children?: ReactNode

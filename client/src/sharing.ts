@@ -1,7 +1,8 @@
 // Who of the tabs holds the stream, and how they speak: a Web Lock elects, a BroadcastChannel tells the rest.
 //
-// A leader has a term, greater than every term before it. What it posts carries the term, and a tab that has heard of a greater one
-// listens to no smaller one: a leader that was frozen and wakes up still believes in itself, until it hears of its successor.
+// A leader has a term, greater than every term before it. What it posts carries the term, and a tab that has heard of a
+// greater one listens to no smaller one: a leader that was frozen and wakes up still believes in itself, until it hears
+// of its successor.
 import { stopwatch } from './line.ts'
 
 /** Anything that is posted. Other code of the origin may post to the channel too, so nothing is believed unread. */

@@ -1,4 +1,5 @@
-// tidings-client: one stream for all tabs of a browser, that wakes up, renews its tickets, and says in which state it is.
+// tidings-client: one stream for all tabs of a browser, that wakes up, renews its tickets, and says in which state it
+// is.
 import type { ConnectOptions, EventMap, Tidings } from './api.ts'
 import type { Received } from './events.ts'
 import { createHandlers, isOwn } from './handlers.ts'
@@ -92,8 +93,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   const leave = (): void => sharing.leave(state === 'replaced')
 
   /**
-   * A leader keeps the lock as long as somebody waits for it: whoever got it before they have heard of the end would ask
-   * the service once more.
+   * A leader keeps the lock as long as somebody waits for it: whoever got it before they have heard of the end would
+   * ask the service once more.
    */
   async function leaveIfFinal (): Promise<void> {
     if (isFinal(state) && !await sharing.isAwaited() && isFinal(state)) leave()

@@ -4,8 +4,8 @@
 #   ops/compose/roll.sh              builds the image first
 #   ops/compose/roll.sh --no-build   takes the image as it is (built or pulled before)
 #
-# For each old node a new one is started and must be ready; then the old one drains (DRAIN_SECONDS), and is removed. Streams resume
-# on the others. COMPOSE is the command with its options, if not "docker compose" or "docker-compose".
+# For each old node a new one is started and must be ready; then the old one drains (DRAIN_SECONDS), and is removed.
+# Streams resume on the others. COMPOSE is the command with its options, if not "docker compose" or "docker-compose".
 set -eu
 cd "$(dirname "$0")/../.."
 

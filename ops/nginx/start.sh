@@ -2,10 +2,12 @@
 # Starts nginx with nginx.conf and what these variables ask for; docker-compose.yml hands them on.
 #
 #   TIDINGS_TLS_PORT       TLS and HTTP/2, on a port that clients know by this number; HTTP is then redirected there
-#   TIDINGS_CERTIFICATES   the folder of tls.crt and tls.key; without them a self-signed certificate is made, anew at each start
-#   TIDINGS_BALANCERS      addresses or CIDR ranges of balancers in front, comma-separated: theirs is the X-Forwarded-For that counts
+#   TIDINGS_CERTIFICATES   the folder of tls.crt and tls.key; without them a self-signed certificate is made, anew at
+#   each start TIDINGS_BALANCERS      addresses or CIDR ranges of balancers in front, comma-separated: theirs is the
+#   X-Forwarded-For that counts
 #
-# And it keeps the addresses of the nodes fresh: nginx 1.27.3 and later looks them up by itself, an older one is told to.
+# And it keeps the addresses of the nodes fresh: nginx 1.27.3 and later looks them up by itself, an older one is told
+# to.
 set -eu
 conf=${NGINX_CONF:-/etc/nginx/nginx.conf}
 work=${NGINX_WORK:-/tmp}

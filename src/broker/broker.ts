@@ -29,15 +29,16 @@ export interface Broker extends Messages, Members, Sessions, Store, Inbox {
 /** Publishing, hearing, and reading what was published. */
 export interface Messages {
   /**
-   * Takes one id, whatever the number of addresses, appends to the log of each and publishes, all or nothing. An address
-   * named twice is named once. The same `idempotencyKey` within 24 h publishes nothing and returns the first answer.
-   * Of `keep: 'none'` nothing is stored and nothing has an id.
+   * Takes one id, whatever the number of addresses, appends to the log of each and publishes, all or nothing. An
+   * address named twice is named once. The same `idempotencyKey` within 24 h publishes nothing and returns the first
+   * answer. Of `keep: 'none'` nothing is stored and nothing has an id.
    * Throws Unavailable (nothing was stored) or Uncertain (no answer; it may have been).
    */
   publish: (request: PublishRequest) => Promise<PublishAnswer>
   /**
-   * Takes a notification back from an address: it is gone from replay, lists and counts, and every stream of the address
-   * hears `retracted` with `{ to, id, key? }`. False: there was none, or not any more; nobody hears anything. Throws Revoked.
+   * Takes a notification back from an address: it is gone from replay, lists and counts, and every stream of the
+   * address hears `retracted` with `{ to, id, key? }`. False: there was none, or not any more; nobody hears anything.
+   * Throws Revoked.
    */
   retract: (request: RetractRequest) => Promise<boolean>
 
@@ -99,9 +100,9 @@ export interface Store {
   get: (home: string, key: string) => Promise<string | undefined>
   /** Reads and deletes, so that only one caller ever gets it. */
   take: (home: string, key: string) => Promise<string | undefined>
-  /** Takes what is under `key` and puts `kept`, both or neither: undefined if nothing was there. Of several one caller gets it. */
+  /** Takes what is under `key` and puts `kept`; neither, and undefined, if nothing is there. One caller gets it. */
   exchange: (home: string, key: string, kept: { readonly key: string, readonly text: string, readonly seconds: number }) => Promise<string | undefined>
-  /** Counts up. Each that was counted is remembered for as long as it said; when none is any more, the count begins anew. */
+  /** Counts up. Each is remembered for as long as it says; when none is any more, the count begins anew. */
   ordinal: (home: string, key: string, seconds: number) => Promise<number>
   /** Counts in a window that begins with its first hit. */
   hit: (home: string, key: string, windowMs: number, hits?: number) => Promise<{ count: number, restMs: number }>
@@ -120,11 +121,11 @@ export interface Identity {
 }
 
 /**
- * Who reads. With a token, the groups follow its claim first. The newest claim counts, by `issuedAtSeconds`: what it names
- * is joined (except what `leave` or `replaceGroups` took away in its second or later, and beyond MAX_GROUPS), what an
- * older one gave and it does not name is left. Of several of one age each adds; an older one changes nothing. What `join`
- * or `replaceGroups` gave stays. Without a claim (`groups` undefined) nothing changes.
- * Without `token` a back end reads for the user: nothing changes and nothing is refused.
+ * Who reads. With a token, the groups follow its claim first. The newest claim counts, by `issuedAtSeconds`: what it
+ * names is joined (except what `leave` or `replaceGroups` took away in its second or later, and beyond MAX_GROUPS),
+ * what an older one gave and it does not name is left. Of several of one age each adds; an older one changes nothing.
+ * What `join` or `replaceGroups` gave stays. Without a claim (`groups` undefined) nothing changes. Without `token` a
+ * back end reads for the user: nothing changes and nothing is refused.
  */
 export interface Reader {
   readonly userId: string
@@ -210,9 +211,9 @@ export interface HistoryPage {
   readonly position: number
   readonly membership: Membership
   /**
-   * Something after the cursor may be missing: trimmed, older than the history, evicted or lost; or it was published to a
-   * group while the user was in it, and they are not any more (if they are again, it is among the entries). What was replaced, retracted, dismissed, or outlived its `ttl` is not
-   * missing.
+   * Something after the cursor may be missing: trimmed, older than the history, evicted or lost; or it was published to
+   * a group while the user was in it, and they are not any more (if they are again, it is among the entries). What was
+   * replaced, retracted, dismissed, or outlived its `ttl` is not missing.
    */
   readonly gap: boolean
   /** The page is full; read on from its position. */

@@ -9,8 +9,9 @@ export interface Inbox {
   /** The position of now, with the counts. Throws Revoked. */
   position: (reader: Reader) => Promise<InboxState>
   /**
-   * Moves a cursor to a position, never back; `read` moves `seen` along, and takes back each `unread` that it moves over. A
-   * call that moves nothing changes nothing. Every stream of the user hears `read` if anything changed, with the counts.
+   * Moves a cursor to a position, never back; `read` moves `seen` along, and takes back each `unread` that it moves
+   * over. A call that moves nothing changes nothing. Every stream of the user hears `read` if anything changed, with
+   * the counts.
    * Throws FuturePosition, Revoked.
    */
   moveCursor: (reader: Reader, cursor: 'seen' | 'read', upTo: number) => Promise<InboxCounts>

@@ -1,4 +1,5 @@
-// The port's room for "why": what nodes note of streams and of what they wrote, and all that is known of one notification for one user.
+// The port's room for "why": what nodes note of streams and of what they wrote, and all that is known of one
+// notification for one user.
 import type { Address, Keep } from '../notification.ts'
 import type { Channel } from './broker.ts'
 import type { InboxMark } from './inbox.ts'
@@ -6,8 +7,8 @@ import type { InboxMark } from './inbox.ts'
 /** Notes live as long as the history, and are bounded. What a node notes, all nodes know within about a second. */
 export interface Trail {
   /**
-   * A node has written what came on a channel, up to this id, to its streams. With a receipt it is remembered when, and to how many.
-   * Never throws and never waits: what cannot be kept is lost.
+   * A node has written what came on a channel, up to this id, to its streams. With a receipt it is remembered when, and
+   * to how many. Never throws and never waits: what cannot be kept is lost.
    */
   wrote: (node: string, channel: Channel, id: number, receipt?: { readonly atMs: number, readonly streams: number }) => void
   /** One line about a user's streams, or about what they read. Of each the newest MAX_TRAIL are kept. As `wrote`. */

@@ -1,4 +1,5 @@
-// The application behind Pushpin: it answers each connect with the instruction to hold the stream open, and nothing else.
+// The application behind Pushpin: it answers each connect with the instruction to hold the stream open, and nothing
+// else.
 import { createServer } from 'node:http'
 import { sayListening } from '../../servers/listening.ts'
 

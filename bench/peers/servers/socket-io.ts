@@ -1,5 +1,6 @@
-// A peer: Socket.IO over WebSocket with its Redis adapter (REDIS_PORT), set as its performance page recommends: bufferutil is there, the
-// first request is let go. Of what it offers beside, eiows (another WebSocket server) and other parsers are not used.
+// A peer: Socket.IO over WebSocket with its Redis adapter (REDIS_PORT), set as its performance page recommends:
+// bufferutil is there, the first request is let go. Of what it offers beside, eiows (another WebSocket server) and
+// other parsers are not used.
 import { createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { sayListening } from '../../servers/listening.ts'

@@ -1,5 +1,6 @@
 // Reads a stream with @microsoft/fetch-event-source. Prints one line an event: id, event, data.
-// A clean end is final for it unless onclose throws, and it is written for pages: a program gives it a document and a window.
+// A clean end is final for it unless onclose throws, and it is written for pages: a program gives it a document and a
+// window.
 globalThis.window ??= globalThis
 globalThis.document ??= { hidden: false, addEventListener () {}, removeEventListener () {} }
 const { fetchEventSource } = await import('@microsoft/fetch-event-source')

@@ -1,5 +1,6 @@
 # Reads a stream with launchdarkly-eventsource. Prints one line an event: id, event, data.
-# The library reconnects with Last-Event-ID and follows `retry:`; it must be told to go on after an error, and to stop at 204.
+# The library reconnects with Last-Event-ID and follows `retry:`; it must be told to go on after an error, and to stop
+# at 204.
 import os, sys
 from ld_eventsource import SSEClient
 from ld_eventsource.actions import Event, Fault

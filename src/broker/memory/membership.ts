@@ -135,7 +135,10 @@ export class Memberships {
     this.#forgetOld(member)
   }
 
-  /** What the newest token says of its user's groups replaces what an older one said. Of more than MAX_GROUPS the first count. */
+  /**
+   * What the newest token says of its user's groups replaces what an older one said. Of more than MAX_GROUPS the first
+   * count.
+   */
   claim ({ userId, issuedAtSeconds }: Identity, groups: readonly string[]): void {
     const member = this.#touch(userId)
     if (issuedAtSeconds < member.claimIssuedAtSeconds) return

@@ -25,7 +25,10 @@ export function isAlreadyLoaded ({ message }: Error): boolean {
   return /Library '\w+' already exists/.test(message)
 }
 
-/** In a Cluster: somebody else has the key, or will have it; nothing was done. Behind Sentinels a master that is one no more. */
+/**
+ * In a Cluster: somebody else has the key, or will have it; nothing was done. Behind Sentinels a master that is one no
+ * more.
+ */
 export function isElsewhere ({ message }: Error): boolean {
   return /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|READONLY) /.test(message)
 }

@@ -1,5 +1,5 @@
-// Which master of a Cluster has which slot, from what its nodes say (CLUSTER NODES). A table of our own over plain connections: a client library's
-// stays deaf where a slot or a master moves.
+// Which master of a Cluster has which slot, from what its nodes say (CLUSTER NODES). A table of our own over plain
+// connections: a client library's stays deaf where a slot or a master moves.
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'

@@ -1,4 +1,4 @@
-// Commands for what stands under one prefix, at whichever Redis has it: it calls the function library and finds out when the data is other data.
+// Commands for what stands under one prefix, at whichever Redis has it; and when the data there is other data.
 import { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import { type HistoryLimits, Uncertain, Unavailable } from '../broker.ts'
@@ -33,8 +33,8 @@ interface Known {
 }
 
 /**
- * `up`: commands can be given. `loading`: a library with this nonce may speak from now on; `library`: this one does. `anew`: the data went: the
- * live streams are to be refilled.
+ * `up`: commands can be given. `loading`: a library with this nonce may speak from now on; `library`: this one does.
+ * `anew`: the data went: the live streams are to be refilled.
  */
 interface Events {
   up: []
@@ -105,8 +105,8 @@ export class RedisCommands extends EventEmitter<Events> {
   }
 
   /**
-   * Once a second while it is up, since it also finds out what a connection that answers does not tell: that a flushed Redis has lost our
-   * settings or functions, that it takes no writes any more, or that another node has loaded another library.
+   * Once a second while it is up. It finds out what a connection that answers does not tell: that a flushed Redis has
+   * lost our settings or functions, that it takes no writes any more, or that another node has loaded another library.
    */
   async confirm (): Promise<void> {
     try {
@@ -183,8 +183,8 @@ export class RedisCommands extends EventEmitter<Events> {
     if (isEmptied) this.emit('anew')
   }
 
-  // What others published was only heard, and who reads and writes the channels may have put any number there: it counts as far as Redis can
-  // have come since it answered.
+  // What others published was only heard, and who reads and writes the channels may have put any number there: it
+  // counts as far as Redis can have come since it answered.
   #newestGiven (): number {
     const { newestId, askedAtMs } = this.#known
     return Math.max(newestId, Math.min(this.#heard.newestId, newestId + Math.ceil((performance.now() - askedAtMs) * 1000)))

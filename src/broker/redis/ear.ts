@@ -6,7 +6,10 @@ import type { Log } from './links.ts'
 
 /** Channels in one SUBSCRIBE: larger ones keep Redis busy for long, smaller ones cost round trips. */
 const BATCH = 500
-/** Ticks (seconds) without a sound after which the line is taken for deaf. Counted, not timed: a busy process is not a deaf one. */
+/**
+ * Ticks (seconds) without a sound after which the line is taken for deaf. Counted, not timed: a busy process is not a
+ * deaf one.
+ */
 export const DEAF_TICKS = 3
 /** Ticks that a connection has to come up before another one is tried. */
 const CONNECT_TICKS = 5

@@ -10,13 +10,16 @@ export interface GatheringOptions<Question> {
   readonly maxQuestions?: number
   /** How heavy they are together, at most, if there is more than one; in bytes, more or less. Default 1 MiB. */
   readonly maxWeight?: number
-  /** How many calls are under way at once: the last of many would wait longer than a command may take, and publishers with them. Default 4. */
+  /**
+   * How many calls are under way at once: the last of many would wait longer than a command may take, and publishers
+   * with them. Default 4.
+   */
   readonly maxCalls?: number
 }
 
 /**
- * Gathers what is asked in one turn of the event loop, or while a call is under way, and asks it with one call. Those that fill a call need
- * not wait for another.
+ * Gathers what is asked in one turn of the event loop, or while a call is under way, and asks it with one call. Those
+ * that fill a call need not wait for another.
  */
 export class Gathering<Question, A> {
   readonly #call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>
@@ -26,8 +29,8 @@ export class Gathering<Question, A> {
   #isScheduled = false
 
   /**
-   * `call` answers the questions in their order, and at least the first: those that it leaves over are asked again with the next call. If it
-   * throws, all of them hear the error.
+   * `call` answers the questions in their order, and at least the first: those that it leaves over are asked again with
+   * the next call. If it throws, all of them hear the error.
    */
   constructor (call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>, options: GatheringOptions<Question> = {}) {
     this.#call = call

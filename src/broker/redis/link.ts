@@ -1,4 +1,5 @@
-// The connections to one Redis: one for commands, which has the function library loaded there and finds out when it cannot be used, and the ear.
+// The connections to one Redis: one for commands, which has the function library loaded there and finds out when it
+// cannot be used, and the ear.
 import { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
@@ -17,8 +18,8 @@ const CONNECT_TICKS = 5
 const MEMORY_TICKS = 10
 
 /**
- * `up`: commands can be given; whether an older library was replaced just now. `loading`: a library with this nonce may speak from now on.
- * `down`: nothing can be given from now on.
+ * `up`: commands can be given; whether an older library was replaced just now. `loading`: a library with this nonce may
+ * speak from now on. `down`: nothing can be given from now on.
  */
 interface Events {
   up: [hasReplacedOld: boolean]
@@ -131,7 +132,8 @@ export class Link extends EventEmitter<Events> {
     const nonce = newNonce()
     const text = library({ nonce, isCluster: this.#entry.place.kind === 'cluster' })
     this.emit('loading', nonce)
-    // Nodes that start together all find none. The first one's stays: each that replaced it would make what the others say a stranger's.
+    // Nodes that start together all find none. The first one's stays: each that replaced it would make what the others
+    // say a stranger's.
     const isLoaded = version === 0 && await this.redis.function('LOAD', text).then(() => true, (error: Error) => {
       if (isAlreadyLoaded(error)) return false
       throw error

@@ -1,4 +1,5 @@
-// The Redis that this node talks to: which of them is the master of a key, and the connections to it, however many prefixes share them.
+// The Redis that this node talks to: which of them is the master of a key, and the connections to it, however many
+// prefixes share them.
 import { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
@@ -110,8 +111,9 @@ export class Links extends EventEmitter<{ moved: [] }> {
   }
 
   /**
-   * The same with Redis's own errors. A master that says that the key is elsewhere has done nothing: whoever has it now is asked. While its slot
-   * moves, nobody is: on data of which half is elsewhere a function would find that the rest was lost.
+   * The same with Redis's own errors. A master that says that the key is elsewhere has done nothing: whoever has it now
+   * is asked. While its slot moves, nobody is: on data of which half is elsewhere a function would find that the rest
+   * was lost.
    */
   async give<T> (key: string, command: (redis: Redis) => Promise<T>): Promise<T> {
     const end = performance.now() + PATIENCE_MS

@@ -1,4 +1,5 @@
-// The broker on Redis: the port, over one connection for commands and one that hears. The atomic parts stand in functions/.
+// The broker on Redis: the port, over one connection for commands and one that hears. The atomic parts stand in
+// functions/.
 import type { Redis } from 'ioredis'
 import { userAddress } from '../../notification.ts'
 import { parseRedisUrl } from '../../redis-url.ts'

@@ -1,4 +1,5 @@
-// What comes by the thousand (publishes, visits, resumes) in few calls: those of one moment go together, and resumes share what they read.
+// What comes by the thousand (publishes, visits, resumes) in few calls: those of one moment go together, and resumes
+// share what they read.
 import { oneLine } from '../../json-text.ts'
 import { type Address, eventFault, type Notification } from '../../notification.ts'
 import {
@@ -124,7 +125,10 @@ export class RedisRequests {
   }
 }
 
-/** What stands in a log. Undefined: not written by the library, which takes nothing that cannot be read here; so something is missing. */
+/**
+ * What stands in a log. Undefined: not written by the library, which takes nothing that cannot be read here; so
+ * something is missing.
+ */
 export function readEntry (id: string, event: string, json: string): Notification | undefined {
   const number = Number(id)
   if (!Number.isSafeInteger(number) || eventFault(event) !== undefined) return undefined
@@ -134,7 +138,8 @@ export function readEntry (id: string, event: string, json: string): Notificatio
   } catch {
     return undefined
   }
-  // The old library stored what it was given with its line breaks, which can only stand between tokens; a frame is one line.
+  // The old library stored what it was given with its line breaks, which can only stand between tokens; a frame is one
+  // line.
   return { id: number, event, json: oneLine(json) }
 }
 

@@ -50,7 +50,8 @@ export class SentinelMaster implements Whereabouts {
     this.#fault = ''
     this.#sentinels = merge([...this.#entry.place.addresses, ...told.flatMap(({ others }) => others)])
     const isOther = this.#master === undefined || nameOf(newest.address) !== nameOf(this.#master)
-    // A few that were cut off are not believed; most of them are, also if they were all set up anew and count from zero again.
+    // A few that were cut off are not believed; most of them are, also if they were all set up anew and count from zero
+    // again.
     const sayers = told.filter(({ address }) => nameOf(address) === nameOf(newest.address))
     if (newest.epoch < this.#epoch && sayers.length * 2 <= this.#sentinels.length) return false
     this.#epoch = newest.epoch

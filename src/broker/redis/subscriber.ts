@@ -1,4 +1,5 @@
-// Hearing what stands under one prefix: which channels this node wants, proof that it hears them, and what to do when it does not.
+// Hearing what stands under one prefix: which channels this node wants, proof that it hears them, and what to do when
+// it does not.
 import { EventEmitter } from 'node:events'
 import { type Channel, Unavailable } from '../broker.ts'
 import type { BrokerListener } from '../listener.ts'
@@ -19,9 +20,9 @@ export interface SubscriberOptions {
 }
 
 /**
- * A half-open line says nothing, and a client library that subscribed again proves nothing. So the node publishes to a channel of
- * its own (the canary) and must hear it here: only then is the connection up, and when it falls silent it is built anew.
- * `subscribed`: the canary may be published to.
+ * A half-open line says nothing, and a client library that subscribed again proves nothing. So the node publishes to a
+ * channel of its own (the canary) and must hear it here: only then is the connection up, and when it falls silent it is
+ * built anew. `subscribed`: the canary may be published to.
  */
 export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements Hearer {
   readonly prefix: string
@@ -80,7 +81,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     this.#wire.expect(nonce)
   }
 
-  /** Another library is there. What it has said before we knew of it was dropped: the live streams must be refilled then. */
+  /** Another library is there. What it said before we knew of it was dropped: then live streams must be refilled. */
   meet (nonce: string): void {
     this.#wire.expect(nonce)
     if (this.#wire.hasHeardStranger) this.startOver()

@@ -1,4 +1,5 @@
-// The trail at Redis: what a node notes goes out once a second, as one call of the library, and is read back as evidence.
+// The trail at Redis: what a node notes goes out once a second, as one call of the library, and is read back as
+// evidence.
 import type { Channel } from '../broker.ts'
 import type { InboxMark } from '../inbox.ts'
 import type { Evidence, Gone, Place, Receipt, Trail } from '../trail.ts'

@@ -1,4 +1,5 @@
-// What works now at a Redis and will not be relied upon: eviction, a memory that ends, clocks that differ. Said once for as long as it holds.
+// What works now at a Redis and will not be relied upon: eviction, a memory that ends, clocks that differ. Said once
+// for as long as it holds.
 import type { Log } from './links.ts'
 import type { ServerInfo } from './diagnosis.ts'
 

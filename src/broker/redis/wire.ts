@@ -1,10 +1,14 @@
-// What travels on a Redis channel, read back: a notification with an id (from the function library), a plain one, or a control message.
+// What travels on a Redis channel, read back: a notification with an id (from the function library), a plain one, or a
+// control message.
 import { memberText } from '../../json-text.ts'
 import { DEFAULT_EVENT, eventFault, isTooDeep, type Notification } from '../../notification.ts'
 import { parseTraceparent } from '../../trace-context.ts'
 import type { Control, DropReason } from '../listener.ts'
 
-/** What the library begins its notifications with; the nonce follows. A plain PUBLISH that brings an `id` of its own has it ignored. */
+/**
+ * What the library begins its notifications with; the nonce follows. A plain PUBLISH that brings an `id` of its own has
+ * it ignored.
+ */
 const DURABLE = '{"tidings":1,'
 const CONTROL = '{"control":'
 /** Behind the event of one that is a part of a trace. */
@@ -28,7 +32,10 @@ export class Wire {
   /** The newest first; of those before, messages may still be on their way. */
   #marks: readonly string[] = []
   #nonces: readonly string[] = []
-  /** Whether something bore a nonce that is not known: a forgery, or from a library that is newer than what we know of it. */
+  /**
+   * Whether something bore a nonce that is not known: a forgery, or from a library that is newer than what we know of
+   * it.
+   */
   hasHeardStranger = false
 
   constructor (maxDataBytes: number) {

@@ -1,5 +1,6 @@
 // Reads a stream with launchdarkly/eventsource. Prints one line an event: id, event, data.
-// The library reconnects with Last-Event-ID and follows `retry:`. It takes 204 for an error that passes: the handler says otherwise.
+// The library reconnects with Last-Event-ID and follows `retry:`. It takes 204 for an error that passes: the handler
+// says otherwise.
 package main
 
 import (

@@ -1,5 +1,6 @@
 // Reads a stream with r3labs/sse. Prints one line an event: id, event, data.
-// The library reconnects with Last-Event-ID. It must be told what ends it: by default every answer but 200 is tried again.
+// The library reconnects with Last-Event-ID. It must be told what ends it: by default every answer but 200 is tried
+// again.
 package main
 
 import (

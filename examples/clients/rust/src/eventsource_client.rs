@@ -1,5 +1,6 @@
 // Reads a stream with eventsource-client. Prints one line an event: id, event, data.
-// The library reconnects with Last-Event-ID after a broken line; a clean end and a status other than 200 end it, so it stands in a loop.
+// The library reconnects with Last-Event-ID after a broken line; a clean end and a status other than 200 end it, so it
+// stands in a loop.
 use eventsource_client::{Client, ClientBuilder, Error, ReconnectOptions, SSE};
 use futures::TryStreamExt;
 use launchdarkly_sdk_transport::HyperTransport;

@@ -1,6 +1,6 @@
 // Reads a stream with reqwest-eventsource. Prints one line an event: id, event, data.
-// The library reconnects by itself, but an event without an id (a ping) makes it forget the last one. So this program keeps
-// the id, and opens a new source after every end.
+// The library reconnects by itself, but an event without an id (a ping) makes it forget the last one. So this program
+// keeps the id, and opens a new source after every end.
 use futures::StreamExt;
 use reqwest_eventsource::{Error, Event, EventSource};
 use std::{env, time::Duration};

@@ -1,4 +1,5 @@
-// What `helm test` runs in the image of a node: an installation that answers as it should. Ends with 1 and a sentence if not.
+// What `helm test` runs in the image of a node: an installation that answers as it should. Ends with 1 and a sentence
+// if not.
 const url = process.env.TIDINGS_URL
 const checks = [
   ['/livez', 200, 'the process answers'],

@@ -1,10 +1,12 @@
--- What nodes do at their start and once a second: limits, the nonce, and what a Redis that answers does not tell by itself.
+-- What nodes do at their start and once a second: limits, the nonce, and what a Redis that answers does not tell by
+-- itself.
 
 local DATABASES = 16
 -- Another database's installation is alive if its clock was seen so recently.
 local ALIVE = 30 * SECOND
 
--- Pub/Sub knows no databases: an installation with the same prefix in another one would get our messages, and we theirs.
+-- Pub/Sub knows no databases: an installation with the same prefix in another one would get our messages, and we
+-- theirs.
 local function other_database(ctx, own)
   local found
   for database = 0, DATABASES - 1 do
@@ -22,8 +24,9 @@ end
 -- How long it may take until every node has heard of a loss: each asks once a second.
 local DOUBT = 3 * SECOND
 
--- A process that began with a clock behind an id that a node was answered before has lost what was acknowledged (a failover, a crash between two
--- writes to disk). What, nobody knows: so the history begins anew, and every older position is told.
+-- A process that began with a clock behind an id that a node was answered before has lost what was acknowledged (a
+-- failover, a crash between two writes to disk). What, nobody knows: so the history begins anew, and every older
+-- position is told.
 local function look_for_loss(ctx, clock, run_id, newest_before)
   local key = ctx.prefix .. ':config'
   local run = redis.call('HMGET', key, 'run_id', 'run_clock')
@@ -39,7 +42,8 @@ local function look_for_loss(ctx, clock, run_id, newest_before)
     redis.call('MSET', ctx.prefix .. ':clock', int(born), ctx.prefix .. ':born', int(born))
     -- Said once; what is told to the other nodes is the same.
     redis.call('HSET', key, 'run_clock', int(newest_before), 'clock_seen', int(born))
-    -- Other nodes were here before (this one had gone on writing to the old master): their streams have newer ids, and were not told.
+    -- Other nodes were here before (this one had gone on writing to the old master): their streams have newer ids, and
+    -- were not told.
     if not is_first then redis.call('HSET', key, 'doubt', int(born + DOUBT)) end
   end
 end
@@ -73,9 +77,9 @@ local function configure_with(ctx, c)
   return id
 end
 
--- ARGV: the database, history_length, group_history_length, history_seconds, max_data_bytes, the run id of this Redis process, the newest id that
--- the node was answered by another one before, 1 at the start of a node (0: the settings that stand are kept), 1 if an older library was
--- replaced just now, 1 if the eviction policy can take what has an end.
+-- ARGV: the database, history_length, group_history_length, history_seconds, max_data_bytes, the run id of this Redis
+-- process, the newest id that the node was answered by another one before, 1 at the start of a node (0: the settings
+-- that stand are kept), 1 if an older library was replaced just now, 1 if the eviction policy can take what has an end.
 -- Reply: [version, born, an id, the time in microseconds, the nonce]
 local function configure(keys, args)
   local ctx, is_start = open(keys), args[8] == '1'

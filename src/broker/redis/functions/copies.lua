@@ -1,7 +1,10 @@
--- How a partition takes what another one has committed: each once, in order, under an id of its own where its clock is past the publisher's.
+-- How a partition takes what another one has committed: each once, in order, under an id of its own where its clock is
+-- past the publisher's.
 --
---   <prefix>:copied          hash, in the target: tag of the source -> id of the newest entry that was taken from it (never)
---   <prefix>:was:<address>:<id>  the id that a copy has here, if it is not the one that the publisher was answered (HISTORY)
+--   <prefix>:copied          hash, in the target: tag of the source -> id of the newest entry that was taken from it
+--                            (never)
+--   <prefix>:was:<address>:<id>  the id that a copy has here, if it is not the one that the publisher was answered
+--                                (HISTORY)
 
 do
   -- The id that something has here, which the publisher knows by another one perhaps; and that other one.
@@ -61,9 +64,10 @@ do
     redis.call('SET', ctx.prefix .. ':born', int(next_id(ctx)))
   end
 
-  -- ARGV: tag of the source, then for each entry, in their order: its id, the id of the one before it, 1 if no older one is left for this target,
-  -- how many fields, name, value…, how many addresses, address…
-  -- Reply: [id of the newest that was taken, the newest id that was given here, for each entry [nodes that took it, for each address], …]; fewer if one is missing before the next.
+  -- ARGV: tag of the source, then for each entry, in their order: its id, the id of the one before it, 1 if no older
+  -- one is left for this target, how many fields, name, value…, how many addresses, address…
+  -- Reply: [id of the newest that was taken, the newest id that was given here, for each entry [nodes that took it, for
+  -- each address], …]; fewer if one is missing before the next.
   register('tidings_copy', function(keys, args)
     local ctx, source, at = open(keys), args[1], 2
     local key = ctx.prefix .. ':copied'

@@ -1,11 +1,13 @@
--- Where there are several partitions: in which of them a group has members. It stands in the group's home, the partition of its name.
+-- Where there are several partitions: in which of them a group has members. It stands in the group's home, the
+-- partition of its name.
 --
 --   <prefix>:members:<group>  hash, partition -> second until which it has members (the last of them)
---   <prefix>:joined           hash, in the members' partition: group -> how many users of it the routes joined (with the last of them). Nodes renew
---                             what the homes know of those before it ends; nobody has to take it away
--- In <prefix>:config: `partitions`, the tags of all in order, and `partition`, the own one ('' while they are divided, and `none` where one was
--- that is none any more); `directory` is there while nothing that stood in
--- the directory was lost. Where something may have been, whatever is published to a group goes to all partitions.
+--   <prefix>:joined           hash, in the members' partition: group -> how many users of it the routes joined (with
+--                             the last of them). Nodes renew what the homes know of those before it ends; nobody has to
+--                             take it away
+-- In <prefix>:config: `partitions`, the tags of all in order, and `partition`, the own one ('' while they are divided,
+-- and `none` where one was that is none any more); `directory` is there while nothing that stood in the directory was
+-- lost. Where something may have been, whatever is published to a group goes to all partitions.
 
 do
   -- The tags of all partitions, and the own one; nil where there is one partition alone.
@@ -81,7 +83,8 @@ do
   -- An entry lasts so much longer than twice the history at least, whatever a node's clock says: see `leapt`.
   local SPARE_SECONDS = 2 * DAY_SECONDS
 
-  -- ARGV: tag, until which second, group…   The partition has members of these groups, whose home is here.   Reply: those that nothing was known of
+  -- ARGV: tag, until which second, group…   The partition has members of these groups, whose home is here.
+  -- Reply: those that nothing was known of
   register('tidings_enter', function(keys, args)
     local ctx, reply = open(keys), {}
     local now = math.floor(ctx.now / SECOND)
@@ -102,7 +105,8 @@ do
   local RENEWED_SECONDS = 6 * 3600
   local MOST_NAMED = 500
 
-  -- ARGV: where to go on, or '' to begin.   Reply: where to go on ('0': that is all), group… of those that the routes joined users to
+  -- ARGV: where to go on, or '' to begin.
+  -- Reply: where to go on ('0': that is all), group… of those that the routes joined users to
   register('tidings_joined', function(keys, args)
     local ctx = open(keys)
     if args[1] == '' and not redis.call('SET', ctx.prefix .. ':kept:renewal', '1', 'EX', RENEWED_SECONDS, 'NX') then return { '0' } end
@@ -112,12 +116,14 @@ do
     return reply
   end)
 
-  -- While the home of a group is away nobody can tell it of new members. What reaches it between its return and being told is missing here: until
-  -- then the log counts as cut at an id that is far ahead, also if the node that let them in is gone.
+  -- While the home of a group is away nobody can tell it of new members. What reaches it between its return and being
+  -- told is missing here: until then the log counts as cut at an id that is far ahead, also if the node that let them
+  -- in is gone.
   local AHEAD_SECONDS = 30 * DAY_SECONDS
   local function is_ahead(ctx, key) return (tonumber(redis.call('GET', key) or nil) or 0) > ctx.now + DAY_SECONDS * SECOND end
 
-  -- ARGV: user, group, whose home is away…   Reply: those that it must be told of later: the user was not a member, or another was let in before
+  -- ARGV: user, group, whose home is away…
+  -- Reply: those that it must be told of later: the user was not a member, or another was let in before
   register('tidings_unheard', function(keys, args)
     local ctx, reply = open(keys), {}
     local marks = redis.call('HMGET', ctx.prefix .. ':groups:' .. args[1], unpack(args, 2))
@@ -131,7 +137,8 @@ do
     return reply
   end)
 
-  -- ARGV: how many groups were late, group…, other groups whose homes were told just now…   Reply: those whose logs count as cut up to now
+  -- ARGV: how many groups were late, group…, other groups whose homes were told just now…
+  -- Reply: those whose logs count as cut up to now
   register('tidings_heard', function(keys, args)
     local ctx, reply = open(keys), {}
     local late = count_at(args, 1)
@@ -153,7 +160,8 @@ do
     return reply
   end)
 
-  -- ARGV: the tags of all, in order, with spaces between; the own one; 1 if nothing can stand in the directory yet. What stands is kept.
+  -- ARGV: the tags of all, in order, with spaces between; the own one; 1 if nothing can stand in the directory yet.
+  -- What stands is kept.
   register('tidings_divide', function(keys, args)
     local key = keys[1] .. ':config'
     local known = redis.call('HMGET', key, 'partitions', 'partition')
@@ -166,7 +174,8 @@ do
     return 1
   end)
 
-  -- KEYS[1]: the list of all partitions. ARGV: their prefixes, in order, for where there is no list.   Reply: what stands there then
+  -- KEYS[1]: the list of all partitions. ARGV: their prefixes, in order, for where there is no list.
+  -- Reply: what stands there then
   register('tidings_list_partitions', function(keys, args)
     if redis.call('EXISTS', keys[1]) == 0 then redis.call('RPUSH', keys[1], unpack(args)) end
     return redis.call('LRANGE', keys[1], 0, -1)

@@ -63,8 +63,9 @@ local function replace_key(ctx, address, log, key, id, ends, order)
   end
 end
 
--- What may not count, and what counts and is large, stands beside the keys, so that who counts need not read it. No key begins with \1 or \2.
--- It is a help alone: what stands in the log and is not noted is read. `ends`: 0, or the id from which on it does not count.
+-- What may not count, and what counts and is large, stands beside the keys, so that who counts need not read it. No key
+-- begins with \1 or \2. It is a help alone: what stands in the log and is not noted is read. `ends`: 0, or the id from
+-- which on it does not count.
 local LARGE_BYTES = 4096
 local function note(ctx, address, kind, id, ends, key_ends)
   local keys = ctx.prefix .. ':keys:' .. address

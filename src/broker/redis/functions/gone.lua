@@ -2,7 +2,8 @@
 
 local MAX_GONE = 128
 
--- how: r, p or x (retracted, replaced, expired). A service whose ACL lacks the key publishes all the same; then it is not known.
+-- how: r, p or x (retracted, replaced, expired). A service whose ACL lacks the key publishes all the same; then it is
+-- not known.
 local function bury(ctx, address, id, how, at)
   local key = ctx.prefix .. ':gone:' .. address
   if type(redis.pcall('ZADD', key, int(at), how .. int(id))) ~= 'number' then return end

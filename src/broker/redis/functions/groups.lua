@@ -81,7 +81,8 @@ local function enter_group(ctx, user, groups, group, by)
   tell(ctx, user, 'join', id, group)
 end
 
--- The spans that a cursor may still ask for, and one more. Beyond MAX_SPANS the oldest is forgotten, and whoever was away since is told.
+-- The spans that a cursor may still ask for, and one more. Beyond MAX_SPANS the oldest is forgotten, and whoever was
+-- away since is told.
 local function with_span(ctx, groups, spans, from, to)
   local since, list = to - ctx.limits.seconds * SECOND, {}
   for span in spans:gmatch('%d+:%d+') do
@@ -164,8 +165,9 @@ local function save_groups(ctx, user, groups)
   groups.changed, groups.gone, groups.stays = {}, {}, {}
 end
 
--- A good token came by. token: iat, exp in seconds, at (the id of the visit, if it has one already), claimed (a list, or nil if it claims
--- nothing), takes (false: a token of an old node, of which nobody knows whether it has no claim or an empty one).
+-- A good token came by. token: iat, exp in seconds, at (the id of the visit, if it has one already), claimed (a list,
+-- or nil if it claims nothing), takes (false: a token of an old node, of which nobody knows whether it has no claim or
+-- an empty one).
 local function see_token(ctx, user, groups, token)
   local known, now_seconds = groups.user, math.floor(ctx.now / SECOND)
   local was_first = known.first

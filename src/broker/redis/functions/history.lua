@@ -2,9 +2,13 @@
 
 -- Entries that a page may have.
 local MAX_PAGE = 1024
+-- Copies of what is in the page already that are read for it, more or less.
+local MAX_COPIES = 4096
+-- So few logs are read a few entries at a time from the beginning.
+local FEW_PIECES = 16
 
--- What was read of a log stands in log.entries: all of (log.from, log.read_to]. Reads on, so many at most, and not beyond `last`. False: there is
--- nothing more.
+-- What was read of a log stands in log.entries: all of (log.from, log.read_to]. Reads on, so many at most, and not
+-- beyond `last`. False: there is nothing more.
 local function read_on(call, log, last, limit)
   if log.read_to >= last then return false end
   limit = math.min(limit, log.step)
@@ -34,16 +38,11 @@ local function shuffle(list)
   end
 end
 
--- Copies of what is in the page already that are read for it, more or less.
-local MAX_COPIES = 4096
-
--- So few logs are read a few entries at a time from the beginning.
-local FEW_PIECES = 16
-
--- The oldest entries of many pieces of logs, as many as a page may hold. It goes round: a few of each, then twice as many. And the window in
--- which it reads shrinks: as soon as the page is full, no log is read beyond the newest entry in it. So little is read that is not wanted,
--- whether the logs are many, their entries large, or all of them in one log.
--- What went to many of them at once stands in each, and fills no page: when enough copies were read, it ends where the least that was read does.
+-- The oldest entries of many pieces of logs, as many as a page may hold. It goes round: a few of each, then twice as
+-- many. And the window in which it reads shrinks: as soon as the page is full, no log is read beyond the newest entry
+-- in it. So little is read that is not wanted, whether the logs are many, their entries large, or all of them in one
+-- log. What went to many of them at once stands in each, and fills no page: when enough copies were read, it ends where
+-- the least that was read does.
 -- Returns the entries by id, the ids in a heap, and up to where all is there.
 local function merge(call, pieces, most_bytes)
   local kept, heap, bytes, upto, copies = {}, {}, 0, call.position, 0
@@ -228,11 +227,12 @@ local function open_history(keys, page_bytes, most_work)
   return call
 end
 
--- ARGV: bytes of data that a page may have, and that the call may read; then for each who resumes: user, the token's iat and exp, the id of
--- the visit, cursor or '' (fresh), how many groups the token claims or -1 (it claims nothing), group…
--- Reply: [[id, event, data, …], for each: [position, 1 if something may be missing, 1 if there is more, [group, id at which it was joined, …],
--- [places of its entries in the list, oldest first], seen, read, unseen, unread]]. Those who are left when the call has done its work are to
--- be asked for again. An event of '' is an entry that nobody can read.
+-- ARGV: bytes of data that a page may have, and that the call may read; then for each who resumes: user, the token's
+-- iat and exp, the id of the visit, cursor or '' (fresh), how many groups the token claims or -1 (it claims nothing),
+-- group…
+-- Reply: [[id, event, data, …], for each: [position, 1 if something may be missing, 1 if there is more, [group, id at
+-- which it was joined, …], [places of its entries in the list, oldest first], seen, read, unseen, unread]]. Those who
+-- are left when the call has done its work are to be asked for again. An event of '' is an entry that nobody can read.
 local function read_pages(keys, args)
   local call = open_history(keys, args[1], args[2])
   local reply, at = { call.shared }, 3

@@ -1,7 +1,7 @@
 -- The inbox of a user: what the logs hold for them, less what they dismissed, with two cursors and marks.
 --
--- <prefix>:inbox:<user>: the fields seen and read, and for each marked id: "r", "u" or "d" (read, unread, dismissed), a space (or "+" if other
--- addresses have it, too), and the address that it came by.
+-- <prefix>:inbox:<user>: the fields seen and read, and for each marked id: "r", "u" or "d" (read, unread, dismissed), a
+-- space (or "+" if other addresses have it, too), and the address that it came by.
 
 local function read_inbox(ctx, user)
   local inbox = { key = ctx.prefix .. ':inbox:' .. user, seen = 0, read = 0, marks = {}, addresses = {}, shared = {}, count = 0 }
@@ -19,8 +19,8 @@ local function read_inbox(ctx, user)
   return inbox
 end
 
--- The logs of an inbox, in the order in which a notification is said to have come by them. `floor`: what is not listed up to there; `known`:
--- what is no news up to there.
+-- The logs of an inbox, in the order in which a notification is said to have come by them. `floor`: what is not listed
+-- up to there; `known`: what is no news up to there.
 local function view_of(call, user, groups, inbox)
   local view = { user = user, groups = groups, inbox = inbox, logs = {}, by_address = {} }
   local function add(address, floor, known)
@@ -49,7 +49,8 @@ local function is_unread(view, source, id)
   return mark == 'u' or (mark ~= 'r' and id > math.max(view.inbox.read, source.known))
 end
 
--- The newest entries of a log that are above a floor, one by one: the i-th, or nil. They are read once for all who ask in one call.
+-- The newest entries of a log that are above a floor, one by one: the i-th, or nil. They are read once for all who ask
+-- in one call.
 local function newest(call, log, i, floor, most_wanted)
   while true do
     local entry = log.newest[i]
@@ -156,7 +157,8 @@ local function count_inbox(call, view)
   return inbox.seen, inbox.read, math.min(unseen, MAX_UNREAD), math.min(unread, MAX_UNREAD)
 end
 
--- ARGV from `at`: the token's iat and exp, how many groups it claims or -1, group…; iat '' is a back end, which reads without a token.
+-- ARGV from `at`: the token's iat and exp, how many groups it claims or -1, group…; iat '' is a back end, which reads
+-- without a token.
 -- Returns the call, the view, and where the next argument stands.
 local function enter_inbox(keys, args, at)
   local call, user = open_call(keys), args[1]

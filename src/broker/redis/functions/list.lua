@@ -20,8 +20,8 @@ function down.peek(call, source, before, floor)
   return entry and entry.id > floor and entry or nil
 end
 
--- The newest entries of an inbox before an id, as many as are asked for. It goes round: a few of each log, then twice as many; and no log is read
--- below the oldest that there is a place for.
+-- The newest entries of an inbox before an id, as many as are asked for. It goes round: a few of each log, then twice
+-- as many; and no log is read below the oldest that there is a place for.
 local function newest_of(call, view, before, limit, unread_only)
   local kept, heap, bytes, downto, is_cut, is_short = {}, {}, 0, 0, false, false
   local stop_at = call.work + LIST_WORK
@@ -75,7 +75,8 @@ local function newest_of(call, view, before, limit, unread_only)
 end
 
 -- ARGV: user, before or '', limit, 1 for the unread alone, token.
--- Reply: [position, seen, read, unseen, unread, next or '', 1 if nothing was trimmed, [id, event, data, address, key or '', 1 if read], …]
+-- Reply: [position, seen, read, unseen, unread, next or '', 1 if nothing was trimmed, [id, event, data, address, key or
+-- '', 1 if read], …]
 local function list(keys, args)
   local call, view = enter_inbox(keys, args, 5)
   call.counts = false

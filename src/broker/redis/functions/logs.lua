@@ -117,13 +117,15 @@ local function is_over(call, entry) return entry.x and entry.x <= call.position 
 -- Reads logs downwards, by and by. (One name for all of it: a library may have 200 at most.)
 local down = {}
 
--- So many bytes may be read of what does not count; from then on what is known as such is passed over. Small ones are read as fast as passed over.
+-- So many bytes may be read of what does not count; from then on what is known as such is passed over. Small ones are
+-- read as fast as passed over.
 down.WASTE_BYTES = 32768
 down.SMALL_BYTES = 1024
 function down.waste_of(entry) return #entry.data > down.SMALL_BYTES and #entry.data or 0 end
 
--- What is noted of a log (entries.lua), newest first: `skips`, what need not be looked at, and `stops`, these and what counts unread, of which `known` has
--- what there is to know. Where entries went without their notes (evicted, or by hand), nothing is believed that counts.
+-- What is noted of a log (entries.lua), newest first: `skips`, what need not be looked at, and `stops`, these and what
+-- counts unread, of which `known` has what there is to know. Where entries went without their notes (evicted, or by
+-- hand), nothing is believed that counts.
 function down.noted(call, log)
   if log.noted then return log.noted end
   local skips, stops, known, count = {}, {}, {}, 0
@@ -146,8 +148,8 @@ end
 -- Where a reader is (upper), and how much it reads at once (step).
 function down.start(upper) return { upper = upper, step = 4 } end
 
--- The next entries above a floor, newest first, or nil. `own`: what one user need not read, instead of what nobody need. `most_wanted`: entries.
--- A list wants the data of what it shows; who counts is content with what is known.
+-- The next entries above a floor, newest first, or nil. `own`: what one user need not read, instead of what nobody
+-- need. `most_wanted`: entries. A list wants the data of what it shows; who counts is content with what is known.
 function down.read(call, log, at, floor, own, most_wanted)
   local skips, known = NO_ENTRIES, NO_ENTRIES
   if own then skips, known = own.stops, own.known elseif call.waste > down.WASTE_BYTES then
@@ -176,7 +178,8 @@ function down.read(call, log, at, floor, own, most_wanted)
   end
 end
 
--- Tells of many logs at once which have nothing above a floor: it stands in log.nothing_above then. Those that have are few, or large.
+-- Tells of many logs at once which have nothing above a floor: it stands in log.nothing_above then. Those that have are
+-- few, or large.
 down.PROBED_AT_ONCE = 32
 function down.probe(call, view, from, read)
   local args, asked, bytes = {}, {}, 0

@@ -41,7 +41,8 @@ do
     return #redis.call('XRANGE', call.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0') > 0
   end
 
-  -- Lets go of marks whose notification has left. One of a group that was left stays while it stands there: the user may come back.
+  -- Lets go of marks whose notification has left. One of a group that was left stays while it stands there: the user
+  -- may come back.
   function compact(call, view)
     local inbox, gone = view.inbox, {}
     for id in pairs(inbox.marks) do

@@ -1,21 +1,25 @@
 -- What happens atomically in Redis (7 or later, or Valkey): ids, logs, publishing, membership, history, inbox.
 --
--- Every function takes one key, KEYS[1] = the prefix, and derives from it (what ends when in parentheses; HISTORY is history_seconds):
+-- Every function takes one key, KEYS[1] = the prefix, and derives from it (what ends when in parentheses; HISTORY is
+-- history_seconds):
 --   <prefix>:clock          the last id given out, in microseconds (never)
 --   <prefix>:born           the id at which the history begins (never)
 --   <prefix>:config         hash: the limits, and what configure.lua has seen (never)
---   <prefix>:log:<address>  stream, entries <id>-0 {e event, d data; r 1 if it is only replayed, x the id at which it expires, k key,
---                           m 1 if other addresses have it too, o the id in the partition it was copied from} (HISTORY after its newest entry)
+--   <prefix>:log:<address>  stream, entries <id>-0 {e event, d data; r 1 if it is only replayed, x the id at which it
+--                           expires, k key, m 1 if other addresses have it too, o the id in the partition it was copied
+--                           from} (HISTORY after its newest entry)
 --   <prefix>:trim:<address> the id of the newest entry that was trimmed (HISTORY after it was)
---   <prefix>:keys:<address> sorted set, key -> id of the entry that has it, and notes for counts, see entries.lua (HISTORY after the newest)
---   <prefix>:gone:<address> sorted set, r, p or x (retracted, replaced, expired) and an id -> the id of when (HISTORY after the newest)
+--   <prefix>:keys:<address> sorted set, key -> id of the entry that has it, and notes for counts, see entries.lua
+--                           (HISTORY after the newest)
+--   <prefix>:gone:<address> sorted set, r, p or x (retracted, replaced, expired) and an id -> the id of when (HISTORY
+--                           after the newest)
 --   <prefix>:trail:<user>   list of what nodes noted of the user's streams, newest first (HISTORY after the newest)
 --   <prefix>:reads:<user>   list of when they read what (the same)
 --   <prefix>:receipts       stream of batches {n node, b first id, r receipts}, see why.lua (HISTORY after the newest)
 --   <prefix>:written        sorted set, node -> up to which id it has written everything (the same)
 --   <prefix>:overlong       set of addresses whose logs a node must trim (a day)
---   <prefix>:groups:<user>  hash, see groups.lua (with groups that the routes joined: never; without: the newest token's end, or HISTORY after
---                           the last visit, whichever is later)
+--   <prefix>:groups:<user>  hash, see groups.lua (with groups that the routes joined: never; without: the newest
+--                           token's end, or HISTORY after the last visit, whichever is later)
 --   <prefix>:inbox:<user>   hash: seen, read, and a mark for each id, see inbox.lua (HISTORY after the last change)
 --   <prefix>:idem:<key>, <prefix>:idem-fcall:<key>   the answer to an idempotent publish (24 hours)
 --   <prefix>:revoked:<user> "<id of the logout> <newest iat seen>" (30 days, or the longest token life seen)
@@ -26,8 +30,8 @@
 -- Where there are several partitions, directory.lua and outbox.lua name more.
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
--- During a deploy nodes of two versions share one Redis, which has the newer library: a function that nodes call keeps its arguments and its
--- reply. What must change gets a new name, and the old one stays for a version, in old.lua.
+-- During a deploy nodes of two versions share one Redis, which has the newer library: a function that nodes call keeps
+-- its arguments and its reply. What must change gets a new name, and the old one stays for a version, in old.lua.
 local VERSION = 6
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
@@ -47,7 +51,8 @@ local function int(n) return string.format('%.0f', n) end
 -- Ends the call, or one question of it, with an error reply.
 local function refuse(text) error({ err = text }, 0) end
 
--- What a call needs to know: time and limits. The limits are read once a second, or a quarter of a publish would be spent on them.
+-- What a call needs to know: time and limits. The limits are read once a second, or a quarter of a publish would be
+-- spent on them.
 local limits, limits_second = {}, nil
 local function open(keys)
   local prefix, time = keys[1], redis.call('TIME')
@@ -62,7 +67,8 @@ local function open(keys)
   return { prefix = prefix, now = time[1] * SECOND + time[2], limits = known }
 end
 
--- A clock far ahead of the time is right where the time has been there and was set back, and else forged. What `configure` saw each second tells.
+-- A clock far ahead of the time is right where the time has been there and was set back, and else forged. What
+-- `configure` saw each second tells.
 local function is_forged(ctx, last)
   local seen = tonumber(redis.call('HGET', ctx.prefix .. ':config', 'clock_seen') or 0) or 0
   return last > seen + HOUR
@@ -80,8 +86,9 @@ local function begin_anew(ctx)
   return last
 end
 
--- The time has leapt over all that a history holds (or nobody was there for so long). What partitions know of each other's members may have ended with it,
--- with streams still there; so the history begins anew, nodes say again who is in which group, and clients are told.
+-- The time has leapt over all that a history holds (or nobody was there for so long). What partitions know of each
+-- other's members may have ended with it, with streams still there; so the history begins anew, nodes say again who is
+-- in which group, and clients are told.
 local function leapt(ctx, last) return ctx.now > last + (ctx.limits.seconds + DAY_SECONDS / 2) * SECOND and ctx.prefix:find(':{%d+}$') end
 
 -- The first of so many ids: now, or one more than the last.
@@ -113,7 +120,8 @@ end
 
 local function next_id(ctx) return reserve(ctx, 1) end
 
--- When a key ends, in seconds since 1970, that is written at an id: by the clock of ids, which a step of Redis's own does not set back.
+-- When a key ends, in seconds since 1970, that is written at an id: by the clock of ids, which a step of Redis's own
+-- does not set back.
 local function end_of(id, seconds) return math.floor(id / SECOND) + seconds + 1 end
 
 -- How many arguments follow, which must all be there: a count may be anything that a caller wrote.
@@ -161,16 +169,17 @@ do
     return rest == ''
   end
 
-  -- Whether a control character may stand in a string of something without backslashes, of which the number of strings is known. (One may also
-  -- stand between them, where a line break is white space.) A pattern that looks at each character costs more than the publish itself; cjson's
-  -- encoder, which would write such a character longer, does not.
+  -- Whether a control character may stand in a string of something without backslashes, of which the number of strings
+  -- is known. (One may also stand between them, where a line break is white space.) A pattern that looks at each
+  -- character costs more than the publish itself; cjson's encoder, which would write such a character longer, does not.
   local function may_have_control(data, strings)
     local slashes = data:find('/', 1, true) and select(2, data:gsub('/', '/')) or 0
     return #cjson.encode(data) ~= #data + 2 + 2 * strings + slashes
   end
 
-  -- Strict JSON (RFC 8259). cjson checks the structure; it is lax about numbers, control characters and words, and refuses lone
-  -- surrogates, which JSON allows: those are looked at here. What passes here passes JSON.parse on every node.
+  -- Strict JSON (RFC 8259). cjson checks the structure; it is lax about numbers, control characters and words, and
+  -- refuses lone surrogates, which JSON allows: those are looked at here. What passes here passes JSON.parse on every
+  -- node.
   function json_fault(data, max_bytes)
     if #data > max_bytes then
       return 'TIDINGS_DATA_TOO_LARGE data has ' .. #data .. ' bytes, more than MAX_DATA_BYTES (' .. int(max_bytes) .. ')'

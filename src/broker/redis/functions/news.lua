@@ -1,5 +1,6 @@
--- The counts of one user at a glance: of most logs nothing is above what was read, and one look at many tells which have something. Only these
--- are opened. What a token would change is left to `enter_inbox`, and so are marks of "unread".
+-- The counts of one user at a glance: of most logs nothing is above what was read, and one look at many tells which
+-- have something. Only these are opened. What a token would change is left to `enter_inbox`, and so are marks of
+-- "unread".
 
 -- The id at which each group was joined, and what stands for the user; nil if the token says something new.
 function down.glance(call, user, inbox, token)
@@ -91,8 +92,9 @@ do
   -- What one XREAD brings at most.
   local AT_ONCE = 64
 
-  -- The counts by what `news` has found and what stands after it, oldest first: one XREAD for many logs. Nothing is opened, and no entry is made of what
-  -- plainly counts. Returns how many, of these how many are above `seen`, and whether these are all; or nil where it would take too long.
+  -- The counts by what `news` has found and what stands after it, oldest first: one XREAD for many logs. Nothing is
+  -- opened, and no entry is made of what plainly counts. Returns how many, of these how many are above `seen`, and
+  -- whether these are all; or nil where it would take too long.
   local function tally(call, view)
     local firsts, marks, seen, position, most_bytes = view.firsts, view.inbox.marks, view.inbox.seen, call.position, call.most_bytes
     if not firsts then return nil end
@@ -164,7 +166,8 @@ do
   end
 end
 
--- As enter_inbox, for counts. Returns the call, the view or nil (then it is made when the cursors stand, by down.news), and the inbox.
+-- As enter_inbox, for counts. Returns the call, the view or nil (then it is made when the cursors stand, by down.news),
+-- and the inbox.
 function down.enter(keys, args, at)
   local call, user, token = open_call(keys), args[1], nil
   if args[at] ~= '' then

@@ -1,7 +1,9 @@
--- What nodes of 0.1.0 (library version 5) call, with the arguments and replies that they know. To be removed in the version after this one.
+-- What nodes of 0.1.0 (library version 5) call, with the arguments and replies that they know. To be removed in the
+-- version after this one.
 
--- ARGV: history_length, history_seconds, max_data_bytes, the run id of this Redis process, the newest id that the node was answered by another
--- one before, 1 if the settings stand although there are some (0: only if they were lost).   Reply: [version, born]
+-- ARGV: history_length, history_seconds, max_data_bytes, the run id of this Redis process, the newest id that the node
+-- was answered by another one before, 1 if the settings stand although there are some (0: only if they were lost).
+-- Reply: [version, born]
 local function old_setup(keys, args)
   local ctx = open(keys)
   configure_with(ctx, {
@@ -24,7 +26,8 @@ local function old_publish_one(ctx, args, at, count)
   return reply
 end
 
--- ARGV, for each request: idempotency key or '', publisher, their token's iat, event, data, how many addresses, address…
+-- ARGV, for each request: idempotency key or '', publisher, their token's iat, event, data, how many addresses,
+-- address…
 -- Reply: for each [1 if an earlier call with this key has published, else 0, (address, id, nodes)…]
 local function old_publish_requests(keys, args)
   local ctx, reply, at = open(keys), {}, 1

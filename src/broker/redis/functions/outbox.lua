@@ -1,15 +1,16 @@
 -- How what is committed in one partition reaches the others: exactly once, in order, whatever dies in between.
 --
--- A commit writes to the logs of its own partition and, for the others, one entry to its outbox. Whoever committed copies it at once; what is
--- left over, any node copies. For each target the entry says which one was before it, and the target takes it only after that one.
---   <prefix>:outbox          stream, <id>-0 {e, d, keep, x, k, tp, r: as in a publish, r the id of what is taken back; ><tag>: "<id before>\n<address>\n…"}
---                            (until all have it; HISTORY after the newest)
+-- A commit writes to the logs of its own partition and, for the others, one entry to its outbox. Whoever committed
+-- copies it at once; what is left over, any node copies. For each target the entry says which one was before it, and
+-- the target takes it only after that one.
+--   <prefix>:outbox          stream, <id>-0 {e, d, keep, x, k, tp, r: as in a publish, r the id of what is taken back;
+--                            ><tag>: "<id before>\n<address>\n…"} (until all have it; HISTORY after the newest)
 --   <prefix>:sent            hash, tag -> id of the newest entry that it is owed (never)
 --   <prefix>:taken           hash, tag -> id up to which it has all (never)
 --   <prefix>:courier         who copies what was left over (some seconds)
 
 do
-  -- A partition that is away is owed so many at most; beyond, its history begins anew when it is back, and its clients are told.
+  -- A partition that is away is owed so many at most; beyond, its history begins anew, and its clients are told.
   local MOST_OWED = 100000
   -- What whoever committed may still be copying.
   local GRACE = SECOND
@@ -36,8 +37,8 @@ do
     end
     local added = redis.pcall('XADD', key, 'MAXLEN', '~', MOST_OWED, int(n) .. '-0', unpack(fields))
     if type(added) ~= 'string' then
-      -- Another hand's key, or ids of the future: those who were owed what stood there find the chain broken, and are told. At any other error it
-      -- stays; those who are owed this are told in the same way, if nobody brings it them now.
+      -- Another hand's key, or ids of the future: those who were owed what stood there find the chain broken, and are
+      -- told. At any other error it stays; whoever is owed this is told in the same way, if nobody brings it now.
       local why = type(added) == 'table' and added.err or ''
       if why:find('WRONGTYPE', 1, true) or why:find('equal or smaller', 1, true) then
         redis.call('UNLINK', key)
@@ -81,10 +82,12 @@ do
   end
 
   -- As publish_one, and what other partitions are owed.
-  -- ARGV from `at`: idempotency key or '', publisher or '' (whose partition this is), their token's iat, event, data, keep, ttl or '', key or '',
-  -- traceparent or '', how many addresses of this partition, address…, how many of them have their home here (they come first), how many
-  -- addresses are elsewhere, (tag, address)…, how many addresses the answer is kept with, address…
-  -- Returns [replayed, id or '', [receivers], [address, …] or 0, the id in the outbox, [[tag, id before, [address, …]], …]], and where the next begins.
+  -- ARGV from `at`: idempotency key or '', publisher or '' (whose partition this is), their token's iat, event, data,
+  -- keep, ttl or '', key or '', traceparent or '', how many addresses of this partition, address…, how many of them
+  -- have their home here (they come first), how many addresses are elsewhere, (tag, address)…, how many addresses the
+  -- answer is kept with, address…
+  -- Returns [replayed, id or '', [receivers], [address, …] or 0, the id in the outbox, [[tag, id before, [address, …]],
+  -- …]], and where the next begins.
   local function commit_one(ctx, id, args, at, local_count, far_count, all_count)
     local key, user, keep, ttl, replaces, tp = args[at], args[at + 1], args[at + 5], args[at + 6], args[at + 7], args[at + 8]
     if user ~= '' and is_publisher_revoked(ctx, user, tonumber(args[at + 2])) then refuse(REVOKED) end
@@ -145,7 +148,8 @@ do
   end)
 
   -- ARGV: publisher or '', their token's iat, address, 'id' or 'key', which.
-  -- Reply: [1, or 0 if there was none; the id of what the publisher was answered, the id in the outbox, [[tag, id before, [address]], …]]
+  -- Reply: [1, or 0 if there was none; the id of what the publisher was answered, the id in the outbox, [[tag, id
+  -- before, [address]], …]]
   register('tidings_take_back', function(keys, args)
     local ctx, address = open(keys), args[3]
     if args[1] ~= '' and is_publisher_revoked(ctx, args[1], tonumber(args[2])) then refuse(REVOKED) end
@@ -162,7 +166,8 @@ do
   end)
 
   -- ARGV: tag, up to which id it has all.
-  -- Reply: ['' if that is all, else the id up to which it was read; [id, id before, 1 for the first, [name, value, …], [address, …]], …], the oldest first.
+  -- Reply: ['' if that is all, else the id up to which it was read; [id, id before, 1 for the first, [name, value, …],
+  -- [address, …]], …], the oldest first.
   -- What others are owed is read, too, and may fill a call by itself.
   register('tidings_read_outbox', function(keys, args)
     local ctx, reply, bytes, from = open(keys), { '' }, 0, tonumber(args[2])
@@ -211,9 +216,10 @@ do
     return owed, taken
   end
 
-  -- Once a second. ARGV: the tags of all partitions, the own one, who asks ('': only tells), 1 if what is fresh counts as left over, then (tag, id up to which it
-  -- has all)…
-  -- Reply: how many entries wait, then [tag, id up to which it has all]… of those that are owed something, for whoever asks to copy; nobody else is told for some seconds.
+  -- Once a second. ARGV: the tags of all partitions, the own one, who asks ('': only tells), 1 if what is fresh counts
+  -- as left over, then (tag, id up to which it has all)…
+  -- Reply: how many entries wait, then [tag, id up to which it has all]… of those that are owed something, for whoever
+  -- asks to copy; nobody else is told for some seconds.
   register('tidings_outbox', function(keys, args)
     local ctx, reply, who_asks = open(keys), { 0 }, args[3]
     if redis.call('HSETNX', ctx.prefix .. ':config', 'partitions', args[1]) == 1 then

@@ -3,12 +3,14 @@
 local IDEMPOTENT_SECONDS = 86400
 -- Addresses of an answer that are kept with it, in bytes. Beyond it, their hash: who asks again has them.
 local KEPT_ADDRESS_BYTES = 4096
--- What stands on a channel begins so. Who can only PUBLISH does not know the nonce, so nodes take it for what it is: a forgery.
+-- What stands on a channel begins so. Who can only PUBLISH does not know the nonce, so nodes take it for what it is: a
+-- forgery.
 local DURABLE = '{"tidings":1,"n":"' .. NONCE .. '","id":'
 
 local function encode(text) return (cjson.encode(text):gsub('\\/', '/')) end
 
--- Answers one of many who ask in the same call. What fails for one, a key that is stuck, fails for that one alone: ['error', why].
+-- Answers one of many who ask in the same call. What fails for one, a key that is stuck, fails for that one alone:
+-- ['error', why].
 local function alone(answer, ...)
   local ok, result = pcall(answer, ...)
   if ok then return result end
@@ -46,7 +48,8 @@ local function keep_answer(key, req, receivers)
   redis.call('SET', key, cmsgpack.pack(answer), 'EX', IDEMPOTENT_SECONDS)
 end
 
--- [id or '', receivers, addresses] of an earlier publish with the same key; an answer of the old library was address, id, receivers…
+-- [id or '', receivers, addresses] of an earlier publish with the same key; an answer of the old library was address,
+-- id, receivers…
 local function known_answer(key, req)
   local text = redis.call('GET', key)
   if not text then return nil end
@@ -87,8 +90,8 @@ local function publish_plain(ctx, id, address, event, data, by_service)
   error(receivers, 0)
 end
 
--- req: to, event, data, keep, ttl, key, traceparent, answer_key, and id where one was reserved.   Returns whether it is an earlier answer, and
--- [id or '', receivers, addresses].
+-- req: to, event, data, keep, ttl, key, traceparent, answer_key, and id where one was reserved.
+-- Returns whether it is an earlier answer, and [id or '', receivers, addresses].
 local function publish_request(ctx, req)
   local answer_key = req.answer_key and ctx.prefix .. req.answer_key
   local known = answer_key and known_answer(answer_key, req)

@@ -9,10 +9,10 @@ local function register(name, callback)
   end)
 end
 
--- ARGV: how many requests, then for each: idempotency key or '', publisher or '', their token's iat, event, data, keep, ttl or '', key or '', traceparent or '',
--- how many addresses, address…
--- Reply: for each [1 if an earlier call with this key has published, else 0; id or ''; [nodes that took it, for each address]; [address, …], or
--- 0 if they are those of the request]
+-- ARGV: how many requests, then for each: idempotency key or '', publisher or '', their token's iat, event, data, keep,
+-- ttl or '', key or '', traceparent or '', how many addresses, address…
+-- Reply: for each [1 if an earlier call with this key has published, else 0; id or ''; [nodes that took it, for each
+-- address]; [address, …], or 0 if they are those of the request]
 local function publish_one(ctx, id, args, at, count)
   local key, user, keep, ttl, replaces, traceparent = args[at], args[at + 1], args[at + 5], args[at + 6], args[at + 7], args[at + 8]
   if user ~= '' and is_publisher_revoked(ctx, user, tonumber(args[at + 2])) then refuse(REVOKED) end
@@ -41,7 +41,8 @@ local function publish_all(keys, args)
   return reply
 end
 
--- ARGV: publisher or '', their token's iat, address, 'id' or 'key', which.   Reply: 1, or 0 if there was none, or not any more
+-- ARGV: publisher or '', their token's iat, address, 'id' or 'key', which.
+-- Reply: 1, or 0 if there was none, or not any more
 local function retract_one(keys, args)
   local ctx = open(keys)
   if is_publisher_revoked(ctx, args[1], tonumber(args[2])) then refuse(REVOKED) end

@@ -43,8 +43,8 @@ local function option_fault(req, args, limit)
   end
 end
 
--- A client of a Cluster that follows ASK comes to a master that has but half of a slot. It refuses commands on two keys that are not both there;
--- and so nothing is begun on half of what belongs together. (Nodes do not follow ASK.)
+-- A client of a Cluster that follows ASK comes to a master that has but half of a slot. It refuses commands on two keys
+-- that are not both there; and so nothing is begun on half of what belongs together. (Nodes do not follow ASK.)
 local function moving_fault(ctx)
   if PUBLISH ~= 'SPUBLISH' then return nil end
   local found = redis.pcall('EXISTS', ctx.prefix .. ':moving', ctx.prefix .. ':moved')
@@ -54,7 +54,8 @@ local function moving_fault(ctx)
   return 'TIDINGS_NOT_READY The slot of ' .. ctx.prefix .. ' is on its way to another master; call again when it is there'
 end
 
--- FCALL tidings_publish 1 <prefix> <address> <event> <data, JSON> [KEEP …] [TTL …] [KEY …] [IDEMPOTENCY …] [TRACEPARENT …]
+-- FCALL tidings_publish 1 <prefix> <address> <event> <data, JSON> [KEEP …] [TTL …] [KEY …] [IDEMPOTENCY …] [TRACEPARENT
+-- …]
 -- Reply: [id, or nil with KEEP none; nodes that took it]. Error: "TIDINGS_… what to do"; then nothing was stored.
 local function publish(keys, args)
   if #keys ~= 1 or #args < 3 then return redis.error_reply(PUBLISH_USAGE) end

@@ -15,7 +15,8 @@ local function read_logout(ctx, user)
   return id, tonumber(newest) or math.floor(id / SECOND)
 end
 
--- A token of the second of the logout is good if none as new was seen: it was issued after it. One from a clock that ran ahead was seen.
+-- A token of the second of the logout is good if none as new was seen: it was issued after it. One from a clock that
+-- ran ahead was seen.
 local function is_revoked(ctx, user, iat)
   local id, newest = read_logout(ctx, user)
   return id and (iat < math.floor(id / SECOND) or iat <= newest), id
@@ -38,7 +39,8 @@ local function logout(keys, args)
   return int(id)
 end
 
--- The session of a user: the fence (an id; cursors below it belong to tabs that were replaced) and the tag of the stream that holds it.
+-- The session of a user: the fence (an id; cursors below it belong to tabs that were replaced) and the tag of the
+-- stream that holds it.
 local function read_session(ctx, user)
   local value = redis.call('GET', ctx.prefix .. ':session:' .. user)
   if not value then return nil end
@@ -46,8 +48,9 @@ local function read_session(ctx, user)
   return tonumber(fence), tag
 end
 
--- Counts in a window that begins with its first hit. Redis keeps the end of a key as a date: one that lies further away than the window does was
--- written before the time was set back, and would count for that much longer. Returns the count, and the milliseconds that are left.
+-- Counts in a window that begins with its first hit. Redis keeps the end of a key as a date: one that lies further away
+-- than the window does was written before the time was set back, and would count for that much longer. Returns the
+-- count, and the milliseconds that are left.
 local function count_hits(key, window_ms, hits)
   local counted = redis.call('INCRBY', key, hits)
   local left = counted ~= tonumber(hits) and redis.call('PTTL', key) or -1
@@ -56,7 +59,8 @@ local function count_hits(key, window_ms, hits)
   return counted, tonumber(window_ms)
 end
 
--- Reply: ['admitted', 'revoked' or 'replaced', hits of each counter…]. A revoked token is not counted: it would lock its user out.
+-- Reply: ['admitted', 'revoked' or 'replaced', hits of each counter…]. A revoked token is not counted: it would lock
+-- its user out.
 local function visit_one(ctx, at_id, window_ms, user, token, cursor, args, from, count)
   local answer = { 'admitted' }
   if is_revoked(ctx, user, token.iat) then
@@ -78,7 +82,8 @@ local function visit_one(ctx, at_id, window_ms, user, token, cursor, args, from,
   return answer
 end
 
--- ARGV: window in ms, then for each visitor: user, the token's iat and exp, cursor or '' (many streams are allowed), how many counters, counter…
+-- ARGV: window in ms, then for each visitor: user, the token's iat and exp, cursor or '' (many streams are allowed),
+-- how many counters, counter…
 -- Reply: the id of the visits, then for each ['admitted', 'revoked' or 'replaced', hits of each counter in its window…]
 local function visits(keys, args)
   local ctx, at = open(keys), 2
@@ -93,9 +98,11 @@ local function visits(keys, args)
   return reply
 end
 
--- ARGV: user, the stream's tag, cursor or ''.   Reply: [1 if it holds the session now, else 0, the claim's id, the fence]
--- A fresh stream takes over and raises the fence. One that resumes from behind the fence was replaced while it was away; from beyond it,
--- it is the holder itself, and the fence stays: the next reconnect may come before it has seen a newer id.
+-- ARGV: user, the stream's tag, cursor or ''.
+-- Reply: [1 if it holds the session now, else 0, the claim's id, the fence]
+-- A fresh stream takes over and raises the fence. One that resumes from behind the fence was replaced while it was
+-- away; from beyond it, it is the holder itself, and the fence stays: the next reconnect may come before it has seen a
+-- newer id.
 local function claim(keys, args)
   local ctx, user, tag, cursor = open(keys), args[1], args[2], tonumber(args[3])
   local id = next_id(ctx)
@@ -108,7 +115,8 @@ local function claim(keys, args)
   return { 1, int(id), int(fence) }
 end
 
--- ARGV: (user, tag, fence)…   Reply: the tags that hold their session no more. One whose session has expired, or was lost, has it again.
+-- ARGV: (user, tag, fence)…
+-- Reply: the tags that hold their session no more. One whose session has expired, or was lost, has it again.
 local function verify(keys, args)
   local ctx, lost = open(keys), {}
   for i = 1, #args - 2, 3 do
@@ -132,7 +140,8 @@ local function exchange(keys, args)
   return text
 end
 
--- ARGV: key, for how many seconds this one is remembered.   Reply: how many of those that are remembered there were, with this one
+-- ARGV: key, for how many seconds this one is remembered.
+-- Reply: how many of those that are remembered there were, with this one
 local function ordinal(keys, args)
   local key = keys[1] .. ':hits:' .. args[1]
   local count = redis.call('INCRBY', key, 1)

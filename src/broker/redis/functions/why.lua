@@ -7,7 +7,8 @@ local MAX_BATCHES = 16384
 local RECEIPT_WINDOW = 15 * SECOND
 local BATCHES_AT_ONCE = 64
 
--- ARGV: node, up to which id it has written everything or '', how many batches of receipts; for each: its first id, text (";<id - first>
+-- ARGV: node, up to which id it has written everything or '', how many batches of receipts; for each: its first id,
+-- text (";<id - first>
 -- <ms since its id> <streams>" for each receipt); then user, line, user, line…
 local function record(keys, args)
   local ctx, node = open(keys), args[1]
@@ -81,8 +82,9 @@ local function is_forgetful(ctx, address, id)
 end
 
 -- ARGV: user, id
--- Reply: [the id that it has here, position, what is not above it is not kept, [places, see place_of], [address, up to where it was trimmed, …], 1 if it may be forgotten, seen,
--- read, mark or '', [line of streams, …], [line of reads, …], [node, ms since the id, streams, …], [node, up to which id it has written, …]]
+-- Reply: [the id that it has here, position, what is not above it is not kept, [places, see place_of], [address, up to
+-- where it was trimmed, …], 1 if it may be forgotten, seen, read, mark or '', [line of streams, …], [line of reads, …],
+-- [node, ms since the id, streams, …], [node, up to which id it has written, …]]
 local function why(keys, args)
   local ctx, user, id = open(keys), args[1], tonumber(args[2])
   local position = math.max(ctx.now, tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil) or 0)

@@ -1,4 +1,5 @@
-// A channel over partitions is an address with the number of the partition before it: the same address is another channel in each.
+// A channel over partitions is an address with the number of the partition before it: the same address is another
+// channel in each.
 import type { Address } from '../../../notification.ts'
 import type { Channel } from '../../broker.ts'
 

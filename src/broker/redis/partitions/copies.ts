@@ -1,4 +1,5 @@
-// What one partition owes another, copied: in order, in few calls, and from the outbox where something before it is missing.
+// What one partition owes another, copied: in order, in few calls, and from the outbox where something before it is
+// missing.
 import { Unavailable } from '../../broker.ts'
 import type { Args } from '../commands.ts'
 import { Gathering } from '../gathering.ts'
@@ -47,7 +48,10 @@ export class Copies {
     this.#options = options
   }
 
-  /** Resolves with the number of nodes that took it, for each address. Rejects with the port's errors: then it is copied later. */
+  /**
+   * Resolves with the number of nodes that took it, for each address. Rejects with the port's errors: then it is copied
+   * later.
+   */
   async copy (item: Item): Promise<number[]> {
     // It will be copied from the outbox: nobody who publishes waits for a target that does not answer.
     if (this.#isStuck) throw new Unavailable('the partition does not answer')

@@ -3,9 +3,15 @@ import { Uncertain, Unavailable } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
 import { partitionOf } from './slots.ts'
 
-/** How much longer than needed an entry stands, so that it is renewed once a day and not at each visit; less than half of it is never left. */
+/**
+ * How much longer than needed an entry stands, so that it is renewed once a day and not at each visit; less than half
+ * of it is never left.
+ */
 const SPARE_SECONDS = 2 * 86_400
-/** What the routes joined lasts for ever, and what its home knows of it so long, after all nodes have gone: they renew it every few hours. */
+/**
+ * What the routes joined lasts for ever, and what its home knows of it so long, after all nodes have gone: they renew
+ * it every few hours.
+ */
 const JOINED_SECONDS = 30 * 86_400
 /** Ticks (seconds) between two looks whether that is due. */
 const RENEWAL_TICKS = 60
@@ -18,7 +24,10 @@ export interface DirectoryOptions {
   readonly partitions: readonly RedisBroker[]
   readonly tags: readonly string[]
   readonly historySeconds: number
-  /** Something may be missing for the members of these groups in a partition: their homes did not know of them for a while. */
+  /**
+   * Something may be missing for the members of these groups in a partition: their homes did not know of them for a
+   * while.
+   */
   readonly onLate: (partition: number, groups: readonly string[]) => void
 }
 
@@ -51,7 +60,8 @@ export class Directory {
   }
 
   /**
-   * A partition has members of these groups, whom the routes join: renewed for as long as it has. Costs nothing if the node has entered it before.
+   * A partition has members of these groups, whom the routes join: renewed for as long as it has. Costs nothing if the
+   * node has entered it before.
    * Throws Unavailable if a home is away.
    */
   async enter (userId: string, groups: readonly string[]): Promise<void> {
@@ -60,8 +70,10 @@ export class Directory {
   }
 
   /**
-   * While a token of theirs is good, and for as long as they may ask for what was published then; who comes with one is let in although a home is away. Nothing can be published to such a group meanwhile; what is
-   * published between the home's return and its being told is missing in the partition. So its log counts as cut until then, also if this node dies.
+   * While a token of theirs is good, and for as long as they may ask for what was published then; who comes with one is
+   * let in although a home is away. Nothing can be published to such a group meanwhile; what is published between the
+   * home's return and its being told is missing in the partition. So its log counts as cut until then, also if this
+   * node dies.
    */
   async admit (userId: string, groups: readonly string[] | undefined, untilSeconds: number): Promise<void> {
     const partition = partitionOf(userId, this.#tags.length)
@@ -86,7 +98,10 @@ export class Directory {
     void Promise.allSettled(told).then(() => { this.#isTelling = false })
   }
 
-  /** One node in some hours: the homes of all that the routes joined in a partition are told again. What they did not know, was not copied meanwhile. */
+  /**
+   * One node in some hours: the homes of all that the routes joined in a partition are told again. What they did not
+   * know, was not copied meanwhile.
+   */
   async #renew (partition: number): Promise<void> {
     const until = Math.ceil(Date.now() / 1000 + JOINED_SECONDS)
     for (let at = ''; at !== '0';) {
@@ -103,7 +118,10 @@ export class Directory {
     return Map.groupBy(groups, (group) => partitionOf(group, this.#tags.length))
   }
 
-  /** `away`: groups whose homes could not be told. Throws what is no passing condition, or if the partition itself is away. */
+  /**
+   * `away`: groups whose homes could not be told. Throws what is no passing condition, or if the partition itself is
+   * away.
+   */
   async #enter (partition: number, groups: Iterable<string>, untilSeconds: number): Promise<{ away: string[], failure: Error | undefined }> {
     const entered = this.#entered[partition]!
     const late = this.#late[partition]!

@@ -1,10 +1,14 @@
-// How many partitions there are: written where they are at the first start, and a node that was told another number does not work with them.
+// How many partitions there are: written where they are at the first start, and a node that was told another number
+// does not work with them.
 import type { Links, Log } from '../links.ts'
 import { UNDER_WAY } from './under-way.ts'
 import { Unavailable } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
 
-/** Ticks (seconds) between two looks at the list: a Redis that lost its data has lost it, too, and other services go by it. */
+/**
+ * Ticks (seconds) between two looks at the list: a Redis that lost its data has lost it, too, and other services go by
+ * it.
+ */
 const LOOK_TICKS = 5
 
 export interface DivisionOptions {

@@ -1,7 +1,7 @@
-// Divides partitions into more of them, offline: each into parts of its own range of slots. Ids stay, so every client resumes `complete`.
+// Divides partitions into more of them, offline, each into parts of its own range of slots. Ids stay, so do cursors.
 //
-// Whatever it does can be done again: it copies a key to where it belongs, compares, and only then takes it away. Killed at any moment, it is run
-// again. Until it is through, the list of partitions says that it is under way, and no node starts.
+// Whatever it does can be done again: it copies a key to where it belongs, and only then takes it away. Killed at any
+// moment, it is run again. Until it is through, the list of partitions says so, and no node starts.
 import type { Redis } from 'ioredis'
 import { Gates } from './gates.ts'
 import { KEY_SECONDS, kindOf } from './keys.ts'
@@ -11,7 +11,7 @@ import { UNDER_WAY } from './under-way.ts'
 import { verify } from './verify.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
 
-/** For how long after the end of what is known of a user something may still be asked for: as long as histories may be. */
+/** Something may be asked for so long after the end of what is known of a user: as long as histories may be. */
 const AFTER_SECONDS = 400 * 86_400
 /** Every so many logs one is compared, byte for byte, with what it was. */
 const COMPARED_EVERY = 20

@@ -1,4 +1,5 @@
-// Keeps those out who publish by FCALL while partitions are divided, if they were not ended: what they wrote then might be lost.
+// Keeps those out who publish by FCALL while partitions are divided, if they were not ended: what they wrote then might
+// be lost.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Ask } from './scan.ts'
 import { tagsOf } from './slots.ts'
@@ -45,7 +46,10 @@ export class Gates {
     }
   }
 
-  /** The parts take what is published there. What was one before, and is none any more, tells whoever still calls it where to go. */
+  /**
+   * The parts take what is published there. What was one before, and is none any more, tells whoever still calls it
+   * where to go.
+   */
   async open (): Promise<void> {
     const { to, ask } = this.#options
     for (const [n, target] of this.#targets.entries()) await this.#write(target, to, tagsOf(to)[n]!)

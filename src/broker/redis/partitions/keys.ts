@@ -2,8 +2,9 @@
 import { nameOf } from './slots.ts'
 
 /**
- * `user`: goes where the user is; `shared`: stands in each part that has members, and in its home; `each`: stands in each part; `own`: belongs to the
- * partition itself and is made anew; `answer`: what an idempotency key was answered; `pointer`: where that answer is.
+ * `user`: goes where the user is; `shared`: stands in each part that has members, and in its home; `each`: stands in
+ * each part; `own`: belongs to the partition itself and is made anew; `answer`: what an idempotency key was answered;
+ * `pointer`: where that answer is.
  */
 export type Kind =
   | { readonly kind: 'user', readonly userId: string }
@@ -14,14 +15,22 @@ export type Kind =
 /** Of an address: `<kind>:user:<id>`, `<kind>:group:<name>`, `<kind>:all`. `was` has an id behind it. */
 const OF_ADDRESSES = new Set(['log', 'trim', 'keys', 'gone', 'was'])
 const OF_USERS = new Set(['groups', 'inbox', 'trail', 'reads', 'revoked', 'session'])
-/** Made anew: the directory and what partitions owe each other is gone or rebuilt. `config`, `clock` and `born` are copied by hand. */
+/**
+ * Made anew: the directory and what partitions owe each other is gone or rebuilt. `config`, `clock` and `born` are
+ * copied by hand.
+ */
 const OWN = new Set(['config', 'clock', 'born', 'members', 'joined', 'outbox', 'sent', 'taken', 'copied', 'courier', 'partitions'])
 const POINTER = 'idempotency:'
 
-/** How long a pointer is kept. Longer than the answer that it leads to: who asks again is led to it, or finds neither. */
+/**
+ * How long a pointer is kept. Longer than the answer that it leads to: who asks again is led to it, or finds neither.
+ */
 export const KEY_SECONDS = 90_000
 
-/** `rest`: a key without its prefix and the colon. What is not known stands in each part afterwards: nothing is lost of it. */
+/**
+ * `rest`: a key without its prefix and the colon. What is not known stands in each part afterwards: nothing is lost of
+ * it.
+ */
 export function kindOf (rest: string): Kind {
   const end = rest.indexOf(':')
   const [kind, name] = end === -1 ? [rest, ''] : [rest.slice(0, end), rest.slice(end + 1)]

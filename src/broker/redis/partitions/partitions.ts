@@ -1,7 +1,9 @@
-// The broker on several partitions: each is an installation of its own under a prefix of its own, and a user has all of theirs in one.
+// The broker on several partitions: each is an installation of its own under a prefix of its own, and a user has all of
+// theirs in one.
 //
-// What belongs to a user goes straight to their partition. A publish is committed in one (publishing.ts), with one call that also writes what the
-// others are owed; then it is copied to them, exactly once (copies.ts), and what is left over is looked after (outboxes.ts).
+// What belongs to a user goes straight to their partition. A publish is committed in one (publishing.ts), with one call
+// that also writes what the others are owed; then it is copied to them, exactly once (copies.ts), and what is left over
+// is looked after (outboxes.ts).
 import type { Address } from '../../../notification.ts'
 import { parseRedisUrl } from '../../../redis-url.ts'
 import type {

@@ -1,4 +1,5 @@
-// The path of a notification over partitions: committed in one of them, in one call, then copied to each other that has somebody to hear it.
+// The path of a notification over partitions: committed in one of them, in one call, then copied to each other that has
+// somebody to hear it.
 import { Gathering, type Answer } from '../gathering.ts'
 import type { Address } from '../../../notification.ts'
 import { type PublishAnswer, type PublishRequest, type RetractRequest, Revoked, type Identity } from '../../broker.ts'

@@ -1,4 +1,5 @@
-// Which partition something stands in: by the slot of a name, as in Redis Cluster, so that a partition lies in one slot of it.
+// Which partition something stands in: by the slot of a name, as in Redis Cluster, so that a partition lies in one slot
+// of it.
 import type { Address } from '../../../notification.ts'
 import { keySlot, SLOTS } from '../slot.ts'
 
@@ -7,7 +8,10 @@ export function partitionOf (name: string, partitions: number): number {
   return Math.floor(keySlot(name) * partitions / SLOTS)
 }
 
-/** For each partition the smallest natural number whose slot lies in its range: it stands in braces at the end of its prefix. */
+/**
+ * For each partition the smallest natural number whose slot lies in its range: it stands in braces at the end of its
+ * prefix.
+ */
 export function tagsOf (partitions: number): string[] {
   const tags = new Map<number, string>()
   for (let number = 0; tags.size < partitions; number++) {

@@ -1,4 +1,5 @@
-// How all partitions are, as one: up while any is heard, since the users of a partition that is away are the only ones who miss it.
+// How all partitions are, as one: up while any is heard, since the users of a partition that is away are the only ones
+// who miss it.
 import type { Meter } from '../../meters.ts'
 import type { BrokerState } from '../../state.ts'
 import type { Links } from '../links.ts'

@@ -1,5 +1,6 @@
 // Reads a stream with okhttp-eventsource. Prints one line an event: id, event, data.
-// The library reconnects with Last-Event-ID and follows `retry:`. It takes 204 for an empty stream, so an interceptor looks.
+// The library reconnects with Last-Event-ID and follows `retry:`. It takes 204 for an empty stream, so an interceptor
+// looks.
 import com.launchdarkly.eventsource.ConnectStrategy;
 import com.launchdarkly.eventsource.ErrorStrategy;
 import com.launchdarkly.eventsource.EventSource;
