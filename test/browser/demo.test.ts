@@ -114,6 +114,42 @@ t.test('the bell: a badge on each device, read here is read there; taken back is
   t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'a long name breaks, not the page')
 })
 
+t.test('the options of the form: a key takes the older one\'s place, a ttl is sent, keep says what is listed; dismissed is gone on the other device', async (t) => {
+  const { page, faults } = await openDemo()
+  t.teardown(() => page.close())
+  const listed = (device: string, title: string) => page.locator(`#${device} .inbox li`, { hasText: title })
+  const received = (title: string) => page.locator('#alice .item strong', { hasText: title }).waitFor()
+  for (const device of ['alice', 'phone']) await page.locator(`#${device} .bell`).click()
+  await page.locator('#alice .inbox').waitFor()
+  await page.locator('[name=key]').fill('order 7')
+  await publish(page, 'user:alice', 'On its way')
+  for (const device of ['alice', 'phone']) await listed(device, 'On its way').waitFor()
+  await publish(page, 'user:alice', 'Delivered')
+  for (const device of ['alice', 'phone']) {
+    await listed(device, 'Delivered').waitFor()
+    await listed(device, 'On its way').waitFor({ state: 'detached' })
+  }
+  await page.locator('[name=key]').fill('')
+  await page.locator('[name=keep]').selectOption('replay')
+  await publish(page, 'user:alice', 'Only replayed')
+  await page.locator('[name=keep]').selectOption('none')
+  await publish(page, 'user:alice', 'Only live')
+  for (const title of ['Only replayed', 'Only live']) await received(title)
+  await page.locator('#answers li', { hasText: 'no id' }).waitFor()
+  await page.locator('[name=keep]').selectOption('inbox')
+  await page.locator('[name=ttl]').fill('1')
+  await publish(page, 'user:alice', 'For a second')
+  await received('For a second')
+  await page.locator('#curl', { hasText: '"ttl":1' }).waitFor({ state: 'attached' })
+  await page.locator('[name=ttl]').fill('')
+  await publish(page, 'user:alice', 'The last')
+  for (const device of ['alice', 'phone']) await listed(device, 'The last').waitFor()
+  for (const title of ['Only replayed', 'Only live']) t.equal(await listed('phone', title).count(), 0, `${title}: not listed`)
+  await listed('alice', 'Delivered').getByRole('button', { name: 'Dismiss' }).click()
+  for (const device of ['alice', 'phone']) await listed(device, 'Delivered').waitFor({ state: 'detached' })
+  t.same(faults, [])
+})
+
 t.test('the curl lines, as printed, subscribe on one node and publish on the other', async (t) => {
   const lines = demo.lines.filter((line) => line.startsWith('curl ')).map((line) => ({
     url: new URL(/http:\/\/\S+/.exec(line)![0]),
