@@ -172,7 +172,7 @@ export class Panel {
   }
 
   #beat () {
-    this.#pingedAt = Date.now()
+    this.#pingedAt = performance.now()
     for (const animation of this.#parts.pulse.getAnimations()) {
       animation.cancel()
       animation.play()
@@ -187,7 +187,7 @@ export class Panel {
   }
 
   #showPing () {
-    const seconds = Math.round((Date.now() - this.#pingedAt) / 1000)
+    const seconds = Math.round((performance.now() - this.#pingedAt) / 1000)
     this.#parts.fact('ping', this.#pingedAt ? (seconds ? `${seconds} s ago` : 'now') : '–')
   }
 }
