@@ -42,6 +42,8 @@ declare module 'fastify' {
 /** Tokens whose check is remembered until they expire; longer ones are rare, and looked at each time. */
 const CACHED_TOKENS = 10_000
 const MAX_CACHED_LENGTH = 2048
+/** Cookies of the token's name that are looked at. */
+const MAX_COOKIES = 4
 
 export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, { config, sessions }) => {
   await app.register(cookie)
@@ -61,6 +63,27 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
     return isBearer(authorization) ? authorization : `cookie ${request.cookies[config.TOKEN_COOKIE] ?? ''}`
   }
 
+  /**
+   * A browser sends a cookie of one name twice if it was set for two paths or domains; an old one may come first and
+   * must not stand before one that is good. A header alone decides.
+   */
+  async function verifyOneOf (request: FastifyRequest): Promise<Principal> {
+    try {
+      return await verify(request)
+    } catch (error) {
+      if (isBearer(request.headers.authorization)) throw error
+      const first = request.cookies[config.TOKEN_COOKIE]
+      const values = (request.headers.cookie ?? '').split(';').flatMap((pair) => app.parseCookie(pair)[config.TOKEN_COOKIE] ?? [])
+      for (const value of values.slice(1, MAX_COOKIES)) {
+        request.cookies[config.TOKEN_COOKIE] = value
+        const principal = await verify(request).catch(() => undefined)
+        if (principal !== undefined) return principal
+      }
+      request.cookies[config.TOKEN_COOKIE] = first
+      throw error
+    }
+  }
+
   app.addHook('onError', async (request, _reply, error) => {
     if (ticketIn(request) !== undefined) return // it was not the cookie that spoke
     if (!(error instanceof Revoked) && error.code !== 'TIDINGS_TOKEN_REVOKED') return
@@ -77,9 +100,11 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
       if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
       return known
     }
-    const principal = await verify(request)
-    if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
-    if (credential.length <= MAX_CACHED_LENGTH) verified?.set(credential, principal)
+    const principal = await verifyOneOf(request)
+    // That of the cookie which was good.
+    const good = credentialOf(request)
+    if (revoked.get(good) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
+    if (good.length <= MAX_CACHED_LENGTH) verified?.set(good, principal)
     return principal
   })
 

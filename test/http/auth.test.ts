@@ -86,6 +86,20 @@ t.test('token, cookie: of the name that TOKEN_COOKIE says; the header goes befor
   assertError(t, await service.call('GET', SUBSCRIBE, { token: 'bad', headers: { cookie } }), 'TIDINGS_TOKEN_INVALID', 'a bad header is not made good by a cookie')
 })
 
+t.test('token, cookie, sent twice: one that is good counts, whatever stands before it, and the bad one stays bad', async (t) => {
+  const service = await startService(t)
+  const bad = 'tidings_token=bad'
+  const old = `tidings_token=${service.token({ exp: 1_700_000_000 })}`
+  const good = `tidings_token=${service.token({ sub: '42' })}`
+  const ask = async (cookie: string) => await service.call('GET', '/api/notifications/position', { token: null, headers: { cookie } })
+  for (const cookie of [`${bad}; ${good}`, `${old}; a=b; ${good}`, `${good}; ${bad}`, `${bad}; ${old}; ${good}`]) t.equal((await ask(cookie)).status, 200, cookie.slice(0, 30))
+  assertError(t, await ask(bad), 'TIDINGS_TOKEN_INVALID')
+  assertError(t, await ask(old), 'TIDINGS_TOKEN_EXPIRED')
+  assertError(t, await ask(`${old}; ${bad}`), 'TIDINGS_TOKEN_EXPIRED', 'the first of several that are bad')
+  assertError(t, await ask(`${bad}; ${bad}; ${bad}; ${bad}; ${good}`), 'TIDINGS_TOKEN_INVALID', 'no more than four are looked at')
+  assertError(t, await service.call('GET', SUBSCRIBE, { token: 'bad', headers: { cookie: `${bad}; ${good}` } }), 'TIDINGS_TOKEN_INVALID', 'a header alone decides')
+})
+
 t.test('token, claims that are not what they should be: 401', async (t) => {
   const service = await startService(t)
   const names = (count: number) => Array.from({ length: count }, (_, i) => i.toString(36))
