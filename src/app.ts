@@ -11,7 +11,7 @@ import type { Config } from './config.ts'
 import type { LogCounts } from './log.ts'
 import { limitAddresses } from './http/address-rate.ts'
 import { auth } from './http/auth.ts'
-import { MAX_BODY_BYTES } from './http/body.ts'
+import { MAX_BODY_BYTES, takeJson } from './http/body.ts'
 import { client } from './http/client.ts'
 import { trustedProxies } from './http/client-address.ts'
 import { guardDoor } from './http/door.ts'
@@ -134,8 +134,7 @@ export async function buildApp ({ config, broker, logger, logCounts = { failedWr
     bufferBytes: config.STREAM_BUFFER_BYTES,
     log: app.log
   })
-  // We speak JSON; Fastify would take plain text too.
-  app.removeContentTypeParser('text/plain')
+  takeJson(app)
   app.decorate('hub', hub)
   app.decorate('opsServer', config.OPS_PORT === undefined ? undefined : opsServer(app))
   app.decorateRequest('principal', null)

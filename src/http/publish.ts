@@ -10,6 +10,7 @@ import { type Address, DEFAULT_EVENT, eventFault, isAddress, isName, isTooDeep, 
 import { parseTraceparent } from '../trace-context.ts'
 import { type Node, publishes, type PublishTrace } from '../tracing.ts'
 import { identityOf } from './auth.ts'
+import { textOf } from './body.ts'
 import type { RequestLimit } from './limits.ts'
 import { allowPipelining } from './pipelining.ts'
 import { PUBLISH_SCOPE, publishesNothing, requireScopes } from './scopes.ts'
@@ -90,9 +91,10 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
 
   app.decorateRequest('bodyText', '')
   app.removeContentTypeParser('application/json')
-  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, text, done) => {
-    const json = text.charCodeAt(0) === 0xFEFF ? text.slice(1) : text
+  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
     try {
+      const text = textOf(bytes)
+      const json = text.charCodeAt(0) === 0xFEFF ? text.slice(1) : text
       const body: unknown = JSON.parse(json)
       request.bodyText = json
       done(null, body)

@@ -124,3 +124,18 @@ t.test('Expect, of something that nobody knows, decides nothing, on a stream as 
   const client = service.client(t, {}, { headers: { Expect: 'the unexpected' } })
   t.ok(await client.live())
 })
+
+t.test('body, that is no UTF-8, on every route that has one: refused, not changed', async (t) => {
+  const service = await startService(t)
+  const operator = service.token({ sub: 'op', scope: `${PUBLISH} ${MANAGE}` })
+  const bytes = (before: string, after: string) => Buffer.concat([Buffer.from(before), Buffer.from([0xFF, 0xC3]), Buffer.from(after)])
+  const bodies: Array<[method: string, path: string, body: Buffer]> = [
+    ['POST', '/api/notifications', bytes('{"to":"user:42","data":"', '"}')], ['POST', '/api/notifications', bytes('{"to":"user:', '","data":1}')],
+    ['PUT', '/api/users/42/groups', bytes('{"groups":["', '"]}')], ['POST', '/api/notifications/retract', bytes('{"to":"user:42","key":"', '"}')]
+  ]
+  for (const [method, path, body] of bodies) {
+    const type = { 'content-type': 'application/json' }
+    assertError(t, await service.call(method, path, { token: operator, body, headers: type }), 'TIDINGS_BAD_JSON', `${method} ${path}`)
+  }
+  t.equal((await service.publish('user:42', 'h\u00e9 \u{1F600}')).status, 202)
+})
