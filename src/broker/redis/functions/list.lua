@@ -78,9 +78,11 @@ end
 -- Reply: [position, seen, read, unseen, unread, next or '', 1 if nothing was trimmed, [id, event, data, address, key or
 -- '', 1 if read], …]
 local function list(keys, args)
+  local limit, before = tonumber(args[3]) or 0, tonumber(args[2]) or math.huge
+  if not (limit >= 1 and limit % 1 == 0 and before == before) then refuse('TIDINGS_BAD_REQUEST Argument 3 must be how many, from 1') end
   local call, view = enter_inbox(keys, args, 5)
   call.counts = false
-  local kept, ids, next_before = newest_of(call, view, tonumber(args[2]) or math.huge, tonumber(args[3]), args[4] == '1')
+  local kept, ids, next_before = newest_of(call, view, before, limit, args[4] == '1')
   call.counts = true
   local reply = counts_reply(call, view, { int(call.position) })
   reply[6] = next_before and int(next_before) or ''
