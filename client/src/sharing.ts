@@ -29,7 +29,7 @@ export interface Sharing {
   readonly tab: string
   readonly isLeader: boolean
   /** It leads, or stands in the queue. */
-  readonly isIn: unknown
+  readonly isIn: boolean
   /** Leaves the lock to others and hears nothing more; `stays`: goes on listening. */
   leave: (stays?: boolean) => void
   /** Stands in the queue for the lock; `steals`: takes it from whoever has it. */
@@ -39,7 +39,7 @@ export interface Sharing {
   /** Milliseconds since the leader was heard of. */
   silentMs: () => number
   /** It leads, and another tab stands in the queue. */
-  isAwaited: () => Promise<unknown>
+  isAwaited: () => Promise<boolean>
 }
 
 export function createSharing ({ name, isShared, onLead, onRest, onMessage }: SharingOptions): Sharing {
@@ -119,7 +119,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
   return {
     tab,
     get isLeader () { return isLeader },
-    get isIn () { return isLeader || request },
+    get isIn () { return isLeader || !!request },
     leave (stays) {
       withdraw()
       if (stays) return
@@ -145,7 +145,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
     },
     silentMs: () => heard(),
     async isAwaited () {
-      return isLeader && channel && (await locks.query()).pending!.some((one) => one.name === name)
+      return isLeader && !!channel && (await locks.query()).pending!.some((one) => one.name === name)
     }
   }
 }
