@@ -4,10 +4,11 @@ import t from 'tap'
 import { library } from '../../src/broker/redis/library.ts'
 import { Random } from '../../chaos/random.ts'
 import { startRedis } from '../fixtures/redis.ts'
+import { seedOf } from '../fixtures/seed.ts'
 
 const CALLS = Number(process.env['ARGUMENTS_CALLS'] ?? 6000)
 const ANSWER_MS = 5000
-const SEED = Number(process.env['ARGUMENTS_SEED'] ?? Math.floor(Math.random() * 1e6))
+const SEED = seedOf('ARGUMENTS_SEED')
 
 const names = [...new Set(library().match(/\btidings_\w+(?=')/g))]
 const values = [

@@ -6,6 +6,7 @@ import { connect } from '../fixtures/client.ts'
 import { startNode, type TestNode } from '../fixtures/node.ts'
 import { freePort } from '../fixtures/process.ts'
 import { startRedis } from '../fixtures/redis.ts'
+import { seedOf } from '../fixtures/seed.ts'
 import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
 import { eventually } from '../fixtures/wait.ts'
 import { startRedisLine } from './redis-line.ts'
@@ -16,6 +17,7 @@ const SLACK_MS = 2500
 /** How long no client may connect anew, once settled. */
 const CALM_MS = 700
 const RUNS = Number(process.env.SESSION_MODEL_RUNS ?? 9)
+const SEED = seedOf('SESSION_MODEL_SEED')
 
 const redis = await startRedis(t)
 const issuer = createIssuer()
@@ -193,7 +195,7 @@ const commands = fc.commands([
   fc.constant(new Publish()), fc.constant(new Settle())
 ], { size: '+1', maxCommands: 20 })
 
-t.test(`session, after any opens, blips, kills, cuts and lost takeovers on three nodes: one live stream within a heartbeat, no loop (${RUNS} runs)`, { timeout: 200_000 }, async (t) => {
+t.test(`session, after any opens, blips, kills, cuts and lost takeovers on three nodes: one live stream within a heartbeat, no loop (${RUNS} runs, SESSION_MODEL_SEED=${SEED})`, { timeout: 200_000 }, async (t) => {
   let run = 0
   const seen: Record<string, number> = {}
   await fc.assert(fc.asyncProperty(commands, async (list) => {
@@ -215,7 +217,7 @@ t.test(`session, after any opens, blips, kills, cuts and lost takeovers on three
     const attempts = real.tabs.reduce((sum, tab) => sum + tab.connections.filter(({ head }) => head !== undefined).length, 0)
     const most = 2 * real.tabs.length + real.blips + 3 * real.kills * real.tabs.length + 40
     if (attempts > most) throw new Error(`${attempts} connections for ${list}`)
-  }), { numRuns: RUNS, endOnFailure: true, interruptAfterTimeLimit: 60_000, ...(process.env.SESSION_MODEL_SEED !== undefined && { seed: Number(process.env.SESSION_MODEL_SEED) }) })
+  }), { numRuns: RUNS, endOnFailure: true, interruptAfterTimeLimit: 60_000, seed: SEED })
   t.comment(`commands run: ${JSON.stringify(seen)}; takeovers lost: ${lines.map(({ lost }) => lost).join(', ')}`)
   t.pass(`${run} runs`)
 })
