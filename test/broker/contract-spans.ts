@@ -1,6 +1,7 @@
 // The contract of a broker, continued: a membership has a history, and whoever was away is owed what was theirs then.
 import type { Test } from 'tap'
-import { entriesOf, enter, idsOf, listOf, type MakeBackend, type Node, now, readPages, send } from './contract.ts'
+import { entriesOf, enter, idsOf, listOf, type MakeBackend, type Node, now, readerOf, readPages, send } from './contract.ts'
+import { becomes } from './nodes.ts'
 
 /** Each way of being taken out of a group and put back into it. */
 const WAYS: Record<string, { out: (node: Node) => Promise<unknown>, into: (node: Node) => Promise<unknown> }> = {
@@ -55,6 +56,31 @@ export function spans (t: Test, make: MakeBackend): void {
     for (const cursor of [between, after]) t.match(await readPages(a, { cursor }), [{ gap: false, entries: { length: 0 } }])
     await a.broker.retract({ to: 'group:a', what: { id } })
     t.match(await readPages(a, { cursor: before }), [{ gap: false }], 'what was taken back is not missing')
+  })
+
+  t.test('a group, left where much was replaced, taken back, dismissed and has expired, is a gap only if something else stands there', async (t) => {
+    const a = await (await make(t))()
+    await a.broker.replaceGroups('1', ['a', 'b'])
+    const cursor = await now(a, '1')
+    const each = async (run: (i: number) => Promise<unknown>): Promise<void> => { for (let i = 0; i < 40; i++) await run(i) }
+    const dismiss = async (id: number): Promise<unknown> => await a.broker.mark(readerOf('1'), id, 'dismissed')
+    await each(async (i) => await send(a, 'group:a', i, { ttlSeconds: 1, keep: i % 2 === 0 ? 'inbox' : 'replay' }))
+    await each(async (i) => await dismiss(await send(a, 'group:a', i)))
+    await each(async (i) => await dismiss(await send(a, ['group:a', 'group:b'], i)))
+    await each(async () => await a.broker.retract({ to: 'group:a', what: { id: await send(a, 'group:a') } }))
+    await each(async () => await send(a, 'group:a', 'x', { key: 'k' }))
+    await a.broker.retract({ to: 'group:a', what: { key: 'k' } })
+    await each(async (i) => await dismiss(await send(a, 'group:a', i, { ttlSeconds: 1 })))
+    const last = await send(a, 'group:a', 'x', { ttlSeconds: 1 })
+    await a.broker.leave('1', 'a')
+    t.match(await readPages(a, { cursor: last - 1 }), [{ gap: true }], 'the newest has not expired')
+    await becomes(async () => await now(a, '1') >= last + 1_000_000, 'a second of the broker\'s clock')
+    t.match(await readPages(a, { cursor }), [{ gap: false, entries: { length: 0 } }])
+    await a.broker.join('1', 'a')
+    const stands = await send(a, 'group:a')
+    await a.broker.leave('1', 'a')
+    t.match(await readPages(a, { cursor }), [{ gap: true, entries: { length: 0 } }], 'this one is missing')
+    t.match(await readPages(a, { cursor: stands }), [{ gap: false }])
   })
 
   t.test('a group, left without a message, is no gap', async (t) => {

@@ -230,18 +230,3 @@ t.test('memory resume, of many small ones, comes in pages of 1,024', async (t) =
   t.same(pages.map(({ entries }) => entries.length), [1024, 776])
   t.same(idsOf(entriesOf(pages)), ids)
 })
-
-t.test('memory resume, of somebody who left a group where much has expired: something may be missing', async (t) => {
-  const { a, clock } = turned(t)
-  await a.broker.join('1', 'a')
-  const cursor = await now(a, '1')
-  for (let i = 0; i < 15; i++) await a.broker.publish(request('group:a', i, { ttlSeconds: 1 }))
-  await a.broker.leave('1', 'a')
-  clock.ms += 2000
-  t.match(await readPages(a, { cursor }), [{ gap: false }], 'they are over')
-  await a.broker.join('1', 'b')
-  for (let i = 0; i < 16; i++) await a.broker.publish(request('group:b', i, { ttlSeconds: 1 }))
-  await a.broker.leave('1', 'b')
-  clock.ms += 2000
-  t.match(await readPages(a, { cursor }), [{ gap: true }], 'no more than sixteen are looked at')
-})

@@ -4,8 +4,8 @@ import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { Address } from '../../src/notification.ts'
 import { callsOf, startRedis } from '../fixtures/redis.ts'
-import { request, send } from './contract.ts'
-import { type RedisNode, startRedisNode, up } from './nodes.ts'
+import { now, readPages, request, send } from './contract.ts'
+import { becomes, type RedisNode, startRedisNode, up } from './nodes.ts'
 
 // Its own: Redis counts the commands of everybody.
 const redis = await startRedis(t, { own: true })
@@ -118,4 +118,18 @@ t.test('subscribe, given up while it waits for another, leaves nothing subscribe
   await Promise.all([first, second])
   const heard = (await redis.cli('PUBSUB', 'CHANNELS', `${redis.prefix}:${count}:user:*`) as string[]).map((channel) => channel.split(':').at(-1))
   t.same(heard.sort(), ['first', 'kept'])
+})
+
+t.test('resume, of somebody who left a group where thousands have expired, takes them out in several calls, once and for all', async (t) => {
+  const node = startRedisNode(t, redis, { historyLength: 10_000, groupHistoryLength: 10_000 }, `${redis.prefix}:${++count}`)
+  await up(node)
+  await node.broker.join('1', 'a')
+  const cursor = await now(node, '1')
+  await Promise.all(Array.from({ length: 5000 }, async (_, i) => await send(node, 'group:a', i, { ttlSeconds: 1 })))
+  const last = await send(node, 'group:a', 'last', { ttlSeconds: 1 })
+  await node.broker.leave('1', 'a')
+  await becomes(async () => await now(node, '1') >= last + 1_000_000, 'a second of the broker\'s clock')
+  const pages = await readPages(node, { cursor })
+  t.ok(pages.length > 2 && pages.every(({ gap, entries }) => !gap && entries.length === 0), `nothing is missing, in ${pages.length} pages`)
+  t.match(await readPages(node, { cursor }), { length: 1, 0: { gap: false } })
 })

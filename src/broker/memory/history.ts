@@ -12,9 +12,6 @@ const MAX_PAGE = 1024
 /** Entries that are looked at for a page: copies of what is in it already, and what is not shown. */
 const MAX_LOOKED_AT = 4096
 
-/** Of what was addressed to somebody who has left since, so many are looked at: then it counts as lost. */
-const MAX_LOST_LOOKED_AT = 16
-
 export interface HistoryParts {
   readonly logs: Logs
   /** The id at which the history begins. */
@@ -54,7 +51,7 @@ export function readPage ({ logs, born, historySeconds }: HistoryParts, query: P
   const gap = cursor < born || cursor < position - historySeconds * SECOND || cursor < (member?.forgottenTo ?? 0) ||
     [...owed, ...lost].some(({ log, after }) => after < log.trimmedTo) ||
     // What was addressed to the user then is not theirs to read any more.
-    lost.some(({ log, after, upTo }) => hasLost(log.between(after, upTo), isShown))
+    lost.some(({ log, after, upTo }) => hasAny(log.between(after, upTo), isShown))
 
   const entries: Notification[] = []
   let bytes = 0
@@ -78,9 +75,8 @@ export function readPage ({ logs, born, historySeconds }: HistoryParts, query: P
   return { position, gap, more: false, entries }
 }
 
-function hasLost (entries: Iterable<Entry>, isShown: (entry: Entry) => boolean): boolean {
-  let lookedAt = 0
-  for (const entry of entries) if (isShown(entry) || ++lookedAt >= MAX_LOST_LOOKED_AT) return true
+function hasAny (entries: Iterable<Entry>, isShown: (entry: Entry) => boolean): boolean {
+  for (const entry of entries) if (isShown(entry)) return true
   return false
 }
 

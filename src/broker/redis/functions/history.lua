@@ -112,23 +112,7 @@ local function pieces_of(call, user, groups, cursor)
   return owed, lost
 end
 
--- Whether something that was addressed to the user, and is not theirs to read any more, stands or stood in a piece.
-local LOST_STEPS = 16
-local function has_lost(call, marks, lost)
-  for _, piece in ipairs(lost) do
-    local after = piece.after
-    for step = 1, LOST_STEPS do
-      local chunk = read_chunk(call, piece.log, 'XRANGE', int(after + 1) .. '-0', int(piece.upto) .. '-0', 1)
-      if #chunk == 0 then break end
-      -- Many that expired or were dismissed stand there: no more of them is looked at.
-      if is_shown(call, marks, chunk[1]) or step == LOST_STEPS then return true end
-      after = chunk[1].id
-    end
-  end
-  return false
-end
-
-local function has_gap(call, groups, marks, cursor, owed, lost)
+local function has_gap(call, groups, inbox, cursor, owed, lost)
   if cursor < call.born or cursor < call.kept_since or cursor < call.since or cursor < groups.user.forgotten then return true end
   -- Who was somewhere before they first came: what was known of them was evicted, and their groups are joined anew.
   if call.has_evicted and cursor < (groups.user.first or 0) then return true end
@@ -140,7 +124,7 @@ local function has_gap(call, groups, marks, cursor, owed, lost)
       if cursor < call.old_until and was_trimmed_by_old(call, piece.log, piece.after) then return true end
     end
   end
-  return has_lost(call, marks, lost)
+  return has_lost(call, inbox, lost)
 end
 
 -- Where an entry stands in the reply, counted from 0: what many are owed stands there once.
@@ -163,10 +147,7 @@ local function read_page(call, pieces, marks)
       local entry = kept[id]
       if is_shown(call, marks, entry) then places[#places + 1], last = shared(call, entry), id
       -- What one of them dismissed is still the others'.
-      elseif is_over(call, entry) then
-        if redis.call('XDEL', entry.log.key, int(id) .. '-0') > 0 then bury(call, entry.log.address, id, 'x', entry.x) end
-        forget_entry(call, entry.log.address, id)
-      end
+      elseif is_over(call, entry) then sweep(call, entry) end
     end
     if upto == call.position then return places, upto end
     if last or call.work > call.most_work then return places, last or upto end
@@ -191,8 +172,9 @@ local function resume_one(call, user, token, cursor)
   if cursor and cursor > position then gap = true elseif cursor then
     local owed, lost = pieces_of(call, user, groups, cursor)
     call.work = call.work + (#owed + #lost) * LOG_WORK
-    gap = has_gap(call, groups, inbox.marks, cursor, owed, lost)
-    places, upto = read_page(call, owed, inbox.marks)
+    gap = has_gap(call, groups, inbox, cursor, owed, lost)
+    -- Not known yet: a page with nothing in it, to be read on from where it began.
+    if gap == nil then upto = cursor else places, upto = read_page(call, owed, inbox.marks) end
   end
   local more = upto < position
   local seen, read, unseen, unread = 0, 0, 0, 0
