@@ -1,7 +1,7 @@
 // Divides partitions into more of them: npm run partitions -- --from 1 --to 16
 import { parseArgs } from 'node:util'
 import { Doubling } from '../src/broker/redis/partitions/doubling.ts'
-import type { Ask } from '../src/broker/redis/partitions/scan.ts'
+import { Steady } from '../src/broker/redis/partitions/steady.ts'
 import { Links } from '../src/broker/redis/links.ts'
 import { readSetting, readSettingOrFile } from '../src/environment.ts'
 import { parseRedisUrl, redisUrlFault } from '../src/redis-url.ts'
@@ -13,9 +13,6 @@ const usage = `Usage: REDIS_URL=… [REDIS_PREFIX=…] npm run partitions -- --f
 
 End all nodes first, and whatever publishes through Redis. It can be killed at any moment and called again.
 Afterwards start the nodes with REDIS_PARTITIONS=<to>. There is no way back to fewer.`
-
-/** How long Redis may take to answer, at first or after a failover. */
-const PATIENCE_MS = 10_000
 
 function numbers (): { from: number, to: number, isDryRun: boolean } | undefined {
   try {
@@ -43,16 +40,11 @@ if (fault !== undefined) {
 }
 const links = new Links({ place: parseRedisUrl(url), nodeName: 'partitions', log: { info () {}, warn (text) { console.error(text) } } })
 const ticker = setInterval(() => { links.tick() }, 1000)
-/** Each master of a Cluster is gone to when it is needed first; one that is replaced meanwhile is waited for. */
-const ask: Ask = async (key, command) => {
-  const end = performance.now() + PATIENCE_MS
-  while (links.faultOf(key) !== '' && performance.now() < end) await new Promise((resolve) => { setTimeout(resolve, 10) })
-  return await links.ask(key, command)
-}
+const steady = new Steady(links)
 try {
   const root = readSetting(process.env, 'REDIS_PREFIX') ?? 'tidings'
   links.start()
-  await new Doubling({ root, ...given, isCluster: links.isCluster, ask, say: (text) => { console.log(text) } }).run()
+  await new Doubling({ root, ...given, isCluster: links.isCluster, ask: async (key, command) => await steady.ask(key, command), say: (text) => { console.log(text) } }).run()
 } catch (error) {
   console.error(`Not done: ${(error as Error).message}`)
   process.exitCode = 1

@@ -68,8 +68,17 @@ async function fill (node: Node): Promise<Map<string, number>> {
   return cursors
 }
 
-/** On one Redis, behind Sentinels, or in a Cluster. `kills`: after how many lines the tool is killed. `at`: where a key stands. */
-async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [from: number, to: number]>, kills: readonly number[], at: (key: string) => Promise<Pick<Redis, 'cli'>>): Promise<void> {
+interface Course {
+  /** After how many lines the tool is killed. */
+  kills: readonly number[]
+  /** Where a key stands. */
+  at: (key: string) => Promise<Pick<Redis, 'cli'>>
+  /** Something happens to Redis; the tool that is under way then ends with this sentence. */
+  breaks?: { act: () => Promise<void>, says: RegExp, undo?: () => void }
+}
+
+/** On one Redis, behind Sentinels, or in a Cluster. */
+async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [from: number, to: number]>, { kills, at, breaks }: Course): Promise<void> {
   const list = async (): Promise<unknown> => await (await at(`${redis.prefix}:partitions`)).cli('LRANGE', `${redis.prefix}:partitions`, 0, -1)
   const joinedOf = async (count: number) => {
     const sums = new Map<unknown, number>()
@@ -97,6 +106,18 @@ async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [fr
   t.match(await dry.exited, { code: 0 })
   t.match(dry.lines.at(-1), /would have moved \d+ keys/)
   t.same(await list(), listBefore, 'and by a dry run, neither')
+
+  if (breaks !== undefined) {
+    const child = double(t, redis, '--from', `${from}`, '--to', `${to}`)
+    // It looks for a while whether a node is alive: held there, it meets what has happened when it goes on.
+    await child.waitForLine(/whether a node is alive/)
+    child.signal('SIGSTOP')
+    await breaks.act()
+    child.signal('SIGCONT')
+    t.match(await child.exited, { code: 1 }, 'a change of Redis under it ends the tool')
+    t.match(child.lines.at(-1), breaks.says)
+    breaks.undo?.()
+  }
 
   // Killed as soon as it has said so many lines, and at some moment after it.
   for (const [from, to] of steps) {
@@ -140,17 +161,29 @@ async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [fr
 
 t.test('partitions, doubled, with the tool killed over and over, keep every log, cursor, group and answer', async (t) => {
   const redis = await startRedis(t, { own: true })
-  await doubles(t, redis, [[1, 4], [4, 16]], [2, 4], async () => redis)
+  const clients = async (): Promise<string[]> => String(await redis.cli('CLIENT', 'LIST')).split('\n').filter((line) => line.includes('name=tidings:partitions'))
+  const cut = async (): Promise<void> => {
+    for (const line of await clients()) await redis.cli('CLIENT', 'KILL', 'ID', /id=(\d+)/.exec(line)![1]!)
+  }
+  await doubles(t, redis, [[1, 4], [4, 16]], { kills: [2, 4], at: async () => redis, breaks: { act: cut, says: /Not done: .* call again when Redis is well/ } })
 })
 
 t.test('partitions of a Cluster, doubled, are the same', async (t) => {
-  const cluster = await startRedisCluster(t)
-  await doubles(t, cluster, [[1, 8]], [3], (key) => cluster.masterOf(keySlot(key)))
+  const cluster = await startRedisCluster(t, { replicas: 1 })
+  const replicas = cluster.nodes.slice(cluster.nodes.length / 2)
+  // What is at one master is taken away only when a failover of the other would not lose it.
+  const stop = async (): Promise<void> => { for (const replica of replicas) replica.pause() }
+  const goOn = (): void => { for (const replica of replicas) replica.resume() }
+  await doubles(t, cluster, [[1, 8]], { kills: [3], at: (key) => cluster.masterOf(keySlot(key)), breaks: { act: stop, says: /Not done: 1 of 1 replicas of the master of .* do not follow it/, undo: goOn } })
 })
 
 t.test('partitions behind Sentinels, doubled, are the same', async (t) => {
   const sentinels = await startSentinels(t)
-  await doubles(t, sentinels, [[1, 4]], [], async () => sentinels.nodes[0]!)
+  const fail = async (): Promise<void> => {
+    await sentinels.nodes[0]!.kill()
+    await becomes(async () => await sentinels.master() !== sentinels.nodes[0], 'the replica to be master')
+  }
+  await doubles(t, sentinels, [[1, 4]], { kills: [3], at: sentinels.master, breaks: { act: fail, says: /Not done: .* call again when Redis is well/ } })
 })
 
 t.test('a service that was not ended, while partitions are divided and afterwards, is refused, and told where to go', async (t) => {

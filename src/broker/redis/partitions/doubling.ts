@@ -5,14 +5,14 @@
 import type { Redis } from 'ioredis'
 import { Gates } from './gates.ts'
 import { KEY_SECONDS, kindOf } from './keys.ts'
+import { Memberships } from './memberships.ts'
 import { refuseDebts, refuseNodes } from './quiet.ts'
+import { Replicas } from './replicas.ts'
 import { type Ask, each, keysUnder, SCANNED } from './scan.ts'
 import { UNDER_WAY } from './under-way.ts'
 import { verify } from './verify.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
 
-/** Something may be asked for so long after the end of what is known of a user: as long as histories may be. */
-const AFTER_SECONDS = 400 * 86_400
 /** Every so many logs one is compared, byte for byte, with what it was. */
 const COMPARED_EVERY = 20
 
@@ -34,16 +34,21 @@ export interface Doubled {
   readonly compared: number
 }
 
+interface Copied {
+  readonly from: string
+  readonly targets: readonly string[]
+  /** It does not stay where it was. */
+  readonly isLeaving: boolean
+}
+
 export class Doubling {
   readonly #options: DoublingOptions
   readonly #sources: readonly string[]
   readonly #tags: readonly string[]
   readonly #targets: readonly string[]
   readonly #gates: Gates
-  /** Group → number of each part that has members → second until which. */
-  readonly #members = new Map<string, Map<number, number>>()
-  /** By part: group → how many the routes joined. */
-  readonly #joined: ReadonlyArray<Map<string, number>>
+  readonly #memberships: Memberships
+  readonly #replicas: Replicas
   #moved = 0
   #copied = 0
   #compared = 0
@@ -54,7 +59,8 @@ export class Doubling {
     this.#sources = prefixes(options.from)
     this.#tags = tagsOf(options.to)
     this.#targets = prefixes(options.to)
-    this.#joined = this.#tags.map(() => new Map<string, number>())
+    this.#memberships = new Memberships({ ask: options.ask, tags: this.#tags, targets: this.#targets })
+    this.#replicas = new Replicas(options)
     this.#gates = new Gates(options, this.#sources, this.#targets)
   }
 
@@ -80,16 +86,17 @@ export class Doubling {
     }
     for (const [i, source] of this.#sources.entries()) {
       say(`partition ${i} of ${from}: who is in which group`)
-      await this.#readMembers(source)
+      await this.#memberships.read(source, this.#partsOf(source))
     }
     for (const [i, source] of this.#sources.entries()) {
       if (!isDryRun) await this.#found(i)
       await this.#divide(i, source)
     }
     if (!isDryRun) {
-      await this.#writeDirectory()
+      await this.#memberships.write()
       await verify(this.#options, this.#sources, this.#targets)
       await this.#gates.open()
+      await this.#replicas.have(this.#targets)
       await this.#mark(this.#targets)
     }
     say(`${isDryRun ? 'would have moved' : 'moved'} ${this.#moved} keys of users, ${isDryRun ? 'would have made' : 'made'} ${this.#copied} copies of what is shared, compared ${this.#compared} logs`)
@@ -116,31 +123,6 @@ export class Doubling {
   async #mark (list: readonly string[]): Promise<void> {
     const made = `{${this.#list}}:new`
     await this.#options.ask(this.#list, (redis) => redis.multi().unlink(made).rpush(made, ...list).rename(made, this.#list).exec())
-  }
-
-  async #readMembers (source: string): Promise<void> {
-    const nowSeconds = Number((await this.#redis(source, (redis) => redis.time()))[0])
-    for (const prefix of new Set([source, ...this.#partsOf(source)])) {
-      for await (const rests of keysUnder(this.#options.ask, prefix, 'groups:*')) {
-        await each(rests, async (rest) => {
-          const part = partitionOf(rest.slice('groups:'.length), this.#options.to)
-          const target = this.#targets[part]!
-          // Who was being moved when the tool was killed, stands in both.
-          if (prefix === source && target !== source && await this.#redis(target, (redis) => redis.exists(`${target}:${rest}`)) === 1) return
-          const [ends, groups] = await Promise.all([
-            this.#redis(prefix, (redis) => redis.expiretime(`${prefix}:${rest}`)), this.#redis(prefix, (redis) => redis.hgetall(`${prefix}:${rest}`))
-          ])
-          for (const [group, mark] of Object.entries(groups)) {
-            if (group === '') continue
-            const parts = this.#members.get(group) ?? new Map<number, number>()
-            // What they may still ask for was published before their last membership ended.
-            this.#members.set(group, parts.set(part, Math.max(parts.get(part) ?? 0, (ends < 0 ? nowSeconds : ends) + AFTER_SECONDS)))
-            // As functions/groups.lua has it: joined, and not by a claim.
-            if (/^\+\d+(?!\d|c)/.test(mark)) this.#joined[part]!.set(group, (this.#joined[part]!.get(group) ?? 0) + 1)
-          }
-        })
-      }
-    }
   }
 
   #numbersOf (source: string): number[] {
@@ -172,7 +154,14 @@ export class Doubling {
     const { say, from } = this.#options
     let done = 0
     for await (const rests of keysUnder(this.#options.ask, source)) {
-      await each(rests, async (rest) => { await this.#place(source, rest) })
+      const copied: Copied[] = []
+      await each(rests, async (rest) => {
+        const copy = await this.#copy(source, rest)
+        if (copy !== undefined) copied.push(copy)
+      })
+      // Only what cannot be lost any more where it is now is taken away where it was.
+      await this.#replicas.have([...new Set(copied.flatMap(({ targets }) => targets))])
+      await each(copied.filter(({ isLeaving }) => isLeaving), async ({ from }) => { await this.#redis(source, (redis) => redis.unlink(from)) })
       done += rests.length
       if (done % (SCANNED * 20) < rests.length) say(`partition ${i} of ${from}: ${done} keys`)
     }
@@ -189,30 +178,26 @@ export class Doubling {
       case 'answer': return this.#options.from === 1 ? [partitionOf(known.key, this.#options.to)] : [Math.max(numbers[0]!, this.#targets.indexOf(source))]
       case 'shared': {
         const home = partitionOf(nameOf(known.address), this.#options.to)
-        const members = known.address === 'all' ? undefined : this.#members.get(nameOf(known.address)) ?? new Map<number, number>()
-        return numbers.filter((n) => n === home || members === undefined || members.has(n))
+        return numbers.filter((n) => n === home || known.address === 'all' || this.#memberships.hasMembersIn(nameOf(known.address), n))
       }
       case 'each': return numbers
       case 'own': return []
     }
   }
 
-  async #place (source: string, rest: string): Promise<void> {
-    const places = this.#placesOf(source, rest)
+  /** Undefined: there is nothing to take away. */
+  async #copy (source: string, rest: string): Promise<Copied | undefined> {
     const known = kindOf(rest)
-    if (known.kind === 'own') {
-      if ((rest.startsWith('members:') || rest === 'joined') && !this.#options.isDryRun) await this.#redis(source, (redis) => redis.unlink(`${source}:${rest}`))
-      return
-    }
-    const isUsers = known.kind === 'user'
-    const targets = places.map((n) => this.#targets[n]!).filter((target) => target !== source)
-    if (isUsers) this.#moved += targets.length
-    else this.#copied += targets.length
-    if (this.#options.isDryRun) return
     const from = `${source}:${rest}`
+    if (known.kind === 'own') return (rest.startsWith('members:') || rest === 'joined') && !this.#options.isDryRun ? { from, targets: [], isLeaving: true } : undefined
+    const places = this.#placesOf(source, rest)
+    const targets = places.map((n) => this.#targets[n]!).filter((target) => target !== source)
+    if (known.kind === 'user') this.#moved += targets.length
+    else this.#copied += targets.length
+    if (this.#options.isDryRun) return undefined
     if (targets.length > 0) {
       const [dump, ttl] = await Promise.all([this.#redis(source, (redis) => redis.dumpBuffer(from)), this.#redis(source, (redis) => redis.pexpiretime(from))])
-      if (dump === null) return // it has just expired
+      if (dump === null) return undefined // it has just expired
       for (const target of targets) {
         const to = `${target}:${rest}`
         await this.#redis(target, (redis) => ttl < 0 ? redis.restore(to, 0, dump, 'REPLACE') : redis.restore(to, ttl, dump, 'REPLACE', 'ABSTTL'))
@@ -223,7 +208,7 @@ export class Doubling {
       }
       if (rest.startsWith('log:') && (this.#moved + this.#copied) % COMPARED_EVERY === 0) await this.#compare(source, targets, rest, dump)
     }
-    if (!places.some((n) => this.#targets[n] === source)) await this.#redis(source, (redis) => redis.unlink(from))
+    return { from, targets, isLeaving: !places.some((n) => this.#targets[n] === source) }
   }
 
   async #compare (source: string, targets: readonly string[], rest: string, dump: Buffer): Promise<void> {
@@ -233,18 +218,5 @@ export class Doubling {
       if (there === null || !there.subarray(0, -10).equals(dump.subarray(0, -10))) throw new Error(`${source}:${rest} is not the same under ${target}: nothing of it was taken away; call again, and report it`)
     }
     this.#compared++
-  }
-
-  async #writeDirectory (): Promise<void> {
-    for (const [group, parts] of this.#members) {
-      const home = this.#targets[partitionOf(group, this.#options.to)]!
-      const key = `${home}:members:${group}`
-      await this.#redis(home, (redis) => redis.multi().hset(key, Object.fromEntries([...parts].map(([n, until]) => [this.#tags[n]!, until]))).expireat(key, Math.max(...parts.values())).exec())
-    }
-    for (const [n, joined] of this.#joined.entries()) {
-      const key = `${this.#targets[n]}:joined`
-      await this.#redis(key, (redis) => redis.unlink(key))
-      for (const [group, count] of joined) await this.#redis(key, (redis) => redis.hset(key, group, count))
-    }
   }
 }
