@@ -20,6 +20,8 @@ const users = Array.from({ length: 60 }, (_, i) => `u${i}`)
 const groups = ['a', 'b', 'c']
 const MOST_TAKEN = 300
 const silent = { info () {}, warn () {} }
+// Most of the time the tool looks whether a node is alive.
+t.jobs = 3
 
 type Place = Pick<Redis, 'url' | 'prefix'>
 
@@ -159,7 +161,7 @@ async function doubles (t: Test, redis: Place, steps: ReadonlyArray<readonly [fr
   t.match(fewer.lines[0], /Fewer partitions than there are is not supported/)
 }
 
-t.test('partitions, doubled, with the tool killed over and over, keep every log, cursor, group and answer', async (t) => {
+t.test('partitions, doubled, with the tool killed over and over, keep every log, cursor, group and answer', { buffered: true }, async (t) => {
   const redis = await startRedis(t, { own: true })
   const clients = async (): Promise<string[]> => String(await redis.cli('CLIENT', 'LIST')).split('\n').filter((line) => line.includes('name=tidings:partitions'))
   const cut = async (): Promise<void> => {
@@ -168,7 +170,7 @@ t.test('partitions, doubled, with the tool killed over and over, keep every log,
   await doubles(t, redis, [[1, 4], [4, 16]], { kills: [2, 4], at: async () => redis, breaks: { act: cut, says: /Not done: .* call again when Redis is well/ } })
 })
 
-t.test('partitions of a Cluster, doubled, are the same', async (t) => {
+t.test('partitions of a Cluster, doubled, are the same', { buffered: true }, async (t) => {
   const cluster = await startRedisCluster(t, { replicas: 1 })
   const replicas = cluster.nodes.slice(cluster.nodes.length / 2)
   // What is at one master is taken away only when a failover of the other would not lose it.
@@ -177,7 +179,7 @@ t.test('partitions of a Cluster, doubled, are the same', async (t) => {
   await doubles(t, cluster, [[1, 8]], { kills: [3], at: (key) => cluster.masterOf(keySlot(key)), breaks: { act: stop, says: /Not done: 1 of 1 replicas of the master of .* do not follow it/, undo: goOn } })
 })
 
-t.test('partitions behind Sentinels, doubled, are the same', async (t) => {
+t.test('partitions behind Sentinels, doubled, are the same', { buffered: true }, async (t) => {
   const sentinels = await startSentinels(t)
   const fail = async (): Promise<void> => {
     await sentinels.nodes[0]!.kill()
