@@ -124,6 +124,16 @@ t.test('a counter, when the time was set back by an hour, lasts its window and n
   t.match(await broker.hit('1', 'k', 60_000), { restMs: 60_000 }, 'and one that lost its end has one again')
 })
 
+t.test('receipts, of nodes that note more than are kept, push the oldest out: 64 MB at most', async (t) => {
+  const redis = await startRedis(t)
+  const node = startRedisNode(t, redis, limits)
+  await up(node)
+  const batches = (first: number): Array<string | number> => Array.from({ length: 250 }, (_, i) => [first + i, ';0 1 1']).flat()
+  for (let i = 0; i < 80; i++) await redis.cli('FCALL', 'tidings_record', 1, redis.prefix, 'busy', '', 250, ...batches(1 + 250 * i))
+  const kept = Number(await redis.cli('XLEN', `${redis.prefix}:receipts`))
+  t.ok(kept >= 16_384 && kept < 16_384 + 250, `${kept} of 20,000 batches, each of 4 KB at most`)
+})
+
 t.test('what partitions owe each other, when the time of a courier that died was set back, is copied by another', async (t) => {
   const redis = await startRedis(t)
   const node = startPartitionedNode(t, redis, 4)
