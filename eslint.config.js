@@ -60,7 +60,7 @@ export default [
   },
   {
     name: 'tidings/pages',
-    files: ['demo/*.js'],
+    files: ['demo/*.js', 'test/fixtures/*.js'],
     languageOptions: { globals: browserGlobals }
   },
   {

@@ -3,6 +3,7 @@ import t from 'tap'
 import { execFileSync } from 'node:child_process'
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { build } from 'esbuild'
 import { startGround, startVisitor } from '../fixtures/client-lab.ts'
 import { makeFolder } from '../fixtures/process.ts'
 
@@ -98,5 +99,53 @@ for (const version of ['19', '18']) {
     await page.waitForFunction('document.querySelector("li").style.fontWeight === "normal"')
     t.equal(door.open.length, 1, 'one stream')
     t.ok(door.streams.length <= 2)
+
+    await t.test('no tear: components of one transition show one value, though it changes while they render', async (t) => {
+      // In the project, so that it finds the React of the project.
+      cpSync(join(root, 'test/fixtures/tear.js'), join(project, 'src/tear.js'))
+      const { outputFiles: [script] } = await build({ entryPoints: [join(project, 'src/tear.js')], bundle: true, format: 'esm', write: false, define: { 'process.env.NODE_ENV': '"production"' } })
+      const visitor = await startVisitor(t, ground, { page: '<!doctype html><div id="root"></div><script type="module" src="/tear.js"></script>' })
+      const { door, to } = visitor
+      door.instead = (request, response) => {
+        if (request.url !== '/tear.js') return false
+        response.setHeader('content-type', 'text/javascript')
+        response.end(script!.contents)
+        return true
+      }
+      const id = await ground.publish(to, { title: 'first' })
+      const page = (await visitor.tab(null)).page!
+      let isRead = false
+      const changes = {
+        inbox: async () => {
+          isRead = !isRead
+          const { status } = await fetch(`${door.url}/api/notifications/${id}/read`, { method: isRead ? 'PUT' : 'DELETE', headers: { authorization: `Bearer ${visitor.token()}` } })
+          t.equal(status, 200)
+        },
+        connection: async () => { door.cut() }
+      }
+      const waitFor = async (condition: string) => { await page.waitForFunction(condition) }
+
+      /** What each commit showed of a mounting in which the value changed. */
+      async function mount (hook: 'naive' | 'ours', name: 'inbox' | 'connection'): Promise<string[][]> {
+        for (;;) {
+          await waitFor('tidings?.state === "live" && tidings.inbox.state.isLoaded')
+          await page.evaluate(`mount('${hook}', '${name}')`)
+          await waitFor('run.isUnderWay || run.commits.length > 0')
+          await changes[name]()
+          await waitFor(hook === 'ours' ? 'isRight()' : 'run.commits.length > 0')
+          const { hasChangedInTime, commits } = await page.evaluate('({ ...run, read: 0 })') as { hasChangedInTime: boolean, commits: string[][] }
+          await page.evaluate('unmount()')
+          await waitFor('isEmpty()')
+          // On a machine that was too slow, the change came when all had been rendered.
+          if (hasChangedInTime) return commits
+        }
+      }
+
+      for (const name of ['inbox', 'connection'] as const) {
+        t.ok((await mount('naive', name)).some((shown) => shown.length > 1), `${name}: with useState and useEffect it tears here`)
+        const commits = await mount('ours', name)
+        t.ok(commits.every((shown) => shown.length === 1), `${name}: ${JSON.stringify(commits)}`)
+      }
+    })
   })
 }
