@@ -32,6 +32,8 @@ export interface Notification {
   readonly json: string
   /** Of `read`, which has no id: values as of this position. A stream that was synced later has newer ones. */
   readonly asOf?: number
+  /** Of what has no id and went to several addresses: the same for each, and next to one another on their way. */
+  readonly once?: string
   /** The trace that it is a part of, while it is on its way; no log keeps it. */
   readonly traceparent?: string
 }

@@ -11,24 +11,26 @@ export interface Frame {
   readonly id: number
   /** A position whose `sync` makes the frame pointless, since it says the same or newer; 0 if none does. */
   readonly asOf: number
+  /** What the copies of one without an id share; empty if there is one alone. */
+  readonly once: string
   readonly chunked: Buffer
   readonly bare: Buffer
 }
 
-function frame (text: string, id = 0, asOf = 0): Frame {
+function frame (text: string, id = 0, asOf = 0, once = ''): Frame {
   const length = Buffer.byteLength(text).toString(16)
   const chunked = Buffer.from(`${length}\r\n${text}\r\n`)
-  return { id, asOf, chunked, bare: chunked.subarray(length.length + 2, -2) }
+  return { id, asOf, once, chunked, bare: chunked.subarray(length.length + 2, -2) }
 }
 
 /**
  * `event` and `json` are checked before: a name of EVENT_PATTERN, one line of JSON. Nothing here can break out of its
  * field.
  */
-export function notificationFrame ({ id, event, json, asOf = 0 }: Notification): Frame {
+export function notificationFrame ({ id, event, json, asOf = 0, once }: Notification): Frame {
   const idLine = id === 0 ? '' : `id: ${id}\n`
   const eventLine = event === DEFAULT_EVENT ? '' : `event: ${event}\n`
-  return frame(`${idLine}${eventLine}data: ${json}\n\n`, id, event === 'read' ? asOf : 0)
+  return frame(`${idLine}${eventLine}data: ${json}\n\n`, id, event === 'read' ? asOf : 0, once)
 }
 
 const replayed = new WeakMap<Notification, Frame>()

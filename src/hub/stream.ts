@@ -46,6 +46,7 @@ export class Stream extends Line {
   #cursor = 0
   #filledTo = 0
   #syncedTo = 0
+  #once = ''
   #takenTo = 0
   #written = 0
   #isGreeted = false
@@ -149,6 +150,9 @@ export class Stream extends Line {
     if (frame.id !== 0) {
       if (frame.id <= this.#cursor) return false
       this.#cursor = frame.id
+    } else if (frame.once !== '') {
+      if (frame.once === this.#once) return false // copies follow one another
+      this.#once = frame.once
     } else if (frame.asOf !== 0 && frame.asOf <= this.#syncedTo) return false
     this.#written++
     return true

@@ -73,6 +73,20 @@ export function options (t: Test, make: MakeBackend): void {
     t.equal((await listOf(a)).notifications.length, 1)
   })
 
+  t.test('keep none, to several addresses, says on each that it is the same', async (t) => {
+    const a = await (await make(t))()
+    await a.broker.subscribe(['user:1', 'all'])
+    for (let i = 0; i < 2; i++) await a.broker.publish(request(['user:1', 'all'], i, { keep: 'none', traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` }))
+    await a.broker.publish(request('user:1', 2, { keep: 'none' }))
+    await a.broker.publish(request(['user:1', 'all'], 3))
+    await a.ear.count(7)
+    const heard = a.ear.notifications
+    const tags = [0, 1].map((data) => heard.filter(({ json }) => json === String(data)).map(({ once }) => once))
+    t.ok(tags.every(([one, other]) => typeof one === 'string' && one === other), JSON.stringify(tags))
+    t.not(tags[0]![0], tags[1]![0])
+    t.ok(heard.filter(({ json }) => json === '2' || json === '3').every(({ once }) => once === undefined))
+  })
+
   t.test('keep none, with an idempotency key, is sent once, too', async (t) => {
     const a = await (await make(t))()
     await a.broker.subscribe(['user:1'])

@@ -14,7 +14,10 @@ export class Ear implements BrokerListener {
   readonly heard: Heard[] = []
   readonly changed = new Signal()
 
-  notification (to: Address, { id, event, json, asOf }: Notification): void { this.#hear({ to, id, event, json, ...asOf !== undefined && { asOf } }) }
+  notification (to: Address, { id, event, json, asOf, once }: Notification): void {
+    this.#hear({ to, id, event, json, ...asOf !== undefined && { asOf }, ...once !== undefined && { once } })
+  }
+
   control (userId: string, control: Control): void { this.#hear({ userId, ...control }) }
   dropped (dropped: Address, reason: DropReason): void { this.#hear({ dropped, reason }) }
   interrupted (): void { this.#hear({ line: 'interrupted' }) }

@@ -91,8 +91,9 @@ t.test('metrics, of messages to 1 or to 100 streams, are counted without an obje
   }
   for (const { streams, uncounted, counted } of costs) {
     t.comment(`${streams} streams: ${uncounted.toFixed(1)} bytes a notification, ${counted.toFixed(1)} with metrics`)
-    // Whether it makes the time of a write a number on the heap (16 bytes), V8 decides with and without metrics.
-    t.ok(counted - uncounted < 24, 'no object a notification')
+    // Whether it makes times of a write numbers on the heap (16 bytes each, two at most), V8 decides with and without
+    // metrics.
+    t.ok(counted - uncounted < 36, 'no object a notification')
   }
   const [one, hundred] = costs as [typeof costs[0], typeof costs[0]]
   t.ok((hundred.counted - one.counted) / 99 < 8, 'and next to nothing a delivery')

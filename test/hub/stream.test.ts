@@ -30,6 +30,17 @@ t.test('stream, live and held, drops what a sync has told already, and nothing e
   t.same(datas(client), ['"read as of 6"', '"plain"', '"read as of 7"'])
 })
 
+t.test('stream, live and held, takes one of the copies of what has no id', async (t) => {
+  const { stream, client } = await open(t)
+  const copy = (once: string): Frame => ({ ...frame(0, once), once })
+  queue(stream, copy('a'), copy('a'), frame(0, 'plain'), copy('b'))
+  stream.release(0)
+  queue(stream, copy('b'), copy('c'), copy('c'), frame(0, 'plain'), frame(0, 'plain'))
+  stream.flush()
+  await has(client, 6)
+  t.same(datas(client), ['"a"', '"plain"', '"b"', '"c"', '"plain"', '"plain"'])
+})
+
 t.test('stream, new, is held, and released writes what it kept that is newer than its cursor, in order', async (t) => {
   const { stream, client } = await open(t)
   t.ok(stream.isHeld)

@@ -99,8 +99,11 @@ export class MemoryBus {
     if (known !== undefined) return { ...known, replayed: true }
     const id = keep === 'none' ? undefined : this.#clock.next()
     const notification = { id: id ?? 0, event, json }
-    const told = traceparent === undefined ? notification : { ...notification, traceparent }
-    const notifications = [...new Set(to)].map((address) => {
+    const addresses = [...new Set(to)]
+    // Without an id, nothing else tells a stream that it has had it by another address.
+    const once = id === undefined && addresses.length > 1 ? String(this.#clock.next()) : undefined
+    const told = { ...notification, ...once !== undefined && { once }, ...traceparent !== undefined && { traceparent } }
+    const notifications = addresses.map((address) => {
       if (keep !== 'none') this.#logs.append(address, { ...notification, keep, key, ttlSeconds })
       return { to: address, receivers: this.#tell(address, told) }
     })

@@ -80,7 +80,7 @@ export class Wire {
   #readPlain (payload: string): Incoming {
     const message: unknown = JSON.parse(payload)
     if (typeof message !== 'object' || message === null || Array.isArray(message)) return MALFORMED
-    const { event = DEFAULT_EVENT, data, control, tp } = message as Record<string, unknown>
+    const { event = DEFAULT_EVENT, data, control, once, tp } = message as Record<string, unknown>
     if (control !== undefined || typeof event !== 'string' || data === undefined) return MALFORMED
     const fault = eventFault(event)
     if (fault !== undefined) return { dropped: fault }
@@ -89,7 +89,7 @@ export class Wire {
     const json = memberText(payload, 'data')!
     if (Buffer.byteLength(json) > this.#maxDataBytes) return { dropped: 'oversized' }
     const traceparent = parseTraceparent(tp)
-    return { notification: { id: 0, event, json, ...traceparent !== undefined && { traceparent } } }
+    return { notification: { id: 0, event, json, ...typeof once === 'string' && { once }, ...traceparent !== undefined && { traceparent } } }
   }
 }
 

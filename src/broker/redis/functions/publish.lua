@@ -20,7 +20,13 @@ end
 -- Tells the nodes. Returns for each address how many took it.
 local function send(ctx, req)
   local payload
-  if req.keep == 'none' then payload = '{"event":"' .. req.event .. '"' else payload = DURABLE .. int(req.id) .. ',"event":"' .. req.event .. '"' end
+  if req.keep == 'none' then
+    payload = '{"event":"' .. req.event .. '"'
+    -- Without an id, nothing else tells a stream that it has had it by another address.
+    if #req.to > 1 then payload = payload .. ',"once":"' .. int(next_id(ctx)) .. '"' end
+  else
+    payload = DURABLE .. int(req.id) .. ',"event":"' .. req.event .. '"'
+  end
   if req.traceparent then payload = payload .. ',"tp":' .. encode(req.traceparent) end
   payload = payload .. ',"data":' .. req.data .. '}'
   local receivers = {}
