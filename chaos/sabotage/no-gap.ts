@@ -1,7 +1,7 @@
 // Loaded before a node (node --import): it no longer tells anybody that something is missing.
-import { RedisBroker } from '../../src/broker/redis/redis.ts'
+import { RedisRequests } from '../../src/broker/redis/requests.ts'
 
-const { resume } = RedisBroker.prototype
-RedisBroker.prototype.resume = async function (query) {
+const { resume } = RedisRequests.prototype
+RedisRequests.prototype.resume = async function (query) {
   return { ...await resume.call(this, query), gap: false }
 }

@@ -85,7 +85,7 @@ export interface Sessions {
    * stream that was replaced while it was away.
    */
   takeSession: (userId: string, tag: string, cursor: number | 'fresh') => Promise<Session | undefined>
-  /** The tags of those that hold their session no more. */
+  /** The tags of those that hold their session no more. Of many too, nobody else waits for long. */
   verifySessions: (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>) => Promise<string[]>
 }
 

@@ -4,9 +4,6 @@ import type { Session, Sessions as Broker } from '../broker/broker.ts'
 import type { Exits } from './exits.ts'
 import type { Stream } from './stream.ts'
 
-/** Sessions that are verified in one call: more of them would keep the broker busy for long. */
-const VERIFY_BATCH = 500
-
 /** A stream's own session, and the newest takeover by another stream that it has heard of. */
 interface Claim {
   session: Session | undefined
@@ -69,13 +66,8 @@ export class Sessions {
       const session = this.#claims.get(stream)?.session
       return session === undefined ? [] : [{ stream, userId: stream.owner.userId, session }]
     })
-    let areOwned = true
-    for (let from = 0; from < owned.length; from += VERIFY_BATCH) {
-      const batch = owned.slice(from, from + VERIFY_BATCH)
-      const lost = new Set(await this.#broker.verifySessions(batch))
-      for (const { stream, session } of batch) if (lost.has(session.tag)) this.#exits.endForGood(stream, 'replaced', {})
-      areOwned &&= lost.size === 0
-    }
-    return areOwned
+    const lost = new Set(await this.#broker.verifySessions(owned))
+    for (const { stream, session } of owned) if (lost.has(session.tag)) this.#exits.endForGood(stream, 'replaced', {})
+    return lost.size === 0
   }
 }

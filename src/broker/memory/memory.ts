@@ -1,12 +1,9 @@
 // The embedded broker: one process, nothing kept. Several nodes may share a bus (the demo does).
 import { setImmediate } from 'node:timers/promises'
-import { type Address, userAddress } from '../../notification.ts'
-import type {
-  Broker, Channel, HistoryPage, Membership, PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
-} from '../broker.ts'
+import { userAddress } from '../../notification.ts'
+import type { Broker, Channel, HistoryPage, ResumeQuery } from '../broker.ts'
 import type { BrokerState } from '../state.ts'
 import type { BrokerListener } from '../listener.ts'
-import type { InboxCounts, InboxMark, InboxPage, InboxState, ListQuery } from '../inbox.ts'
 import type { Trail } from '../trail.ts'
 import type { MemoryBus } from './bus.ts'
 import type { Seat } from './seats.ts'
@@ -34,21 +31,10 @@ export class MemoryBroker implements Broker {
     this.#sweeper = setInterval(() => { this.#bus.sweep() }, SWEEP_MS).unref()
   }
 
-  async publish (request: PublishRequest): Promise<PublishAnswer> {
-    return this.#bus.publish(request)
-  }
-
-  async retract (request: RetractRequest): Promise<boolean> {
-    return this.#bus.retract(request)
-  }
-
-  channelOf (_userId: string, address: Address): Channel {
-    return address
-  }
-
-  addressOf (channel: Channel): Address {
-    return channel
-  }
+  publish: Broker['publish'] = async (request) => this.#bus.publish(request)
+  retract: Broker['retract'] = async (request) => this.#bus.retract(request)
+  channelOf: Broker['channelOf'] = (_userId, address) => address
+  addressOf: Broker['addressOf'] = (channel) => channel
 
   async subscribe (channels: readonly Channel[]): Promise<void> {
     for (const channel of channels) this.#seat?.channels.add(channel)
@@ -58,21 +44,11 @@ export class MemoryBroker implements Broker {
     for (const channel of channels) this.#seat?.channels.delete(channel)
   }
 
-  async groups (userId: string): Promise<Membership> {
-    return this.#bus.members.groups(userId)
-  }
-
-  async join (userId: string, group: string): Promise<void> {
-    this.#bus.members.join(userId, group)
-  }
-
-  async leave (userId: string, group: string): Promise<void> {
-    this.#bus.members.leave(userId, group)
-  }
-
-  async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
-    this.#bus.members.replace(userId, groups)
-  }
+  groups: Broker['groups'] = async (userId) => this.#bus.members.groups(userId)
+  join: Broker['join'] = async (userId, group) => { this.#bus.members.join(userId, group) }
+  leave: Broker['leave'] = async (userId, group) => { this.#bus.members.leave(userId, group) }
+  replaceGroups: Broker['replaceGroups'] = async (userId, groups) => { this.#bus.members.replace(userId, groups) }
+  presence: Broker['presence'] = async (userId) => this.#bus.seats.countOf(userAddress(userId))
 
   async resume (query: ResumeQuery): Promise<HistoryPage> {
     const page = this.#bus.resume(query)
@@ -81,49 +57,19 @@ export class MemoryBroker implements Broker {
     return page
   }
 
-  async visit (visitor: Visitor): Promise<Visit> {
-    return this.#bus.visit(visitor)
-  }
+  visit: Broker['visit'] = async (visitor) => this.#bus.visit(visitor)
+  logout: Broker['logout'] = async (userId) => { this.#bus.logout(userId) }
+  takeSession: Broker['takeSession'] = async (userId, tag, cursor) => this.#bus.sessions.take(userId, tag, cursor)
+  verifySessions: Broker['verifySessions'] = async (sessions) => this.#bus.sessions.verify(sessions)
 
-  async logout (userId: string): Promise<void> {
-    this.#bus.logout(userId)
-  }
+  list: Broker['list'] = async (query) => this.#bus.list(query)
+  position: Broker['position'] = async (reader) => this.#bus.position(reader)
+  moveCursor: Broker['moveCursor'] = async (reader, cursor, upTo) => this.#bus.moveCursor(reader, cursor, upTo)
+  mark: Broker['mark'] = async (reader, id, as) => this.#bus.mark(reader, id, as)
 
-  async takeSession (userId: string, tag: string, cursor: number | 'fresh'): Promise<Session | undefined> {
-    return this.#bus.sessions.take(userId, tag, cursor)
-  }
-
-  async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
-    return this.#bus.sessions.verify(sessions)
-  }
-
-  async list (query: ListQuery): Promise<InboxPage> {
-    return this.#bus.list(query)
-  }
-
-  async position (reader: Reader): Promise<InboxState> {
-    return this.#bus.position(reader)
-  }
-
-  async moveCursor (reader: Reader, cursor: 'seen' | 'read', upTo: number): Promise<InboxCounts> {
-    return this.#bus.moveCursor(reader, cursor, upTo)
-  }
-
-  async mark (reader: Reader, id: number, as: InboxMark): Promise<InboxCounts> {
-    return this.#bus.mark(reader, id, as)
-  }
-
-  homeOf (): string {
-    return '0'
-  }
-
-  async put (_home: string, key: string, text: string, seconds: number): Promise<void> {
-    this.#bus.kept.set(key, text, seconds * 1000)
-  }
-
-  async get (_home: string, key: string): Promise<string | undefined> {
-    return this.#bus.kept.get(key)
-  }
+  homeOf: Broker['homeOf'] = () => '0'
+  put: Broker['put'] = async (_home, key, text, seconds) => { this.#bus.kept.set(key, text, seconds * 1000) }
+  get: Broker['get'] = async (_home, key) => this.#bus.kept.get(key)
 
   async take (_home: string, key: string): Promise<string | undefined> {
     const text = this.#bus.kept.get(key)
@@ -139,17 +85,8 @@ export class MemoryBroker implements Broker {
     return text
   }
 
-  async ordinal (_home: string, key: string, seconds: number): Promise<number> {
-    return this.#bus.ordinal(key, seconds * 1000)
-  }
-
-  async hit (_home: string, key: string, windowMs: number, hits = 1): Promise<{ count: number, restMs: number }> {
-    return this.#bus.hit(key, windowMs, hits)
-  }
-
-  async presence (userId: string): Promise<number> {
-    return this.#bus.seats.countOf(userAddress(userId))
-  }
+  ordinal: Broker['ordinal'] = async (_home, key, seconds) => this.#bus.ordinal(key, seconds * 1000)
+  hit: Broker['hit'] = async (_home, key, windowMs, hits = 1) => this.#bus.hit(key, windowMs, hits)
 
   state (): BrokerState {
     return {

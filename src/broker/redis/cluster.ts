@@ -3,7 +3,7 @@
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'
-import { CLUSTER_HAS_HOLES, clusterFault } from './diagnosis.ts'
+import { CLUSTER_HAS_HOLES, clusterFault, NOT_CONNECTED } from './diagnosis.ts'
 import { SLOTS } from './slot.ts'
 import type { Whereabouts } from './whereabouts.ts'
 
@@ -55,7 +55,7 @@ export class ClusterMasters implements Whereabouts {
   #table = new Int16Array(SLOTS).fill(-1)
   #isTroubled = true
   #ticks = 0
-  #fault = 'not connected yet'
+  #fault = NOT_CONNECTED
 
   constructor (entry: Entry, connected: () => readonly Redis[]) {
     this.#entry = entry

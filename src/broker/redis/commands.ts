@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import { type HistoryLimits, Uncertain, Unavailable } from '../broker.ts'
 import { isClosed, isMissing, isUnanswered, translate } from './answers.ts'
-import { explain } from './diagnosis.ts'
+import { explain, NOT_CONNECTED } from './diagnosis.ts'
 import { LIBRARY_VERSION } from './library.ts'
 import type { Link } from './link.ts'
 import type { Links, Log } from './links.ts'
@@ -50,7 +50,7 @@ export class RedisCommands extends EventEmitter<Events> {
   readonly #known: Known = { born: '', nonce: '', runId: '', newestId: 0, askedAtMs: 0, newestBefore: 0 }
   #link: Link | undefined
   /** Why no command can be given although the link is up; empty if one can. */
-  #fault = 'not connected yet'
+  #fault = NOT_CONNECTED
   #setup: Promise<void> | undefined
   #isClosed = false
   #clockDifferenceSeconds = 0
@@ -58,7 +58,7 @@ export class RedisCommands extends EventEmitter<Events> {
   readonly #onMoved = (): void => { this.#follow() }
   readonly #onUp = (hasReplacedOld: boolean): void => { void this.#setUp(hasReplacedOld) }
   readonly #onLoading = (nonce: string): void => { this.emit('loading', nonce) }
-  readonly #onDown = (): void => { this.#fault = 'not connected yet' }
+  readonly #onDown = (): void => { this.#fault = NOT_CONNECTED }
 
   /** `heard`: what notifications say that were heard on the channels. */
   constructor (options: RedisCommandsOptions, links: Links, heard: { readonly newestId: number }) {
@@ -79,7 +79,7 @@ export class RedisCommands extends EventEmitter<Events> {
     if (link === this.#link) return
     this.#leave()
     this.#link = link
-    this.#fault = 'not connected yet'
+    this.#fault = NOT_CONNECTED
     link?.on('up', this.#onUp).on('loading', this.#onLoading).on('down', this.#onDown)
     if (link?.fault === '') void this.#setUp(false)
   }

@@ -38,6 +38,9 @@ export function placeFault ({ version, mode, master }: ServerInfo, kind: RedisPl
     : 'the master has become a replica; the one that took its place is being looked for'
 }
 
+/** Why nothing can be given before the first answer, or since there was none. */
+export const NOT_CONNECTED = 'not connected yet'
+
 const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^OOM/, 'Redis is full and takes no writes; give it more maxmemory, or less to keep (HISTORY_LENGTH, HISTORY_SECONDS)'],
   [/^READONLY/, 'Redis is a replica by now, and takes no writes, as after a failover'],

@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { isAlreadyLoaded, isClosed, isMissing } from './answers.ts'
 import { type Entry, nameOf, openConnection } from './connection.ts'
-import { explain, placeFault, readInfo, type ServerInfo } from './diagnosis.ts'
+import { explain, NOT_CONNECTED, placeFault, readInfo, type ServerInfo } from './diagnosis.ts'
 import { Ear } from './ear.ts'
 import { library, LIBRARY_VERSION, newNonce } from './library.ts'
 import type { Log } from './links.ts'
@@ -34,7 +34,7 @@ export class Link extends EventEmitter<Events> {
   readonly warnings: Warnings
   readonly #entry: Entry
   readonly #log: Log
-  #fault = 'not connected yet'
+  #fault = NOT_CONNECTED
   #ticks = 0
   #downTicks = 0
   #info: ServerInfo | undefined
@@ -93,7 +93,7 @@ export class Link extends EventEmitter<Events> {
   #down (fault: string): void {
     const text = fault === '' ? 'no connection' : fault
     const wasUp = this.#fault === ''
-    if (wasUp || this.#fault === 'not connected yet' || (text !== this.#fault && text !== 'the command connection closed')) {
+    if (wasUp || this.#fault === NOT_CONNECTED || (text !== this.#fault && text !== 'the command connection closed')) {
       this.#log.warn(`Redis: ${text}; trying again until it answers`)
     }
     // A connection that closes after it was refused has the refusal for its reason.

@@ -3,12 +3,9 @@
 import type { Redis } from 'ioredis'
 import { userAddress } from '../../notification.ts'
 import { parseRedisUrl } from '../../redis-url.ts'
-import type {
-  Broker, Channel, HistoryPage, Membership, PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
-} from '../broker.ts'
+import type { Broker, RetractRequest, Session } from '../broker.ts'
 import type { BrokerState } from '../state.ts'
 import type { BrokerListener } from '../listener.ts'
-import type { InboxCounts, InboxMark, InboxPage, InboxState, ListQuery } from '../inbox.ts'
 import { isUnanswered } from './answers.ts'
 import { RedisCommands, type RedisCommandsOptions } from './commands.ts'
 import { Division } from './partitions/division.ts'
@@ -107,9 +104,7 @@ export class RedisBroker implements Broker {
     })
   }
 
-  publish (request: PublishRequest): Promise<PublishAnswer> {
-    return this.#requests.publish(request)
-  }
+  readonly publish: Broker['publish'] = (request) => this.#requests.publish(request)
 
   async retract ({ to, what, publisher }: RetractRequest): Promise<boolean> {
     const which = 'id' in what ? ['id', what.id] : ['key', what.key]
@@ -118,46 +113,18 @@ export class RedisBroker implements Broker {
 
   readonly channelOf: Broker['channelOf'] = (_userId, address) => address
   readonly addressOf: Broker['addressOf'] = (channel) => channel
+  readonly subscribe: Broker['subscribe'] = (channels) => this.#subscriber.subscribe(channels)
+  readonly unsubscribe: Broker['unsubscribe'] = (channels) => { this.#subscriber.unsubscribe(channels) }
+  readonly resume: Broker['resume'] = (query) => this.#requests.resume(query)
 
-  subscribe (channels: readonly Channel[]): Promise<void> {
-    return this.#subscriber.subscribe(channels)
-  }
+  readonly groups: Broker['groups'] = async (userId) => readMembership(await this.call('tidings_groups', userId) as string[])
+  readonly join: Broker['join'] = async (userId, group) => { await this.call('tidings_join', userId, group) }
+  readonly leave: Broker['leave'] = async (userId, group) => { await this.call('tidings_leave', userId, group) }
+  readonly replaceGroups: Broker['replaceGroups'] = async (userId, groups) => { await this.call('tidings_replace_groups', userId, ...groups) }
+  readonly presence: Broker['presence'] = async (userId) => await this.#commands.subscribers(`${this.#prefix}:${userAddress(userId)}`)
 
-  unsubscribe (channels: readonly Channel[]): void {
-    this.#subscriber.unsubscribe(channels)
-  }
-
-  resume (query: ResumeQuery): Promise<HistoryPage> {
-    return this.#requests.resume(query)
-  }
-
-  async groups (userId: string): Promise<Membership> {
-    return readMembership(await this.call('tidings_groups', userId) as string[])
-  }
-
-  async join (userId: string, group: string): Promise<void> {
-    await this.call('tidings_join', userId, group)
-  }
-
-  async leave (userId: string, group: string): Promise<void> {
-    await this.call('tidings_leave', userId, group)
-  }
-
-  async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
-    await this.call('tidings_replace_groups', userId, ...groups)
-  }
-
-  async presence (userId: string): Promise<number> {
-    return await this.#commands.subscribers(`${this.#prefix}:${userAddress(userId)}`)
-  }
-
-  visit (visitor: Visitor): Promise<Visit> {
-    return this.#requests.visit(visitor)
-  }
-
-  async logout (userId: string): Promise<void> {
-    await this.call('tidings_logout', userId)
-  }
+  readonly visit: Broker['visit'] = (visitor) => this.#requests.visit(visitor)
+  readonly logout: Broker['logout'] = async (userId) => { await this.call('tidings_logout', userId) }
 
   async takeSession (userId: string, tag: string, cursor: number | 'fresh'): Promise<Session | undefined> {
     const [holds, takenAt, fence] = await this.call('tidings_claim', userId, tag, cursor === 'fresh' ? '' : cursor) as [number, string, string]
@@ -165,32 +132,20 @@ export class RedisBroker implements Broker {
   }
 
   async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
-    const calls: Array<Promise<unknown>> = []
-    for (let i = 0; i < sessions.length; i += VERIFIED_AT_ONCE) {
-      const some = sessions.slice(i, i + VERIFIED_AT_ONCE)
-      calls.push(this.call('tidings_verify', ...some.flatMap(({ userId, session: { tag, fence } }) => [userId, tag, fence])))
+    const lost: string[] = []
+    for (let from = 0; from < sessions.length; from += VERIFIED_AT_ONCE) {
+      const some = sessions.slice(from, from + VERIFIED_AT_ONCE)
+      lost.push(...await this.call('tidings_verify', ...some.flatMap(({ userId, session: { tag, fence } }) => [userId, tag, fence])) as string[])
     }
-    return (await Promise.all(calls)).flat() as string[]
+    return lost
   }
 
-  list (query: ListQuery): Promise<InboxPage> {
-    return this.#inbox.list(query)
-  }
-
-  position (reader: Reader): Promise<InboxState> {
-    return this.#inbox.position(reader)
-  }
-
-  moveCursor (reader: Reader, cursor: 'seen' | 'read', upTo: number): Promise<InboxCounts> {
-    return this.#inbox.moveCursor(reader, cursor, upTo)
-  }
-
-  mark (reader: Reader, id: number, as: InboxMark): Promise<InboxCounts> {
-    return this.#inbox.mark(reader, id, as)
-  }
+  readonly list: Broker['list'] = (query) => this.#inbox.list(query)
+  readonly position: Broker['position'] = (reader) => this.#inbox.position(reader)
+  readonly moveCursor: Broker['moveCursor'] = (reader, cursor, upTo) => this.#inbox.moveCursor(reader, cursor, upTo)
+  readonly mark: Broker['mark'] = (reader, id, as) => this.#inbox.mark(reader, id, as)
 
   readonly homeOf: Broker['homeOf'] = () => '0'
-
   readonly put: Broker['put'] = async (_home, key, text, seconds) => { await this.#commands.ask((redis) => redis.set(this.#kept(key), text, 'EX', seconds)) }
   readonly get: Broker['get'] = async (_home, key) => await this.#commands.ask((redis) => redis.get(this.#kept(key))) ?? undefined
   readonly take: Broker['take'] = async (_home, key) => await this.#commands.ask((redis) => redis.getdel(this.#kept(key))) ?? undefined
@@ -236,8 +191,10 @@ export class RedisBroker implements Broker {
   state (): BrokerState {
     const fault = this.#commands.fault === '' ? this.#subscriber.fault : this.#commands.fault
     const { channels, deafSeconds } = this.#subscriber
+    const { clockDifferenceSeconds } = this.#commands
+    const { warnings } = this.#links
     const refusal = this.#division?.isRefused === true ? { up: false, detail: this.#division.fault, isRefused: true } : {}
-    return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels, deafSeconds, warnings: this.#links.warnings, clockDifferenceSeconds: this.#commands.clockDifferenceSeconds, ...refusal }
+    return { up: fault === '', detail: fault === '' ? 'connected' : fault, channels, deafSeconds, warnings, clockDifferenceSeconds, ...refusal }
   }
 
   async close (): Promise<void> {

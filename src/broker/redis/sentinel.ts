@@ -1,7 +1,7 @@
 // Asks the Sentinels which Redis is the master: all of them, and the one counts that has seen the newest failover.
 import type { Login, RedisAddress } from '../../redis-url.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'
-import { sentinelFault } from './diagnosis.ts'
+import { NOT_CONNECTED, sentinelFault } from './diagnosis.ts'
 import type { Whereabouts } from './whereabouts.ts'
 
 const TIMEOUT_MS = 1000
@@ -23,7 +23,7 @@ export class SentinelMaster implements Whereabouts {
   #master: RedisAddress | undefined
   #epoch = 0
   #ticks = 0
-  #fault = 'not connected yet'
+  #fault = NOT_CONNECTED
 
   constructor (entry: Entry) {
     this.#entry = entry

@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { ClusterMasters } from './cluster.ts'
 import type { Entry } from './connection.ts'
+import { NOT_CONNECTED } from './diagnosis.ts'
 import { SentinelMaster } from './sentinel.ts'
 
 export interface Whereabouts {
@@ -18,7 +19,7 @@ export interface Whereabouts {
 }
 
 class SingleMaster implements Whereabouts {
-  readonly fault = 'not connected yet'
+  readonly fault = NOT_CONNECTED
   readonly #address: RedisAddress
 
   constructor (address: RedisAddress) {

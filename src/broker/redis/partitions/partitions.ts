@@ -4,15 +4,10 @@
 // What belongs to a user goes straight to their partition. A publish is committed in one (publishing.ts), with one call
 // that also writes what the others are owed; then it is copied to them, exactly once (copies.ts), and what is left over
 // is looked after (outboxes.ts).
-import type { Address } from '../../../notification.ts'
 import { parseRedisUrl } from '../../../redis-url.ts'
-import type {
-  Broker, Channel, HistoryPage, Membership, PublishAnswer, PublishRequest, Reader, ResumeQuery, RetractRequest, Session, Visit, Visitor
-} from '../../broker.ts'
+import { type Broker, type Channel, type HistoryPage, type Reader, type ResumeQuery, type Session, type Visit, VISIT_WINDOW_MS, type Visitor } from '../../broker.ts'
 import type { BrokerState } from '../../state.ts'
 import type { BrokerListener } from '../../listener.ts'
-import type { InboxCounts, InboxMark, InboxPage, InboxState, ListQuery } from '../../inbox.ts'
-import { VISIT_WINDOW_MS } from '../../broker.ts'
 import { Links } from '../links.ts'
 import { RedisBroker, type RedisBrokerOptions } from '../redis.ts'
 import { addressAt, channelIn, partitionAt } from './channels.ts'
@@ -61,7 +56,12 @@ export class PartitionedBroker implements Broker {
     const tags = this.#tags = tagsOf(count)
     const links = this.#links = new Links({ place: parseRedisUrl(options.url), nodeName, log })
     const partitions = this.#partitions = tags.map((tag) => new RedisBroker({ ...options, links, prefix: `${prefix}:{${tag}}`, onUp: () => { this.#isUp() } }))
-    this.#directory = new Directory({ partitions, tags, historySeconds, onLate: (partition, groups) => { if (this.#listener !== undefined) refill(this.#listener, partition, groups) } })
+    this.#directory = new Directory({
+      partitions,
+      tags,
+      historySeconds,
+      onLate: (partition, groups) => { if (this.#listener !== undefined) refill(this.#listener, partition, groups) }
+    })
     this.trail = trailOf(partitions.map(({ trail }) => trail), (userId) => partitionOf(userId, count))
     this.#division = new Division({ root: prefix, partitions, tags, links, log })
     this.#outboxes = new Outboxes({ partitions, tags, nodeName })
@@ -112,21 +112,10 @@ export class PartitionedBroker implements Broker {
     return await call(this.#of(reader.userId))
   }
 
-  publish (request: PublishRequest): Promise<PublishAnswer> {
-    return this.#publishing.publish(request)
-  }
-
-  retract (request: RetractRequest): Promise<boolean> {
-    return this.#publishing.retract(request)
-  }
-
-  channelOf (userId: string, address: Address): Channel {
-    return channelIn(partitionOf(userId, this.#tags.length), address)
-  }
-
-  addressOf (channel: Channel): Address {
-    return addressAt(channel)
-  }
+  readonly publish: Broker['publish'] = (request) => this.#publishing.publish(request)
+  readonly retract: Broker['retract'] = (request) => this.#publishing.retract(request)
+  readonly channelOf: Broker['channelOf'] = (userId, address) => channelIn(partitionOf(userId, this.#tags.length), address)
+  readonly addressOf: Broker['addressOf'] = (channel) => addressAt(channel)
 
   async subscribe (channels: readonly Channel[]): Promise<void> {
     await Promise.all(this.#byPartition(channels).map(async ([partition, addresses]) => { await partition.subscribe(addresses) }))
@@ -149,27 +138,21 @@ export class PartitionedBroker implements Broker {
     return page
   }
 
-  groups (userId: string): Promise<Membership> {
-    return this.#of(userId).groups(userId)
-  }
+  readonly groups: Broker['groups'] = (userId) => this.#of(userId).groups(userId)
 
   async join (userId: string, group: string): Promise<void> {
     await this.#directory.enter(userId, [group])
     await this.#of(userId).join(userId, group)
   }
 
-  leave (userId: string, group: string): Promise<void> {
-    return this.#of(userId).leave(userId, group)
-  }
+  readonly leave: Broker['leave'] = (userId, group) => this.#of(userId).leave(userId, group)
 
   async replaceGroups (userId: string, groups: readonly string[]): Promise<void> {
     await this.#directory.enter(userId, groups)
     await this.#of(userId).replaceGroups(userId, groups)
   }
 
-  presence (userId: string): Promise<number> {
-    return this.#of(userId).presence(userId)
-  }
+  readonly presence: Broker['presence'] = (userId) => this.#of(userId).presence(userId)
 
   /** A counter of something that several users have, such as their address, is where its own name is at home. */
   async visit (visitor: Visitor): Promise<Visit> {
@@ -189,13 +172,8 @@ export class PartitionedBroker implements Broker {
     }
   }
 
-  logout (userId: string): Promise<void> {
-    return this.#of(userId).logout(userId)
-  }
-
-  takeSession (userId: string, tag: string, cursor: number | 'fresh'): Promise<Session | undefined> {
-    return this.#of(userId).takeSession(userId, tag, cursor)
-  }
+  readonly logout: Broker['logout'] = (userId) => this.#of(userId).logout(userId)
+  readonly takeSession: Broker['takeSession'] = (userId, tag, cursor) => this.#of(userId).takeSession(userId, tag, cursor)
 
   /** Those of a partition that is away are asked for again at the next heartbeat; it throws if all are away. */
   async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
@@ -207,32 +185,17 @@ export class PartitionedBroker implements Broker {
     return answers.flatMap(({ value }) => value)
   }
 
-  list (query: ListQuery): Promise<InboxPage> {
-    return this.#read(query.reader, (partition) => partition.list(query))
-  }
-
-  position (reader: Reader): Promise<InboxState> {
-    return this.#read(reader, (partition) => partition.position(reader))
-  }
-
-  moveCursor (reader: Reader, cursor: 'seen' | 'read', upTo: number): Promise<InboxCounts> {
-    return this.#read(reader, (partition) => partition.moveCursor(reader, cursor, upTo))
-  }
-
-  mark (reader: Reader, id: number, as: InboxMark): Promise<InboxCounts> {
-    return this.#read(reader, (partition) => partition.mark(reader, id, as))
-  }
+  readonly list: Broker['list'] = (query) => this.#read(query.reader, (partition) => partition.list(query))
+  readonly position: Broker['position'] = (reader) => this.#read(reader, (partition) => partition.position(reader))
+  readonly moveCursor: Broker['moveCursor'] = (reader, cursor, upTo) => this.#read(reader, (partition) => partition.moveCursor(reader, cursor, upTo))
+  readonly mark: Broker['mark'] = (reader, id, as) => this.#read(reader, (partition) => partition.mark(reader, id, as))
 
   /** A tag stands for its own partition, as a user's id does. */
-  homeOf (userId: string): string {
-    return this.#tags[partitionOf(userId, this.#tags.length)]!
-  }
-
+  readonly homeOf: Broker['homeOf'] = (userId) => this.#tags[partitionOf(userId, this.#tags.length)]!
   readonly put: Broker['put'] = (home, key, text, seconds) => this.#of(home).put(home, key, text, seconds)
   readonly get: Broker['get'] = (home, key) => this.#of(home).get(home, key)
   readonly take: Broker['take'] = (home, key) => this.#of(home).take(home, key)
   readonly exchange: Broker['exchange'] = (home, key, kept) => this.#of(home).exchange(home, key, kept)
-
   readonly ordinal: Broker['ordinal'] = (home, key, seconds) => this.#of(home).ordinal(home, key, seconds)
   readonly hit: Broker['hit'] = (home, key, windowMs, hits) => this.#of(home).hit(home, key, windowMs, hits)
 
