@@ -104,7 +104,19 @@ export class Ledger {
 
   /** To be entered before it is sent. */
   publishes (to: readonly string[], kind: Sent['kind'] = 'durable'): Sent {
-    const sent: Sent = { mark: this.sent.length, to, kind, lossesBefore: this.losses, lossesAfter: this.losses, ids: [], askedMs: performance.now(), answeredMs: Infinity, changesBefore: this.changes, changesAfter: this.changes }
+    const { losses, changes } = this
+    const sent: Sent = {
+      mark: this.sent.length,
+      to,
+      kind,
+      lossesBefore: losses,
+      lossesAfter: losses,
+      ids: [],
+      askedMs: performance.now(),
+      answeredMs: Infinity,
+      changesBefore: changes,
+      changesAfter: changes
+    }
     this.sent.push(sent)
     return sent
   }

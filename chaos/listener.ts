@@ -95,7 +95,9 @@ export class Listener {
     const id = Number(idText ?? 0)
     if (event === 'sync') {
       const { resume, replayed, more } = JSON.parse(data) as { resume: Sync['resume'], replayed: number, more?: true }
-      this.syncs.push({ id, resume, atMs: performance.now(), replayed, connection: this.connection, toldBefore: this.told.length, ...(more && { newest: this.options.newest() }) })
+      const { connection, told } = this
+      const newest = more && { newest: this.options.newest() }
+      this.syncs.push({ id, resume, atMs: performance.now(), replayed, connection, toldBefore: told.length, ...newest })
       // Told early, before the history: another one follows it.
       this.isLive = more !== true
     } else if (ownEvents.has(event)) return

@@ -42,7 +42,10 @@ export interface JudgeOptions {
   readonly locals?: Locals
 }
 
-export function judge (ledger: Ledger, clients: readonly Judged[], dynamicGroups: readonly string[], { division = UNDIVIDED, locals = new Locals(division, clients) }: JudgeOptions = {}): Verdict {
+export function judge (
+  ledger: Ledger, clients: readonly Judged[], dynamicGroups: readonly string[],
+  { division = UNDIVIDED, locals = new Locals(division, clients) }: JudgeOptions = {}
+): Verdict {
   const verdict: Verdict = {
     clients: clients.length,
     owed: 0,

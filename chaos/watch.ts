@@ -91,6 +91,7 @@ export class Watch {
 
   // Who is closed for good is counted as that, not waited for.
   #isHeard (position: (userId: string) => number): boolean {
-    return this.#world.listeners.every((listener) => listener.closedBy !== undefined || (listener.isLive && listener.position >= position(listener.options.userId)))
+    return this.#world.listeners.every(({ closedBy, isLive, position: at, options: { userId } }) =>
+      closedBy !== undefined || (isLive && at >= position(userId)))
   }
 }

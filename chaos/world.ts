@@ -229,7 +229,9 @@ export class World {
     for (const listener of random.shuffled(this.listeners).slice(0, count)) listener.drop()
   }
 
-  async call (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<{ status: number, retryAfter: string | null, body: any }> {
+  async call (
+    method: string, path: string, body?: unknown, headers: Record<string, string> = {}
+  ): Promise<{ status: number, retryAfter: string | null, body: any }> {
     const answer = await fetch(new URL(path, this.nginx.url), {
       method,
       headers: { authorization: `Bearer ${this.operator}`, ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },

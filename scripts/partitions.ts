@@ -44,7 +44,9 @@ const steady = new Steady(links)
 try {
   const root = readSetting(process.env, 'REDIS_PREFIX') ?? 'tidings'
   links.start()
-  await new Doubling({ root, ...given, isCluster: links.isCluster, ask: async (key, command) => await steady.ask(key, command), say: (text) => { console.log(text) } }).run()
+  const { isCluster } = links
+  const say = (text: string): void => { console.log(text) }
+  await new Doubling({ root, ...given, isCluster, ask: async (key, command) => await steady.ask(key, command), say }).run()
 } catch (error) {
   console.error(`Not done: ${(error as Error).message}`)
   process.exitCode = 1

@@ -83,7 +83,8 @@ declare module 'fastify' {
 }
 
 /** Builds a node; the caller listens. `app.hub.drain(ms)` before `app.close()` ends the streams without a storm. */
-export async function buildApp ({ config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 }, publicName = config.NODE_NAME, certificate }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
+  const { config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 }, publicName = config.NODE_NAME, certificate } = options
   const headers = commonHeaders(publicName, certificate !== undefined)
   const allHeaders = (request: { headers: { origin?: string | undefined } }) => ({ ...headers, ...corsHeaders(request, config.CORS_ORIGINS) })
   const refusals = new Refusals(logger ?? { info: () => {} })

@@ -211,7 +211,8 @@ function isTrusted (address: string): boolean {
   if (['loopback', 'linklocal', 'uniquelocal'].includes(address)) return true
   const [ip = '', bits, ...more] = address.split('/')
   // The library that uses the list refuses a range of 0 bits: it would trust everybody.
-  return isIP(ip) !== 0 && more.length === 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) >= 1 && Number(bits) <= (isIP(ip) === 4 ? 32 : 128)))
+  const isRange = (text: string): boolean => /^\d{1,3}$/.test(text) && Number(text) >= 1 && Number(text) <= (isIP(ip) === 4 ? 32 : 128)
+  return isIP(ip) !== 0 && more.length === 0 && (bits === undefined || isRange(bits))
 }
 
 function isOrigin (text: string): boolean {

@@ -25,7 +25,8 @@ const SAMPLERS: Readonly<Record<string, { readonly isParentBased: boolean, reado
 /** Undefined: no traces are wanted. `warn` is told of what cannot be read, and what happens instead. */
 export function readOtelSettings (env: Env, warn: (text: string) => void): OtelSettings | undefined {
   const read = (name: string): string | undefined => env[name]?.trim() || undefined
-  const [at = '', endpoint] = ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT'].map((name) => [name, read(name)] as const).find(([, text]) => text !== undefined) ?? []
+  const endpoints = ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT'].map((name) => [name, read(name)] as const)
+  const [at = '', endpoint] = endpoints.find(([, text]) => text !== undefined) ?? []
   if (endpoint === undefined) return undefined
   if (read('OTEL_SDK_DISABLED')?.toLowerCase() === 'true') return undefined
   const exporter = read('OTEL_TRACES_EXPORTER') ?? 'otlp'

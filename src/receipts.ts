@@ -2,6 +2,7 @@
 // the broker.
 import type { ChannelListener } from 'node:diagnostics_channel'
 import type { Trail } from './broker/trail.ts'
+import type { ResumeFrom } from './notification.ts'
 import { deliveries, type DeliverTrace, ends, type EndTrace, fills, type FillTrace, type Node, reads, type ReadTrace } from './tracing.ts'
 
 /** Of so many notifications one has a receipt, where not all have. */
@@ -10,11 +11,12 @@ const SAMPLE = 16
 export type ReceiptsMode = 'off' | 'sampled' | 'all'
 
 /** What a line of the trail says. */
-export type TrailEvent =
+export type TrailEvent = { readonly node: string, readonly atMs: number } & (
   /** Brought to live, or filled again: everything in (from, to] was written from the logs. */
-  | { readonly kind: 'open' | 'fill', readonly stream: string, readonly node: string, readonly atMs: number, readonly from: number | 'fresh' | 'foreign', readonly to: number, readonly resume: string }
-  | { readonly kind: 'end', readonly stream: string, readonly node: string, readonly atMs: number, readonly reason: string, readonly writtenTo: number, readonly takenTo: number }
-  | { readonly kind: 'read', readonly node: string, readonly atMs: number, readonly id: number, readonly what: 'upTo' | 'one' }
+  | { readonly kind: 'open' | 'fill', readonly stream: string, readonly from: ResumeFrom, readonly to: number, readonly resume: string }
+  | { readonly kind: 'end', readonly stream: string, readonly reason: string, readonly writtenTo: number, readonly takenTo: number }
+  | { readonly kind: 'read', readonly id: number, readonly what: 'upTo' | 'one' }
+)
 
 /** In words without spaces: a node's name has none. */
 function lineOf (event: TrailEvent): string {

@@ -35,7 +35,9 @@ export function startSpans ({ settings, node, version, log, addressOf }: SpansOp
   const provider = new TracerProvider({
     resource: resourceFromAttributes(own).merge(detectResources({ detectors: [envDetector] })),
     sampler: isParentBased ? new ParentBasedSampler({ root }) : root,
-    spanProcessors: [new BatchSpanProcessor({ exporter: new ToldExporter(log), scheduledDelayMillis: delayMs, maxQueueSize: queueLength, maxExportBatchSize: batchLength })]
+    spanProcessors: [new BatchSpanProcessor({
+      exporter: new ToldExporter(log), scheduledDelayMillis: delayMs, maxQueueSize: queueLength, maxExportBatchSize: batchLength
+    })]
   })
   const tracer = provider.getTracer('tidings', version)
   /** A moment of `performance.now()` as a date. */

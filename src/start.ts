@@ -80,7 +80,9 @@ export async function start (onGraceful: () => void): Promise<void> {
   const otel = readOtelSettings(process.env, (text) => { log.warn(`OpenTelemetry: ${text}`) })
   // Only then is any of it loaded: it is much.
   // eslint-disable-next-line no-restricted-syntax
-  const spans = otel === undefined ? undefined : (await import('./spans.ts')).startSpans({ settings: otel, node: { name: config.NODE_NAME }, version, addressOf: (channel) => broker.addressOf(channel), log })
+  const spans = otel && (await import('./spans.ts')).startSpans({
+    settings: otel, node: { name: config.NODE_NAME }, version, addressOf: (channel) => broker.addressOf(channel), log
+  })
   const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile } = config
   const certificate = certFile !== undefined && keyFile !== undefined ? new Certificate({ certFile, keyFile }) : undefined
   const app = await buildApp({ config, broker, logger: log, logCounts: destination.counts, publicName, certificate })

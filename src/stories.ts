@@ -42,7 +42,10 @@ export function storiesOf (events: readonly TrailEvent[], evidence: Evidence, pl
     if (event.kind === 'end') notes.end = event
     else notes.fills.unshift(event)
   }
-  return [...streams.values()].map((notes) => ({ stream: notes.stream, node: notes.node, ...tell(notes, evidence, places, id), ...notes.end && { ended: notes.end.reason } }))
+  return [...streams.values()].map((notes) => {
+    const { stream, node, end } = notes
+    return { stream, node, ...tell(notes, evidence, places, id), ...end && { ended: end.reason } }
+  })
 }
 
 type Part = Pick<StreamStory, 'outcome' | 'at' | 'how'>

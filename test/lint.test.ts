@@ -161,6 +161,13 @@ t.test('comments, more than 120 columns: refused', async (t) => {
   }
 })
 
+t.test('code, more than 160 columns, 220 in tests: refused; a sentence in a string is as long as it must be', async (t) => {
+  const row = (names: number): string => `export default { ${Array.from({ length: names }, (_, i) => `name${10 + i}: ${i}`).join(', ')} }`
+  for (const file of ['src/http/publish.ts', 'chaos/run.ts', 'bench/main.ts', 'demo/bell.js']) t.same(await faults(file, row(16)), ['max-len'], file)
+  t.same([await faults('test/a.test.ts', row(16)), await faults('test/a.test.ts', row(22))], [[], ['max-len']])
+  t.same(await faults('src/http/publish.ts', `export const text = '${'words '.repeat(40)}'`), [])
+})
+
 t.test('comments that ESLint does not read, in Lua, C, shell and configurations: at most 120 columns', async (t) => {
   const folders = '{.ci,.github,bench,chaos,examples,ops,scripts,src}/**/*'
   const names = globSync([`${folders}.{c,conf,go,java,lua,py,rs,sh,yaml,yml}`, '.ci/run', '*.{conf,yml}', 'Dockerfile'], { cwd: root })

@@ -48,7 +48,9 @@ export interface Node extends TestNode {
 }
 
 /** A node as an operator would run it: authentication, history, metrics, the log at `info` into a file. */
-export async function startNode (scope: Scope, service: Service, redis: RedisServer | undefined, profileFolder?: string, port?: number, imports: readonly string[] = []): Promise<Node> {
+export async function startNode (
+  scope: Scope, service: Service, redis: RedisServer | undefined, profileFolder?: string, port?: number, imports: readonly string[] = []
+): Promise<Node> {
   const logFile = join(makeFolder(scope), 'log')
   const node = await startTestNode(scope, {
     root: service.root,

@@ -18,14 +18,18 @@ export function start (scope: Scope, command: string, args: readonly string[], {
 }
 
 /** One that prints `listening on <port>`. Its stdin is a pipe. */
-export async function startListening (scope: Scope, command: string, args: readonly string[], options: ChildOptions & { name: string }): Promise<{ child: Spawned, port: number }> {
+export async function startListening (
+  scope: Scope, command: string, args: readonly string[], options: ChildOptions & { name: string }
+): Promise<{ child: Spawned, port: number }> {
   const child = start(scope, command, args, { ...options, hasStdin: true })
   const line = await child.waitForLine(/^listening on \d+$/)
   return { child, port: Number(line.slice(13)) }
 }
 
 /** A Node server that does. `settle` collects its garbage at SIGWINCH. */
-export async function startScript (scope: Scope, path: string, { profileFolder, env = {} }: { profileFolder?: string | undefined, env?: Record<string, string> } = {}) {
+export async function startScript (
+  scope: Scope, path: string, { profileFolder, env = {} }: { profileFolder?: string | undefined, env?: Record<string, string> } = {}
+) {
   const args = [...profiling(profileFolder), '--import', settle, path]
   return await startListening(scope, process.execPath, args, { name: path.split('/').at(-1)!, env: { NODE_ENV: 'production', ...env } })
 }

@@ -92,7 +92,8 @@ function row (service: Service, { name, title, over, nodesHaveTls = false, env =
       const settings = {
         OPS_PORT: String(opsPort), ...env(i), ...(nodesHaveTls && certificate.env), ...(start === undefined && { REUSE_PORT: 'on' })
       }
-      const node = await startNode(scope, { ...service, settings: { ...service.settings, ...settings } }, redis, undefined, start === undefined ? shared : undefined)
+      const served = { ...service, settings: { ...service.settings, ...settings } }
+      const node = await startNode(scope, served, redis, undefined, start === undefined ? shared : undefined)
       nodes.push(Object.assign(node, { opsPort }))
     }
     const front = start === undefined ? { port: shared, pids: () => [] } : await start({ scope, nodes, pem, certificate, over })

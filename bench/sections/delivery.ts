@@ -44,7 +44,15 @@ export async function warmUpFault (crowd: Crowd, sent: number, withinMs: number)
   return new Error(`${lost + behind} of ${crowd.streams * sent} deliveries of the warm-up were missing after ${withinMs / 1000} s (${losers} of ${crowd.streams} streams lack some, ${ended} were ended)`)
 }
 
-export function deliveryResult (row: Row, { streams, sent, cost, report, allocated = NaN }: { streams: number, sent: number, cost: Cost, report: CrowdReport, allocated?: number | undefined }): DeliveryResult {
+interface Measured {
+  readonly streams: number
+  readonly sent: number
+  readonly cost: Cost
+  readonly report: CrowdReport
+  readonly allocated?: number | undefined
+}
+
+export function deliveryResult (row: Row, { streams, sent, cost, report, allocated = NaN }: Measured): DeliveryResult {
   const deliveries = streams * sent - report.lost - report.behind
   const micros = (seconds: number): number => seconds * 1e6 / deliveries
   return {

@@ -171,7 +171,8 @@ function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, JWT_ISSUER, JWT_AUD
 
 function translate (error: Error & { code?: string }): Error {
   const { code = '', message } = error
-  if (code.startsWith('FST_JWT_NO_AUTHORIZATION') || code === 'FST_JWT_BAD_REQUEST' || code === 'FST_JWT_BAD_COOKIE_REQUEST') return new TidingsError('TIDINGS_TOKEN_MISSING')
+  const isMissing = code.startsWith('FST_JWT_NO_AUTHORIZATION') || code === 'FST_JWT_BAD_REQUEST' || code === 'FST_JWT_BAD_COOKIE_REQUEST'
+  if (isMissing) return new TidingsError('TIDINGS_TOKEN_MISSING')
   if (code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED') return new TidingsError('TIDINGS_TOKEN_EXPIRED')
   // The library tells when the token ended, or begins, and cannot write such a date.
   if (error instanceof RangeError) return new TidingsError('TIDINGS_TOKEN_INVALID', 'exp is no time')

@@ -38,12 +38,13 @@ export interface RateLimits {
 
 export function rateLimits (config: Config, broker: Broker): RateLimits {
   const leases = new Leases(broker)
+  const { CONNECTS_PER_MINUTE: perUser, CONNECTS_PER_MINUTE_PER_ADDRESS: perAddress } = config
   return {
     publish: requestLimit(leases, { kind: 'publish', what: 'publishes', setting: 'PUBLISH_PER_MINUTE', max: config.PUBLISH_PER_MINUTE }),
     inbox: requestLimit(leases, { kind: 'inbox', what: 'requests for the inbox', setting: 'INBOX_PER_MINUTE', max: config.INBOX_PER_MINUTE }),
     connect: (request, userId, who = 'both') => connectLimits([
-      { setting: 'CONNECTS_PER_MINUTE', counter: `connect:${userId}`, max: who === 'address' ? 0 : config.CONNECTS_PER_MINUTE },
-      { setting: 'CONNECTS_PER_MINUTE_PER_ADDRESS', counter: `address:${networkOf(request.ip)}`, max: who === 'user' ? 0 : config.CONNECTS_PER_MINUTE_PER_ADDRESS }
+      { setting: 'CONNECTS_PER_MINUTE', counter: `connect:${userId}`, max: who === 'address' ? 0 : perUser },
+      { setting: 'CONNECTS_PER_MINUTE_PER_ADDRESS', counter: `address:${networkOf(request.ip)}`, max: who === 'user' ? 0 : perAddress }
     ].filter(({ max }) => max > 0), config.RETRY_MS)
   }
 }

@@ -38,7 +38,8 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   gauge('tidings_users', 'Users with an open stream', () => hub.users)
   gauge('tidings_channels', 'Channels that this node is subscribed to', () => hub.channels)
   gauge('tidings_broker_up', '1 if publishing and hearing both work', () => broker.state().up ? 1 : 0)
-  gauge('tidings_partition_up', 'The same of each partition, where there are several', () => Object.fromEntries((broker.state().partitions ?? []).map(({ up }, i) => [i, up ? 1 : 0])), 'partition')
+  const partitionsUp = (): Record<string, number> => Object.fromEntries((broker.state().partitions ?? []).map(({ up }, i) => [i, up ? 1 : 0]))
+  gauge('tidings_partition_up', 'The same of each partition, where there are several', partitionsUp, 'partition')
   // Prometheus wants "_total" at the end of what only grows. The name without it is the one that was published first,
   // and stays, as a gauge.
   gauge('tidings_pubsub_deaf_seconds', 'Time in which the node heard nothing from the others; the same as tidings_pubsub_deaf_seconds_total', () => broker.state().deafSeconds)

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
-import type { Messages } from '../broker/broker.ts'
+import type { Messages, PublishRequest } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
 import { TidingsError } from '../errors.ts'
 import { memberText } from '../json-text.ts'
@@ -134,11 +134,12 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
     const traceparent = parseTraceparent(request.headers.traceparent)
     const told: PublishTrace = traceparent === undefined ? { request: publication, node } : { request: publication, node, traceparent }
     // Who listens may have begun a trace.
-    const answer = await publishes.tracePromise(async () => await messages.publish(told.traceparent === undefined ? publication : { ...publication, traceparent: told.traceparent }), told)
-    if (answer.replayed) reply.header('idempotency-replayed', 'true')
+    const traced = (): PublishRequest => told.traceparent === undefined ? publication : { ...publication, traceparent: told.traceparent }
+    const { id, notifications, replayed, pending } = await publishes.tracePromise(async () => await messages.publish(traced()), told)
+    if (replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)
-    const id = answer.id === undefined ? {} : { id: String(answer.id) }
-    return { notifications: answer.notifications.map(({ to, receivers }) => ({ to, ...id, receivers })), ...answer.pending !== undefined && { pending: answer.pending } }
+    const named = id === undefined ? {} : { id: String(id) }
+    return { notifications: notifications.map(({ to, receivers }) => ({ to, ...named, receivers })), ...pending !== undefined && { pending } }
   })
 }
 

@@ -20,7 +20,11 @@ export class Metrics {
 
   gauge (name: string, help: string, read: () => Reading, label?: string): void {
     const metric: Gauge = new Gauge({
-      name, help, registers: [this.#plain], labelNames: label === undefined ? [] : [label], collect: () => { each(read(), label, (labels, value) => { metric.set(labels, value) }) }
+      name,
+      help,
+      registers: [this.#plain],
+      labelNames: label === undefined ? [] : [label],
+      collect: () => { each(read(), label, (labels, value) => { metric.set(labels, value) }) }
     })
   }
 

@@ -17,7 +17,8 @@ export function requireScopes (scopes: readonly string[], addresses: readonly Ad
     const [kind, ...rest] = address.split(':')
     const byKind = `${PUBLISH_SCOPE}:${kind}`
     const name = rest.join(':')
-    if (!allowed.has(byKind) && (name === '' || !allowed.has(`${byKind}:${name}`))) throw new TidingsError('TIDINGS_SCOPE_MISSING', name === '' ? byKind : `${byKind}:${encodeURIComponent(name)}`)
+    if (allowed.has(byKind) || (name !== '' && allowed.has(`${byKind}:${name}`))) continue
+    throw new TidingsError('TIDINGS_SCOPE_MISSING', name === '' ? byKind : `${byKind}:${encodeURIComponent(name)}`)
   }
 }
 

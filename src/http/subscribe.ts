@@ -31,9 +31,18 @@ const MAX_TICKET_WAIT_MS = 10_000
 
 const options = { exposeHeadRoute: false } as const
 
+interface Opened {
+  readonly answer: 'open'
+  readonly principal: Principal
+  readonly from: ResumeFrom
+  readonly reconnectsFrom: ResumeFrom
+  readonly admittedAt: number
+  readonly cookie: string | undefined
+}
+
 /** What a request for a stream is answered. */
 type Decision =
-  | { readonly answer: 'open', readonly principal: Principal, readonly from: ResumeFrom, readonly reconnectsFrom: ResumeFrom, readonly admittedAt: number, readonly cookie: string | undefined }
+  | Opened
   | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode }
   | { readonly answer: 'stop' }
 

@@ -51,7 +51,8 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
       schema: { ...common, summary: 'The groups of a user', params: userParams, response: { 200: Groups, ...errors } }
     }, async (request) => await groupsOf(request.params.userId))
 
-    const change = (verb: 'join' | 'leave') => async (request: FastifyRequest<{ Params: { userId: string, group: string } }>): Promise<{ groups: string[] }> => {
+    type OneGroup = FastifyRequest<{ Params: { userId: string, group: string } }>
+    const change = (verb: 'join' | 'leave') => async (request: OneGroup): Promise<{ groups: string[] }> => {
       const { userId, group } = request.params
       await members[verb](userId, group)
       return await groupsOf(userId)

@@ -155,7 +155,9 @@ export class Filler {
         if (stream.hasEnded) return
         if (!isFirst) stats.refilled++
         if (fills.hasSubscribers) {
-          const told: FillTrace = { node, userId: stream.owner.userId, stream: stream.name, isFirst, from, position: page.position, resume, replayed, startedAtMs, filledAtMs: nowMs() }
+          const { owner: { userId }, name } = stream
+          const { position } = page
+          const told: FillTrace = { node, userId, stream: name, isFirst, from, position, resume, replayed, startedAtMs, filledAtMs: nowMs() }
           fills.publish(told)
         }
         stats.delivered += stream.release(page.position)

@@ -67,28 +67,29 @@ export class Hub implements BrokerListener {
   #isDraining = false
 
   constructor (options: HubOptions) {
-    const { broker, node, log, retryMs, isSingleSession, clock = systemClock } = options
+    const { broker, node, log, retryMs, heartbeatSeconds, isSingleSession, clock = systemClock } = options
     const { nowMs } = clock
+    const { stats } = this
     this.#options = options
     this.#broker = broker
     this.#clock = clock
     this.#limits = { bufferBytes: options.bufferBytes, retryLine: retryLine(retryMs) }
-    this.#channels = new Channels(broker, nowMs)
+    const channels = this.#channels = new Channels(broker, nowMs)
     this.#coalescer = new Coalescer({ node, windowMs: options.coalesceMs, nowMs })
-    this.#clockwork = new Clockwork(options.heartbeatSeconds, nowMs, {
+    this.#clockwork = new Clockwork(heartbeatSeconds, nowMs, {
       onDue: (stream, due) => { this.#exits.due(stream, due) },
       onHeartbeat: (streams) => { this.#heartbeat(streams) },
       onSecond: () => { this.#second() }
     })
-    this.#exits = new Exits(options, this.#clockwork, clock)
+    const exits = this.#exits = new Exits(options, this.#clockwork, clock)
     this.#places = new Places({
       maxStreams: options.maxStreams,
       maxStreamsPerUser: isSingleSession ? Infinity : options.maxStreamsPerUser,
       retryMs: () => this.retryMs(),
       nowMs
     })
-    this.#sessions = isSingleSession ? new Sessions(broker, this.#exits) : undefined
-    this.#filler = new Filler({ broker, heartbeatSeconds: options.heartbeatSeconds, channels: this.#channels, stats: this.stats, exits: this.#exits, sessions: this.#sessions, node, nowMs, log })
+    const sessions = this.#sessions = isSingleSession ? new Sessions(broker, exits) : undefined
+    this.#filler = new Filler({ broker, heartbeatSeconds, channels, stats, exits, sessions, node, nowMs, log })
   }
 
   start (): void {

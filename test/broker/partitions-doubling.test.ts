@@ -43,7 +43,9 @@ async function state (node: Node, cursors: ReadonlyMap<string, number>) {
   const of = async (userId: string) => {
     const pages = await readPages(node, { userId, cursor: cursors.get(userId)! })
     const { seen, read, unseen, unread } = await node.broker.position(readerOf(userId))
-    return { userId, gaps: pages.some(({ gap }) => gap), ids: idsOf(entriesOf(pages)), listed: idsOf((await listOf(node, userId)).notifications), seen, read, unseen, unread, groups: [...await node.broker.groups(userId)].sort() }
+    const listed = idsOf((await listOf(node, userId)).notifications)
+    const groups = [...await node.broker.groups(userId)].sort()
+    return { userId, gaps: pages.some(({ gap }) => gap), ids: idsOf(entriesOf(pages)), listed, seen, read, unseen, unread, groups }
   }
   const states = []
   for (const user of users) states.push(await of(user))

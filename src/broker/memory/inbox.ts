@@ -148,7 +148,8 @@ export class MemoryInbox {
   #compact ({ userId, sources }: View, marks: Map<number, InboxMark>): void {
     // A group that was left may be joined again, and what was dismissed there must not come back.
     const left = [...this.#parts.memberOf(userId)?.marks ?? []].flatMap(([group, { spans }]) => spans.length === 0 ? [] : [this.#parts.logs.group(group)])
-    const hasEntry = (id: number): boolean => sources.some(({ log, after }) => id > after && log.get(id) !== undefined) || left.some((log) => log?.get(id) !== undefined)
+    const hasEntry = (id: number): boolean =>
+      sources.some(({ log, after }) => id > after && log.get(id) !== undefined) || left.some((log) => log?.get(id) !== undefined)
     for (const id of marks.keys()) if (!hasEntry(id)) marks.delete(id)
   }
 

@@ -36,7 +36,9 @@ export function openConnection ({ place, nodeName }: Entry, { host, port }: Redi
 }
 
 /** Asks one question on a connection of its own. Rejects within a few seconds if there is no answer. */
-export async function askOnce<T> (entry: Entry, address: RedisAddress, timeoutMs: number, question: (redis: Redis) => Promise<T>, options: Options = {}): Promise<T> {
+export async function askOnce<T> (
+  entry: Entry, address: RedisAddress, timeoutMs: number, question: (redis: Redis) => Promise<T>, options: Options = {}
+): Promise<T> {
   const redis = openConnection(entry, address, {
     connectTimeout: timeoutMs, commandTimeout: timeoutMs, retryStrategy: () => null, enableReadyCheck: false, ...options
   })

@@ -105,7 +105,8 @@ export class RedisRequests {
       groups === undefined ? -1 : groups.length, ...groups ?? []
     ])
     const maxBytes = Math.min(...queries.map(({ maxBytes }) => maxBytes))
-    const [flat, ...replies] = await this.#commands.call(this.#prefix, 'tidings_read_pages', [maxBytes, WORK_BYTES, ...args]) as [string[], ...Array<PageReply | Failed>]
+    const reply = await this.#commands.call(this.#prefix, 'tidings_read_pages', [maxBytes, WORK_BYTES, ...args])
+    const [flat, ...replies] = reply as [string[], ...Array<PageReply | Failed>]
     const entries: Array<Notification | undefined> = []
     for (let i = 0; i < flat.length; i += 3) entries.push(readEntry(flat[i]!, flat[i + 1]!, flat[i + 2]!))
     return replies.map((reply) => {

@@ -74,10 +74,14 @@ export class SentinelMaster implements Whereabouts {
     // A Sentinel has no databases.
     return await askOnce({ ...this.#entry, place: { ...this.#entry.place, ...login, database: 0 } }, address, TIMEOUT_MS, async (redis) => {
       const [master, others] = await Promise.all([redis.call('SENTINEL', 'MASTER', masterName), redis.call('SENTINEL', 'SENTINELS', masterName)])
-      const { ip = '', port, 'config-epoch': epoch } = fields(master)
-      return { address: { host: ip, port: Number(port) }, epoch: Number(epoch), others: (others as unknown[]).map(fields).map(({ ip = '', port }) => ({ host: ip, port: Number(port) })) }
+      const told = fields(master)
+      return { address: addressOf(told), epoch: Number(told['config-epoch']), others: (others as unknown[]).map((other) => addressOf(fields(other))) }
     })
   }
+}
+
+function addressOf ({ ip = '', port }: Record<string, string>): RedisAddress {
+  return { host: ip, port: Number(port) }
 }
 
 /** From name, value, name, value… */

@@ -14,8 +14,8 @@ const LINES_AT_ONCE = 500
 
 type PlaceReply = [to: string, state: '' | 'r' | 'p' | 'x', goneAt: string, expiresAt: string, isReplay: string, memberships: string]
 type WhyReply = [
-  id: string, position: string, historyFrom: string, places: PlaceReply[], trimmed: string[], isForgetful: number, seen: string, read: string, mark: '' | 'r' | 'u' | 'd',
-  trail: string[], reads: string[], receipts: string[], written: string[]
+  id: string, position: string, historyFrom: string, places: PlaceReply[], trimmed: string[], isForgetful: number,
+  seen: string, read: string, mark: '' | 'r' | 'u' | 'd', trail: string[], reads: string[], receipts: string[], written: string[]
 ]
 
 const STATES: Readonly<Record<PlaceReply[1], 'kept' | Gone>> = { '': 'kept', r: 'retracted', p: 'replaced', x: 'expired' }

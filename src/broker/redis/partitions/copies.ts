@@ -103,7 +103,8 @@ export class Copies {
     const { source, targetTag } = this.#options
     for (let from = after; ;) {
       const [readTo, ...replies] = await source.call('tidings_read_outbox', targetTag, from) as OutboxReply
-      const items = replies.map(([id, before, isOldest, fields, to]): Item => ({ id: Number(id), before: Number(before), isOldest: isOldest === 1, fields, to }))
+      const items = replies.map(([id, before, isOldest, fields, to]): Item =>
+        ({ id: Number(id), before: Number(before), isOldest: isOldest === 1, fields, to }))
       if (items.length === 0) {
         if (readTo === '') return
         from = Number(readTo) // so far others are owed something

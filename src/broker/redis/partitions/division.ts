@@ -93,7 +93,7 @@ export class Division {
       found = known === null ? [...this.#prefixes] : this.#named(known)
     }
     if (found.length === 0) {
-      const known = await Promise.all(partitions.map(async (partition, i) => await partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))))
+      const known = await Promise.all(partitions.map((partition, i) => partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))))
       const other = known.find((text) => typeof text === 'string' && text !== tags.join(' '))
       const isNew = known.every((text) => text === null)
       if (typeof other === 'string') found = this.#named(other)

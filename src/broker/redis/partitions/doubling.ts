@@ -138,9 +138,8 @@ export class Doubling {
   /** The parts go on where the whole was: the same clock, the same beginning, the same limits. */
   async #found (i: number): Promise<void> {
     const source = this.#sources[i]!
-    const [clock, born, config] = await Promise.all([
-      this.#redis(source, (redis) => redis.get(`${source}:clock`)), this.#redis(source, (redis) => redis.get(`${source}:born`)), this.#redis(source, (redis) => redis.hgetall(`${source}:config`))
-    ])
+    const [clock, born, config] = await this.#redis(source, (redis) =>
+      Promise.all([redis.get(`${source}:clock`), redis.get(`${source}:born`), redis.hgetall(`${source}:config`)]))
     for (const n of this.#numbersOf(source)) {
       const target = this.#targets[n]!
       if (clock !== null) await this.#redis(target, (redis) => redis.set(`${target}:clock`, clock))

@@ -37,7 +37,8 @@ export class Outboxes {
     const at = source * this.#tags.length + target
     let copies = this.#copies.get(at)
     if (copies === undefined) {
-      copies = new Copies({ source: this.#partitions[source]!, target: this.#partitions[target]!, sourceTag: this.#tags[source]!, targetTag: this.#tags[target]! })
+      const [from, to] = [this.#partitions[source]!, this.#partitions[target]!]
+      copies = new Copies({ source: from, target: to, sourceTag: this.#tags[source]!, targetTag: this.#tags[target]! })
       this.#copies.set(at, copies)
     }
     return copies
@@ -74,8 +75,9 @@ export class Outboxes {
   async #copyRest (source: number, isFresh: boolean): Promise<void> {
     const news = this.#tags.flatMap((_, target) => this.#copies.get(source * this.#tags.length + target)?.news() ?? [])
     // Whoever rests tells what it knows, under a name that never copies.
-    const isResting = this.#rests[source]! > 0
-    const [count, ...owed] = await this.#partitions[source]!.call('tidings_outbox', this.#tags.join(' '), this.#tags[source]!, isResting ? '' : this.#nodeName, isFresh ? 1 : 0, ...news) as [number, ...string[]]
+    const name = this.#rests[source]! > 0 ? '' : this.#nodeName
+    const reply = await this.#partitions[source]!.call('tidings_outbox', this.#tags.join(' '), this.#tags[source]!, name, isFresh ? 1 : 0, ...news)
+    const [count, ...owed] = reply as [number, ...string[]]
     this.#owed[source] = count
     for (let i = 0; i < news.length; i += 2) this.copies(source, this.#tags.indexOf(news[i] as string)).told(news[i + 1] as number)
     const finishes = []

@@ -143,7 +143,9 @@ export class Publishing {
   }
 
   /** How many partitions get it later. */
-  async #copy (home: number, outboxId: string, owed: readonly Owed[], fields: readonly string[], add?: (address: Address, count: number) => void): Promise<number> {
+  async #copy (
+    home: number, outboxId: string, owed: readonly Owed[], fields: readonly string[], add?: (address: Address, count: number) => void
+  ): Promise<number> {
     const copied = await Promise.all(owed.map(async ([tag, before, to]) => {
       const item = { id: Number(outboxId), before: Number(before), isOldest: false, fields, to }
       return await this.#outboxes.copies(home, this.#tags.indexOf(tag)).copy(item).then((receivers) => {
@@ -156,10 +158,13 @@ export class Publishing {
 }
 
 async function commit (partition: RedisBroker, commits: readonly Commit[]): Promise<Array<Answer<CommitReply>>> {
-  const args = commits.flatMap(({ request: { event, json, keep, key = '', ttlSeconds = '', idempotencyKey = '', traceparent = '' }, local, homed, far, to, publisher }) => [
-    idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, keep, ttlSeconds, key, traceparent, local.length, ...local,
-    homed, far.length, ...far.flat(), ...idempotencyKey === '' ? [0] : [to.length, ...to]
-  ])
+  const args = commits.flatMap(({ request, local, homed, far, to, publisher }) => {
+    const { event, json, keep, key = '', ttlSeconds = '', idempotencyKey = '', traceparent = '' } = request
+    return [
+      idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, keep, ttlSeconds, key, traceparent, local.length, ...local,
+      homed, far.length, ...far.flat(), ...idempotencyKey === '' ? [0] : [to.length, ...to]
+    ]
+  })
   const replies = await partition.call('tidings_commit', commits.length, ...args) as Array<CommitReply | ['error', string]>
   return replies.map((reply) => reply[0] === 'error' ? partition.translate(reply[1]) : reply as CommitReply)
 }

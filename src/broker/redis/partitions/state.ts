@@ -14,7 +14,7 @@ export function stateOf (partitions: readonly BrokerState[], { fault, isRefused 
   return {
     up: fault === '' && away.length < partitions.length,
     // What keeps all of them away is the reason, and not what follows from it.
-    detail: isRefused ? fault : isAllAway && details.size === 1 ? [...details][0]! : fault !== '' && !isAllAway ? fault : away.length === 0 ? 'connected' : away.join('; '),
+    detail: isRefused || (fault !== '' && !isAllAway) ? fault : isAllAway && details.size === 1 ? [...details][0]! : away.join('; ') || 'connected',
     channels: partitions.reduce((sum, { channels }) => sum + channels, 0),
     deafSeconds: most(({ deafSeconds }) => deafSeconds),
     warnings: [...new Set(partitions.flatMap(({ warnings }) => warnings))],
