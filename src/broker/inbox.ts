@@ -64,6 +64,8 @@ export interface InboxItem extends Notification {
 
 /** Notifications that one user may have marked one by one beside their cursors. */
 export const MAX_MARKS = 1000
+/** Beside them: dismissed notifications that the `read` cursor has passed. More of them count among the others. */
+export const MAX_OLD_DISMISSED = 10_000
 
 export class FuturePosition extends Error {}
 export class NoNotification extends Error {}

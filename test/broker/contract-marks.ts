@@ -133,9 +133,9 @@ export function marks (t: Test, make: MakeBackend): void {
 
   t.test('marks, up to the limit, are kept; those of what has left make room; one more is refused', async (t) => {
     const a = await (await make(t, { historyLength: 2000 }))()
-    await now(a, '1')
+    const start = await now(a, '1')
     const ids: number[] = []
-    for (let i = 0; i < MAX_MARKS + 4; i += 50) ids.push(...await Promise.all(Array.from({ length: 50 }, () => send(a, 'user:1'))))
+    for (let i = 0; i < MAX_MARKS + 50; i += 50) ids.push(...await Promise.all(Array.from({ length: 50 }, () => send(a, 'user:1'))))
     ids.sort((one, other) => one - other)
     for (let i = 0; i < MAX_MARKS; i += 50) await Promise.all(ids.slice(i, i + 50).map((id, j) => a.broker.mark(reader, id, (['read', 'dismissed'] as const)[j % 2]!)))
     const next = ids.slice(MAX_MARKS)
@@ -148,7 +148,22 @@ export function marks (t: Test, make: MakeBackend): void {
     t.match(await a.broker.mark(reader, next[0]!, 'read'), { seen: 0 }, 'what was taken back makes room')
     t.type(await refusal(a.broker.mark(reader, next[1]!, 'read')), TooManyMarks)
     await a.broker.moveCursor(reader, 'read', ids[9]!)
-    for (const id of next.slice(1, 5)) await a.broker.mark(reader, id, 'read')
-    t.type(await refusal(a.broker.mark(reader, next[5]!, 'read')), TooManyMarks, 'the cursor has passed four')
+    for (const id of next.slice(1, 10)) await a.broker.mark(reader, id, 'read')
+    t.type(await refusal(a.broker.mark(reader, next[10]!, 'read')), TooManyMarks, 'the cursor has passed nine: read, or dismissed')
+    await a.broker.moveCursor(reader, 'read', ids[MAX_MARKS - 1]!)
+    for (const id of next.slice(10)) await a.broker.mark(reader, id, 'dismissed')
+    await a.broker.moveCursor(reader, 'read', next.at(-1)!)
+    const dismissed = new Set([ids[0], ...ids.slice(0, MAX_MARKS).filter((_, i) => i % 2 === 1), ...next.slice(10)])
+    const shown = ids.filter((id) => !dismissed.has(id) && id !== ids[3])
+    t.same(idsOf(entriesOf(await readPages(a, { cursor: start }))), shown, 'what was dismissed is not shown again')
+    const listed: number[] = []
+    for (let before: number | undefined, isOn = true; isOn; isOn = before !== undefined) {
+      const page = await listOf(a, '1', { before })
+      listed.push(...idsOf(page.notifications))
+      before = page.next
+    }
+    t.same(listed, shown.reverse())
+    t.type(await refusal(a.broker.mark(reader, ids[0]!, 'unread')), NoNotification)
+    t.match(await a.broker.mark(reader, ids[0]!, 'dismissed'), { unread: 0 }, 'it is so already')
   })
 }

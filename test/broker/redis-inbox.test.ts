@@ -1,8 +1,8 @@
 // What an inbox costs Redis is bounded, whatever stands in the logs: counted by Redis itself, with the same done to it in one run.
 import t, { type Test } from 'tap'
-import { MAX_MARKS } from '../../src/broker/inbox.ts'
+import { MAX_MARKS, MAX_OLD_DISMISSED, TooManyMarks } from '../../src/broker/inbox.ts'
 import { startRedis } from '../fixtures/redis.ts'
-import { now, readerOf, request } from './contract.ts'
+import { idsOf, listOf, now, readerOf, refusal, request } from './contract.ts'
 import { type RedisNode, startRedisNode, up } from './nodes.ts'
 
 // Its own: Redis counts the commands of everybody.
@@ -120,4 +120,31 @@ t.test('marks, of what was taken back, are let go of as they are met', async (t)
   for (const id of ids.slice(0, 150)) await node.broker.retract({ to: 'user:1', what: { id } })
   t.match(await node.broker.position(reader), { unread: 50 })
   t.equal(await fields(), 52)
+})
+
+t.test('what was dismissed and passed, up to ten thousand, is remembered beside the marks, and what has left the logs makes room', async (t) => {
+  const node = await start(t)
+  const ids = await flood(node, MAX_MARKS + 50, 1)
+  await node.broker.moveCursor(reader, 'read', ids.at(-1)!)
+  const dismiss = async (from: number, to: number): Promise<void> => {
+    for (let i = from; i < to; i += 20) await Promise.all(ids.slice(i, i + 20).map((id) => node.broker.mark(reader, id, 'dismissed')))
+  }
+  await dismiss(0, MAX_MARKS)
+  /** As the library packs numbers: so many below an id. */
+  const remember = async (below: number): Promise<void> => {
+    const list = Buffer.alloc(5 + 9 * MAX_OLD_DISMISSED)
+    list.writeUInt8(0xDD)
+    list.writeUInt32BE(MAX_OLD_DISMISSED, 1)
+    for (let i = 0; i < MAX_OLD_DISMISSED; i++) {
+      list.writeUInt8(0xCF, 5 + 9 * i)
+      list.writeBigUInt64BE(BigInt(below - MAX_OLD_DISMISSED + i), 6 + 9 * i)
+    }
+    await redis.cli('EVAL', 'return redis.call("HSET", KEYS[1], "old", (ARGV[1]:gsub("..", function (hex) return string.char(tonumber(hex, 16)) end)))', 1, `${node.prefix}:inbox:1`, list.toString('hex'))
+  }
+  await remember(ids[0]! + MAX_OLD_DISMISSED + 1)
+  t.type(await refusal(node.broker.mark(reader, ids[MAX_MARKS]!, 'dismissed')), TooManyMarks, 'all of them may stand there still')
+  await remember(ids[0]!)
+  await dismiss(MAX_MARKS, MAX_MARKS + 20)
+  t.ok(await redis.cli('HLEN', `${node.prefix}:inbox:1`) as number < 30, 'they have made room')
+  t.same(idsOf((await listOf(node)).notifications), ids.slice(MAX_MARKS + 20).reverse())
 })

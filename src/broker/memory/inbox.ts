@@ -1,7 +1,7 @@
 // What each user has seen, read and dismissed: the two cursors, the marks beside them, and the counts that follow.
 import { type Address, ALL, groupAddress, MAX_UNREAD, type Notification, userAddress } from '../../notification.ts'
 import {
-  FuturePosition, type InboxCounts, type InboxItem, type InboxMark, type InboxPage, type ListQuery, MAX_MARKS, NoNotification, TooManyMarks
+  FuturePosition, type InboxCounts, type InboxItem, type InboxMark, type InboxPage, type ListQuery, MAX_MARKS, MAX_OLD_DISMISSED, NoNotification, TooManyMarks
 } from '../inbox.ts'
 import { SECOND } from './clock.ts'
 import type { Entry, Log } from './log.ts'
@@ -136,8 +136,8 @@ export class MemoryInbox {
     // Without a mark, the cursor says it already.
     const isSaid = as !== 'dismissed' && isUnread({ ...view, state: { ...state, marks } }, source, id) === (as === 'unread')
     if (!isSaid) {
-      if (marks.size >= MAX_MARKS) this.#compact(view, marks)
-      if (marks.size >= MAX_MARKS) throw new TooManyMarks(`A user may have at most ${MAX_MARKS} notifications marked one by one; move the read cursor past some of them`)
+      if (isFull(state, marks)) this.#compact(view, marks)
+      if (isFull(state, marks)) throw new TooManyMarks(`A user may have at most ${MAX_MARKS} notifications marked one by one; move the read cursor past some of them`)
       marks.set(id, as)
     }
     const change: Change = as === 'dismissed' ? { id: String(id), dismissed: true } : { id: String(id), isRead: as === 'read' }
@@ -166,6 +166,13 @@ export class MemoryInbox {
   sweep (now: number): void {
     for (const [userId, { expiresAt }] of this.#states) if (expiresAt <= now) this.#states.delete(userId)
   }
+}
+
+function isFull ({ read }: Readonly<State>, marks: ReadonlyMap<number, InboxMark>): boolean {
+  if (marks.size < MAX_MARKS) return false
+  let old = 0
+  for (const [id, as] of marks) if (as === 'dismissed' && id <= read) old++
+  return marks.size - Math.min(old, MAX_OLD_DISMISSED) >= MAX_MARKS
 }
 
 function isListed ({ state: { marks }, position }: View, { id, keep, expiresAt }: Entry): boolean {

@@ -1,14 +1,38 @@
 -- The inbox of a user: what the logs hold for them, less what they dismissed, with two cursors and marks.
 --
 -- <prefix>:inbox:<user>: the fields seen and read, and for each marked id: "r", "u" or "d" (read, unread, dismissed), a
--- space (or "+" if other addresses have it, too), and the address that it came by.
+-- space (or "+" if other addresses have it, too), and the address that it came by. The field "old": ids, dismissed, that
+-- the cursor has passed, as one text, so that many of them cost nothing where only what is newer counts.
+
+-- Whoever looks at a mark need not know where it stands.
+function down.see_old(inbox, list)
+  local known
+  inbox.old = list
+  setmetatable(inbox.marks, { __index = function(_, id)
+    if id > inbox.read then return nil end
+    if not known then
+      known = {}
+      for _, old in ipairs(down.old_of(inbox)) do known[old] = 'd' end
+    end
+    return known[id]
+  end })
+end
+
+-- Oldest first. What is no list of numbers was not written by us.
+function down.old_of(inbox)
+  if type(inbox.old) == 'string' then
+    local ok, list = pcall(cmsgpack.unpack, inbox.old)
+    inbox.old = ok and type(list) == 'table' and list or {}
+  end
+  return inbox.old or {}
+end
 
 local function read_inbox(ctx, user)
   local inbox = { key = ctx.prefix .. ':inbox:' .. user, seen = 0, read = 0, marks = {}, addresses = {}, shared = {}, count = 0 }
   local flat = redis.call('HGETALL', inbox.key)
   for i = 1, #flat, 2 do
     local name, value = flat[i], flat[i + 1]
-    if name == 'seen' or name == 'read' then inbox[name] = tonumber(value) else
+    if name == 'seen' or name == 'read' then inbox[name] = tonumber(value) elseif name == 'old' then down.see_old(inbox, value) else
       local id = tonumber(name)
       inbox.marks[id], inbox.addresses[id] = value:sub(1, 1), value:sub(3)
       if value:sub(2, 2) == '+' then inbox.shared[id] = true end

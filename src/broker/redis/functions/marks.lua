@@ -37,14 +37,53 @@ do
   -- Marks whose notification has left are looked for when there are too many, and so many of them let go at once.
   local COMPACT_AT_ONCE = 32
 
+  -- So many that were dismissed and passed are remembered beside them.
+  local MAX_OLD = 10000
+
+  -- The id of the oldest entry that may be shown to the user again.
+  local function oldest_of(call, view)
+    local addresses, oldest = { 'user:' .. view.user, 'all' }, math.huge
+    for group in pairs(view.groups.marks) do addresses[#addresses + 1] = 'group:' .. group end
+    for _, address in ipairs(addresses) do
+      local first = redis.call('XRANGE', call.prefix .. ':log:' .. address, '-', '+', 'COUNT', 1)[1]
+      if first then oldest = math.min(oldest, tonumber(first[1]:match('^%d+'))) end
+    end
+    return oldest
+  end
+
+  -- What was dismissed and passed by the cursor makes room.
+  local function put_aside(call, view)
+    local inbox, passed = view.inbox, {}
+    for id, mark in pairs(inbox.marks) do
+      if mark == 'd' and id <= inbox.read then passed[#passed + 1] = id end
+    end
+    if #passed == 0 then return end
+    table.sort(passed)
+    local list = down.old_of(inbox)
+    if #list + #passed > MAX_OLD then
+      local oldest, left = math.max(call.since, oldest_of(call, view) - 1), {}
+      for _, id in ipairs(list) do
+        if id > oldest then left[#left + 1] = id end
+      end
+      list = left
+    end
+    local moved = { unpack(passed, 1, math.min(#passed, MAX_OLD - #list)) }
+    for _, id in ipairs(moved) do list[#list + 1] = id end
+    redis.call('HSET', inbox.key, 'old', cmsgpack.pack(list))
+    drop_marks(inbox, moved)
+    down.see_old(inbox, list)
+  end
+
   local function has_entry(call, address, id)
     return #redis.call('XRANGE', call.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0') > 0
   end
 
-  -- Lets go of marks whose notification has left. One of a group that was left stays while it stands there: the user
+  -- Makes room: lets go of marks whose notification has left. One of a group that was left stays while it stands there: the user
   -- may come back.
   function compact(call, view)
     local inbox, gone = view.inbox, {}
+    put_aside(call, view)
+    if inbox.count < MAX_MARKS then return end
     for id in pairs(inbox.marks) do
       if id <= call.since then gone[#gone + 1] = id elseif #gone < COMPACT_AT_ONCE then
         local address, stands = inbox.addresses[id], false
