@@ -83,10 +83,35 @@ export class Ledger {
   changes = 0
   /** From the beginning of each loss until every node had heard of it, in milliseconds of `performance.now()`. */
   readonly #lossTimes: Array<{ readonly beganMs: number, untilMs: number }> = []
+  /** When masters changed, as ids have it: in microseconds of the wall clock. */
+  readonly #changeTimes: Array<{ readonly from: number, until: number }> = []
 
   loses (): void {
     this.losses++
     this.#lossTimes.push({ beganMs: performance.now(), untilMs: Infinity })
+  }
+
+  /** Masters begin to change. What it returns is to be called when they have changed. */
+  mastersChange (): () => void {
+    const time = { from: Date.now() * 1000, until: Infinity }
+    this.#changeTimes.push(time)
+    this.losses++
+    this.changes++
+    return () => {
+      time.until = Date.now() * 1000
+      this.losses++
+      this.changes++
+    }
+  }
+
+  /**
+   * Whether masters changed between the first and the last of these, the ids of one notification in one partition. A
+   * master that was stopped runs what it had been sent before, until it hears that it is a master no more: a copy that
+   * was owed then is told again, whenever it was published.
+   */
+  isOverChange (ids: Iterable<number>): boolean {
+    const [first, last] = [Math.min(...ids), Math.max(...ids)]
+    return this.#changeTimes.some(({ from, until }) => first <= until && last >= from)
   }
 
   /** Every node is ready again, and every client live. */

@@ -50,6 +50,11 @@ export class Locals {
     return seen ?? this.#found[partition]!.get(mark) ?? (isHome ? answered : undefined)
   }
 
+  /** All ids under which clients in that user's partition were told of it, where there are several partitions. */
+  idsOf (userId: string, { mark }: Sent): ReadonlySet<number> {
+    return (this.isOne ? undefined : this.#seen[this.#division.homeOf(`user:${userId}`)]!.get(mark)) ?? new Set()
+  }
+
   /**
    * The ids under which clients were told of it, for each partition; where there is one alone, with what was answered.
    */

@@ -221,11 +221,9 @@ export class Publishers {
     const { ledger } = this.#world
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     void this.#locked(async () => {
-      ledger.losses++
-      ledger.changes++
+      const haveChanged = ledger.mastersChange()
       await change().then(resolve, reject)
-      ledger.losses++
-      ledger.changes++
+      haveChanged()
     })
     await promise
   }

@@ -126,7 +126,7 @@ function readTold (ledger: Ledger, client: Judged, verdict: Verdict, division: D
       verdict.outOfOrder++
       note(verdict, `${name}: ${id} after ${last} on connection ${connection}`)
     }
-    if (sent !== undefined && !got.has(id)) orders.follow(sent, id)
+    if (sent !== undefined && !got.has(id) && !ledger.isOverChange([id])) orders.follow(sent, id)
     got.add(id)
     last = Math.max(last, id)
   })
@@ -166,7 +166,7 @@ function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { b
     if (stays?.some((stay) => isWithin(stay, sent, id)) === false) return
     accounted.add(key)
     verdict.owed++
-    if (id !== undefined && got.has(id)) verdict.received++
+    if (id !== undefined && (got.has(id) || [...locals.idsOf(userId, sent)].some((one) => got.has(one)))) verdict.received++
     else if (gaps.some((gap) => covers(gap, sent, id))) verdict.covered++
     else {
       verdict.lost++
@@ -236,7 +236,7 @@ function neighbours ({ told, syncs }: Judged, id: number): string {
 function findTwice (ledger: Ledger, locals: Locals, verdict: Verdict): void {
   for (const sent of ledger.sent) {
     const { mark, to, ids, lossesBefore, lossesAfter } = sent
-    const seen = locals.seen(sent)
+    const seen = locals.seen(sent).filter((some) => some.size < 2 || !ledger.isOverChange(some))
     if ((ids.length < 2 && seen.every((some) => some.size < 2)) || ids.length === 0 || lossesBefore !== lossesAfter || isUnsettled(sent)) continue
     verdict.publishedTwice++
     note(verdict, `mark ${mark} to ${to.join(', ')} was acknowledged as ${ids.join(', ')} and came as ${seen.map((some) => [...some].join(', ')).join('; ') || 'nothing'}`)

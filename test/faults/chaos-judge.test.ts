@@ -164,6 +164,18 @@ t.test('judge, of what was asked for while masters changed: an incomplete at any
   }
 })
 
+t.test('judge, of a copy that was owed when masters changed: it may come again by the old one, and never at other times', async (t) => {
+  const [tab, other] = [client([fresh, { told: 30, mark: 0 }, { told: 40, mark: 0 }]), client([fresh, { told: 40, mark: 0 }])]
+  for (const [what, wanted] of [['across', {}], ['before', { publishedTwice: 1 }]] as const) {
+    const ledger = new Ledger()
+    at(ledger, 20, ['group:g'], 20)
+    const clock = t.capture(Date, 'now', () => what === 'across' ? 0.035 : 0.041)
+    ledger.mastersChange()()
+    clock.restore()
+    t.same(over(ledger, beside(elsewhere, tab), beside(elsewhere, other)), { owed: 2, covered: 0, ...wanted }, what)
+  }
+})
+
 t.test('judge, of what an emptied Redis gave an old id: an incomplete after it covers it, until all have heard of the loss', async (t) => {
   const told = (resume: Sync['resume']): Judged => client([fresh, { told: 20, mark: 0 }, { sync: 30, resume }])
   const over = (when: 'before' | 'meanwhile' | 'after', resume: Sync['resume']): Record<string, number> => {
