@@ -96,7 +96,8 @@ for (const [what, env, said] of [
 
 t.test('settings, misspelt: the node starts and warns, with the name that was meant; the embedded broker can be asked for', async (t) => {
   const node = await startNode(t, { env: { ...issuer.env, REDIS_URL: 'memory:', NODE_ENV: 'production', HEARTBEATSECONDS: '5', REDIS_URI: 'redis://redis' } })
-  const warned = node.logs.filter(({ level, setting }) => level === 40 && setting !== undefined)
+  // Whatever else stands in the environment of those who run the tests.
+  const warned = node.logs.filter(({ level, setting }) => level === 40 && ['HEARTBEATSECONDS', 'REDIS_URI'].includes(setting))
   t.same(warned.map(({ setting, nearest }) => [setting, nearest]).sort(), [['HEARTBEATSECONDS', 'HEARTBEAT_SECONDS'], ['REDIS_URI', 'REDIS_URL']])
   t.match(warned[0]!.msg, /is not a setting and has no effect; did you mean /)
   t.ok(node.lines.some((line) => line.includes('REDIS_URL is memory:: embedded broker')))
