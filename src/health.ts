@@ -7,6 +7,7 @@ import https from 'node:https'
 import { isIPv6 } from 'node:net'
 import { LISTEN_DEFAULTS, readSetting } from './environment.ts'
 
+/** From the start of this process, which a busy machine makes late: Docker gives up after 5 s of it. */
 const TIMEOUT_MS = 4000
 
 /**
@@ -48,7 +49,7 @@ function findPort (): number {
 async function ask (host: string, port: number, isTls: boolean): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     // An agent of its own: the global one goes through HTTP_PROXY where NODE_USE_ENV_PROXY is set.
-    const options = { host, port, path: '/livez', agent: false, timeout: TIMEOUT_MS, headers: { host: isIPv6(host) ? `[${host}]` : host } }
+    const options = { host, port, path: '/livez', agent: false, timeout: Math.max(1, TIMEOUT_MS - performance.now()), headers: { host: isIPv6(host) ? `[${host}]` : host } }
     // Which name the certificate has is for clients to check.
     const request = isTls ? https.get({ ...options, rejectUnauthorized: false }) : http.get(options)
     request.on('timeout', () => { request.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)) })
