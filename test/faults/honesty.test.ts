@@ -63,11 +63,19 @@ t.test('log, trimmed: incomplete before what is left, complete from there', asyn
 
 t.test('log, expired: incomplete once its time is over, complete until then', async (t) => {
   const { node, prefix } = await install(t, HISTORY)
-  const old = await publish(prefix, 'user:me', 'old')
-  const young = await publish(prefix, 'user:me', 'young')
-  t.same(await resume(t, node, old), { resume: 'complete', got: ['young'] })
+  let young: number
+  let answer: Awaited<ReturnType<typeof resume>>
+  // On a busy machine they may be old before the answer comes: then it says nothing.
+  for (let tookMs = Infinity; tookMs > 2500;) {
+    const old = await publish(prefix, 'user:me', 'old')
+    const sinceMs = performance.now()
+    young = await publish(prefix, 'user:me', 'young')
+    answer = await resume(t, node, old)
+    tookMs = performance.now() - sinceMs
+  }
+  t.same(answer!, { resume: 'complete', got: ['young'] })
   await eventually(async () => Number(await redis.cli('EXISTS', `${prefix}:log:user:me`)), (count) => count === 0, { what: 'the log to have expired' })
-  t.same(await resume(t, node, young), { resume: 'incomplete', got: [] })
+  t.same(await resume(t, node, young!), { resume: 'incomplete', got: [] })
   const fresh = await publish(prefix, 'user:me', 'fresh')
   t.same(await resume(t, node, fresh - 1), { resume: 'complete', got: ['fresh'] })
 })

@@ -136,6 +136,6 @@ t.test('node with TLS, at SIGTERM: each stream gets its hint and its end, and no
   const { ending, retries } = await client.ended(1)
   t.same([ending, retries.length], ['end', 2], 'in good order')
   t.match(await stopped, { code: 0 })
-  t.ok(performance.now() - startedAt < 5500, 'and did not wait for a handshake that never comes')
+  t.ok(performance.now() - startedAt < 15_000, 'and did not wait for a handshake that never comes')
   t.ok(node.lines.some((line) => line.includes('"msg":"closed"')))
 })

@@ -43,9 +43,9 @@ onBoth(t, 'ticket, used ten times at once on two nodes, lets one in', async (t, 
 onBoth(t, 'ticket, not used for 30 seconds, is refused', async (t, kind) => {
   const all = await startNodes(t, kind, redis)
   const [early, late] = [await all.ticket({ sub: 'ann' }), await all.ticket({ sub: 'ann' })]
-  await all.pass(26)
+  await all.pass(16)
   await open(all, t, early)
-  await all.pass(5)
+  await all.pass(15)
   t.match(await ask(all, late), { status: 401, body: { code: 'TIDINGS_BAD_TICKET' } })
 })
 
@@ -142,7 +142,7 @@ onBoth(t, 'passes, of two users in one browser, do not push each other out', asy
 
 onBoth(t, 'ticket and pass, at the token\'s end, end with it', async (t, kind) => {
   const all = await startNodes(t, kind, redis)
-  const exp = now() + 3
+  const exp = now() + 4
   const ticket = await all.ticket({ sub: 'ann', exp })
   const unused = await all.ticket({ sub: 'ann', exp })
   const { client, cookie } = await open(all, t, ticket)
@@ -178,7 +178,7 @@ onBoth(t, 'ticket, brought while too many connect from one address, is not spent
   const [first, second] = [await all.ticket({ sub: 'ann' }), await all.ticket({ sub: 'ann' })]
   await open(all, t, first)
   t.match(await ask(all, second), { status: 200, body: /^retry: \d+\nevent: ping/ })
-  await all.pass(20)
+  await all.pass(12)
   t.match(await ask(all, second), { status: 200, body: /^retry: \d+\nevent: ping/ }, 'refused again')
   await all.pass(9)
   const { status } = await all.bare(t, { query: { ticket: second }, localAddress: '127.0.0.5', reconnect: false }).opened()
@@ -235,7 +235,7 @@ onBoth(t, 'ticket, as a header, of another user, spent, old, made up, revoked, o
   }
   for (const path of ['', '/position']) t.match(await all.call('GET', `${INBOX}${path}?ticket=${await ticket()}`, { token: null }), TOKEN_MISSING, 'in the URL')
 
-  const exp = now() + 2
+  const exp = now() + 4
   const [ends, same] = [await ticket({ exp }), await ticket({ exp })]
   const { client } = await open(all, t, same)
   await client.ended()
