@@ -6,6 +6,7 @@ import { buildApp } from '../src/app.ts'
 import { MemoryBroker } from '../src/broker/memory/memory.ts'
 import { MemoryBus } from '../src/broker/memory/bus.ts'
 import { configSchema, parseConfig } from '../src/config.ts'
+import { transitions } from '../src/hub/state.ts'
 
 const root = join(import.meta.dirname, '..')
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
@@ -57,4 +58,20 @@ t.test('CONTRIBUTING, files: every one that it names exists, in the folder that 
   const named = [...contributing.matchAll(/`([\w./-]+\.(?:ts|lua))`/g)].map(([, name]) => name!)
   t.ok(named.length > 50 && named.some((name) => basename(name) === name), `${named.length} names`)
   for (const name of named) t.ok(files.some((file) => file.endsWith(`/${name}`)), name)
+})
+
+t.test('CONTRIBUTING, the states of a stream: the table that the code has', async (t) => {
+  const section = contributing.slice(contributing.indexOf('## The states of a stream'), contributing.indexOf('## How to add'))
+  const rows = [...section.matchAll(/^\| `(\w+)` \|.*?\| ?(.*?) ?\|$/gm)].map(([, state, ways]) => [state, [...ways!.matchAll(/`(\w+)`/g)].map(([, to]) => to)])
+  t.same(Object.fromEntries(rows), transitions)
+})
+
+t.test('CONTRIBUTING, methods: each that it names as Class.method is one', async (t) => {
+  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+    .map((file) => readFileSync(join(root, 'src', file), 'utf8'))
+  const named = [...contributing.matchAll(/`([A-Z][a-z]\w*)\.([a-z]\w*)`/g)]
+  t.ok(named.length >= 4, `${named.length} names`)
+  for (const [name, owner, method] of named) {
+    t.ok(sources.some((text) => text.includes(`class ${owner} `) && new RegExp(`^  (?:async )?${method}(?: \\(|: )`, 'm').test(text)), name)
+  }
 })
