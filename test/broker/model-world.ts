@@ -245,7 +245,7 @@ export class World {
     for (const { from, to } of this.#together) {
       heard.splice(from, to.length, ...heard.slice(from, from + to.length).sort((a, b) => to.indexOf(a.to) - to.indexOf(b.to)))
     }
-    for (const [i, { asOf, json, ...rest }] of heard.entries()) {
+    for (const [i, { asOf, once, json, ...rest }] of heard.entries()) {
       oneOf(rest.event === 'message' ? { ...rest, json } : { ...rest, data: JSON.parse(json) as object }, this.#heard[i]!, `the ${i}. event`)
     }
   }
