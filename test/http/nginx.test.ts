@@ -6,7 +6,7 @@ import { connect } from '../fixtures/client.ts'
 import { startNginx, startOtherNginx, type Nginx } from '../fixtures/nginx.ts'
 import { startNode } from '../fixtures/node.ts'
 import { createIssuer, MANAGE, PUBLISH } from '../fixtures/tokens.ts'
-import { eventually } from '../fixtures/wait.ts'
+import { eventually, PATIENCE_MS } from '../fixtures/wait.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
 const issuer = createIssuer()
@@ -16,13 +16,18 @@ const token = issuer.token({ sub: 'ann' })
 const operator = issuer.token({ sub: 'shop', scope: `${PUBLISH} ${MANAGE}` })
 const LATER = /^retry: \d+\nevent: ping\ndata: \{\}\n\n$/
 
-/** Bytes as they are; everything that comes back within a second, or until the other end closes. */
-async function exchange (port: number, text: string | Buffer, { waitMs = 1000 } = {}): Promise<string> {
+/** Bytes as they are; everything that comes back until it fits, the other end closes, or for 20 s. */
+async function exchange (port: number, text: string | Buffer, fits = /never/): Promise<string> {
   const pieces: Buffer[] = []
   const socket = net.connect(port, '127.0.0.1', () => { socket.write(text) })
-  socket.on('data', (piece) => pieces.push(piece))
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, waitMs)
+    const timer = setTimeout(resolve, PATIENCE_MS)
+    socket.on('data', (piece) => {
+      pieces.push(piece)
+      if (!fits.test(Buffer.concat(pieces).toString())) return
+      clearTimeout(timer)
+      resolve()
+    })
     socket.on('error', () => {})
     socket.on('close', () => {
       clearTimeout(timer)
@@ -47,15 +52,15 @@ for (const more of ['', 'proxy_http_version 1.1;', 'proxy_http_version 1.1; gzip
   t.test(`nginx.conf, behind an ordinary nginx with "${more}": a stream begins, and brings what is published, at once`, async (t) => {
     const url = await startOtherNginx(t, `location / { proxy_pass ${nginx.url}; ${more} }`)
     const client = connect(t, { url, token, reconnect: false })
-    await client.until(() => client.syncs[0], 'its sync', 3000)
+    await client.until(() => client.syncs[0], 'its sync')
     await publish('user:ann', 'hello')
-    await client.until(() => client.events.find(({ json }) => json === 'hello'), 'the notification', 1000)
+    await client.until(() => client.events.find(({ json }) => json === 'hello'), 'the notification')
     t.equal(client.connection.headers['x-accel-buffering'], undefined, 'which that nginx keeps to itself')
   })
 }
 
 t.test('nginx.conf, asked by HTTP/1.0 without a Host, serves streams and the rest', async (t) => {
-  const stream = await exchange(nginx.port, `GET ${SUBSCRIBE} HTTP/1.0\r\nAuthorization: Bearer ${token}\r\n\r\n`)
+  const stream = await exchange(nginx.port, `GET ${SUBSCRIBE} HTTP/1.0\r\nAuthorization: Bearer ${token}\r\n\r\n`, /event: sync/)
   t.match(stream, /^HTTP\/1\.[01] 200 OK\r\n/)
   t.match(stream, 'event: sync')
   t.match(stream, /^X-Accel-Buffering: no\r$/mi, 'said to the next proxy, too')
@@ -105,7 +110,7 @@ t.test('bodies, of who has no token: answered before they have come, and kept no
   const piece = Buffer.alloc(200_000, 'a')
   const head = (line: string, length: number) => `${line} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`
   for (const [line, status] of [['POST /nothing', 413], ['POST /api/notifications/tickets', 413], [`GET ${SUBSCRIBE}`, 413], ['POST /api/notifications', 401], ['PUT /api/users/42/groups', 401]] as const) {
-    const answer = await exchange(nginx.port, Buffer.concat([Buffer.from(head(line, 1_000_000)), piece]))
+    const answer = await exchange(nginx.port, Buffer.concat([Buffer.from(head(line, 1_000_000)), piece]), /"message":".*"\}/)
     t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} [\\s\\S]*\\r\\n\\r\\n(?:[0-9a-f]+\\r\\n)?\\{"statusCode":${status},"code":"TIDINGS_`), line)
   }
   // As many addresses and as much data as the node takes together, and white space to make a megabyte of it.
