@@ -1,5 +1,6 @@
 // The trail at Redis: what a node notes goes out once a second, as one call of the library, and is read back as
 // evidence.
+import type { Address } from '../../notification.ts'
 import type { Channel } from '../broker.ts'
 import type { InboxMark } from '../inbox.ts'
 import type { Evidence, Gone, Place, Receipt, Trail } from '../trail.ts'
@@ -15,8 +16,12 @@ const LINES_AT_ONCE = 500
 type PlaceReply = [to: string, state: '' | 'r' | 'p' | 'x', goneAt: string, expiresAt: string, isReplay: string, memberships: string]
 type WhyReply = [
   id: string, position: string, historyFrom: string, places: PlaceReply[], trimmed: string[], isForgetful: number,
-  seen: string, read: string, mark: '' | 'r' | 'u' | 'd', trail: string[], reads: string[], receipts: string[], written: string[]
+  seen: string, read: string, mark: '' | 'r' | 'u' | 'd', trail: string[], reads: string[], receipts: string[], written: string[],
+  absent: string[]
 ]
+
+/** A group in which the user was not then, and when they were: of it this partition need not have had a copy. */
+export type Absence = [to: Address, memberships: string]
 
 const STATES: Readonly<Record<PlaceReply[1], 'kept' | Gone>> = { '': 'kept', r: 'retracted', p: 'replaced', x: 'expired' }
 const MARKS: Readonly<Record<WhyReply[8], InboxMark | undefined>> = { '': undefined, r: 'read', u: 'unread', d: 'dismissed' }
@@ -81,10 +86,15 @@ export class RedisTrail implements Trail {
   }
 
   async evidence (userId: string, id: number): Promise<Evidence> {
+    return (await this.evidenceHere(userId, id)).evidence
+  }
+
+  /** And what a group's home, which is another partition, may know more of. */
+  async evidenceHere (userId: string, id: number): Promise<{ evidence: Evidence, absences: Absence[] }> {
     await this.flush()
-    const [ownId, position, historyFrom, places, trimmed, isForgetful, seen, read, mark, trail, reads, receipts, written] =
+    const [ownId, position, historyFrom, places, trimmed, isForgetful, seen, read, mark, trail, reads, receipts, written, absent] =
       await this.#commands.call(this.#prefix, 'tidings_why', [userId, id]) as WhyReply
-    return {
+    const evidence = {
       id: Number(ownId),
       position: Number(position),
       historyFrom: Number(historyFrom),
@@ -99,6 +109,12 @@ export class RedisTrail implements Trail {
       receipts: readReceipts(receipts, Number(ownId)),
       written: new Map(pairs(written).map(([node, upTo]) => [node, Number(upTo)]))
     }
+    return { evidence, absences: pairs(absent) as Absence[] }
+  }
+
+  /** Where an id stands, or stood, of groups that are at home here. */
+  async stands (id: number, absences: readonly Absence[]): Promise<Place[]> {
+    return (await this.#commands.call(this.#prefix, 'tidings_stands', [id, ...absences.flat()]) as PlaceReply[]).map(readPlace)
   }
 }
 
