@@ -81,13 +81,13 @@ export const clientFaults: readonly Fault[] = [
     shows: 'nothing',
     make: async ({ world, publishers, random }) => {
       const user = random.pick(world.users)
-      await publishers.enter(user, random)
+      await publishers.members.enter(user, random)
       const mine = world.listenersOf(user)
       const away = mine.map((listener) => listener.ends + 1)
       for (const listener of mine) listener.goAway()
       await world.until(() => mine.every(({ ends }, at) => ends >= away[at]!))
-      await Promise.all(publishers.groupsOf(user).map((group) => publishers.fcall([`group:${group}`])))
-      await publishers.rejoin(user)
+      await Promise.all(publishers.members.groupsOf(user).map((group) => publishers.fcall([`group:${group}`])))
+      await publishers.members.rejoin(user)
       for (const listener of mine) listener.comeBack()
     }
   }

@@ -15,7 +15,7 @@ export const failoverFaults: readonly Fault[] = [
     make: async ({ world, publishers, random }) => {
       const { replicated } = world
       const key = random.pick(world.division.prefixes)
-      await publishers.whileMastersChange(async () => {
+      await publishers.members.whileMastersChange(async () => {
         const master = await replicated!.master(key)
         await master.kill()
         await replicated!.isReplaced(master, key)
@@ -33,7 +33,7 @@ export const failoverFaults: readonly Fault[] = [
     make: async ({ world, publishers, random }) => {
       const { replicated } = world
       const key = random.pick(world.division.prefixes)
-      await publishers.whileMastersChange(async () => {
+      await publishers.members.whileMastersChange(async () => {
         const master = await replicated!.master(key)
         master.pause()
         await Promise.all([pause(20_000), replicated!.isReplaced(master, key)])
@@ -51,7 +51,7 @@ export const failoverFaults: readonly Fault[] = [
     make: async ({ world, publishers, random }) => {
       const { replicated } = world
       const key = random.pick(world.division.prefixes)
-      await publishers.whileMastersChange(async () => {
+      await publishers.members.whileMastersChange(async () => {
         const { cluster, sentinels, servers } = replicated!
         const master = await replicated!.master(key)
         if (cluster === undefined) {

@@ -37,7 +37,7 @@ export const redisFaults: readonly Fault[] = [
     what: 'Redis is killed and started again without its data',
     shows: 'readiness',
     make: async ({ world, publishers, random }) => {
-      await publishers.whileDataIsLost(async () => {
+      await publishers.members.whileDataIsLost(async () => {
         await world.store.kill()
         await pause(random.between(100, 2000))
         await world.store.start({ isEmpty: true })
@@ -49,7 +49,7 @@ export const redisFaults: readonly Fault[] = [
     what: 'another Redis, empty, takes over; the first one is killed',
     shows: 'readiness',
     make: async ({ world, publishers }) => {
-      await publishers.whileDataIsLost(async () => { await world.failOver() })
+      await publishers.members.whileDataIsLost(async () => { await world.failOver() })
     }
   },
   {
@@ -142,7 +142,7 @@ export const redisFaults: readonly Fault[] = [
       const { world, publishers, random } = stage
       const { store } = world
       // What is evicted may be anything that has an end: logs, memberships, the answers of earlier requests.
-      await publishers.whileDataIsLost(async () => {
+      await publishers.members.whileDataIsLost(async () => {
         await store.cli('CONFIG', 'SET', 'maxmemory-policy', random.pick(['volatile-lru', 'volatile-ttl', 'volatile-random']))
         await store.cli('CONFIG', 'SET', 'maxmemory', await usedMemory(stage) - random.below(500_000))
         world.dropClients(random, 30)
