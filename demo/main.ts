@@ -8,7 +8,7 @@ import pino from 'pino'
 import { buildApp } from '../src/app.ts'
 import { MemoryBroker } from '../src/broker/memory/memory.ts'
 import { MemoryBus } from '../src/broker/memory/bus.ts'
-import { type Config, ConfigError, parseConfig } from '../src/config.ts'
+import { type Config, ConfigError, historyLimits, parseConfig } from '../src/config.ts'
 import { demoPage } from './page.ts'
 import { demoText } from './text.ts'
 
@@ -49,12 +49,7 @@ const originOf = (app: FastifyInstance): string => `http://127.0.0.1:${portOf(ap
 
 async function start (): Promise<string> {
   const config = configOf('node-1', basePort)
-  const bus = new MemoryBus({
-    historyLength: config.HISTORY_LENGTH,
-    groupHistoryLength: config.GROUP_HISTORY_LENGTH,
-    historySeconds: config.HISTORY_SECONDS,
-    maxDataBytes: config.MAX_DATA_BYTES
-  })
+  const bus = new MemoryBus(historyLimits(config))
 
   let users: Array<typeof USERS[number] & { token: string }> = []
   let publisherToken = ''

@@ -4,6 +4,7 @@ import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { envSchema, type EnvSchemaOpt } from 'env-schema'
 import Type, { type Static } from 'typebox'
+import type { HistoryLimits } from './broker/broker.ts'
 import { certificateFault } from './certificate.ts'
 import { type Env, IN_FILES, LISTEN_DEFAULTS, readSetting, readSettingOrFile } from './environment.ts'
 import { MEMORY_URL, redisUrlFault } from './redis-url.ts'
@@ -67,6 +68,16 @@ export const configSchema = Type.Object({
 })
 
 export type Config = Readonly<Static<typeof configSchema>> & { readonly NODE_NAME: string, readonly GROUP_HISTORY_LENGTH: number }
+
+/** What a broker is to keep. */
+export function historyLimits (config: Config): HistoryLimits {
+  return {
+    historyLength: config.HISTORY_LENGTH,
+    groupHistoryLength: config.GROUP_HISTORY_LENGTH,
+    historySeconds: config.HISTORY_SECONDS,
+    maxDataBytes: config.MAX_DATA_BYTES
+  }
+}
 
 /** Every fault of the environment at once, a sentence each. */
 export class ConfigError extends Error {

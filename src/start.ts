@@ -12,7 +12,7 @@ import { MemoryBus } from './broker/memory/bus.ts'
 import { PartitionedBroker } from './broker/redis/partitions/partitions.ts'
 import { RedisBroker } from './broker/redis/redis.ts'
 import { Certificate } from './certificate.ts'
-import { type Config, ConfigError, configSchema, parseConfig } from './config.ts'
+import { type Config, ConfigError, configSchema, historyLimits, parseConfig } from './config.ts'
 import { leavePort, listen } from './listen.ts'
 import { LogDestination } from './log.ts'
 import { MEMORY_URL, parseRedisUrl } from './redis-url.ts'
@@ -46,12 +46,7 @@ function readConfig (): Config {
 
 function chooseBroker (config: Config, log: Logger): Broker {
   const { REDIS_URL: url, REDIS_PREFIX: prefix, NODE_NAME: nodeName, REDIS_PARTITIONS: partitions } = config
-  const limits = {
-    historyLength: config.HISTORY_LENGTH,
-    groupHistoryLength: config.GROUP_HISTORY_LENGTH,
-    historySeconds: config.HISTORY_SECONDS,
-    maxDataBytes: config.MAX_DATA_BYTES
-  }
+  const limits = historyLimits(config)
   if (url !== undefined && url !== MEMORY_URL) {
     const options = { url, prefix, nodeName, log, ...limits }
     // A Cluster has each key in one slot, and so all that is there under a prefix with a tag.

@@ -8,7 +8,7 @@ import type { Broker } from '../../src/broker/broker.ts'
 import { MemoryBroker } from '../../src/broker/memory/memory.ts'
 import { MemoryBus } from '../../src/broker/memory/bus.ts'
 import { Certificate } from '../../src/certificate.ts'
-import { parseConfig } from '../../src/config.ts'
+import { historyLimits, parseConfig } from '../../src/config.ts'
 import { type ErrorCode, errorTable } from '../../src/errors.ts'
 import { makeCertificate } from '../fixtures/certificate.ts'
 import { connect, type Client, type ClientOptions } from '../fixtures/client.ts'
@@ -78,7 +78,7 @@ export interface ServiceOptions {
 
 export async function startService (t: Scope, { env = {}, issuer = createIssuer(), bus, alter, isTls = false, prepare }: ServiceOptions = {}): Promise<Service> {
   const config = parseConfig({ RETRY_MS: '20', ...issuer.env, ...env }, 'node-under-test')
-  bus ??= new MemoryBus({ historyLength: config.HISTORY_LENGTH, groupHistoryLength: config.GROUP_HISTORY_LENGTH, historySeconds: config.HISTORY_SECONDS, maxDataBytes: config.MAX_DATA_BYTES })
+  bus ??= new MemoryBus(historyLimits(config))
   const broker = new MemoryBroker(bus)
   alter?.(broker)
   const lines: string[] = []
