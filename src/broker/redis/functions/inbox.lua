@@ -1,8 +1,8 @@
 -- The inbox of a user: what the logs hold for them, less what they dismissed, with two cursors and marks.
 --
 -- <prefix>:inbox:<user>: the fields seen and read, and for each marked id: "r", "u" or "d" (read, unread, dismissed), a
--- space (or "+" if other addresses have it, too), and the address that it came by. The field "old": ids, dismissed, that
--- the cursor has passed, as one text, so that many of them cost nothing where only what is newer counts.
+-- space (or "+" if other addresses have it, too), and the address that it came by. The field "old": ids, dismissed,
+-- that the cursor has passed, as one text, so that many of them cost nothing where only what is newer counts.
 
 -- Whoever looks at a mark need not know where it stands.
 function down.see_old(inbox, list)

@@ -78,8 +78,8 @@ do
     return #redis.call('XRANGE', call.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0') > 0
   end
 
-  -- Makes room: lets go of marks whose notification has left. One of a group that was left stays while it stands there: the user
-  -- may come back.
+  -- Makes room: lets go of marks whose notification has left. One of a group that was left stays while it stands
+  -- there: the user may come back.
   function compact(call, view)
     local inbox, gone = view.inbox, {}
     put_aside(call, view)
