@@ -1,4 +1,5 @@
--- What was taken out of a log on purpose, and when, so that it can be told why somebody has it no more.
+-- What was taken out of a log on purpose, and when, so that it can be told why somebody has it no more; and what Redis
+-- took out by itself.
 
 local MAX_GONE = 128
 
@@ -9,4 +10,15 @@ local function bury(ctx, address, id, how, at)
   if type(redis.pcall('ZADD', key, int(at), how .. int(id))) ~= 'number' then return end
   redis.pcall('ZREMRANGEBYRANK', key, 0, -MAX_GONE - 1)
   redis.pcall('EXPIREAT', key, end_of(at, ctx.limits.seconds))
+end
+
+-- What was evicted may have been anything: the history begins anew.
+local function look_for_evictions(ctx, id)
+  local key = ctx.prefix .. ':config'
+  local evicted, known = redis.call('INFO', 'stats'):match('evicted_keys:(%d+)'), redis.call('HGET', key, 'evicted')
+  if not evicted or evicted == known then return end
+  redis.call('HSET', key, 'evicted', evicted)
+  if tonumber(evicted) <= (tonumber(known or 0) or 0) then return end
+  redis.call('HSET', key, 'has_evicted', '1')
+  redis.call('SET', ctx.prefix .. ':born', int(id))
 end

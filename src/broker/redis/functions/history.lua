@@ -1,92 +1,101 @@
 -- What a user's logs hold after a cursor, oldest first, in pages, and whether something is missing there.
 
--- Entries that a page may have.
-local MAX_PAGE = 1024
--- Copies of what is in the page already that are read for it, more or less.
-local MAX_COPIES = 4096
--- So few logs are read a few entries at a time from the beginning.
-local FEW_PIECES = 16
+local merge, shuffle
+do
+  -- Entries that a page may have.
+  local MAX_PAGE = 1024
+  -- Copies of what is in the page already that are read for it, more or less, and their bytes.
+  local MAX_COPIES, COPY_BYTES = 4096, 16777216
+  -- So few logs are read a few entries at a time from the beginning.
+  local FEW_PIECES = 16
 
--- What was read of a log stands in log.entries: all of (log.from, log.read_to]. Reads on, so many at most, and not
--- beyond `last`. False: there is nothing more.
-local function read_on(call, log, last, limit)
-  if log.read_to >= last then return false end
-  limit = math.min(limit, log.step)
-  -- Our ids end in -0. What another hand wrote with more behind it is passed over, not met again.
-  local chunk, bytes = read_chunk(call, log, 'XRANGE', int(log.read_to + 1) .. '-0', int(last) .. '-0', limit)
-  for _, entry in ipairs(chunk) do log.entries[#log.entries + 1] = entry end
-  -- At the end of the log: nothing comes to it while the call lasts, however its position moves.
-  if #chunk < limit then log.read_to = last >= call.position and math.huge or last else log.read_to = chunk[#chunk].id end
-  log.step = next_step(math.max(limit, log.step / 2), chunk, bytes)
-  return #chunk > 0
-end
-
--- The index of the first entry after an id, of a list that is sorted.
-local function index_after(entries, id)
-  local low, high = 1, #entries + 1
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if entries[middle].id > id then high = middle else low = middle + 1 end
+  -- What was read of a log stands in log.entries: all of (log.from, log.read_to]. Reads on, so many at most, and not
+  -- beyond `last`. False: there is nothing more.
+  local function read_on(call, log, last, limit)
+    if log.read_to >= last then return false end
+    limit = math.min(limit, log.step)
+    -- Our ids end in -0. What another hand wrote with more behind it is passed over, not met again.
+    local chunk, bytes = read_chunk(call, log, 'XRANGE', int(log.read_to + 1) .. '-0', int(last) .. '-0', limit)
+    for _, entry in ipairs(chunk) do log.entries[#log.entries + 1] = entry end
+    -- At the end of the log: nothing comes to it while the call lasts, however its position moves.
+    if #chunk < limit then log.read_to = last >= call.position and math.huge or last else log.read_to = chunk[#chunk].id end
+    log.step = next_step(math.max(limit, log.step / 2), chunk, bytes)
+    return #chunk > 0
   end
-  return low
-end
 
-local function shuffle(list)
-  for i = #list, 2, -1 do
-    local j = math.random(i)
-    list[i], list[j] = list[j], list[i]
+  -- The index of the first entry after an id, of a list that is sorted.
+  local function index_after(entries, id)
+    local low, high = 1, #entries + 1
+    while low < high do
+      local middle = math.floor((low + high) / 2)
+      if entries[middle].id > id then high = middle else low = middle + 1 end
+    end
+    return low
   end
-end
 
--- The oldest entries of many pieces of logs, as many as a page may hold. It goes round: a few of each, then twice as
--- many. And the window in which it reads shrinks: as soon as the page is full, no log is read beyond the newest entry
--- in it. So little is read that is not wanted, whether the logs are many, their entries large, or all of them in one
--- log. What went to many of them at once stands in each, and fills no page: when enough copies were read, it ends where
--- the least that was read does.
--- Returns the entries by id, the ids in a heap, and up to where all is there.
-local function merge(call, pieces, most_bytes)
-  local kept, heap, bytes, upto, copies = {}, {}, 0, call.position, 0
-  local active, quota = {}, #pieces <= FEW_PIECES and 4 or 1
-  for n, piece in ipairs(pieces) do
-    local log, after = piece.log, piece.after
-    if after < log.from or after > log.read_to then log.from, log.read_to, log.entries, log.step = after, after, {}, 8 end
-    piece.at = #log.entries == 0 and 1 or index_after(log.entries, after)
-    active[n] = piece
+  function shuffle(list)
+    for i = #list, 2, -1 do
+      local j = math.random(i)
+      list[i], list[j] = list[j], list[i]
+    end
   end
-  while #active > 0 do
-    local more = {}
-    for _, piece in ipairs(active) do
-      local log, at, left = piece.log, piece.at, quota
-      while true do
-        local last = upto
-        if piece.upto and piece.upto < last then last = piece.upto end
-        local entry = log.entries[at]
-        if not entry and read_on(call, log, last, math.max(left, 1)) then entry = log.entries[at] end
-        if not entry or entry.id > last then break end
-        if left == 0 then more[#more + 1] = piece; break end
-        at, left = at + 1, left - 1
-        if kept[entry.id] then copies = copies + 1 else
-          kept[entry.id] = entry
-          push(heap, entry.id)
-          bytes = bytes + #entry.data
-          while #heap > 1 and (bytes > most_bytes or #heap > MAX_PAGE) do
-            local greatest = pop(heap)
-            bytes = bytes - #kept[greatest].data
-            kept[greatest] = nil
-            upto = greatest - 1
+
+  -- The oldest entries of many pieces of logs, as many as a page may hold. It goes round: a few of each, then twice as
+  -- many. And the window in which it reads shrinks: as soon as the page is full, no log is read beyond the newest entry
+  -- in it. So little is read that is not wanted, whether the logs are many, their entries large, or all of them in one
+  -- log. What went to many of them at once stands in each, and fills no page: when enough copies were read, it ends where
+  -- the least that was read does. If that is so before each log was looked at, the others are read up to the oldest entry
+  -- that there is, and the page ends with it.
+  -- Returns the entries by id, the ids in a heap, and up to where all is there.
+  function merge(call, pieces, most_bytes)
+    local kept, heap, bytes, upto, copies, copied, oldest = {}, {}, 0, call.position, 0, 0, math.huge
+    local active, quota, is_first, is_short = {}, #pieces <= FEW_PIECES and 4 or 1, true, false
+    for n, piece in ipairs(pieces) do
+      local log, after = piece.log, piece.after
+      if after < log.from or after > log.read_to then log.from, log.read_to, log.entries, log.step = after, after, {}, 8 end
+      piece.at = #log.entries == 0 and 1 or index_after(log.entries, after)
+      active[n] = piece
+    end
+    while #active > 0 do
+      local more = {}
+      for _, piece in ipairs(active) do
+        local log, at, left = piece.log, piece.at, quota
+        while true do
+          is_short = copied > COPY_BYTES
+          if is_short and not is_first then more[#more + 1] = piece; break end
+          local last = is_short and oldest - 1 or upto
+          if piece.upto and piece.upto < last then last = piece.upto end
+          local entry = log.entries[at]
+          if not entry and read_on(call, log, last, math.max(left, 1)) then entry = log.entries[at] end
+          if not entry or entry.id > last then break end
+          if left == 0 then more[#more + 1] = piece; break end
+          at, left = at + 1, left - 1
+          if kept[entry.id] then copies, copied = copies + 1, copied + #entry.data else
+            kept[entry.id] = entry
+            if entry.id < oldest then oldest = entry.id end
+            push(heap, entry.id)
+            bytes = bytes + #entry.data
+            while #heap > 1 and (bytes > most_bytes or #heap > MAX_PAGE) do
+              local greatest = pop(heap)
+              bytes = bytes - #kept[greatest].data
+              kept[greatest] = nil
+              upto = greatest - 1
+            end
           end
         end
+        piece.at = at
       end
-      piece.at = at
+      active, quota = more, math.min(quota * 2, MAX_STEP)
+      if is_short or (copies > MAX_COPIES and #more > 0) then
+        if is_short and is_first then upto = oldest end
+        for _, piece in ipairs(more) do upto = math.min(upto, piece.log.entries[piece.at - 1].id) end
+        while #heap > 0 and heap[1] > upto do kept[pop(heap)] = nil end
+        break
+      end
+      is_first = false
     end
-    active, quota = more, math.min(quota * 2, MAX_STEP)
-    if copies > MAX_COPIES and #more > 0 then
-      for _, piece in ipairs(more) do upto = math.min(upto, piece.log.entries[piece.at - 1].id) end
-      while #heap > 0 and heap[1] > upto do kept[pop(heap)] = nil end
-      break
-    end
+    return kept, heap, upto
   end
-  return kept, heap, upto
 end
 
 local function add_spans(call, pieces, address, spans, cursor)
@@ -180,17 +189,6 @@ local function resume_one(call, user, token, cursor)
   local seen, read, unseen, unread = 0, 0, 0, 0
   if gap or not more then seen, read, unseen, unread = count_inbox(call, view_of(call, user, groups, inbox)) end
   return { int(upto), gap and 1 or 0, more and 1 or 0, membership, places, int(seen), int(read), unseen, unread }
-end
-
--- What was evicted may have been anything: the history begins anew.
-local function look_for_evictions(ctx, id)
-  local key = ctx.prefix .. ':config'
-  local evicted, known = redis.call('INFO', 'stats'):match('evicted_keys:(%d+)'), redis.call('HGET', key, 'evicted')
-  if not evicted or evicted == known then return end
-  redis.call('HSET', key, 'evicted', evicted)
-  if tonumber(evicted) <= (tonumber(known or 0) or 0) then return end
-  redis.call('HSET', key, 'has_evicted', '1')
-  redis.call('SET', ctx.prefix .. ':born', int(id))
 end
 
 local function open_history(keys, page_bytes, most_work)

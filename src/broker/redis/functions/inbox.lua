@@ -135,6 +135,10 @@ local function drop_marks(inbox, ids)
   if #ids > 0 then redis.call('HDEL', inbox.key, unpack(ids)) end
 end
 
+-- What a count looks at, in entries; so many bytes are one more. What does not count, or went to a thousand groups of one
+-- user, may be more than that, and Redis is everybody's: then at least so many are unread.
+down.MOST_LOOKED_AT, down.LOOK_BYTES, down.LOOK_WORK = 16384, 16384, 16
+
 -- seen, read, and how many are listed above each cursor and not read one by one, up to MAX_UNREAD.
 local function count_inbox(call, view)
   local inbox, counted, unseen, unread, marks, position = view.inbox, {}, 0, 0, view.inbox.marks, call.position
@@ -143,8 +147,9 @@ local function count_inbox(call, view)
     if unseen and unread then return inbox.seen, inbox.read, math.min(unseen, MAX_UNREAD), math.min(unread, MAX_UNREAD) end
     unseen, unread = 0, 0
   end
+  local looked = 0
   for place, source in ipairs(view.logs) do
-    if unread >= MAX_UNREAD and unseen >= MAX_UNREAD then break end
+    if looked > down.MOST_LOOKED_AT or (unread >= MAX_UNREAD and unseen >= MAX_UNREAD) then break end
     if view.open then source = view.open(source) elseif place == 2 then down.probe(call, view, 2, inbox.read) end
     local log, i, waste, floor = source.log, 1, 0, math.max(source.floor, source.known, inbox.read)
     source.own = nil
@@ -155,8 +160,8 @@ local function count_inbox(call, view)
         above = math.max(floor, inbox.seen)
       end
       if waste > down.WASTE_BYTES then entry = down.own_newest(call, view, source, above) else entry = log.newest[i] or newest(call, log, i, above, MAX_UNREAD - math.min(unread, unseen)) end
-      if not entry or entry.id <= above then break end
-      i = i + 1
+      if not entry or entry.id <= above or looked > down.MOST_LOOKED_AT then break end
+      i, looked = i + 1, looked + 1 + #entry.data / down.LOOK_BYTES
       local id = entry.id
       local mark = marks[id]
       if mark == 'r' or mark == 'd' then
@@ -169,6 +174,7 @@ local function count_inbox(call, view)
       end
     end
   end
+  call.work = call.work + looked * down.LOOK_WORK
   local gone = {}
   for id, mark in pairs(inbox.marks) do
     if unread >= MAX_UNREAD then break end

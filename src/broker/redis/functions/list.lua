@@ -21,10 +21,11 @@ function down.peek(call, source, before, floor)
 end
 
 -- The newest entries of an inbox before an id, as many as are asked for. It goes round: a few of each log, then twice
--- as many; and no log is read below the oldest that there is a place for.
+-- as many; and no log is read below the oldest that there is a place for. If too much was looked at before each log was,
+-- the others are read down to the newest entry that there is, and the page ends with it.
 local function newest_of(call, view, before, limit, unread_only)
   local kept, heap, bytes, downto, is_cut, is_short = {}, {}, 0, 0, false, false
-  local stop_at = call.work + LIST_WORK
+  local stop_at, top, is_tight = call.work + LIST_WORK, 0, false
   local active, quota = view.logs, #view.logs <= 4 and limit or 4
   for _, source in ipairs(active) do source.looked, source.at, source.chunk, source.down = 0, 1, {}, down.start(before - 1) end
   while #active > 0 do
@@ -34,8 +35,11 @@ local function newest_of(call, view, before, limit, unread_only)
       while true do
         -- What is left of it is looked at in the next round, when less of it is wanted.
         if left == 0 then more[#more + 1] = source; break end
-        local entry = down.peek(call, source, before, math.max(source.floor, downto))
+        local is_unknown = source.looked == 0 and #view.logs > 4 and call.work > stop_at
+        is_tight = is_tight or is_unknown
+        local entry = down.peek(call, source, before, math.max(source.floor, downto, is_unknown and top or 0))
         if not entry then break end
+        if entry.id > top then top = entry.id end
         if source.is_new and call.work > stop_at and source.looked > 0 then
           -- Too much was looked at: what is below comes with the next page.
           downto, is_short = entry.id, true
@@ -67,6 +71,12 @@ local function newest_of(call, view, before, limit, unread_only)
       end
     end
     active, quota = more, math.min(quota * 2, MAX_STEP)
+    if is_tight then
+      active, downto, is_short = {}, math.max(downto, top - 1), true
+      for id in pairs(kept) do
+        if id <= downto then kept[id] = nil end
+      end
+    end
   end
   local ids = {}
   for id in pairs(kept) do ids[#ids + 1] = id end
