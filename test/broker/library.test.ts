@@ -73,3 +73,13 @@ t.test('nodes that start together, on an empty Redis, agree on one library: noth
   const [, calls, failed] = /function\|load:calls=(\d+).*failed_calls=(\d+)/.exec(String(await redis.cli('INFO', 'commandstats')))!
   t.equal(Number(calls) - Number(failed), 1, 'one was loaded')
 })
+
+t.test('nodes that start together, where an older library stands, replace it once', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await redis.cli('FUNCTION', 'LOAD', readFileSync(new URL('../fixtures/functions-v5.lua', import.meta.url), 'utf8'))
+  const nodes = Array.from({ length: 8 }, () => startRedisNode(t, redis))
+  await Promise.all(nodes.map(up))
+  t.equal(await redis.cli('FCALL_RO', 'tidings_version', 0), LIBRARY_VERSION)
+  const [, calls] = /function\|load:calls=(\d+)/.exec(String(await redis.cli('INFO', 'commandstats')))!
+  t.equal(Number(calls), 2, 'the older one, and one of ours')
+})

@@ -8,6 +8,8 @@ export interface Entry {
   readonly place: RedisPlace
   /** Names the connections in Redis's CLIENT LIST. */
   readonly nodeName: string
+  /** Under it nodes agree on which of them replaces an older library. */
+  readonly lockPrefix?: string
 }
 
 type Options = Omit<RedisOptions, 'replyMapping'>

@@ -1,6 +1,7 @@
 // The connections to one Redis: one for commands, which has the function library loaded there and finds out when it
 // cannot be used, and the ear.
 import { EventEmitter } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { isAlreadyLoaded, isClosed, isMissing } from './answers.ts'
@@ -14,6 +15,9 @@ import { Warnings } from './warnings.ts'
 const COMMAND_TIMEOUT_MS = 3000
 /** Ticks (seconds) that a connection has to come up before another one is tried. */
 const CONNECT_TICKS = 5
+/** How long one node has for replacing an older library before another one does, and how often that one looks. */
+const REPLACE_MS = 2000
+const LOOK_MS = 50
 /** Ticks between two looks at Redis's memory. */
 const MEMORY_TICKS = 10
 
@@ -129,6 +133,7 @@ export class Link extends EventEmitter<Events> {
   async #loadLibrary (): Promise<boolean> {
     const version = await this.#libraryVersion()
     if (version >= LIBRARY_VERSION) return false
+    if (version > 0 && !await this.#isFirstToReplace() && await this.#isReplaced()) return true
     const nonce = newNonce()
     const text = library({ nonce, isCluster: this.#entry.place.kind === 'cluster' })
     this.emit('loading', nonce)
@@ -140,6 +145,25 @@ export class Link extends EventEmitter<Events> {
     })
     if (!isLoaded && await this.#libraryVersion() < LIBRARY_VERSION) await this.redis.function('LOAD', 'REPLACE', text)
     return version > 0
+  }
+
+  /**
+   * Of nodes that find an older library in the same moment one replaces it: each that did would have all streams filled
+   * anew. A counter that the older library has, too, and that ends by itself; where it cannot be asked, each does.
+   */
+  async #isFirstToReplace (): Promise<boolean> {
+    const { lockPrefix } = this.#entry
+    if (lockPrefix === undefined) return true
+    const asked = this.redis.fcall('tidings_hit', 1, lockPrefix, `library ${LIBRARY_VERSION}`, REPLACE_MS, 1)
+    return await asked.then((reply) => Number((reply as unknown[])[0]) === 1, () => true)
+  }
+
+  async #isReplaced (): Promise<boolean> {
+    for (let waitedMs = 0; waitedMs < REPLACE_MS; waitedMs += LOOK_MS) {
+      await sleep(LOOK_MS)
+      if (await this.#libraryVersion() >= LIBRARY_VERSION) return true
+    }
+    return false
   }
 
   /** 0: there is none, or none that tells. */

@@ -49,7 +49,7 @@ export class RedisBroker implements Broker {
   #ticker: NodeJS.Timeout | undefined
 
   constructor (options: RedisBrokerOptions) {
-    const links = options.links ?? new Links({ place: parseRedisUrl(options.url), nodeName: options.nodeName, log: options.log })
+    const links = options.links ?? new Links({ place: parseRedisUrl(options.url), nodeName: options.nodeName, lockPrefix: options.prefix, log: options.log })
     this.#links = links
     this.#ownLinks = options.links === undefined ? links : undefined
     this.#prefix = options.prefix

@@ -54,7 +54,7 @@ export class PartitionedBroker implements Broker {
   constructor (options: PartitionedBrokerOptions) {
     const { partitions: count, prefix, historySeconds, nodeName, log } = options
     const tags = this.#tags = tagsOf(count)
-    const links = this.#links = new Links({ place: parseRedisUrl(options.url), nodeName, log })
+    const links = this.#links = new Links({ place: parseRedisUrl(options.url), nodeName, lockPrefix: `${prefix}:{${tags[0]!}}`, log })
     const partitions = this.#partitions = tags.map((tag) => new RedisBroker({ ...options, links, prefix: `${prefix}:{${tag}}`, onUp: () => { this.#isUp() } }))
     this.#directory = new Directory({
       partitions,
