@@ -3,11 +3,12 @@
 #
 #   TIDINGS_TLS_PORT       TLS and HTTP/2, on a port that clients know by this number; HTTP is then redirected there
 #   TIDINGS_CERTIFICATES   the folder of tls.crt and tls.key; without them a self-signed certificate is made, anew at
-#   each start TIDINGS_BALANCERS      addresses or CIDR ranges of balancers in front, comma-separated: theirs is the
-#   X-Forwarded-For that counts
+#                          each start, and again while it runs, 30 days before that one ends
+#   TIDINGS_BALANCERS      addresses or CIDR ranges of balancers in front, comma-separated: theirs is the
+#                          X-Forwarded-For that counts
 #
 # And it keeps the addresses of the nodes fresh: nginx 1.27.3 and later looks them up by itself, an older one is told
-# to.
+# to. Nodes that have addresses of IPv6 alone are asked there; they must listen on them (HOST=::).
 set -eu
 conf=${NGINX_CONF:-/etc/nginx/nginx.conf}
 work=${NGINX_WORK:-/tmp}
@@ -17,14 +18,24 @@ tls_listen=${NGINX_TLS_LISTEN:-8443}
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 version=$(nginx -v 2>&1 | sed 's,.*nginx/,,; s,[^0-9.].*,,')
 at_least() { [ "$(printf '%s\n' "$1" "$version" | sort -V | head -n 1)" = "$1" ]; }
-addresses() { getent ahostsv4 node | cut -d ' ' -f 1 | sort -u; }
+# A name with addresses of IPv4 alone is given out as ::ffff:… here.
+ipv6() { getent ahostsv6 node | cut -d ' ' -f 1 | grep -v '^::ffff:' | sort -u; }
+ipv4() { getent ahostsv4 node | cut -d ' ' -f 1 | sort -u; }
+addresses() { found=$(ipv4); printf '%s\n' "${found:-$(ipv6)}"; }
+make_certificate() {
+  (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days "$1" -subj /CN=localhost \
+    -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' -keyout "$work/tls.key" -out "$work/tls.crt" 2> /dev/null)
+}
 
 mkdir -p "$work/tidings.d"
 rm -f "$work"/tidings.d/*.conf
 nodes=
+made=
 if at_least 1.27.3; then
   resolvers=$(sed -nE 's/^nameserver +([0-9.]+)$/\1/p; s/^nameserver +([0-9a-fA-F:]*:[0-9a-fA-F:]*)$/[\1]/p' /etc/resolv.conf | tr '\n' ' ')
-  printf 'resolver %s valid=2s ipv6=off;\n' "$resolvers" > "$work/tidings.d/http-resolver.conf"
+  other=ipv6
+  if [ -z "$(ipv4)" ] && [ -n "$(ipv6)" ]; then other=ipv4; fi
+  printf 'resolver %s valid=2s %s=off;\n' "$resolvers" "$other" > "$work/tidings.d/http-resolver.conf"
   nodes='s/^( *server node:3000) /\1 resolve /'
 fi
 sed -E "$nodes" "$conf" > "$work/nginx.conf"
@@ -45,8 +56,8 @@ if [ -n "${TIDINGS_TLS_PORT:-}" ]; then
   else
     certificates=$work
     command -v openssl > /dev/null || fail 'There is no openssl to make a certificate with: give one in TIDINGS_CERTIFICATES (tls.crt and tls.key)'
-    (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj /CN=localhost \
-      -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' -keyout "$work/tls.key" -out "$work/tls.crt" 2> /dev/null)
+    make_certificate "${NGINX_CERTIFICATE_DAYS:-365}"
+    made=1
     printf 'No certificate was given: a self-signed one for localhost was made. Browsers warn of it.\n' >&2
   fi
   listen="listen $tls_listen ssl http2 backlog=65535;"
@@ -69,13 +80,20 @@ if (\$forwarded_proto = http) {
 CONF
 fi
 
-if [ -z "$nodes" ]; then
+if [ -z "$nodes" ] || [ -n "$made" ]; then
   # Streams stay with the old workers when nginx reads its file again.
   (
     known=$(addresses)
+    rounds=0
     # $$ is nginx by then.
     while sleep 2 && kill -0 $$ 2> /dev/null; do
-      now=$(addresses) || continue
+      # Once an hour: whether it ends within 30 days.
+      if [ -n "$made" ] && [ $((rounds % 1800)) = 0 ] && ! openssl x509 -in "$work/tls.crt" -noout -checkend 2592000 > /dev/null; then
+        if make_certificate 365 && nginx -c "$work/nginx.conf" -s reload; then printf 'The self-signed certificate was near its end: a new one was made.\n' >&2; fi
+      fi
+      rounds=$((rounds + 1))
+      [ -z "$nodes" ] || continue
+      now=$(addresses)
       if [ -n "$now" ] && [ "$now" != "$known" ]; then nginx -c "$work/nginx.conf" -s reload && known=$now; fi
     done
   ) &

@@ -1,10 +1,12 @@
 // ops/nginx/start.sh: nginx.conf with TLS and with balancers in front, on a real nginx.
 import { execFileSync } from 'node:child_process'
-import { chmodSync, rmSync } from 'node:fs'
+import { X509Certificate } from 'node:crypto'
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { join } from 'node:path'
 import tls from 'node:tls'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { startFront } from '../fixtures/nginx.ts'
 import { startNode } from '../fixtures/node.ts'
@@ -50,6 +52,27 @@ t.test('TLS, without a certificate: one is made for localhost; HTTP is sent ther
   })
   t.match(names, /DNS:localhost, IP Address:127\.0\.0\.1/)
   await t.rejects(new Promise((resolve, reject) => { tls.connect({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false, maxVersion: 'TLSv1.1', minVersion: 'TLSv1' }, () => { resolve('TLS 1.1') }).on('error', reject) }))
+})
+
+t.test('TLS, with a self-signed certificate near its end: a new one is made while nginx runs', async (t) => {
+  const front = await startFront(t, { nodes: [node.port], env: { NGINX_CERTIFICATE_DAYS: '1' } })
+  await front.waitForLine(/The self-signed certificate was near its end: a new one was made/)
+  const { validTo } = new X509Certificate(readFileSync(join(front.folder, 'tls.crt')))
+  t.ok(Date.parse(validTo) > Date.now() + 300 * 86_400_000, validTo)
+  t.match(await ask(`${front.tlsUrl}/docs/json`), { status: 200, subject: 'localhost' })
+})
+
+t.test('nodes, with addresses of IPv6 alone: nginx looks these up, and else those of IPv4', (t) => {
+  for (const [addresses, off] of [[{ ahostsv4: '', ahostsv6: 'fd00::7' }, 'ipv4'], [{ ahostsv4: '10.0.0.7', ahostsv6: '::ffff:10.0.0.7' }, 'ipv6'], [{ ahostsv4: '10.0.0.7', ahostsv6: 'fd00::7' }, 'ipv6']] as const) {
+    const folder = makeFolder(t)
+    // An nginx that looks names up by itself, and a resolver that knows one node.
+    const programs = { nginx: 'case $1 in -v) echo "nginx version: nginx/1.27.3" >&2 ;; esac', getent: `case $1 in ahostsv4) echo '${addresses.ahostsv4}' ;; *) echo '${addresses.ahostsv6}' ;; esac` }
+    for (const [name, text] of Object.entries(programs)) writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 })
+    const conf = fileURLToPath(new URL('../../nginx.conf', import.meta.url))
+    execFileSync('sh', [fileURLToPath(new URL('../../ops/nginx/start.sh', import.meta.url))], { env: { PATH: `${folder}:${process.env['PATH']}`, NGINX_CONF: conf, NGINX_WORK: folder } })
+    t.match(readFileSync(join(folder, 'tidings.d/http-resolver.conf'), 'utf8'), ` valid=2s ${off}=off;`)
+  }
+  t.end()
 })
 
 t.test('TLS, of a cookie over HTTPS: the page\'s own origin is known', async (t) => {
