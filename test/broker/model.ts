@@ -61,7 +61,7 @@ export class Model extends Members {
       const ever = this.#copies.filter((copy) => copy.to === address && copy.state !== 'expired')
       if (forgets && ever.every((copy) => copy.id <= id - historySeconds * SECOND)) for (const copy of log.splice(0)) copy.state = 'expired'
       for (const copy of log) if (key !== undefined && copy.key === key) copy.state = 'replaced'
-      const copy: Copy = { id, to: address, json, keep, key, until: ttlSeconds < historySeconds ? id + ttlSeconds * SECOND : Infinity, state: 'here' }
+      const copy: Copy = { id, to: address, json, keep, key, until: ttlSeconds <= historySeconds ? id + ttlSeconds * SECOND : Infinity, state: 'here' }
       this.#copies.push(copy)
       const length = address.startsWith('user:') ? historyLength : groupHistoryLength
       const left = [...log.filter(({ state }) => state === 'here'), copy]

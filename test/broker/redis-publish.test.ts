@@ -49,6 +49,7 @@ t.test('FCALL, to addresses and with names at their limits, is taken', async (t)
 t.test('FCALL, wrong in any way, is refused with its reason and nothing is stored', async (t) => {
   const { ear, broker, prefix } = await start(t, ['all'])
   const cursor = await now({ broker, ear })
+  const noUtf8 = [[0xff, 0xfe], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xe0, 0x80, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xc3], [0x80], [0xe2, 0x82]].map((bytes) => Buffer.from(bytes))
   const keysBefore = await shared.cli('KEYS', `${prefix}:*`)
   const wrong: Array<[string, Array<string | Buffer>]> = [
     ...['', 'user', 'user:', 'group:', '42', 'All', 'all ', ' all', 'topic:x', 'users:1', 'user:a\0b', 'user:a\nb', 'user:\x1f', 'user:\x7f', 'user:\u0080', 'user:\u0085x', 'user:\u009f',
@@ -59,6 +60,9 @@ t.test('FCALL, wrong in any way, is refused with its reason and nothing is store
       '"a', 'a"', '"a\nb"', '"a\tb"', '"a\0b"', '"\\x41"', '"\\u12"', '"\\u12g4"', '"\\ud8"', '"\\', '[', ']', '[1,]', '[,1]', '[1 2]', '{', '{}}', '{"a"}', '{"a":}', '{"a":1,}', '{a:1}', '{1:1}', '{"a":1 "b":2}',
       '[1]]', '1,2', '// x\n1', '/**/1', '\ufeff1', '1\0', '\v1', '\f1', '\u00a01', '["a" "b"]', 'true false', '--1', '1-2', '{"a":1},'].map((json): [string, string[]] => ['TIDINGS_BAD_JSON', ['all', 'message', json]]),
     ['TIDINGS_BAD_JSON', ['all', 'message', Buffer.from([0xff])]],
+    ...noUtf8.flatMap((name): Array<[string, Array<string | Buffer>]> => [
+      ['TIDINGS_BAD_ADDRESS', [Buffer.concat([Buffer.from('user:'), name]), 'message', '1']], ['TIDINGS_BAD_KEY', ['all', 'message', '1', 'KEY', name]]
+    ]),
     ['TIDINGS_DATA_TOO_LARGE', ['all', 'message', JSON.stringify('x'.repeat(65_535))]],
     ['TIDINGS_DATA_TOO_LARGE', ['all', 'message', JSON.stringify('é'.repeat(32_768))]],
     ['TIDINGS_DATA_TOO_DEEP', ['all', 'message', nested(MAX_DATA_DEPTH + 1)]],
@@ -75,6 +79,7 @@ t.test('FCALL, wrong in any way, is refused with its reason and nothing is store
   for (const keys of [[], [prefix, prefix]]) {
     await t.rejects(shared.cli('FCALL', 'tidings_publish', keys.length, ...keys, 'all', 'message', '1'), /TIDINGS_BAD_REQUEST Call it so: FCALL tidings_publish 1 <prefix>/)
   }
+  for (const key of ['', 'k'.repeat(129), 'a\0', ...noUtf8]) await t.rejects(shared.cli('FCALL', 'tidings_retract', 1, prefix, 'all', 'KEY', key), /TIDINGS_BAD_KEY Use/)
   t.same((await shared.cli('KEYS', `${prefix}:*`) as string[]).sort(), (keysBefore as string[]).sort(), 'no key was made')
   const fence = await send({ broker, ear }, 'all', 'fence')
   await ear.id(fence)

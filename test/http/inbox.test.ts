@@ -145,6 +145,25 @@ onBoth(t, 'retract, by id or by key, takes it from everybody and tells every str
   t.match(await retract({ to: 'nobody', id }), { status: 400, body: { code: 'TIDINGS_BAD_ADDRESS' } })
 })
 
+onBoth(t, 'retract, of what went to two addresses, by a publisher whose scope has one of them, takes it from that one alone', async (t, kind) => {
+  const all = await startNodes(t, kind, redis)
+  const { send, as } = world(all)
+  const [ann, bob] = [all.client(t, { sub: 'ann', groups: ['g'] }, { node: 1 }), all.client(t, { sub: 'bob', groups: ['g'] })]
+  await Promise.all([ann.live(), bob.live()])
+  const id = await send(['user:ann', 'group:g'], 1, { key: 'k' })
+  const retract = async (body: object) => await all.call('POST', `${PATH}/retract`, { body, token: all.token({ sub: 'svc', scope: `${PUBLISH}:user:ann` }) })
+  const shown = async (): Promise<unknown> => await Promise.all(['ann', 'bob'].map(async (sub) => (await as(sub, { groups: ['g'] })('GET')).body.notifications.map(({ to }: { to: string }) => to)))
+  for (const what of [{ id }, { key: 'k' }]) t.match(await retract({ to: 'group:g', ...what }), { status: 403, body: { code: 'TIDINGS_SCOPE_MISSING' } })
+  t.same(await shown(), [['user:ann'], ['group:g']])
+  t.match(await retract({ to: 'user:ann', id }), { status: 200, body: { retracted: true } })
+  t.match(await ann.next(({ event }) => event === 'retracted'), { json: { to: 'user:ann', id } })
+  t.same(await shown(), [['group:g'], ['group:g']], 'the group has it still, and so has Ann as its member')
+  t.match(await retract({ to: 'user:ann', key: 'k' }), { status: 200, body: { retracted: false } })
+  const fence = await send('group:g', 'fence')
+  await bob.next((event) => event.id === fence)
+  t.notOk(bob.events.some(({ event }) => event === 'retracted'), 'nobody else was told')
+})
+
 onBoth(t, 'input, that is bad, is refused with a sentence, and somebody else\'s notification is as unknown as none', async (t, kind) => {
   const all = await startNodes(t, kind, redis)
   const { send, publish, as } = world(all)

@@ -46,7 +46,16 @@ local RESERVED = { sync = 1, ping = 1, replaced = 1, closed = 1, expiring = 1, r
 -- What concerns other partitions: see directory.lua and outbox.lua.
 local others = {}
 
-local function int(n) return string.format('%.0f', n) end
+-- A whole number (or the text of one) as text. %d takes a third of the time, where the C beneath Lua has 64 bits for it.
+local int
+do
+  local MOST, whole = 2^53, nil
+  function int(n)
+    -- Not while it is loaded: then there is no `string` yet.
+    whole = whole or (string.format('%d', MOST) == '9007199254740992' and '%d' or '%.0f')
+    return string.format(n % 1 == 0 and n + 0 < MOST and whole or '%.0f', n)
+  end
+end
 
 -- Ends the call, or one question of it, with an error reply.
 local function refuse(text) error({ err = text }, 0) end
@@ -133,12 +142,27 @@ local function count_at(args, at, follow)
   return count
 end
 
--- 1 to 128 code points, no control character (U+0000 to U+001F, U+007F to U+009F).
-local function is_name(name)
-  if #name <= 128 and name:find('^[%w._-]+$') then return true end
-  if #name == 0 or #name > 512 or name:find('[%z\1-\31\127]') or name:find('\194[\128-\159]') then return false end
-  local _, continuation = name:gsub('[\128-\191]', '')
-  return #name - continuation <= 128
+-- 1 to 128 code points of UTF-8, no control character (U+0000 to U+001F, U+007F to U+009F).
+local is_name
+do
+  -- What is well-formed (Unicode, table 3-7), with more than one byte.
+  local MORE = '[\128-\191]'
+  local SEQUENCES = {
+    '[\194-\223]' .. MORE, '\224[\160-\191]' .. MORE, '[\225-\236\238\239]' .. MORE .. MORE, '\237[\128-\159]' .. MORE,
+    '\240[\144-\191]' .. MORE .. MORE, '[\241-\243]' .. MORE .. MORE .. MORE, '\244[\128-\143]' .. MORE .. MORE
+  }
+
+  local function is_utf8(text)
+    for _, sequence in ipairs(SEQUENCES) do text = text:gsub(sequence, ' ') end
+    return not text:find('[\128-\255]')
+  end
+
+  function is_name(name)
+    if #name <= 128 and name:find('^[%w._-]+$') then return true end
+    if #name == 0 or #name > 512 or name:find('[%z\1-\31\127]') or name:find('\194[\128-\159]') then return false end
+    local _, continuation = name:gsub('[\128-\191]', '')
+    return #name - continuation <= 128 and is_utf8(name)
+  end
 end
 
 local function address_fault(address)

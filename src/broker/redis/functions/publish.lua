@@ -109,7 +109,7 @@ local function publish_request(ctx, req)
   end
   if req.keep == 'none' then req.id = nil else
     req.id = req.id or next_id(ctx)
-    if req.ttl and req.ttl < ctx.limits.seconds then req.expires = req.id + req.ttl * SECOND end
+    if req.ttl and req.ttl <= ctx.limits.seconds then req.expires = req.id + req.ttl * SECOND end
     store(ctx, req)
   end
   -- Whoever may not keep answers finds out before anybody is told.

@@ -16,7 +16,7 @@ local OPTIONS = {
   end,
   KEY = function(req, value)
     req.key = value
-    if not is_name(value) then return 'TIDINGS_BAD_KEY Use a KEY of 1 to 128 characters without control characters' end
+    if not is_name(value) then return 'TIDINGS_BAD_KEY Use a KEY of 1 to 128 characters without control characters, in UTF-8' end
   end,
   IDEMPOTENCY = function(req, value)
     req.answer_key = ':idem-fcall:' .. value
@@ -87,6 +87,8 @@ local function retract(keys, args)
   if fault then return redis.error_reply(fault) end
   if name == 'KEY' then what = { key = args[3] } elseif name == 'ID' and args[3]:find('^[1-9]%d*$') and #args[3] <= 16 then what = { id = tonumber(args[3]) } end
   if not what then return redis.error_reply(RETRACT_USAGE) end
+  fault = what.key and OPTIONS.KEY({}, what.key)
+  if fault then return redis.error_reply(fault) end
   fault = others.fault(ctx, args[1])
   if fault then return redis.error_reply(fault) end
   if not others.known(ctx) then return retract_unread(ctx, args[1], what) end
