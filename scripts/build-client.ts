@@ -19,16 +19,17 @@ const { outputFiles } = await build({
   legalComments: 'none',
   // Names that our own files alone use. Not those of options, of what a page sees, of fetch, or of messages between
   // tabs: those may be of another version.
-  mangleProps: /^(isLeader|isIn|isShared|onLead|onRest|onMessage|onEvent|onState|silentMs|isAwaited|lastId|greet|claim|leave|join|hear|check|open|stop|retry|post|tab|call)$/,
+  mangleProps: /^(isLeader|isIn|isShared|onLead|onRest|onMessage|onEvent|onState|silentMs|isAwaited|lastId|beatMs|greet|claim|leave|join|hear|check|open|stop|drop|retry|post|tab|call)$/,
   // The React part takes a connection that the page has made: it needs React, and nothing of the other file at run
   // time.
   external: ['react']
 })
 mkdirSync(out, { recursive: true })
 for (const { path, text } of outputFiles) {
-  // It folds what esbuild leaves: a fortieth of the zipped file.
-  const { code } = await minify(text, { module: true, ecma: 2020, compress: { passes: 2 } })
-  writeFileSync(path, code!)
+  // It folds what esbuild leaves: a fortieth of the zipped file. (No function of ours looks for its own `this`.)
+  const { code } = await minify(text, { module: true, ecma: 2020, compress: { passes: 2, unsafe_arrows: true, hoist_funs: true } })
+  // Frameworks with components of the server are told that these are not.
+  writeFileSync(path, path.endsWith('react.js') ? `'use client';${code}` : code!)
 }
 
 const types = spawnSync(process.execPath, [

@@ -16,6 +16,9 @@ export type Handler<Data = any> = (data: Data, meta: Meta) => unknown
 /** The data of each event by its name. */
 export type EventMap = Record<string, any>
 
+/** What the service itself says. */
+export type OwnEvent = 'sync' | 'ping' | 'read' | 'retracted' | 'expiring' | 'replaced' | 'closed'
+
 /** https://standardschema.dev, as far as it is used here; it must answer at once. */
 export interface Schema<Data = unknown> {
   readonly '~standard': {
@@ -62,12 +65,17 @@ export interface Tidings<Events extends EventMap = EventMap> {
    * closed.
    * Returns how to stop that.
    */
-  on: <Event extends keyof Events & string>(event: Event | '*', handler: Handler<Events[Event]>) => () => void
+  on: <Event extends (keyof Events & string) | '*' | 'message' | OwnEvent>(
+    event: Event, handler: Handler<Event extends keyof Events ? Events[Event] : any>
+  ) => () => void
   /** Called when something may be missing: fetch your data anew. Returns how to stop that. */
   onIncomplete: (handler: () => void) => () => void
   readonly inbox: Inbox
-  /** Of all tabs that ask for this id, one calls `fn`. Resolves to whether it was this one. */
-  once: (id: string, fn: () => unknown) => Promise<boolean>
+  /**
+   * Of all tabs that ask for this id, one calls `fn`; without an id, the one that holds the stream. Resolves to whether
+   * it was this one; to false at the end of the connection.
+   */
+  once: (id: string | undefined, fn: () => unknown) => Promise<boolean>
   /** After `replaced`, `closed` or `denied`: opens the stream anew, here. */
   useHere: () => void
   /** For good. */

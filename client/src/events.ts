@@ -37,7 +37,8 @@ export function createReader (on: EventReader): (text: string) => void {
       if (field === 'data') data = data === undefined ? value : `${data}\n${value}`
       else if (field === 'event') event = value
       else if (field === 'id') id = value
-      else if (field === 'retry' && /^\d+$/.test(value)) on.retry(Number(value))
+      // The service says an hour at most; a timer holds 24 days.
+      else if (field === 'retry' && /^\d{1,7}$/.test(value)) on.retry(Number(value))
     }
   }
 }

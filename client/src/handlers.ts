@@ -11,6 +11,7 @@ export function createHandlers (schemas: { readonly [event: string]: Schema | un
     on: (wanted: string, handler: Handler) => handlers.add((data, meta) => {
       if (meta.event === wanted || (wanted === '*' && !isOwn(meta.event))) return handler(data, meta)
     }),
+    drop: handlers.drop,
     call (data: any, meta: Meta): void {
       report(() => {
         const schema = Object.hasOwn(schemas, meta.event) ? schemas[meta.event] : undefined

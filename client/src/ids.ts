@@ -2,4 +2,4 @@
 
 export const isAfter = (id: string, other: string): boolean => id.length === other.length ? id > other : id.length > other.length
 /** What ends a stream for good has an id, too, but one that starts with "!". */
-export const isPosition = (id: string | undefined): id is string => /^\d/.test(String(id))
+export const isPosition = (id: string | undefined): id is string => /^\d/.test(id as string)

@@ -1,7 +1,8 @@
 // The inbox as all tabs show it: one list and four absolute values, changed at once by what the user does, put right by
 // the service.
 import { isAfter } from './ids.ts'
-import { MOST_COUNTED, PAGE } from './limits.ts'
+import { ASK_AGAIN_MS, MOST_COUNTED, PAGE } from './limits.ts'
+import { jitter } from './line.ts'
 import { createListeners, type Listeners } from './listeners.ts'
 import type { Sharing } from './sharing.ts'
 
@@ -51,7 +52,7 @@ export interface Inbox {
   /** The list was shown: nothing of it is new any more. */
   see: () => Promise<void>
   /** One is read; or all up to an id, and nothing newer. Without anything: all that is in the list. */
-  read: (what?: string | { readonly upTo: string }) => Promise<void>
+  read: (...what: [] | [string | { readonly upTo: string }]) => Promise<void>
   /** One is unread again. */
   markUnread: (id: string) => Promise<void>
   /** Gone for this user, on every device. */
@@ -61,7 +62,7 @@ export interface Inbox {
 /** Asks the service; throws what is not 2xx. `path` is relative to …/api/notifications */
 export type Ask = (method: string, path: string, body?: object) => Promise<any>
 
-const newest = (one: unknown, other: string): string => typeof one === 'string' && isAfter(one, other) ? one : other
+const newest = (one = '', other: string): string => isAfter(one, other) ? one : other
 
 /** `spreadMs`: whoever was sent the same does not ask for it in the same moment. */
 export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
@@ -70,6 +71,9 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   /** Somebody looks at the list, in this tab or another. */
   let isWanted = false
   let timer: ReturnType<typeof setTimeout> | undefined
+  let again: ReturnType<typeof setTimeout> | undefined
+  /** Something may have been missed that was said of it: no item is kept that does not come again. */
+  let isStale = false
   /** What was heard or done since the start: an answer of before is not the last word. */
   let changes = 0
 
@@ -82,57 +86,75 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
    * What `sync`, `read` and the answers of the service have in common. A service of before the inbox says only
    * `unread`.
    */
-  function take (values: any, items = state.items): void {
+  function take (values: any, items = state.items, more?: Partial<InboxState>): void {
     const read = newest(values.read, state.read)
     if (read !== state.read) items = items.map((item) => item.isRead || isAfter(item.id, read) ? item : { ...item, isRead: true })
     for (const { id, isRead, dismissed } of values.changed ?? []) {
       items = dismissed ? items.filter((item) => item.id !== id) : items.map((item) => item.id === id ? { ...item, isRead } : item)
     }
-    set({ items, read, seen: newest(values.seen, state.seen), unseen: values.unseen ?? 0, unread: values.unread ?? 0 })
+    set({ items, read, seen: newest(values.seen, state.seen), unseen: values.unseen ?? 0, unread: values.unread ?? 0, ...more })
   }
 
   /** The newest page, in place of what it covers. */
   function merge (page: any): void {
     const { notifications, next, complete } = page
-    const older = next ? state.items.filter(({ id }) => isAfter(notifications.at(-1)?.id ?? next, id)) : []
-    take(page, [...notifications, ...older])
-    set({ isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: complete })
+    const last = notifications.at(-1)?.id ?? next
+    // Where the page does not reach the list there is a hole.
+    let older = next ? state.items.filter(({ id }) => isAfter(last, id)) : []
+    if (isStale || older.length === state.items.length) older = []
+    isStale = false
+    take(page, [...notifications, ...older], { isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: complete })
   }
 
-  async function refresh (): Promise<void> {
-    timer = undefined
+  /** Does not throw: it is asked for once more. */
+  async function load (): Promise<void> {
+    clearTimeout(again)
     const before = changes
-    const page = await request('GET', `?limit=${PAGE}`)
-    if (before !== changes) return later()
-    merge(page)
-    sharing.post({ type: 'inbox', page })
+    try {
+      const page = await request('GET', `?limit=${PAGE}`)
+      if (before !== changes) return later()
+      merge(page)
+      sharing.post({ type: 'inbox', page })
+    } catch (error) {
+      // A service of before the inbox is asked again when the stream is.
+      if ((error as { statusCode?: number }).statusCode !== 404) again = setTimeout(() => { if (sharing.isIn) void load() }, jitter(ASK_AGAIN_MS))
+    }
   }
 
   /** The leader asks, for all tabs. */
   function later (withinMs = spreadMs): void {
     if (!isWanted || !sharing.isLeader) return
-    // A service that has no inbox, or none for us, is asked again when the stream is.
-    timer ??= setTimeout(() => { refresh().catch(() => {}) }, Math.random() * withinMs)
+    timer ??= setTimeout(() => {
+      timer = undefined
+      if (sharing.isLeader) void load()
+    }, Math.random() * withinMs)
   }
 
   function want (): void {
     if (isWanted) return
     isWanted = true
-    sharing.post({ type: 'inbox?' })
-    later(0)
+    renew()
+  }
+
+  /** What this tab has may be old. */
+  function renew (): void {
+    isStale = true
+    if (isWanted) sharing.isLeader ? later(0) : sharing.post({ type: 'inbox?' })
   }
 
   /** Shows what will be so, asks for it, and takes what is so then. */
   async function act (method: string, path: string, guess: object, upTo?: string): Promise<void> {
     const before = ++changes
+    const old = state
     take({ ...state, ...guess })
     try {
       const answer = await request(method, `/${path}`, upTo ? { upTo } : undefined)
       // Otherwise the stream has spoken meanwhile, and goes on to.
       if (before === changes) take(answer)
     } catch (error) {
-      isWanted = true
-      sharing.isLeader ? later(0) : sharing.post({ type: 'inbox?', isOld: true })
+      if (before === changes) set(old)
+      isWanted = isStale = true
+      void load()
       throw error
     }
   }
@@ -145,13 +167,10 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const wasUnread = item?.isRead === false
     await act(method, encodeURIComponent(id) + path, {
       changed: [{ id, ...change }],
-      unread: item?.isRead === isRead && !dismissed ? state.unread : isRead ? less(state.unread, wasUnread) : state.unread + 1,
+      unread: isRead ? less(state.unread, wasUnread) : state.unread + (wasUnread ? 0 : 1),
       unseen: less(state.unseen, dismissed && wasUnread && isAfter(id, state.seen))
     })
   }
-
-  /** The badge is there before the list; who clicks on it means what is in the list. */
-  const load = (): Promise<void> => refresh().catch(() => {})
 
   const inbox: Inbox = {
     get items () { return state.items },
@@ -165,8 +184,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     },
     async loadMore () {
       if (!state.isLoaded) return want()
-      const last = state.items.at(-1)
-      let next = last?.id
+      const last = state.items.at(-1)?.id
+      let next = last
       let page
       // A page may be empty, and not the last one: what stood there was dismissed, or has expired.
       do {
@@ -174,15 +193,18 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
         next = page.next
       } while (next && !page.notifications.length)
       // Two calls at once bring the same page.
-      if (state.items.at(-1) === last) set({ items: [...state.items, ...page.notifications], hasMore: !!next, isComplete: page.complete })
+      if (state.items.at(-1)?.id === last) set({ items: [...state.items, ...page.notifications], hasMore: !!next, isComplete: page.complete })
     },
     async see () {
+      // The badge is there before the list; who clicks on it means what is in the list.
       if (!state.isLoaded) await load()
       const upTo = state.items[0]?.id
       if (upTo && (state.unseen > 0 || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
-    async read (what) {
-      if (typeof what === 'string') return mark(what, 'PUT', '/read', { isRead: true })
+    async read (...args: any[]) {
+      const [what] = args
+      // What is undefined, as the id of what has none, is not "all": the service refuses it.
+      if (args.length && !what?.upTo) return mark(what, 'PUT', '/read', { isRead: true })
       if (!state.isLoaded) await load()
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
@@ -198,9 +220,15 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
 
   return {
     inbox,
-    /** From the stream, in every tab. `isListed`: a notification that may be in the list. */
-    onEvent (event: string, data: any, isListed: boolean): void {
+    drop: changed.drop,
+    /**
+     * From the stream, in every tab. `isListed`: a notification that may be in the list. `wasLost`: there was no stream
+     * before this.
+     */
+    onEvent (event: string, data: any, isListed: boolean, wasLost: boolean): void {
       if (event === 'sync' || event === 'read') {
+        // A fresh one comes beside the first list, not after a while.
+        isStale ||= wasLost && data.resume !== 'fresh'
         changes++
         take(data)
       } else if (event === 'retracted') {
@@ -209,18 +237,16 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       }
       if (isListed || event === 'sync' || event === 'retracted') later()
     },
-    onMessage ({ type, page, isOld }: { type: string, page?: unknown, isOld?: unknown }): void {
+    onMessage ({ type, page }: { type: string, page?: unknown }): void {
       if (type === 'inbox' && Array.isArray((page as any)?.notifications)) merge(page)
       if (type !== 'inbox?') return
       isWanted = true
       if (!sharing.isLeader) return
-      if (!state.isLoaded || isOld) return later(0)
+      if (!state.isLoaded) return later(0)
       const next = state.hasMore || state.items.length > PAGE ? '1' : undefined
       sharing.post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
     },
     /** A leader that does not know the list yet, and those who look at it. */
-    greet (): void {
-      if (isWanted) sharing.isLeader ? later(0) : sharing.post({ type: 'inbox?' })
-    }
+    greet: renew
   }
 }

@@ -1,7 +1,7 @@
 // Keeps one stream open: opens it, notices when it is dead, waits, and opens it again from the last id.
 import type { Credentials } from './api.ts'
 import { createReader, type Received } from './events.ts'
-import { ANSWER_MS, LONGEST_WAIT_MS, SHORT_LIFE_MS } from './limits.ts'
+import { ANSWER_MS, LONGEST_WAIT_MS, SHORT_LIFE_MS, SHORTEST_WAIT_MS } from './limits.ts'
 import { ask, speakFor, within } from './request.ts'
 
 /**
@@ -20,6 +20,8 @@ export interface LineOptions {
   readonly credentials: Credentials
   /** Where to go on from; empty for a first visit. */
   readonly lastId: () => string
+  /** Between two pings, as the service said. */
+  readonly beatMs: () => number
   readonly onEvent: (received: Received, isReplay: boolean) => void
   readonly onState: (state: State) => void
 }
@@ -33,8 +35,6 @@ export interface Line {
    */
   check: (isAwake: boolean, isOtherNetwork?: boolean) => void
   stop: () => void
-  /** Between two pings, as the service says. */
-  readonly heartbeatMs: number
 }
 
 /**
@@ -47,9 +47,8 @@ export function stopwatch (): () => number {
   return () => Math.max(performance.now() - since, Date.now() - date)
 }
 
-export function createLine ({ url, credentials, lastId, onEvent, onState }: LineOptions): Line {
+export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState }: LineOptions): Line {
   const { token, ticket, renew } = credentials
-  let heartbeatMs = 15_000
   let retryMs = 3000
   let failures = 0
   let wasRefused = false
@@ -75,7 +74,7 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
 
   function wait (ms: number): void {
     end('waiting')
-    timer = setTimeout(open, ms)
+    timer = setTimeout(open, Math.max(ms, SHORTEST_WAIT_MS))
   }
 
   function open (isHere?: boolean): void {
@@ -89,8 +88,7 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
   async function replace (): Promise<void> {
     if (next || !(token ?? ticket ?? renew)) return
     const mine = next = new AbortController()
-    if (renew) await within(renew()).catch(reportError)
-    if (!mine.signal.aborted) await run(mine)
+    await run(mine)
     if (next === mine) next = undefined
   }
 
@@ -99,9 +97,11 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
     const address = new URL(url)
     const headers: Record<string, string> = { accept: 'text/event-stream' }
     const id = lastId()
+    const isRenewal = mine === next
     let status = 0
     let lastWords: number | undefined
     let lived: (() => number) | undefined
+    const isShort = (): boolean => !lived || lived() < SHORT_LIFE_MS
 
     const read = createReader({
       retry: (ms) => { lastWords = ms },
@@ -111,7 +111,6 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
         const sync = event === 'sync' && JSON.parse(data)
         // One with `more` tells of a gap: what is left of the history follows it, and another sync.
         if (sync && !sync.more) {
-          heartbeatMs = sync.heartbeatSeconds * 1000 || heartbeatMs
           retryMs = lastWords ?? retryMs
           lastWords = undefined
           lived = stopwatch()
@@ -134,12 +133,14 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
           }
           return
         }
-        if (event === 'expiring') void replace()
+        // Said at once, after a renewal: that brought the old token again, and so would the next one.
+        if (event === 'expiring' && !(isRenewal && isShort())) void replace()
         onEvent(received, !lived)
       }
     })
 
     try {
+      if (renew && (wasRefused || isRenewal)) await within(renew).catch(reportError)
       if (ticket) address.searchParams.set('ticket', await ask(ticket))
       // The header says "the same visitor, back again"; the parameter takes the session over.
       if (id) isHere ? address.searchParams.set('lastEventId', id) : headers['last-event-id'] = id
@@ -147,7 +148,7 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
         const init: RequestInit = ticket ? { headers, credentials: 'omit' } : await speakFor(credentials, headers)
         const response = await fetch(address, { ...init, signal, cache: 'no-store' })
         status = response.status
-        if (status === 200) {
+        if (status === 200 && /event-stream/.test(response.headers.get('content-type')!)) {
           const bytes = response.body!.getReader()
           const decoder = new TextDecoder()
           for (let piece; !(piece = await bytes.read()).done && !signal.aborted;) {
@@ -178,7 +179,7 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
     // The service said itself when to come back, to each client something else: up to 4.5 s with RETRY_MS as it is by
     // default. Streams that end are spread already, and three seconds are promised.
     if (lastWords !== undefined) return wait(lastWords / (lived ? 3 : 1))
-    failures = lived && lived() > SHORT_LIFE_MS ? 0 : failures + 1
+    failures = isShort() ? failures + 1 : 0
     wait(jitter(failures < 2 ? Math.min(retryMs, 1000) : Math.min(retryMs * 2 ** (failures - 2), LONGEST_WAIT_MS)))
   }
 
@@ -187,13 +188,12 @@ export function createLine ({ url, credentials, lastId, onEvent, onState }: Line
     stop,
     check (isAwake, isOtherNetwork) {
       if (timer && isAwake) return open()
-      if (current && (heard() > (isLive ? heartbeatMs * (isAwake ? 1.2 : 2) : ANSWER_MS) || (isOtherNetwork && isLive))) open()
-    },
-    get heartbeatMs () { return heartbeatMs }
+      if (current && (heard() > (isLive ? beatMs() * (isAwake ? 1.2 : 2) : ANSWER_MS) || (isOtherNetwork && isLive))) open()
+    }
   }
 }
 
 /** 50 to 100 %: who lost their streams together do not come back together. */
-function jitter (ms: number): number {
+export function jitter (ms: number): number {
   return ms * (0.5 + Math.random() / 2)
 }

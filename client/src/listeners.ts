@@ -4,7 +4,9 @@
 export interface Listeners<Args extends unknown[]> {
   /** Returns how to take it away again. */
   add: (listener: (...args: Args) => unknown) => () => void
+  /** Who was taken away while others were called is not called any more. */
   call: (...args: Args) => void
+  drop: () => void
 }
 
 export function createListeners <Args extends unknown[]> (): Listeners<Args> {
@@ -17,8 +19,11 @@ export function createListeners <Args extends unknown[]> (): Listeners<Args> {
       return () => { all.delete(own) }
     },
     call (...args) {
-      for (const listener of [...all]) report(() => listener(...args))
-    }
+      for (const listener of [...all]) {
+        if (all.has(listener)) report(() => listener(...args))
+      }
+    },
+    drop () { all.clear() }
   }
 }
 

@@ -4,25 +4,28 @@ import { report } from './listeners.ts'
 import type { Message, Sharing } from './sharing.ts'
 
 export interface Once {
-  claim: (id: string, run: () => unknown) => Promise<boolean>
+  /** Without an id: the tab that holds the stream acts. */
+  claim: (id: string | undefined, run: () => unknown) => Promise<boolean>
   hear: (message: Message) => void
   /** There is a new leader: it learns what was granted before its time, and is asked again. */
   greet: () => void
+  /** Nobody will be answered any more. */
+  drop: () => void
 }
 
 export function createOnce (sharing: Sharing): Once {
-  const granted = new Map<string, unknown>()
-  const waiting = new Map<string, (isMine: boolean) => void>()
+  const granted = new Map<string | undefined, unknown>()
+  const waiting = new Map<string | undefined, (isMine: boolean) => void>()
   let mayGrant = Promise.resolve()
 
-  function remember (id: string, to: unknown): void {
+  function remember (id: string | undefined, to: unknown): void {
     granted.set(id, to)
     if (granted.size > REMEMBERED) granted.delete(granted.keys().next().value!)
     waiting.get(id)?.(to === sharing.tab)
     waiting.delete(id)
   }
 
-  function ask (id: string, from = sharing.tab): void {
+  function ask (id: string | undefined, from: unknown = sharing.tab): void {
     if (!sharing.isLeader) return sharing.post({ type: 'claim', id })
     void mayGrant.then(() => {
       if (!sharing.isLeader) return
@@ -35,11 +38,13 @@ export function createOnce (sharing: Sharing): Once {
   return {
     async claim (id, run) {
       if (granted.has(id) || waiting.has(id)) return false
-      const isMine = await new Promise<boolean>((resolve) => {
-        waiting.set(id, resolve)
-        // A toast is of more use in a tab that is looked at.
-        setTimeout(ask, globalThis.document?.hidden ? 300 : 0, id)
-      })
+      const isMine = id === undefined
+        ? sharing.isLeader
+        : await new Promise<boolean>((resolve) => {
+          waiting.set(id, resolve)
+          // A toast is of more use in a tab that is looked at.
+          setTimeout(ask, globalThis.document?.hidden ? 300 : 0, id)
+        })
       if (isMine) report(run)
       return isMine
     },
@@ -53,8 +58,12 @@ export function createOnce (sharing: Sharing): Once {
     },
     greet () {
       if (sharing.isLeader) mayGrant = new Promise((resolve) => { setTimeout(resolve, LISTEN_MS) })
-      else sharing.post({ type: 'granted', ids: [...granted].slice(-100) })
+      else sharing.post({ type: 'granted', ids: [...granted] })
       for (const id of waiting.keys()) ask(id)
+    },
+    drop () {
+      for (const settle of waiting.values()) settle(false)
+      waiting.clear()
     }
   }
 }

@@ -2,16 +2,19 @@
 import type { Credentials } from './api.ts'
 import { ANSWER_MS } from './limits.ts'
 
-/** What `promise` becomes, or an error after a while. */
-export function within <T> (promise: T | Promise<T>): Promise<T> {
+/** What the page's own function gives, or an error after a while. */
+export async function within <T> (give: () => T | Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
-  return Promise.race([promise, new Promise<never>((_resolve, reject) => { timer = setTimeout(reject, ANSWER_MS) })])
-    .finally(() => { clearTimeout(timer) })
+  try {
+    return await Promise.race([give(), new Promise<never>((_resolve, reject) => { timer = setTimeout(reject, ANSWER_MS) })])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
-/** What the page's own function gives, if it is what it should be. */
+/** A token or a ticket, if it is what it should be. */
 export async function ask (give: () => Promise<string>): Promise<string> {
-  const text: unknown = await within(give())
+  const text: unknown = await within(give)
   if (text && typeof text === 'string') return text
   const error = new TypeError('token() and ticket() must give a string')
   reportError(error)
@@ -38,6 +41,9 @@ export async function request (credentials: Credentials, url: string, method: st
   const init = await speakFor(credentials, body && { 'content-type': 'application/json' })
   const response = await fetch(url, { ...init, method, body: JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) })
   const answer = parse(await response.text())
-  if (!response.ok) throw Object.assign(new Error(answer.message), { code: answer.code, statusCode: response.status })
+  // A proxy's own page may come with 200.
+  if (!response.ok || typeof answer === 'string') {
+    throw Object.assign(new Error(answer?.message ?? response.status), { code: answer?.code, statusCode: response.status })
+  }
   return answer
 }

@@ -8,7 +8,7 @@ import { stopwatch } from './line.ts'
 /** Anything that is posted. Other code of the origin may post to the channel too, so nothing is believed unread. */
 export interface Message {
   readonly type: string
-  readonly from: string
+  readonly from: unknown
   /** Present on what only a leader says. */
   readonly term?: number
   readonly [field: string]: unknown
@@ -26,7 +26,7 @@ export interface SharingOptions {
 }
 
 export interface Sharing {
-  readonly tab: string
+  readonly tab: number
   readonly isLeader: boolean
   /** It leads, or stands in the queue. */
   readonly isIn: boolean
@@ -43,8 +43,8 @@ export interface Sharing {
 }
 
 export function createSharing ({ name, isShared, onLead, onRest, onMessage }: SharingOptions): Sharing {
-  const tab = String(Math.random())
-  const { locks } = navigator
+  const tab = Math.random()
+  const locks = globalThis.navigator?.locks
   let channel: BroadcastChannel | undefined
   let isLeader = false
   let term = 0
@@ -71,8 +71,11 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
     const mine = request = new AbortController()
     const held = locks.request(name, steal ? { steal } : { signal: mine.signal }, () => {
       if (mine !== request) return
-      lead()
-      return new Promise<void>((resolve) => { release = resolve })
+      return new Promise<void>((resolve) => {
+        // First, since what is called may give the lock back.
+        release = resolve
+        lead()
+      })
     })
     held.catch((error: unknown) => {
       if (mine !== request) return
@@ -99,7 +102,8 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
   function hear ({ data }: MessageEvent): void {
     if (data?.tidings !== 1) return
     if (data.term) {
-      if (!(data.term >= term) || data.term > Date.now() + 86_400_000) return
+      // Far below what a number can hold, since the next term is greater by one.
+      if (!(data.term >= term && data.term < 9e15)) return
       heard = stopwatch()
       if (data.term > term) {
         term = data.term
@@ -114,6 +118,10 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
     } catch {
       // Other code's: ours is well formed, and what listeners throw is reported by itself.
     }
+  }
+
+  function post (message: { type: string, [field: string]: unknown }, asLeader?: boolean): void {
+    channel?.postMessage({ ...message, tidings: 1, from: tab, ...(asLeader && { term }) })
   }
 
   return {
@@ -138,11 +146,9 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
       channel.onmessage = hear
       request?.abort()
       queue(steals)
-      channel.postMessage({ tidings: 1, type: 'hello', from: tab })
+      post({ type: 'hello' })
     },
-    post (message, asLeader) {
-      channel?.postMessage({ ...message, tidings: 1, from: tab, ...(asLeader && { term }) })
-    },
+    post,
     silentMs: () => heard(),
     async isAwaited () {
       return isLeader && !!channel && (await locks.query()).pending!.some((one) => one.name === name)

@@ -6,13 +6,13 @@ import { createHandlers, isOwn } from './handlers.ts'
 import { isAfter, isPosition } from './ids.ts'
 import { createInbox } from './inbox.ts'
 import { BEAT_MS, LOOK_MS } from './limits.ts'
-import { createLine, type State, stopwatch } from './line.ts'
+import { createLine, type State } from './line.ts'
 import { createListeners } from './listeners.ts'
 import { createOnce } from './once.ts'
 import { parse, request } from './request.ts'
 import { createSharing, type Message } from './sharing.ts'
 
-export type { ConnectOptions, EventMap, Handler, Meta, Schema, Tidings } from './api.ts'
+export type { ConnectOptions, EventMap, Handler, Meta, OwnEvent, Schema, Tidings } from './api.ts'
 export type { Inbox, InboxItem, InboxState } from './inbox.ts'
 export type { State } from './line.ts'
 
@@ -26,16 +26,18 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   let state: State = 'connecting'
   /** The position: everything up to here was handed over in this tab, or was before its time. */
   let last = options.position ?? ''
+  /** The position that the newest stream was opened with. */
+  let opened = ''
   let heartbeatMs = 15_000
-  let told = stopwatch()
   let leaderTerm = 0
-  let isHere = false
+  /** The next stream is one that the user asks for: a page that opens, until it hears of a leader, or useHere(). */
+  let isHere = true
 
   // On a server, where a page is only rendered, there is nothing to connect to.
   const isInert = !globalThis.location
-  const base = new URL(url || '/', globalThis.document?.baseURI ?? globalThis.location?.href ?? 'http://x')
-  if (!base.pathname.endsWith('/')) base.pathname += '/'
-  const api = new URL('api/notifications', base).href
+  const page = globalThis.document as Document | undefined
+  const base = new URL(url || (globalThis.origin ?? '/'), page?.baseURI ?? globalThis.location?.href ?? 'http://x')
+  const api = base.href.replace(/\/?([?#].*)?$/, '/api/notifications')
 
   const sharing = createSharing({
     name: `tidings ${api} ${user}`,
@@ -60,18 +62,21 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   const line = createLine({
     url: `${api}/subscribe`,
     credentials: options,
-    lastId: () => last,
+    lastId () {
+      opened = last
+      return last
+    },
+    beatMs: () => heartbeatMs,
     onState (next) {
       setState(next)
       tell()
       void leaveIfFinal()
     },
     onEvent (received, isReplay) {
-      if (isOld(received)) return
+      // It was no position of this service, whose own ones count from here on.
+      if (received.event === 'sync' && isAfter(opened, received.id!)) last = ''
       // A leader that has just come does not know what was before: whoever was there may have missed it.
       const before = received.event === 'sync' && parse(received.data).resume === 'fresh' ? received.id : last
-      heartbeatMs = line.heartbeatMs
-      told = stopwatch()
       // The others first: what a handler does here, they may then hear of.
       sharing.post({ type: 'event', received, isReplay, before }, true)
       accept(received, isReplay)
@@ -81,11 +86,11 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   function setState (next: State): void {
     if (next === state) return
     state = next
+    if (isFinal(next)) once.drop()
     changed.call()
   }
 
   function tell (): void {
-    told = stopwatch()
     sharing.post({ type: 'state', state, at: last, heartbeatMs }, true)
   }
 
@@ -100,30 +105,34 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     if (isFinal(state) && !await sharing.isAwaited() && isFinal(state)) leave()
   }
 
-  function isOld ({ id, event }: Received): boolean {
-    return isPosition(id) && event !== 'sync' && !isAfter(id, last)
-  }
-
   function accept (received: Received, isReplay: boolean): void {
-    if (isOld(received)) return
     const { id, event, data: text } = received
-    if (isPosition(id) && isAfter(id, last)) last = id
+    if (isPosition(id)) {
+      if (isAfter(id, last)) last = id
+      else if (event !== 'sync') return
+    }
     const data = parse(text)
-    if (event === 'sync' && data.resume === 'incomplete') incomplete.call()
-    inbox.onEvent(event, data, id !== undefined && !isOwn(event))
+    if (event === 'sync') {
+      if (data.heartbeatSeconds > 0) heartbeatMs = data.heartbeatSeconds * 1000
+      if (data.resume === 'incomplete') incomplete.call()
+    }
+    inbox.onEvent(event, data, id !== undefined && !isOwn(event), state !== 'live')
     handlers.call(data, { id, event, isReplay })
   }
 
   function hear (message: Message): void {
     const { type, term } = message
     // Who comes after the end asks the service for itself.
-    if (type === 'hello' && sharing.isLeader) isFinal(state) ? leave() : tell()
-    if (type === 'wake' && sharing.isLeader) line.check(true)
+    if (sharing.isLeader) {
+      if (type === 'hello') isFinal(state) ? leave() : tell()
+      if (type === 'wake') line.check(true)
+    }
     if (type === 'state' && term) follow(term, message)
     if (type === 'event' && term && !isFinal(state)) {
       const { received, before, isReplay } = message as unknown as { received: Received, before: string, isReplay: boolean }
-      if (typeof before !== 'string' || typeof received.event !== 'string' || typeof received.data !== 'string') return
-      last ||= before
+      if (typeof before !== 'string') return
+      // Empty: what counted as the position was none.
+      last = before && (last || before)
       if (isAfter(before, last)) return fallBehind()
       accept(received, isReplay)
     }
@@ -138,6 +147,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       if (state !== 'replaced' || isFinal(next)) return
       sharing.join()
     }
+    isHere = false
     heartbeatMs = Number(message['heartbeatMs']) || heartbeatMs
     setState(next)
     void leaveIfFinal()
@@ -154,21 +164,26 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   function fallBehind (): void {
     const at = last
     const term = leaderTerm
-    setTimeout(() => { if (last === at && term === leaderTerm && !sharing.isLeader) sharing.join(true) }, Math.random() * 50)
+    setTimeout(() => {
+      if (last !== at || term !== leaderTerm || sharing.isLeader || !sharing.isIn) return
+      // Its browser has the session, or had it a moment ago.
+      isHere = true
+      sharing.join(true)
+    }, Math.random() * 50)
   }
 
   function look (): void {
     void leaveIfFinal()
     if (sharing.isLeader) {
       line.check(false)
-      if (told() > BEAT_MS) tell()
+      if (Math.random() < LOOK_MS / BEAT_MS) tell()
     } else if (sharing.isIn && sharing.silentMs() > 2 * heartbeatMs) sharing.join(true)
   }
 
   /** Something happened that often kills a stream, or brings the network back. */
   function wake (isOtherNetwork?: boolean): void {
-    if (sharing.isLeader) line.check(true, isOtherNetwork)
-    if (sharing.isLeader || !sharing.isIn || globalThis.document?.hidden) return
+    if (sharing.isLeader) return line.check(true, isOtherNetwork)
+    if (!sharing.isIn || page?.hidden) return
     if (sharing.silentMs() > 1.2 * heartbeatMs) sharing.join(true)
     // A leader in a tab that nobody looks at may be slow to notice.
     else sharing.post({ type: 'wake' })
@@ -177,6 +192,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   function rejoin (): void {
     if (isFinal(state) || sharing.isIn) return
     setState('connecting')
+    // What was said meanwhile it has not heard, though the same tab may lead.
+    leaderTerm = 0
     sharing.join()
   }
 
@@ -190,10 +207,10 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     // A page that is kept for "back" must hold neither lock nor channel nor stream.
     listen(globalThis, 'pagehide', () => sharing.leave())
     listen(globalThis, 'pageshow', rejoin)
-    listen(globalThis.document, 'visibilitychange', () => wake())
+    listen(page, 'visibilitychange', () => wake())
     // Frozen, it could not lead. What the others post meanwhile waits for it.
-    listen(globalThis.document, 'freeze', () => sharing.leave(true))
-    listen(globalThis.document, 'resume', rejoin)
+    listen(page, 'freeze', () => sharing.leave(true))
+    listen(page, 'resume', rejoin)
     timer = setInterval(look, LOOK_MS)
     sharing.join()
   }
@@ -205,7 +222,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     on: handlers.on,
     onIncomplete: incomplete.add,
     inbox: inbox.inbox,
-    once: (id, fn) => isInert || isFinal(state) ? Promise.resolve(false) : once.claim(id, fn),
+    once: async (id, fn) => !isInert && !isFinal(state) && once.claim(id, fn),
     useHere () {
       if (listening.signal.aborted || !isFinal(state)) return
       isHere = true
@@ -217,6 +234,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       clearInterval(timer)
       sharing.leave()
       setState('closed')
+      handlers.drop()
+      inbox.drop()
     }
   }
 }

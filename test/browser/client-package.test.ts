@@ -28,6 +28,9 @@ import { connect, type InboxItem, type State } from 'tidings-client'
 interface Stock { price: number }
 const tidings = connect<{ stock: Stock }>({ url: 'https://tidings.example', ticket: async () => 'x', share: 'tab' })
 tidings.on('stock', ({ price }, { id, isReplay }) => { price.toFixed(); id?.length; const is: boolean = isReplay; return is })
+tidings.on('message', (data, { id }) => tidings.once(id, () => data))
+tidings.on('sync', ({ resume }) => resume)
+tidings.on('*', (data, { event }) => [data, event])
 const state: State = tidings.state
 const items: readonly InboxItem[] = tidings.inbox.items
 console.log(state, items)

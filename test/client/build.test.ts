@@ -24,6 +24,8 @@ t.test('dist/tidings.js, minified and zipped, has at most 5 KB (5,120 bytes) and
 })
 
 t.test('connect(), where there is no page (a server that renders one), does nothing and does not fail', async (t) => {
+  // Before Node 21 there is none.
+  t.intercept(globalThis, 'navigator', { value: undefined })
   const { connect } = await import(new URL('../../client/dist/tidings.js', import.meta.url).href)
   const tidings = connect({ url: '/tidings' })
   t.equal(tidings.state, 'connecting')

@@ -1,0 +1,74 @@
+// Several connections of the browser module beside each other, as the tabs of one browser: who leads, and who has the session.
+import t from 'tap'
+import { connect, until } from '../fixtures/module.ts'
+import type { Scope } from '../fixtures/wait.ts'
+import { startService, type Service } from '../http/service.ts'
+
+async function startTabs (t: Scope, env: Record<string, string> = {}) {
+  const service: Service = await startService(t, { env })
+  const token = service.token({ sub: 'ada' })
+  const open = (more: object = {}) => {
+    const tidings = connect({ url: service.url, token: async () => token, ...more })
+    t.teardown(() => tidings.close())
+    const is = async (state: string) => { await until(tidings.subscribe, () => tidings.state === state, state) }
+    return { tidings, is }
+  }
+  const publish = async () => { await service.publish('user:ada', {}) }
+  const position = async (): Promise<string> => (await service.call('GET', '/api/notifications/position', { token })).body.position
+  return { open, publish, position }
+}
+
+t.test('SESSION_POLICY=single: replaced by another device; a new tab takes the session for all tabs, also with an old position', async (t) => {
+  const { open, publish, position } = await startTabs(t, { SESSION_POLICY: 'single' })
+  const before = await position()
+  const tabs = [open(), open()]
+  for (const tab of tabs) await tab.is('live')
+  await publish()
+  const device = open({ share: 'tab' })
+  for (const tab of tabs) await tab.is('replaced')
+  await device.is('live')
+  await publish()
+  tabs.push(open({ position: before }))
+  for (const tab of tabs) await tab.is('live')
+  await device.is('replaced')
+  // Whoever was behind has taken the lead by now, or never will.
+  const heard = Promise.all(tabs.map(({ tidings }) => new Promise<void>((resolve) => { tidings.on('message', () => resolve()) })))
+  await publish()
+  await heard
+  for (const { tidings } of tabs) t.equal(tidings.state, 'live')
+  t.equal(device.tidings.state, 'replaced')
+})
+
+t.test('close() of a tab that is behind, before it takes the lead: for good, and the others are live', async (t) => {
+  const { open, publish, position } = await startTabs(t)
+  const before = await position()
+  await publish()
+  const one = open()
+  await one.is('live')
+  const late = open({ position: before })
+  await late.is('live')
+  late.tidings.close()
+  // Longer than it would have waited.
+  await one.tidings.once('1', () => {})
+  // Whoever is behind would have taken the lead by now.
+  const heard = new Promise<void>((resolve) => { one.tidings.on('message', () => resolve()) })
+  await publish()
+  await heard
+  t.equal(late.tidings.state, 'closed')
+  t.equal(one.tidings.state, 'live')
+})
+
+t.test('once, in a tab that takes the lead though it knows of nothing: it learns all that was granted', async (t) => {
+  const { open, publish, position } = await startTabs(t)
+  const before = await position()
+  await publish()
+  const one = open()
+  await one.is('live')
+  const ids = Array.from({ length: 150 }, (_, n) => String(n))
+  t.same(await Promise.all(ids.map((id) => one.tidings.once(id, () => {}))), ids.map(() => true))
+  const other = open({ position: before })
+  // It is behind, so it takes the lead.
+  await until((listener) => other.tidings.on('sync', listener), () => true, 'a stream of its own')
+  await other.is('live')
+  t.same(await Promise.all(ids.map((id) => other.tidings.once(id, () => {}))), ids.map(() => false))
+})
