@@ -52,7 +52,7 @@ export interface AppOptions {
 
 /** How long a request may take to arrive. */
 const REQUEST_TIMEOUT_MS = 60_000
-/** How long its head may take, and the handshake of TLS before it: nobody knows yet who it is. */
+/** How long its head may take, and the handshake of TLS before it (door.ts): nobody knows yet who it is. */
 const HEAD_TIMEOUT_MS = 20_000
 /** How often Node looks for those that took too long. */
 const LOOK_FOR_LATE_MS = 5000
@@ -71,7 +71,7 @@ function serverOptions (certificate: Certificate | undefined): { http: http.Serv
     connectionsCheckingInterval: LOOK_FOR_LATE_MS
   }
   if (certificate === undefined) return { http: options }
-  return { https: { ...options, handshakeTimeout: HEAD_TIMEOUT_MS, ...certificate.context } } as unknown as { http: http.ServerOptions }
+  return { https: { ...options, ...certificate.context } } as unknown as { http: http.ServerOptions }
 }
 
 declare module 'fastify' {

@@ -33,6 +33,7 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
   const insiders = server.listeners('connection') as Array<(socket: Socket) => void>
   const sockets = new Set<Socket>()
   const counts = new Map<string, number>()
+  const handshakes = new WeakMap<Socket, NodeJS.Timeout>()
   let toldAtMs = -Infinity
   let untold = 0
 
@@ -41,6 +42,7 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
       socket.destroy()
       return
     }
+    if (isTls) limitHandshake(socket)
     for (const listener of insiders) listener.call(server, socket)
     // Node's TLS takes what was read already from the socket by itself, and it alone may.
     if (socket.isPaused() && !isTls) queueMicrotask(() => { socket.resume() })
@@ -60,6 +62,12 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
     })
     return true
   }
+  /** As long as a head may take. Node's own limit only tells us, and an answer would wait for the handshake. */
+  const limitHandshake = (socket: Socket): void => {
+    const timer = setTimeout(() => { socket.destroy() }, server.headersTimeout)
+    handshakes.set(socket, timer)
+    socket.once('close', () => { clearTimeout(timer) })
+  }
   const refuse = (socket: Socket, balancer: string | undefined, reason: string): void => {
     socket.destroy()
     untold++
@@ -69,6 +77,7 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
     untold = 0
   }
 
+  server.on('secureConnection', ({ _parent: socket }: Inside) => { clearTimeout(handshakes.get(socket!)) })
   server.removeAllListeners('connection')
   server.on('connection', (socket) => {
     sockets.add(socket)
@@ -122,6 +131,8 @@ interface Inside {
   _handle: { getpeername?: (out: Partial<{ address: string, port: number, family: string }>) => number } | null
   _peername?: object | undefined
   encrypted?: boolean
+  /** Of a socket of TLS: the one below it. */
+  _parent?: Socket
 }
 
 /** Asked of the handle: the socket would remember the answer. */

@@ -1,5 +1,6 @@
 // A node behind a balancer of layer 4, or with nothing in front: whose address it sees, what it believes, how many it lets in.
 import { once } from 'node:events'
+import type { Server } from 'node:http'
 import net from 'node:net'
 import t from 'tap'
 import { connect } from '../fixtures/client.ts'
@@ -69,6 +70,49 @@ t.test('PROXY header, half of it and no more, is waited for five seconds', async
   const tookMs = performance.now() - startedAt
   t.ok(tookMs > 4900, `${Math.round(tookMs)} ms`)
   t.match(await service.logged(({ msg }) => msg?.startsWith('no PROXY header')), { reason: 'late' })
+})
+
+t.test('handshake of TLS, that does not end, counts for its address until it is closed: after 20 seconds, whatever it sends', async (t) => {
+  let server!: Server
+  const service = await startService(t, {
+    isTls: true,
+    env: { ...env, CONNECTIONS_PER_ADDRESS: '1' },
+    prepare: (app) => {
+      server = app.server
+      t.equal(server.headersTimeout, 20_000)
+    }
+  })
+  const open = async (from: string, bytes = Buffer.alloc(0)): Promise<{ socket: net.Socket, closed: Promise<unknown> }> => {
+    const socket = net.connect(Number(new URL(service.url).port), '127.0.0.1').on('error', () => {}).resume()
+    const closed = once(socket, 'close')
+    const came = once(server, 'connection') as Promise<[net.Socket]>
+    socket.write(Buffer.concat([Buffer.from(lineHeader(from)), bytes]))
+    // Its header is read, and it is let in or not.
+    await once((await came)[0], 'pause')
+    return { socket, closed }
+  }
+  const silent = await open('203.0.113.7')
+  await (await open('203.0.113.7')).closed
+  t.notOk(silent.socket.closed, 'a second one is refused, while the first is waited for')
+
+  server.headersTimeout = 300
+  const hello = Buffer.from('16030100f8010000f40303', 'hex')
+  for (const [bytes, drips] of [[undefined, false], [hello.subarray(0, 1), false], [hello, false], [hello, true]] as const) {
+    const startedAt = performance.now()
+    const { socket, closed } = await open('203.0.113.8', bytes)
+    const dripping = drips ? setInterval(() => { socket.write('x') }, 50) : undefined
+    await closed
+    clearInterval(dripping)
+    // Refused, it would be closed at once: so the one before it has made room.
+    t.ok(performance.now() - startedAt > 290)
+  }
+  const balancer = await startBalancer(t, { to: service.url, header: lineHeader('203.0.113.8') })
+  const client = connect(t, { url: balancer.url, token: service.token(), retryCapMs: 50 })
+  await client.live()
+  const count = client.connections.length
+  await (await open('203.0.113.9')).closed
+  t.equal(client.connections.length, count, 'who has ended it is not closed')
+  silent.socket.destroy()
 })
 
 t.test('PROXY header, from somebody who is no balancer, is no header but bad HTTP; without one the address counts as it is', async (t) => {
