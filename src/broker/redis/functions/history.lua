@@ -43,9 +43,9 @@ do
   -- The oldest entries of many pieces of logs, as many as a page may hold. It goes round: a few of each, then twice as
   -- many. And the window in which it reads shrinks: as soon as the page is full, no log is read beyond the newest entry
   -- in it. So little is read that is not wanted, whether the logs are many, their entries large, or all of them in one
-  -- log. What went to many of them at once stands in each, and fills no page: when enough copies were read, it ends where
-  -- the least that was read does. If that is so before each log was looked at, the others are read up to the oldest entry
-  -- that there is, and the page ends with it.
+  -- log. What went to many of them at once stands in each, and fills no page: when enough copies were read, it ends
+  -- where the least that was read does. If that is so before each log was looked at, the others are read up to the
+  -- oldest entry that there is, and the page ends with it.
   -- Returns the entries by id, the ids in a heap, and up to where all is there.
   function merge(call, pieces, most_bytes)
     local kept, heap, bytes, upto, copies, copied, oldest = {}, {}, 0, call.position, 0, 0, math.huge

@@ -5,21 +5,21 @@
 -- that the cursor has passed, as one text, so that many of them cost nothing where only what is newer counts.
 
 -- Whoever looks at a mark need not know where it stands.
-function down.see_old(inbox, list)
+function reading.see_old(inbox, list)
   local known
   inbox.old = list
   setmetatable(inbox.marks, { __index = function(_, id)
     if id > inbox.read then return nil end
     if not known then
       known = {}
-      for _, old in ipairs(down.old_of(inbox)) do known[old] = 'd' end
+      for _, old in ipairs(reading.old_of(inbox)) do known[old] = 'd' end
     end
     return known[id]
   end })
 end
 
 -- Oldest first. What is no list of numbers was not written by us.
-function down.old_of(inbox)
+function reading.old_of(inbox)
   if type(inbox.old) == 'string' then
     local ok, list = pcall(cmsgpack.unpack, inbox.old)
     inbox.old = ok and type(list) == 'table' and list or {}
@@ -32,7 +32,7 @@ local function read_inbox(ctx, user)
   local flat = redis.call('HGETALL', inbox.key)
   for i = 1, #flat, 2 do
     local name, value = flat[i], flat[i + 1]
-    if name == 'seen' or name == 'read' then inbox[name] = tonumber(value) elseif name == 'old' then down.see_old(inbox, value) else
+    if name == 'seen' or name == 'read' then inbox[name] = tonumber(value) elseif name == 'old' then reading.see_old(inbox, value) else
       local id = tonumber(name)
       inbox.marks[id], inbox.addresses[id] = value:sub(1, 1), value:sub(3)
       if value:sub(2, 2) == '+' then inbox.shared[id] = true end
@@ -79,8 +79,8 @@ local function newest(call, log, i, floor, most_wanted)
   while true do
     local entry = log.newest[i]
     if entry then return entry.id > floor and entry or nil end
-    if not log.down then log.down, log.newest = down.start(call.position), {} end
-    local chunk = down.read(call, log, log.down, floor, nil, most_wanted)
+    if not log.down then log.down, log.newest = reading.start(call.position), {} end
+    local chunk = reading.read(call, log, log.down, floor, nil, most_wanted)
     if not chunk then return nil end
     local list = log.newest
     local had = #list
@@ -89,11 +89,11 @@ local function newest(call, log, i, floor, most_wanted)
 end
 
 -- The same for one user alone, who has marked much of it.
-function down.own_newest(call, view, source, floor)
+function reading.own_newest(call, view, source, floor)
   local own, inbox, log = source.own, view.inbox, source.log
   if not own then
-    local noted = down.noted(call, log)
-    own = { down = down.start(source.upper), stops = {}, known = setmetatable({}, { __index = noted.known }), chunk = {}, at = 1 }
+    local noted = reading.noted(call, log)
+    own = { down = reading.start(source.upper), stops = {}, known = setmetatable({}, { __index = noted.known }), chunk = {}, at = 1 }
     source.own = own
     for id, mark in pairs(inbox.marks) do
       if mark ~= 'u' and (inbox.shared[id] or inbox.addresses[id] == log.address) then own.stops[#own.stops + 1], own.known[id] = id, false end
@@ -103,7 +103,7 @@ function down.own_newest(call, view, source, floor)
     end
     table.sort(own.stops, function(a, b) return a > b end)
   end
-  if not own.chunk[own.at] then own.chunk, own.at = down.read(call, log, own.down, floor, own) or {}, 1 end
+  if not own.chunk[own.at] then own.chunk, own.at = reading.read(call, log, own.down, floor, own) or {}, 1 end
   local entry = own.chunk[own.at]
   own.at = own.at + 1
   return entry and entry.id > floor and entry or nil
@@ -120,7 +120,7 @@ local function source_of(call, view, id)
 end
 
 -- The same for one that is marked: where it came by is known.
-function down.stands(call, view, id)
+function reading.stands(call, view, id)
   local inbox = view.inbox
   if inbox.shared[id] or inbox.addresses[id] == '' then return source_of(call, view, id) ~= nil end
   local source = view.by_address[inbox.addresses[id]]
@@ -135,22 +135,22 @@ local function drop_marks(inbox, ids)
   if #ids > 0 then redis.call('HDEL', inbox.key, unpack(ids)) end
 end
 
--- What a count looks at, in entries; so many bytes are one more. What does not count, or went to a thousand groups of one
--- user, may be more than that, and Redis is everybody's: then at least so many are unread.
-down.MOST_LOOKED_AT, down.LOOK_BYTES, down.LOOK_WORK = 16384, 16384, 16
+-- What a count looks at, in entries; so many bytes are one more. What does not count, or went to a thousand groups of
+-- one user, may be more than that, and Redis is everybody's: then at least so many are unread.
+reading.MOST_LOOKED_AT, reading.LOOK_BYTES, reading.LOOK_WORK = 16384, 16384, 16
 
 -- seen, read, and how many are listed above each cursor and not read one by one, up to MAX_UNREAD.
 local function count_inbox(call, view)
   local inbox, counted, unseen, unread, marks, position = view.inbox, {}, 0, 0, view.inbox.marks, call.position
   if view.open then
-    unseen, unread = down.counts_of(call, view)
+    unseen, unread = reading.counts_of(call, view)
     if unseen and unread then return inbox.seen, inbox.read, math.min(unseen, MAX_UNREAD), math.min(unread, MAX_UNREAD) end
     unseen, unread = 0, 0
   end
   local looked = 0
   for place, source in ipairs(view.logs) do
-    if looked > down.MOST_LOOKED_AT or (unread >= MAX_UNREAD and unseen >= MAX_UNREAD) then break end
-    if view.open then source = view.open(source) elseif place == 2 then down.probe(call, view, 2, inbox.read) end
+    if looked > reading.MOST_LOOKED_AT or (unread >= MAX_UNREAD and unseen >= MAX_UNREAD) then break end
+    if view.open then source = view.open(source) elseif place == 2 then reading.probe(call, view, 2, inbox.read) end
     local log, i, waste, floor = source.log, 1, 0, math.max(source.floor, source.known, inbox.read)
     source.own = nil
     while not (log.nothing_above and log.nothing_above <= floor) do
@@ -159,13 +159,13 @@ local function count_inbox(call, view)
         if unseen >= MAX_UNREAD then break end
         above = math.max(floor, inbox.seen)
       end
-      if waste > down.WASTE_BYTES then entry = down.own_newest(call, view, source, above) else entry = log.newest[i] or newest(call, log, i, above, MAX_UNREAD - math.min(unread, unseen)) end
-      if not entry or entry.id <= above or looked > down.MOST_LOOKED_AT then break end
-      i, looked = i + 1, looked + 1 + #entry.data / down.LOOK_BYTES
+      if waste > reading.WASTE_BYTES then entry = reading.own_newest(call, view, source, above) else entry = log.newest[i] or newest(call, log, i, above, MAX_UNREAD - math.min(unread, unseen)) end
+      if not entry or entry.id <= above or looked > reading.MOST_LOOKED_AT then break end
+      i, looked = i + 1, looked + 1 + #entry.data / reading.LOOK_BYTES
       local id = entry.id
       local mark = marks[id]
       if mark == 'r' or mark == 'd' then
-        waste = waste + down.waste_of(entry)
+        waste = waste + reading.waste_of(entry)
         source.upper = id - 1
       elseif entry.event ~= '' and not entry.r and not (entry.x and entry.x <= position) and not counted[id] then
         counted[id] = true
@@ -174,13 +174,13 @@ local function count_inbox(call, view)
       end
     end
   end
-  call.work = call.work + looked * down.LOOK_WORK
+  call.work = call.work + looked * reading.LOOK_WORK
   local gone = {}
   for id, mark in pairs(inbox.marks) do
     if unread >= MAX_UNREAD then break end
     if mark == 'u' and not counted[id] then
       -- What is not listed will not be again: it has left, or its group was left, and who joins anew begins anew.
-      if down.stands(call, view, id) then unread = unread + 1 else gone[#gone + 1] = id end
+      if reading.stands(call, view, id) then unread = unread + 1 else gone[#gone + 1] = id end
     end
   end
   drop_marks(inbox, gone)
@@ -211,6 +211,6 @@ end
 
 -- ARGV: user, token (see enter_inbox).   Reply: [position, seen, read, unseen, unread]
 local function position(keys, args)
-  local call, view = down.enter(keys, args, 2)
-  return counts_reply(call, view or down.news(call), { int(call.position) })
+  local call, view = reading.enter(keys, args, 2)
+  return counts_reply(call, view or reading.news(call), { int(call.position) })
 end

@@ -4,7 +4,7 @@
 local LIST_WORK = 2097152
 
 -- The next entry of a log before an id and above a floor, or nil. What the counts read, too, is read once.
-function down.peek(call, source, before, floor)
+function reading.peek(call, source, before, floor)
   local log, entry = source.log, nil
   if before > call.position then
     local had = #log.newest
@@ -14,20 +14,20 @@ function down.peek(call, source, before, floor)
   end
   entry = source.chunk[source.at]
   if not entry then
-    source.chunk, source.at, source.is_new = down.read(call, log, source.down, floor) or {}, 1, true
+    source.chunk, source.at, source.is_new = reading.read(call, log, source.down, floor) or {}, 1, true
     entry = source.chunk[1]
   end
   return entry and entry.id > floor and entry or nil
 end
 
 -- The newest entries of an inbox before an id, as many as are asked for. It goes round: a few of each log, then twice
--- as many; and no log is read below the oldest that there is a place for. If too much was looked at before each log was,
--- the others are read down to the newest entry that there is, and the page ends with it.
+-- as many; and no log is read below the oldest that there is a place for. If too much was looked at before each log
+-- was, the others are read down to the newest entry that there is, and the page ends with it.
 local function newest_of(call, view, before, limit, unread_only)
   local kept, heap, bytes, downto, is_cut, is_short = {}, {}, 0, 0, false, false
   local stop_at, top, is_tight = call.work + LIST_WORK, 0, false
   local active, quota = view.logs, #view.logs <= 4 and limit or 4
-  for _, source in ipairs(active) do source.looked, source.at, source.chunk, source.down = 0, 1, {}, down.start(before - 1) end
+  for _, source in ipairs(active) do source.looked, source.at, source.chunk, source.down = 0, 1, {}, reading.start(before - 1) end
   while #active > 0 do
     local more = {}
     for _, source in ipairs(active) do
@@ -37,7 +37,7 @@ local function newest_of(call, view, before, limit, unread_only)
         if left == 0 then more[#more + 1] = source; break end
         local is_unknown = source.looked == 0 and #view.logs > 4 and call.work > stop_at
         is_tight = is_tight or is_unknown
-        local entry = down.peek(call, source, before, math.max(source.floor, downto, is_unknown and top or 0))
+        local entry = reading.peek(call, source, before, math.max(source.floor, downto, is_unknown and top or 0))
         if not entry then break end
         if entry.id > top then top = entry.id end
         if source.is_new and call.work > stop_at and source.looked > 0 then

@@ -114,19 +114,20 @@ end
 
 local function is_over(call, entry) return entry.x and entry.x <= call.position end
 
--- Reads logs downwards, by and by. (One name for all of it: a library may have 200 at most.)
-local down = {}
+-- How an inbox is read: logs downwards, by and by, what is marked, and what is counted. (One name for all of it: a
+-- library may have 200 at most.)
+local reading = {}
 
 -- So many bytes may be read of what does not count; from then on what is known as such is passed over. Small ones are
 -- read as fast as passed over.
-down.WASTE_BYTES = 32768
-down.SMALL_BYTES = 1024
-function down.waste_of(entry) return #entry.data > down.SMALL_BYTES and #entry.data or 0 end
+reading.WASTE_BYTES = 32768
+reading.SMALL_BYTES = 1024
+function reading.waste_of(entry) return #entry.data > reading.SMALL_BYTES and #entry.data or 0 end
 
 -- What is noted of a log (entries.lua), newest first: `skips`, what need not be looked at, and `stops`, these and what
 -- counts unread, of which `known` has what there is to know. Where entries went without their notes (evicted, or by
 -- hand), nothing is believed that counts.
-function down.noted(call, log)
+function reading.noted(call, log)
   if log.noted then return log.noted end
   local skips, stops, known, count = {}, {}, {}, 0
   call.born_at = call.born_at or tonumber(redis.call('GET', call.prefix .. ':born') or nil) or math.huge
@@ -146,14 +147,14 @@ function down.noted(call, log)
 end
 
 -- Where a reader is (upper), and how much it reads at once (step).
-function down.start(upper) return { upper = upper, step = 4 } end
+function reading.start(upper) return { upper = upper, step = 4 } end
 
 -- The next entries above a floor, newest first, or nil. `own`: what one user need not read, instead of what nobody
 -- need. `most_wanted`: entries. A list wants the data of what it shows; who counts is content with what is known.
-function down.read(call, log, at, floor, own, most_wanted)
+function reading.read(call, log, at, floor, own, most_wanted)
   local skips, known = NO_ENTRIES, NO_ENTRIES
-  if own then skips, known = own.stops, own.known elseif call.waste > down.WASTE_BYTES then
-    local noted = down.noted(call, log)
+  if own then skips, known = own.stops, own.known elseif call.waste > reading.WASTE_BYTES then
+    local noted = reading.noted(call, log)
     skips = noted.skips
     if call.counts then skips, known = noted.stops, noted.known end
   end
@@ -166,8 +167,8 @@ function down.read(call, log, at, floor, own, most_wanted)
       at.upper = #chunk == step and chunk[#chunk].id - 1 or stop
       if #chunk > 0 then
         at.step = next_step(step, chunk, bytes)
-        for _, entry in ipairs(most > down.SMALL_BYTES and chunk or NO_ENTRIES) do
-          if #entry.data >= LARGE_BYTES or entry.r or entry.x and is_over(call, entry) then call.waste = call.waste + down.waste_of(entry) end
+        for _, entry in ipairs(most > reading.SMALL_BYTES and chunk or NO_ENTRIES) do
+          if #entry.data >= LARGE_BYTES or entry.r or entry.x and is_over(call, entry) then call.waste = call.waste + reading.waste_of(entry) end
         end
         return chunk
       end
@@ -180,8 +181,8 @@ end
 
 -- Tells of many logs at once which have nothing above a floor: it stands in log.nothing_above then. Those that have are
 -- few, or large.
-down.PROBED_AT_ONCE = 32
-function down.probe(call, view, from, read)
+reading.PROBED_AT_ONCE = 32
+function reading.probe(call, view, from, read)
   local args, asked, bytes = {}, {}, 0
   for i = from, #view.logs do
     local source = view.logs[i]
@@ -190,7 +191,7 @@ function down.probe(call, view, from, read)
       asked[#asked + 1], args[#args + 1] = log, log.key
       log.asked_from = floor
     end
-    if #asked == down.PROBED_AT_ONCE or (i == #view.logs and #asked > 1) then
+    if #asked == reading.PROBED_AT_ONCE or (i == #view.logs and #asked > 1) then
       for j = 1, #asked do args[#args + 1] = int(asked[j].asked_from) end
       local found = redis.call('XREAD', 'COUNT', 1, 'STREAMS', unpack(args))
       for j = 1, #asked do asked[j].nothing_above = asked[j].asked_from end
@@ -198,7 +199,7 @@ function down.probe(call, view, from, read)
         bytes = bytes + #(each[2][1][2][4] or '')
         call.logs[each[1]:sub(#call.prefix + 6)].nothing_above = nil
       end
-      if bytes > down.WASTE_BYTES then return end
+      if bytes > reading.WASTE_BYTES then return end
       args, asked = {}, {}
     end
   end

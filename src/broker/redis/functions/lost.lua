@@ -44,7 +44,8 @@ do
             swept = swept + 1
           end
         end
-        -- So much that was dismissed is not looked through: whoever has dismissed it is told that something may be missing.
+        -- So much that was dismissed is not looked through: whoever has dismissed it is told that something may be
+        -- missing.
         if swept == 0 and call.work - work > 4 * call.most_work then return true end
         if swept > 0 and (swept > MOST_SWEPT or call.work - work > call.most_work) then return nil end
         if #chunk < step then after = stop else after = chunk[#chunk].id end

@@ -13,7 +13,7 @@ end
 
 -- ARGV: user, 'seen' or 'read', up to which position, token.   Reply: [seen, read, unseen, unread]
 local function move_cursor(keys, args)
-  local call, view, inbox = down.enter(keys, args, 4)
+  local call, view, inbox = reading.enter(keys, args, 4)
   local upto = tonumber(args[3])
   if not upto or upto > call.position then
     refuse('TIDINGS_FUTURE_POSITION This position lies in the future; use an id or a position that this service gave out')
@@ -21,7 +21,7 @@ local function move_cursor(keys, args)
   local was_seen, was_read = inbox.seen, inbox.read
   inbox.seen = math.max(inbox.seen, upto)
   if args[2] == 'read' then inbox.read = math.max(inbox.read, upto) end
-  if inbox.seen == was_seen and inbox.read == was_read then return counts_reply(call, view or down.news(call), {}) end
+  if inbox.seen == was_seen and inbox.read == was_read then return counts_reply(call, view or reading.news(call), {}) end
   if inbox.read > was_read and inbox.count > 0 then
     local passed = {}
     for id, mark in pairs(inbox.marks) do
@@ -29,7 +29,7 @@ local function move_cursor(keys, args)
     end
     drop_marks(inbox, passed)
   end
-  return save_inbox(call, view or down.news(call))
+  return save_inbox(call, view or reading.news(call))
 end
 
 local compact
@@ -59,7 +59,7 @@ do
     end
     if #passed == 0 then return end
     table.sort(passed)
-    local list = down.old_of(inbox)
+    local list = reading.old_of(inbox)
     if #list + #passed > MAX_OLD then
       local oldest, left = math.max(call.since, oldest_of(call, view) - 1), {}
       for _, id in ipairs(list) do
@@ -71,7 +71,7 @@ do
     for _, id in ipairs(moved) do list[#list + 1] = id end
     redis.call('HSET', inbox.key, 'old', cmsgpack.pack(list))
     drop_marks(inbox, moved)
-    down.see_old(inbox, list)
+    reading.see_old(inbox, list)
   end
 
   local function has_entry(call, address, id)

@@ -46,7 +46,8 @@ local RESERVED = { sync = 1, ping = 1, replaced = 1, closed = 1, expiring = 1, r
 -- What concerns other partitions: see directory.lua and outbox.lua.
 local others = {}
 
--- A whole number (or the text of one) as text. %d takes a third of the time, where the C beneath Lua has 64 bits for it.
+-- A whole number (or the text of one) as text. %d takes a third of the time, where the C beneath Lua has 64 bits for
+-- it.
 local int
 do
   local MOST, whole = 2^53, nil

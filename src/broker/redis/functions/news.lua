@@ -3,7 +3,7 @@
 -- "unread".
 
 -- The id at which each group was joined, and what stands for the user; nil if the token says something new.
-function down.glance(call, user, inbox, token)
+function reading.glance(call, user, inbox, token)
   local flat = redis.call('HGETALL', call.prefix .. ':groups:' .. user)
   local groups, joined, count, known, has_left, stays = {}, {}, 0, nil, false, false
   local match, byte, cut, claims = string.match, string.byte, string.sub, token and token.claimed and {}
@@ -40,10 +40,10 @@ function down.glance(call, user, inbox, token)
 end
 
 -- So many of each are read by the first look: few logs have more, and only these are asked once more.
-down.FIRSTS = 2
+reading.FIRSTS = 2
 
 -- As view_of, of the logs that have something above `read`, or above another id.
-function down.news(call, above)
+function reading.news(call, above)
   local glance = call.glance
   local user, inbox = glance.user, glance.inbox
   local view = { user = user, inbox = inbox, logs = {}, firsts = {} }
@@ -60,8 +60,8 @@ function down.news(call, above)
     return { log = open_log(call, address_at(i)), floor = from, known = 0 }
   end
   while first <= total do
-    local last = math.min(first + down.PROBED_AT_ONCE - 1, total)
-    if bytes > down.WASTE_BYTES then
+    local last = math.min(first + reading.PROBED_AT_ONCE - 1, total)
+    if bytes > reading.WASTE_BYTES then
       view.firsts = nil
       for i = first, last do view.logs[#view.logs + 1] = i end
     else
@@ -79,7 +79,7 @@ function down.news(call, above)
       end
       local at = 1
       -- They come in the order in which they were asked for.
-      for _, each in ipairs(redis.call('XREAD', 'COUNT', down.FIRSTS, 'STREAMS', unpack(args)) or {}) do
+      for _, each in ipairs(redis.call('XREAD', 'COUNT', reading.FIRSTS, 'STREAMS', unpack(args)) or {}) do
         bytes = bytes + #(each[2][1][2][4] or '')
         while args[at] ~= each[1] do at = at + 1 end
         view.logs[#view.logs + 1] = first + at - 1
@@ -131,7 +131,7 @@ do
     for i = 1, #firsts do
       local last = look(firsts[i][2])
       if not last then return nil end
-      if #firsts[i][2] == down.FIRSTS then active[#active + 1] = { firsts[i][1], last } end
+      if #firsts[i][2] == reading.FIRSTS then active[#active + 1] = { firsts[i][1], last } end
     end
     -- If they are as large as these, it would be too much.
     if looked > 0 and bytes / looked * MAX_UNREAD > TALLY_BYTES then return nil end
@@ -156,24 +156,24 @@ do
 
   -- unseen, unread; or nil, and then they are to be counted the long way.
   local MANY_LOGS = 8
-  function down.counts_of(call, view)
+  function reading.counts_of(call, view)
     if #view.logs == 0 then return 0, 0 end
     local seen, is_apart = view.inbox.seen, view.inbox.seen > view.inbox.read
     if is_apart and view.firsts and #view.firsts >= MANY_LOGS then
       -- There may be too many of them, and then what is above `seen` says it all.
-      local unseen = tally(call, down.news(call, seen))
+      local unseen = tally(call, reading.news(call, seen))
       if not unseen or unseen >= MAX_UNREAD then return unseen, unseen end
       return unseen, (tally(call, view))
     end
     local unread, unseen, is_all = tally(call, view)
-    if unread and is_apart and not is_all then unseen = tally(call, down.news(call, seen)) end
+    if unread and is_apart and not is_all then unseen = tally(call, reading.news(call, seen)) end
     return unseen, unread
   end
 end
 
--- As enter_inbox, for counts. Returns the call, the view or nil (then it is made when the cursors stand, by down.news),
--- and the inbox.
-function down.enter(keys, args, at)
+-- As enter_inbox, for counts. Returns the call, the view or nil (then it is made when the cursors stand, by
+-- reading.news), and the inbox.
+function reading.enter(keys, args, at)
   local call, user, token = open_call(keys), args[1], nil
   if args[at] ~= '' then
     token = { iat = tonumber(args[at]), exp = tonumber(args[at + 1]) }
@@ -181,7 +181,7 @@ function down.enter(keys, args, at)
     if is_revoked(call, user, token.iat) then refuse(REVOKED) end
   end
   local inbox, view = read_inbox(call, user), nil
-  call.glance = not inbox.has_unread and down.glance(call, user, inbox, token)
+  call.glance = not inbox.has_unread and reading.glance(call, user, inbox, token)
   if call.glance then return call, nil, inbox end
   call, view = enter_inbox(keys, args, at)
   return call, view, view.inbox
