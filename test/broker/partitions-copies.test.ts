@@ -176,6 +176,13 @@ t.test('a publish from another service, by one FCALL at the home, is copied at o
   await a.ear.count(PARTITIONS)
   const other = prefixes[(home + 1) % PARTITIONS]!
   t.match(await redis.cli('FCALL', 'tidings_publish', 1, other, 'group:g', 'message', '1').catch((error: Error) => error.message), `TIDINGS_OTHER_PARTITION The home of group:g is the prefix ${prefixes[home]}: call it there`)
+  const said = async (name: string, prefix: string, ...args: string[]): Promise<unknown> => await redis.cli('FCALL', name, 1, prefix, 'group:g', ...args).catch((error: Error) => error.message)
+  for (const answer of [await said('tidings_publish', redis.prefix, 'message', '1'), await said('tidings_retract', redis.prefix, 'KEY', 'k')]) {
+    t.match(answer, `TIDINGS_OTHER_PARTITION The home of group:g is the prefix ${prefixes[home]}: call it there`, 'at REDIS_PREFIX itself, where nobody reads')
+  }
+  for (const none of [`${redis.prefix}:{none}`, `${prefixes[home]!}:more`]) {
+    t.match(await said('tidings_publish', none, 'message', '1'), `TIDINGS_OTHER_PARTITION ${none} is no prefix of a partition: "${redis.prefix}:partitions" says which there are`)
+  }
   t.equal(await redis.cli('FCALL', 'tidings_retract', 1, prefixes[home]!, 'group:g', 'KEY', 'k'), 1)
   await a.ear.until(() => a.ear.events('retracted').length === PARTITIONS || undefined, 'all partitions to hear it taken back')
   await becomes(async () => (await ledger(a)).every(({ length }) => length === 0), 'it to be gone everywhere')

@@ -228,6 +228,23 @@ t.test('a service that was not ended, while partitions are divided and afterward
   t.same(idsOf(entriesOf(pages)).map(String), [...taken, id], 'nothing that was answered is lost')
 })
 
+t.test('a service that publishes at the prefix without a tag, of partitions that were several from the beginning, is told where to', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const root = redis.prefix
+  const publish = async (): Promise<string> => String(await redis.cli('FCALL', 'tidings_publish', 1, root, 'user:u1', 'message', '1').catch((error: Error) => error.message))
+  const says = (count: number): string => `TIDINGS_OTHER_PARTITION The home of user:u1 is the prefix ${root}:{${tagsOf(count)[partitionOf('u1', count)]}}: call it there`
+  const { broker } = await start(t, redis, 2)
+  t.match(await publish(), says(2))
+  await redis.cli('DEL', `${root}:config`)
+  await becomes(async () => await redis.cli('EXISTS', `${root}:config`) === 1, 'nodes to say it again, where it was lost')
+  await broker.close()
+  const child = double(t, redis, '--from', '2', '--to', '4')
+  t.match(await child.exited, { code: 0 }, child.lines.join(' | '))
+  // Functions look once a second at what a prefix is.
+  await becomes(async () => (await publish()).includes(says(4)), 'it to be told of the new parts')
+  t.same(await redis.cli('KEYS', `${root}:log:*`), [], 'and nothing was taken')
+})
+
 t.test('a node that starts while partitions are divided, with the old number or the new one, is refused', async (t) => {
   const redis = await startRedis(t)
   await redis.cli('RPUSH', `${redis.prefix}:partitions`, 'doubling from 1 to 4')

@@ -6,7 +6,7 @@
 --                             the last of them). Nodes renew what the homes know of those before it ends; nobody has to
 --                             take it away
 -- In <prefix>:config: `partitions`, the tags of all in order, and `partition`, the own one ('' while they are divided,
--- and `none` where one was that is none any more); `directory` is there while nothing that stood in the directory was
+-- and `none` where one was that is none any more, and at REDIS_PREFIX itself); `directory` is there while nothing that stood in the directory was
 -- lost. Where something may have been, whatever is published to a group goes to all partitions.
 
 do
@@ -16,9 +16,13 @@ do
     if known.tags == nil then
       local fields = redis.call('HMGET', ctx.prefix .. ':config', 'partitions', 'partition', 'directory')
       known.tags = false
-      -- One of several, which has lost what it knew of the others: a node tells it within the second.
-      if not fields[1] and ctx.prefix:find(':{%d+}$') then
+      -- No REDIS_PREFIX has a colon: this is one of several, or nobody reads what is published there.
+      if not fields[1] and ctx.prefix:find(':{') then
         known.tags = nil
+        if not ctx.prefix:find(':{%d+}$') then
+          refuse('TIDINGS_OTHER_PARTITION ' .. ctx.prefix .. ' is no prefix of a partition: "' .. ctx.prefix:match('^(.-):{') .. ':partitions" says which there are')
+        end
+        -- It has lost what it knew of the others: a node tells it within the second.
         refuse('TIDINGS_NOT_READY This partition was emptied; call again when a node has set it up, which takes a second')
       end
       if fields[1] then

@@ -1,7 +1,7 @@
 // How many partitions there are: written where they are at the first start, and a node that was told another number
 // does not work with them.
 import type { Links, Log } from '../links.ts'
-import { UNDER_WAY } from './under-way.ts'
+import { NO_PARTITION, UNDER_WAY } from './under-way.ts'
 import { Unavailable } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
 
@@ -80,7 +80,28 @@ export class Division {
   async #list (): Promise<string[]> {
     const { root, links } = this.#options
     const key = `${root}:partitions`
-    return await links.ask(key, (redis) => redis.fcall('tidings_list_partitions', 1, key, ...this.#prefixes)) as string[]
+    const found = await links.ask(key, (redis) => redis.fcall('tidings_list_partitions', 1, key, ...this.#prefixes)) as string[]
+    if (found.join() === this.#prefixes.join()) await this.#refuseAtRoot()
+    return found
+  }
+
+  /**
+   * Who publishes at REDIS_PREFIX itself is told where to: nobody reads what stands there. In a Cluster Redis refuses
+   * it.
+   */
+  async #refuseAtRoot (): Promise<void> {
+    const { root, tags, links } = this.#options
+    if (tags[0] === '' || links.isCluster) return
+    const key = `${root}:config`
+    await links.ask(key, (redis) => redis.hset(key, { partitions: tags.join(' '), partition: NO_PARTITION }))
+  }
+
+  /** One partition without a tag stands there. */
+  async #isRootAlone (): Promise<boolean> {
+    const { root, links } = this.#options
+    const key = `${root}:config`
+    const [there, partition] = await links.ask(key, (redis) => Promise.all([redis.exists(key), redis.hget(key, 'partition')]))
+    return there === 1 && partition !== NO_PARTITION
   }
 
   async #check (): Promise<void> {
@@ -97,13 +118,14 @@ export class Division {
       const other = known.find((text) => typeof text === 'string' && text !== tags.join(' '))
       const isNew = known.every((text) => text === null)
       if (typeof other === 'string') found = this.#named(other)
-      else if (isNew && await links.ask(`${root}:config`, (redis) => redis.exists(`${root}:config`)) === 1) found = [root]
+      else if (isNew && await this.#isRootAlone()) found = [root]
       else {
         await Promise.all(partitions.map(async (partition, i) => { await partition.call('tidings_divide', tags.join(' '), tags[i]!, isNew ? 1 : 0) }))
         found = await this.#list()
       }
     }
     if (found.join() === this.#prefixes.join()) {
+      await this.#refuseAtRoot()
       this.#isAgreed = true
       this.#agreed.resolve()
       return

@@ -9,7 +9,7 @@ import { Memberships } from './memberships.ts'
 import { refuseDebts, refuseNodes } from './quiet.ts'
 import { Replicas } from './replicas.ts'
 import { type Ask, each, keysUnder, SCANNED } from './scan.ts'
-import { UNDER_WAY } from './under-way.ts'
+import { NO_PARTITION, UNDER_WAY } from './under-way.ts'
 import { verify } from './verify.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
 
@@ -115,7 +115,10 @@ export class Doubling {
     if (found.join() === this.#targets.join()) return 'done'
     if (found[0] === `${UNDER_WAY} from ${from} to ${to}`) return 'begun'
     if (found[0]?.startsWith(UNDER_WAY) === true) throw new Error(`${found[0]} is under way; finish it first, with these numbers`)
-    if (found.length === 0 && from === 1 && await this.#redis(this.#sources[0]!, (redis) => redis.exists(`${this.#sources[0]}:config`)) === 1) return 'not yet'
+    if (found.length === 0 && from === 1) {
+      const config = await this.#redis(this.#sources[0]!, (redis) => redis.hgetall(`${this.#sources[0]}:config`))
+      if (Object.keys(config).length > 0 && config['partition'] !== NO_PARTITION) return 'not yet'
+    }
     if (found.join() !== this.#sources.join()) throw new Error(`there are ${found.length === 0 ? 'no' : found.length} partitions under "${root}", not ${from}`)
     return 'not yet'
   }

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Ask } from './scan.ts'
 import { tagsOf } from './slots.ts'
+import { NO_PARTITION } from './under-way.ts'
 
 /** Between two looks at Redis's clock. */
 const TURN_MS = 50
@@ -12,23 +13,28 @@ export interface GatesOptions {
   readonly from: number
   readonly to: number
   readonly ask: Ask
+  readonly isCluster: boolean
 }
 
 export class Gates {
   readonly #options: GatesOptions
   readonly #sources: readonly string[]
   readonly #targets: readonly string[]
+  /** REDIS_PREFIX, where nothing of partitions stands. In a Cluster Redis itself refuses it. */
+  readonly #bare: readonly string[]
 
   constructor (options: GatesOptions, sources: readonly string[], targets: readonly string[]) {
     this.#options = options
     this.#sources = sources
     this.#targets = targets
+    this.#bare = options.isCluster || sources.includes(options.root) ? [] : [options.root]
   }
 
   /** They are refused from now on, by what a partition knows of itself: it is none of them. */
   async shut (): Promise<void> {
     const { ask, to } = this.#options
     const secondOf = async (prefix: string): Promise<number> => Number((await ask(prefix, (redis) => redis.time()))[0])
+    for (const bare of this.#bare) await this.#write(bare, to, '')
     for (const prefix of new Set([...this.#sources, ...this.#targets])) {
       if (!this.#sources.includes(prefix) && await ask(prefix, (redis) => redis.exists(`${prefix}:config`)) === 0) continue
       await this.#write(prefix, to, '')
@@ -44,6 +50,7 @@ export class Gates {
       if (source === root) await ask(source, (redis) => redis.hdel(`${source}:config`, 'partitions', 'partition'))
       else await this.#write(source, from, tagsOf(from)[i]!)
     }
+    for (const bare of this.#bare) await this.#write(bare, from, NO_PARTITION)
   }
 
   /**
@@ -56,8 +63,9 @@ export class Gates {
     for (const source of this.#sources) {
       if (this.#targets.includes(source)) continue
       await ask(source, (redis) => redis.unlink(`${source}:config`, `${source}:clock`, `${source}:born`))
-      await this.#write(source, to, 'none')
+      await this.#write(source, to, NO_PARTITION)
     }
+    for (const bare of this.#bare) await this.#write(bare, to, NO_PARTITION)
   }
 
   async #write (prefix: string, count: number, partition: string): Promise<void> {
