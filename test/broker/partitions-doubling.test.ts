@@ -196,6 +196,8 @@ t.test('a service that was not ended, while partitions are divided and afterward
   const node = await start(t, redis, 1)
   const cursors = new Map([['u1', await now(node, 'u1')]])
   await node.broker.close()
+  const foreign = [`${root}:mine`, `${root}:x:log:user:u1`, `${root}:log:mine`, `${root}:{mine}:log:user:u1`, `${root}2:log:user:u1`]
+  for (const key of foreign) await redis.cli('SET', key, 'theirs')
   let isOver = false
   const answers: string[] = []
   const taken: string[] = []
@@ -211,6 +213,10 @@ t.test('a service that was not ended, while partitions are divided and afterward
   t.match(await child.exited, { code: 0 }, child.lines.join(' | '))
   isOver = true
   await publishing
+  for (const key of foreign) t.equal(await redis.cli('GET', key), 'theirs', `${key}, which is none of ours, stays`)
+  t.equal((await redis.cli('KEYS', '*') as string[]).filter((key) => /mine|:x:|2:log/.test(key)).length, foreign.length, 'and is not copied')
+  t.match(child.lines.at(-2), /^left 4 keys where they are, which are none of Tidings: /)
+  for (const key of foreign.slice(0, 4)) t.match(child.lines.at(-2), key)
   t.same([...new Set(answers)].filter((answer) => answer !== 'TIDINGS_OTHER_PARTITION'), ['TIDINGS_NOT_READY'], 'refused while they are divided')
   const home = `${root}:{${tagsOf(4)[partitionOf('u1', 4)]}}`
   // Functions look once a second at what a partition is.
@@ -262,11 +268,12 @@ t.test('each kind of key, that the library names, is known to the tool', async (
   for (const path of globSync('src/broker/redis/functions/*.lua')) {
     for (const [, kind] of readFileSync(path, 'utf8').matchAll(/prefix \.\. ':([a-z-]+)/g)) named.add(kind!)
   }
-  // Channels are no keys. Counters, tickets, and answers that other services were given, stand in each part.
+  // Channels are no keys.
   const each = ['hits', 'kept', 'overlong', 'idem-fcall', 'receipts', 'written']
   for (const kind of named) {
     // A channel; and two that never stand: their slots are asked for.
     if (['user', 'moving', 'moved'].includes(kind)) continue
+    t.not(kindOf(`${kind}:user:1:2`).kind, 'unknown', kind)
     t.equal(kindOf(`${kind}:user:1`).kind === 'each', each.includes(kind), kind)
   }
 })

@@ -15,6 +15,8 @@ import { nameOf, partitionOf, tagsOf } from './slots.ts'
 
 /** Every so many logs one is compared, byte for byte, with what it was. */
 const COMPARED_EVERY = 20
+/** Of the keys that are not known, so many are named. */
+const MOST_NAMED = 5
 
 export interface DoublingOptions {
   readonly root: string
@@ -52,6 +54,8 @@ export class Doubling {
   #moved = 0
   #copied = 0
   #compared = 0
+  readonly #unknown: string[] = []
+  #unknownCount = 0
 
   constructor (options: DoublingOptions) {
     this.#options = options
@@ -99,6 +103,7 @@ export class Doubling {
       await this.#replicas.have(this.#targets)
       await this.#mark(this.#targets)
     }
+    if (this.#unknownCount > 0) say(`left ${this.#unknownCount} keys where they are, which are none of Tidings: ${this.#unknown.join(', ')}${this.#unknownCount > MOST_NAMED ? ', …' : ''}`)
     say(`${isDryRun ? 'would have moved' : 'moved'} ${this.#moved} keys of users, ${isDryRun ? 'would have made' : 'made'} ${this.#copied} copies of what is shared, compared ${this.#compared} logs`)
     return { moved: this.#moved, copied: this.#copied, compared: this.#compared }
   }
@@ -183,7 +188,7 @@ export class Doubling {
         return numbers.filter((n) => n === home || known.address === 'all' || this.#memberships.hasMembersIn(nameOf(known.address), n))
       }
       case 'each': return numbers
-      case 'own': return []
+      case 'own': case 'unknown': return []
     }
   }
 
@@ -191,6 +196,10 @@ export class Doubling {
   async #copy (source: string, rest: string): Promise<Copied | undefined> {
     const known = kindOf(rest)
     const from = `${source}:${rest}`
+    if (known.kind === 'unknown') {
+      if (this.#unknownCount++ < MOST_NAMED) this.#unknown.push(from)
+      return undefined
+    }
     if (known.kind === 'own') return (rest.startsWith('members:') || rest === 'joined') && !this.#options.isDryRun ? { from, targets: [], isLeaving: true } : undefined
     const places = this.#placesOf(source, rest)
     const targets = places.map((n) => this.#targets[n]!).filter((target) => target !== source)

@@ -4,13 +4,13 @@ import { nameOf } from './slots.ts'
 /**
  * `user`: goes where the user is; `shared`: stands in each part that has members, and in its home; `each`: stands in
  * each part; `own`: belongs to the partition itself and is made anew; `answer`: what an idempotency key was answered;
- * `pointer`: where that answer is.
+ * `pointer`: where that answer is; `unknown`: nothing of ours, and stays where it is.
  */
 export type Kind =
   | { readonly kind: 'user', readonly userId: string }
   | { readonly kind: 'shared', readonly address: string }
   | { readonly kind: 'pointer' | 'answer', readonly key: string }
-  | { readonly kind: 'each' | 'own' }
+  | { readonly kind: 'each' | 'own' | 'unknown' }
 
 /** Of an address: `<kind>:user:<id>`, `<kind>:group:<name>`, `<kind>:all`. `was` has an id behind it. */
 const OF_ADDRESSES = new Set(['log', 'trim', 'keys', 'gone', 'was'])
@@ -20,6 +20,8 @@ const OF_USERS = new Set(['groups', 'inbox', 'trail', 'reads', 'revoked', 'sessi
  * copied by hand.
  */
 const OWN = new Set(['config', 'clock', 'born', 'members', 'joined', 'outbox', 'sent', 'taken', 'copied', 'courier', 'partitions'])
+/** Counters, tickets, answers that services were given, and what is known of streams. */
+const EACH = new Set(['hits', 'kept', 'overlong', 'idem-fcall', 'receipts', 'written'])
 const POINTER = 'idempotency:'
 
 /**
@@ -27,19 +29,18 @@ const POINTER = 'idempotency:'
  */
 export const KEY_SECONDS = 90_000
 
-/**
- * `rest`: a key without its prefix and the colon. What is not known stands in each part afterwards: nothing is lost of
- * it.
- */
+/** `rest`: a key without its prefix and the colon. */
 export function kindOf (rest: string): Kind {
   const end = rest.indexOf(':')
   const [kind, name] = end === -1 ? [rest, ''] : [rest.slice(0, end), rest.slice(end + 1)]
   if (OF_ADDRESSES.has(kind)) {
     const address = kind === 'was' ? name.slice(0, name.lastIndexOf(':')) : name
-    return address.startsWith('user:') ? { kind: 'user', userId: nameOf(address) } : { kind: 'shared', address }
+    if (address.startsWith('user:')) return { kind: 'user', userId: nameOf(address) }
+    return { kind: address === 'all' || address.startsWith('group:') ? 'shared' : 'unknown', address }
   }
   if (OF_USERS.has(kind)) return { kind: 'user', userId: name }
   if (kind === 'idem') return { kind: 'answer', key: name }
   if (kind === 'kept' && name.startsWith(POINTER)) return { kind: 'pointer', key: name.slice(POINTER.length) }
-  return { kind: OWN.has(kind) ? 'own' : 'each' }
+  if (OWN.has(kind)) return { kind: 'own' }
+  return { kind: EACH.has(kind) ? 'each' : 'unknown' }
 }

@@ -1,7 +1,10 @@
 // Whether partitions were divided as they should be: every key stands where it belongs, and nothing is left.
-import { kindOf } from './keys.ts'
+import { type Kind, kindOf } from './keys.ts'
 import { type Ask, keysUnder } from './scan.ts'
 import { partitionOf } from './slots.ts'
+
+/** What may stand under a prefix that is no partition any more. */
+const STAYING: ReadonlySet<Kind['kind']> = new Set(['own', 'unknown'])
 
 export interface VerifyOptions {
   readonly to: number
@@ -14,7 +17,7 @@ export async function verify ({ to, ask, say }: VerifyOptions, sources: readonly
   say('looking whether everything is where it belongs')
   for (const source of sources.filter((source) => !targets.includes(source))) {
     for await (const rests of keysUnder(ask, source)) {
-      for (const rest of rests) if (kindOf(rest).kind !== 'own') throw new Error(`${source}:${rest} was left over: something has written meanwhile; end it, and call again`)
+      for (const rest of rests) if (!STAYING.has(kindOf(rest).kind)) throw new Error(`${source}:${rest} was left over: something has written meanwhile; end it, and call again`)
     }
   }
   for (const [n, target] of targets.entries()) {
