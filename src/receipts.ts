@@ -47,9 +47,12 @@ export interface ReceiptsOptions {
   readonly wallMs: () => number
 }
 
-/** Begins to note; returns what ends it. Off, nobody listens. */
+/** Begins to note; returns what ends it. Off, nobody listens, and the broker is told so. */
 export function keepReceipts ({ mode, node, trail, wallMs }: ReceiptsOptions): () => void {
-  if (mode === 'off') return () => {}
+  if (mode === 'off') {
+    trail.keepsNone()
+    return () => {}
+  }
   const note = (userId: string, event: TrailEvent): void => { trail.note(userId, lineOf(event)) }
   const onDelivered = ({ node: by, channel, notification: { id }, streams }: DeliverTrace): void => {
     if (by !== node || id === 0) return

@@ -53,7 +53,7 @@ function judge (all: Case): [Verdict, string] {
   if (evidence.places.length === 0) return untraceable(all)
   if (mine.length === 0) return notAMember(all)
   return taken(all) ?? known(all) ?? streamed(all) ?? missed(all) ?? [
-    'no-receipts', `It is kept for ${userId} and will be replayed and listed; whether a stream wrote it is not known, since nodes keep no receipts. Set RECEIPTS to sampled or all.`
+    'no-receipts', `It is kept for ${userId} and will be replayed and listed; whether a stream wrote it is not known, since then or later a node kept no receipts (RECEIPTS=off, or an older version). Set RECEIPTS to sampled or all on all nodes.`
   ]
 }
 
@@ -121,14 +121,18 @@ function streamed ({ streams }: Case): [Verdict, string] | undefined {
 
 function missed ({ evidence, mine, streams, userId, id, receipts }: Case): [Verdict, string] | undefined {
   const left = mine.flatMap(({ memberships }) => memberships.map(({ to }) => to))
+  const isKnown = receipts !== 'off' && !evidence.isUnnoted
+  if (Math.max(...left) <= evidence.position && !isKnown) {
+    return ['left-before', `It was published to ${mine[0]!.to} while ${userId} was in it; they left at ${dateOf(Math.max(...left))}. Whether a stream wrote it before is not known: a node kept no receipts.`]
+  }
   if (Math.max(...left) <= evidence.position) {
     return ['left-before', `It was published to ${mine[0]!.to} while ${userId} was in it, and nobody was online; they left at ${dateOf(Math.max(...left))}, before they came back.`]
   }
+  if (!isKnown) return undefined
   const later = streams.find(({ outcome }) => outcome === 'opened-later')
   if (later !== undefined) {
     return ['nobody-online', `No stream of ${userId} was open then. Stream ${later.stream} was opened afterwards, at ${later.at}, by a page without a position: it finds it in the list.`]
   }
-  if (receipts === 'off' && evidence.trail.length === 0) return undefined
   const oldest = readLine(evidence.trail.at(-1) ?? '')
   if (evidence.trail.length >= MAX_TRAIL && oldest !== undefined && oldest.atMs * 1000 > id) {
     return ['forgotten', `${userId} has opened and closed so many streams since that those of then are not remembered. It is kept for ${userId}: the list has it.`]

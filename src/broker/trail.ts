@@ -13,6 +13,8 @@ export interface Trail {
   wrote: (node: string, channel: Channel, id: number, receipt?: { readonly atMs: number, readonly streams: number }) => void
   /** One line about a user's streams, or about what they read. Of each the newest MAX_TRAIL are kept. As `wrote`. */
   note: (userId: string, line: string) => void
+  /** This node keeps no receipts: of what it writes from now on nobody knows, and no notification costs anything. */
+  keepsNone: () => void
   /** Resolves when what was noted so far is where all nodes find it, or is lost. */
   flush: () => Promise<void>
   /** All that is known of a notification for a user. Changes nothing. Throws FuturePosition, Unavailable. */
@@ -40,6 +42,8 @@ export interface Evidence {
   readonly seen: number
   readonly read: number
   readonly mark: InboxMark | undefined
+  /** Then or later there was a node that kept no receipts: it may have written it, and nobody knows. */
+  readonly isUnnoted: boolean
   /** What was noted of the user's streams, newest first. */
   readonly trail: readonly string[]
   /** The same of what they read: lines that begin with `read `. */

@@ -103,6 +103,16 @@ export function trail (t: Test, make: MakeBackend): void {
     t.same((await b.broker.trail.evidence('1', ids[1])).receipts.length, 1, 'without a receipt there is none')
   })
 
+  t.test('evidence, of what was published before or while one of the nodes keeps no receipts, says so on each', async (t) => {
+    const more = await make(t)
+    const [a, b] = [await more(), await more()]
+    const before = await send(a, 'user:1')
+    t.equal((await a.broker.trail.evidence('1', before)).isUnnoted, false)
+    b.broker.trail.keepsNone()
+    await b.broker.trail.flush()
+    for (const id of [before, await send(a, 'user:1')]) t.equal((await a.broker.trail.evidence('1', id)).isUnnoted, true)
+  })
+
   t.test('notes, of somebody who comes and goes, are the newest', async (t) => {
     const node = await (await make(t))()
     for (let i = 0; i < MAX_TRAIL + 10; i++) node.broker.trail.note('1', `open ${i}`)

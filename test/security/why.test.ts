@@ -189,6 +189,32 @@ onBoth(t, 'why, with receipts sampled, knows the stream and not always the momen
   t.match(await off.why('1', id), { verdict: 'no-receipts', sentence: /Set RECEIPTS/, receipts: 'off', streams: [] })
 })
 
+onBoth(t, 'why, where one node of two keeps no receipts, says that it is not known who got it', async (t, kind) => {
+  const all = await start(t, kind, { envOf: (node) => ({ RECEIPTS: node === 0 ? 'off' : 'all' }) })
+  const client = all.client(t, { sub: '1' })
+  await client.live()
+  const id = await all.publish('user:1')
+  await client.next((event) => event.id === id)
+  const unknown = { verdict: 'no-receipts', sentence: /whether a stream wrote it is not known/ }
+  for (const node of [0, 1]) t.match(await all.why('1', id, node), unknown)
+  await all.client(t, { sub: '1' }, { node: 1 }).live()
+  await eventually(async () => await all.why('1', id), ({ streams }) => streams.length === 1, { what: 'the later stream is noted' })
+  t.match(await all.why('1', id), { ...unknown, streams: [{ outcome: 'opened-later' }] }, 'also beside a stream that is known')
+  await all.call('PUT', '/api/users/2/groups/g')
+  const during = await all.publish('group:g')
+  await all.call('DELETE', '/api/users/2/groups/g')
+  const left = await all.why('2', during)
+  t.match(left, { verdict: 'left-before', sentence: /not known/ })
+  t.notMatch(left.sentence, /nobody was online/)
+  const other = await all.publish('user:2')
+  t.match(await all.why('2', other), unknown)
+  if (kind === 'memory') return
+  // As if that node had ended some time ago.
+  await redis.cli('HSET', `${all.prefix}:config`, 'unnoted', id)
+  t.match(await all.why('2', other), { verdict: 'nobody-online' })
+  t.match(await all.why('1', id), unknown, 'what was before stays unknown')
+})
+
 t.test('why, asked for nonsense or without the scope, refuses as the other routes do', async (t) => {
   const all = await start(t, 'memory', { count: 1 })
   const id = await all.publish('user:1')

@@ -34,6 +34,7 @@ export class MemoryTrail implements Trail {
   readonly #reads = new Map<string, Lines>()
   readonly #receipts = new Map<number, Receipt[]>()
   readonly #written = new Map<string, number>()
+  #isUnnoted = false
 
   constructor (parts: TrailParts) {
     this.#parts = parts
@@ -58,6 +59,10 @@ export class MemoryTrail implements Trail {
   #linesOf (all: ReadonlyMap<string, Lines>, userId: string): string[] {
     const known = all.get(userId)
     return known !== undefined && known.expiresAt > this.#parts.now() ? known.lines : []
+  }
+
+  keepsNone (): void {
+    this.#isUnnoted = true
   }
 
   async flush (): Promise<void> {}
@@ -85,6 +90,7 @@ export class MemoryTrail implements Trail {
       places,
       trimmed,
       isForgetful,
+      isUnnoted: this.#isUnnoted,
       ...cursorsOf(userId, id),
       trail: this.#linesOf(this.#lines, userId),
       reads: this.#linesOf(this.#reads, userId),

@@ -13,11 +13,14 @@ const RECEIPTS_IN_BATCH = 256
 /** Lines of one call: it keeps everybody else from Redis meanwhile. */
 const LINES_AT_ONCE = 500
 
+/** How often a node says that it keeps no receipts. Each time it is said for 15 s, see why.lua. */
+const SAY_NONE_EVERY_MS = 10_000
+
 type PlaceReply = [to: string, state: '' | 'r' | 'p' | 'x', goneAt: string, expiresAt: string, isReplay: string, memberships: string]
 type WhyReply = [
   id: string, position: string, historyFrom: string, places: PlaceReply[], trimmed: string[], isForgetful: number,
   seen: string, read: string, mark: '' | 'r' | 'u' | 'd', trail: string[], reads: string[], receipts: string[], written: string[],
-  absent: string[]
+  absent: string[], isUnnoted: number
 ]
 
 /** A group in which the user was not then, and when they were: of it this partition need not have had a copy. */
@@ -39,6 +42,8 @@ export class RedisTrail implements Trail {
   #lines: string[] = []
   #waiting = 0
   #flushing: Promise<void> | undefined
+  /** When it is to be said again that this node keeps no receipts. */
+  #sayNoneAtMs = Infinity
 
   constructor (commands: RedisCommands, prefix: string) {
     this.#commands = commands
@@ -60,10 +65,14 @@ export class RedisTrail implements Trail {
     this.#lines.push(userId, line)
   }
 
+  keepsNone (): void {
+    this.#sayNoneAtMs = -Infinity
+  }
+
   /** Also once a second. */
   async flush (): Promise<void> {
     while (this.#flushing !== undefined) await this.#flushing
-    if (this.#nodes.size === 0 && this.#lines.length === 0) return
+    if (this.#nodes.size === 0 && this.#lines.length === 0 && performance.now() < this.#sayNoneAtMs) return
     this.#flushing = this.#send().finally(() => { this.#flushing = undefined })
     await this.#flushing
   }
@@ -76,6 +85,7 @@ export class RedisTrail implements Trail {
     this.#waiting = 0
     // Notes are no reason to be not ready, nor to hold anything up: what Redis does not take is lost.
     const record = async (...args: Array<string | number>): Promise<unknown> => await this.#commands.call(this.#prefix, 'tidings_record', args).catch(() => {})
+    if (performance.now() >= this.#sayNoneAtMs && await record('', 'none', 0) !== undefined) this.#sayNoneAtMs = performance.now() + SAY_NONE_EVERY_MS
     for (const [node, { upTo, receipts }] of nodes) {
       const batches: Array<string | number> = []
       for (let at = 0; at < receipts.length; at += RECEIPTS_IN_BATCH) batches.push(...batchOf(receipts.slice(at, at + RECEIPTS_IN_BATCH)))
@@ -92,7 +102,7 @@ export class RedisTrail implements Trail {
   /** And what a group's home, which is another partition, may know more of. */
   async evidenceHere (userId: string, id: number): Promise<{ evidence: Evidence, absences: Absence[] }> {
     await this.flush()
-    const [ownId, position, historyFrom, places, trimmed, isForgetful, seen, read, mark, trail, reads, receipts, written, absent] =
+    const [ownId, position, historyFrom, places, trimmed, isForgetful, seen, read, mark, trail, reads, receipts, written, absent, isUnnoted] =
       await this.#commands.call(this.#prefix, 'tidings_why', [userId, id]) as WhyReply
     const evidence = {
       id: Number(ownId),
@@ -101,6 +111,7 @@ export class RedisTrail implements Trail {
       places: places.map(readPlace),
       trimmed: pairs(trimmed).map(([to, upTo]) => ({ to, upTo: Number(upTo) })),
       isForgetful: isForgetful === 1,
+      isUnnoted: isUnnoted === 1,
       seen: Number(seen),
       read: Number(read),
       mark: MARKS[mark],

@@ -10,15 +10,21 @@ do
   -- A receipt is written within seconds of its notification; later ones are not looked for.
   local RECEIPT_WINDOW = 15 * SECOND
   local BATCHES_AT_ONCE = 64
+  -- A node without receipts says so each 10 s; what it has written may be asked for before it does.
+  local NONE_FOR = 15 * SECOND
 
-  -- ARGV: node, up to which id it has written everything or '', how many batches of receipts; for each: its first id,
-  -- text (";<id - first>
-  -- <ms since its id> <streams>" for each receipt); then user, line, user, line…
+  -- ARGV: node, up to which id it has written everything or '' ('none': it keeps no receipts), how many batches of
+  -- receipts; for each: its first id, text (";<id - first> <ms since its id> <streams>" for each receipt); then user,
+  -- line, user, line…
   function record(keys, args)
     local ctx, node = open(keys), args[1]
     local id = next_id(ctx)
     local ends, count = end_of(id, ctx.limits.seconds), tonumber(args[3]) or 0
-    if args[2] ~= '' then
+    if args[2] == 'none' then
+      local config = ctx.prefix .. ':config'
+      local known = tonumber(redis.call('HGET', config, 'unnoted') or 0) or 0
+      redis.call('HSET', config, 'unnoted', int(math.max(known, id + NONE_FOR)))
+    elseif args[2] ~= '' then
       local key = ctx.prefix .. ':written'
       redis.call('ZADD', key, 'GT', args[2], node)
       redis.call('ZREMRANGEBYSCORE', key, '-inf', int(id - ctx.limits.seconds * SECOND))
@@ -90,7 +96,7 @@ do
   -- to where it was trimmed, …], 1 if it may be forgotten, seen, read, mark or '', [line of streams, …], [line of
   -- reads, …], [node, ms since the id, streams, …], [node, up to which id it has written, …], [group's address,
   -- memberships, …]: where there are several partitions, groups in which the user was not then: this one need not have
-  -- had a copy]
+  -- had a copy, 1 if then or later a node kept no receipts]
   function why(keys, args)
     local ctx, user, id = open(keys), args[1], tonumber(args[2])
     local position = math.max(ctx.now, tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil) or 0)
@@ -98,7 +104,10 @@ do
       refuse('TIDINGS_FUTURE_POSITION This position lies in the future; use an id or a position that this service gave out')
     end
     local born = tonumber(redis.call('GET', ctx.prefix .. ':born') or nil) or 0
-    local kept_since = tonumber(redis.call('HGET', ctx.prefix .. ':config', 'kept_since') or 0) or 0
+    local config = redis.call('HMGET', ctx.prefix .. ':config', 'kept_since', 'old_until', 'unnoted')
+    local kept_since = tonumber(config[1] or 0) or 0
+    -- A node that keeps no receipts, or is too old to know of any, may have written it, or given it to who came later.
+    local unnoted = math.max(tonumber(config[2] or 0) or 0, tonumber(config[3] or 0) or 0)
     local places, trimmed, forgetful, absent = {}, {}, false, {}
     -- In several partitions a copy may have another id than the one that the publisher was answered.
     local has_copies = others.known(ctx)
@@ -130,7 +139,8 @@ do
     return {
       int(id), int(position), int(math.max(born - 1, kept_since, position - ctx.limits.seconds * SECOND)), places, trimmed, forgetful and 1 or 0,
       int(inbox.seen), int(inbox.read), inbox.marks[id] or '', redis.call('LRANGE', ctx.prefix .. ':trail:' .. user, 0, -1), redis.call('LRANGE', ctx.prefix .. ':reads:' .. user, 0, -1),
-      receipts_of(ctx, id), redis.call('ZRANGE', ctx.prefix .. ':written', 0, -1, 'WITHSCORES'), absent
+      receipts_of(ctx, id), redis.call('ZRANGE', ctx.prefix .. ':written', 0, -1, 'WITHSCORES'), absent,
+      id <= unnoted and 1 or 0
     }
   end
 

@@ -11,6 +11,7 @@ export function trailOf (trails: readonly RedisTrail[], indexOf: (name: string) 
       trails[partitionAt(channel)]!.wrote(node, addressAt(channel), id, receipt)
     },
     note: (userId, line) => { trails[indexOf(userId)]!.note(userId, line) },
+    keepsNone: () => { for (const trail of trails) trail.keepsNone() },
     flush: async () => { await Promise.all(trails.map((trail) => trail.flush())) },
     evidence: async (userId, id) => {
       const { evidence, absences } = await trails[indexOf(userId)]!.evidenceHere(userId, id)
