@@ -6,8 +6,9 @@
 --                             the last of them). Nodes renew what the homes know of those before it ends; nobody has to
 --                             take it away
 -- In <prefix>:config: `partitions`, the tags of all in order, and `partition`, the own one ('' while they are divided,
--- and `none` where one was that is none any more, and at REDIS_PREFIX itself); `directory` is there while nothing that stood in the directory was
--- lost. Where something may have been, whatever is published to a group goes to all partitions.
+-- and `none` where one was that is none any more, and at REDIS_PREFIX itself); `directory` is there while nothing that
+-- stood in the directory was lost. Where something may have been, whatever is published to a group goes to all
+-- partitions.
 
 do
   -- The tags of all partitions, and the own one; nil where there is one partition alone.
