@@ -10,17 +10,27 @@ const usage = `Usage: REDIS_URL=… [REDIS_PREFIX=…] npm run partitions -- --f
 
   --from, --to   1, 2, 4, 8 … 256; more than there are
   --dry-run      says what it would do, and changes nothing
+  -h, --help
 
 End all nodes first, and whatever publishes through Redis. It can be killed at any moment and called again.
 Afterwards start the nodes with REDIS_PARTITIONS=<to>. There is no way back to fewer.`
 
 function numbers (): { from: number, to: number, isDryRun: boolean } | undefined {
   try {
-    const { values } = parseArgs({ options: { from: { type: 'string' }, to: { type: 'string' }, 'dry-run': { type: 'boolean', default: false } } })
+    const { values } = parseArgs({
+      options: {
+        from: { type: 'string' }, to: { type: 'string' }, 'dry-run': { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false }
+      }
+    })
+    if (values.help) {
+      console.log(usage)
+      process.exit(0)
+    }
     const [from, to] = [Number(values.from), Number(values.to)]
     const isCount = (count: number): boolean => Number.isInteger(Math.log2(count)) && count >= 1 && count <= 256
     if (isCount(from) && isCount(to) && to > from) return { from, to, isDryRun: values['dry-run'] }
-    if (isCount(from) && isCount(to)) console.error('Fewer partitions than there are is not supported.\n')
+    if (isCount(from) && to === from) console.error('--from and --to are the same: --to must be more than there are.\n')
+    else if (isCount(from) && isCount(to)) console.error('Fewer partitions than there are is not supported.\n')
   } catch (error) {
     console.error(`${(error as Error).message}\n`)
   }
@@ -48,7 +58,8 @@ try {
   const say = (text: string): void => { console.log(text) }
   await new Doubling({ root, ...given, isCluster, ask: async (key, command) => await steady.ask(key, command), say }).run()
 } catch (error) {
-  console.error(`Not done: ${(error as Error).message}`)
+  const { message } = error as Error
+  console.error(`Not done: ${message}${message.includes('NOPERM') ? '; docs/redis.md, Partitions, has the rights that it needs' : ''}`)
   process.exitCode = 1
 }
 clearInterval(ticker)

@@ -263,6 +263,15 @@ t.test('a node that starts while partitions are divided, with the old number or 
   }
 })
 
+t.test('the tool, asked for help or told the same number twice, says what to do', async (t) => {
+  const place = { url: 'redis://127.0.0.1:1', prefix: 'x' }
+  const [help, same] = [double(t, place, '--help'), double(t, place, '--from', '8', '--to', '8')]
+  t.match(await help.exited, { code: 0 })
+  t.match(help.lines[0], /^Usage: /)
+  t.match(await same.exited, { code: 2 })
+  t.equal(same.lines[0], '--from and --to are the same: --to must be more than there are.')
+})
+
 t.test('each kind of key, that the library names, is known to the tool', async (t) => {
   const named = new Set<string>()
   for (const path of globSync('src/broker/redis/functions/*.lua')) {

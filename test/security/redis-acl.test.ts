@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { library } from '../../src/broker/redis/library.ts'
 import { startRedis } from '../fixtures/redis.ts'
+import { spawnChild } from '../fixtures/process.ts'
 import { RedisCli } from '../fixtures/resp.ts'
+import { tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { startNodes } from './nodes.ts'
 
 /** Its own, with the prefix of the recipes. */
@@ -128,4 +130,18 @@ t.test('ACL recipe for FCALL, what Redis cannot restrict: the commands inside th
   t.match(await call('XADD', 'tidings:log:group:Complaints', 'MAXLEN', '5', String(Number(clock) + 1), 'e', 'message', 'd', '1'), /^\d+-\d+$/, 'writes, and trims, its own log past every check')
   t.equal(await call('EXPIREAT', 'tidings:log:group:Complaints', 1), 1, 'deletes its own log')
   t.equal(await call('PUBLISH', 'tidings:group:Complaints', '{"tidings":1,"id":1,"event":"message","data":1}'), 0, 'sends on its own channel what it likes')
+})
+
+t.test('ACL recipe of the nodes, with the rights that docs/redis.md adds, is enough to divide partitions; without them it says where they stand', async (t) => {
+  const url = `redis://tidings:${encodeURIComponent(PASSWORD)}@127.0.0.1:${redis.port}`
+  const divide = (...args: string[]) => spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '1', '--to', '2', ...args], { name: 'partitions', env: { ...process.env, REDIS_URL: url, REDIS_PREFIX: 'tidings' } })
+  await redis.cli('FCALL', 'tidings_join', 1, 'tidings', '42', 'Complaints')
+  const without = divide('--dry-run')
+  t.match(await without.exited, { code: 1 })
+  t.match(without.lines.at(-1), /^Not done: .*NOPERM.*; docs\/redis\.md, Partitions, has the rights that it needs$/)
+  const [, line] = /^ {4}redis-cli (ACL SETUSER tidings .*)$/m.exec(readFileSync(new URL('../../docs/redis.md', import.meta.url), 'utf8'))!
+  await redis.cli(...line!.replaceAll("'", '').split(' '))
+  const child = divide()
+  t.match(await child.exited, { code: 0 }, child.lines.join(' | '))
+  t.same(await redis.cli('LRANGE', 'tidings:partitions', 0, -1), tagsOf(2).map((tag) => `tidings:{${tag}}`))
 })
