@@ -28,7 +28,7 @@ export const configSchema = Type.Object({
   NODE_NAME: text('names the node in logs, metrics and the `Tidings-Node` response header; unset: host name and process id, of which the header says a hash', { pattern: '^[!-~]{1,128}$' }),
   REDIS_URL: text('`redis://`, `redis+sentinel://` or `redis+cluster://`, `rediss…` for TLS, with user and password ([redis.md](redis.md)); `memory:` or unset: embedded broker, one node. In the image (`NODE_ENV=production`) it must be set'),
   REDIS_URL_FILE: text('a file that holds REDIS_URL'),
-  REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-9;-~]{1,64}$', description: 'first part of every key and channel; no `:` in it' }),
+  REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-9;-~]{1,64}$', description: 'first part of every key and channel; no `:` in it, and in a Cluster no `{…}`' }),
   REDIS_PARTITIONS: whole(1, 1, 256, '1, 2, 4, 8 … 256: parts among which users are divided; the same on all nodes, and more of them only with `npm run partitions`'),
   JWT_SECRET: text('HS256 secret, at least 32 bytes'),
   JWT_SECRET_FILE: text('a file that holds JWT_SECRET'),
@@ -161,10 +161,12 @@ function schemaFaults (data: Record<string, string>): string[] {
   return faults
 }
 
-function redisFaults ({ REDIS_URL, REDIS_URL_FILE }: Record<string, string>, env: Env): string[] {
+function redisFaults ({ REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX = '' }: Record<string, string>, env: Env): string[] {
   if (REDIS_URL !== undefined) {
     const fault = redisUrlFault(REDIS_URL)
-    return fault === undefined ? [] : [`REDIS_URL ${fault}`]
+    if (fault !== undefined) return [`REDIS_URL ${fault}`]
+    const isTagged = /^rediss?\+cluster:/i.test(REDIS_URL) && /\{.*\}/.test(REDIS_PREFIX)
+    return isTagged ? [`REDIS_PREFIX must not have "{" and "}" in a Cluster, as "${REDIS_PREFIX}" has: they would decide where every key stands`] : []
   }
   // Nodes that each keep to themselves all say that they are ready, and lose whatever is published on another one.
   const mustAsk = readSetting(env, 'NODE_ENV') === 'production' && REDIS_URL_FILE === undefined

@@ -107,6 +107,11 @@ t.test('config, with a number outside its limits, is refused', async (t) => {
 })
 
 t.test('config, with a pattern that does not fit, is refused', async (t) => {
+  for (const [value, isRefused] of [['{x}', true], ['{}', true], ['a{b}c', true], ['a{b', false], ['a}b{', false]] as const) {
+    const faultIn = (kind: string): string => faultsOf({ JWT_SECRET: secret, REDIS_PREFIX: value, REDIS_URL: `${kind}://127.0.0.1:6379` }).join()
+    t.equal(/^REDIS_PREFIX must not have "\{" and "\}" in a Cluster/.test(faultIn('redis+cluster')), isRefused, value)
+    t.equal(faultIn('redis'), '', `${value} on one Redis`)
+  }
   for (const [name, value] of [['REDIS_PREFIX', 'a b'], ['REDIS_PREFIX', 'x'.repeat(65)], ['REDIS_PREFIX', 'tidings:user'], ['REDIS_PREFIX', ':'], ['NODE_NAME', 'a\nb'], ['TOKEN_COOKIE', 'a=b'], ['JWKS_URL', 'ftp://x']] as const) {
     t.match(faultsOf({ JWT_SECRET: secret, [name]: value }).join(), name, `${name}=${JSON.stringify(value)}`)
   }
