@@ -56,7 +56,7 @@ export class RedisTrail implements Trail {
     if (id > waiting.upTo) waiting.upTo = id
     if (receipt === undefined || this.#waiting >= MAX_WAITING) return
     this.#waiting++
-    waiting.receipts.push({ id, lateMs: Math.round(receipt.atMs - id / 1000), streams: receipt.streams })
+    waiting.receipts.push({ id, lateMs: Math.round(receipt.atMs) - Math.round(id / 1000), streams: receipt.streams })
   }
 
   note (userId: string, line: string): void {
