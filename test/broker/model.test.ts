@@ -11,7 +11,7 @@ import { seedOf } from '../fixtures/seed.ts'
 import { Ear } from './ear.ts'
 import { Model } from './model.ts'
 import { ADDRESSES, GROUPS, type Real, USERS, World } from './model-world.ts'
-import { startPartitionedNode, startRedisNode, up } from './nodes.ts'
+import { startPartitionedNode, stoppable, startRedisNode, up } from './nodes.ts'
 
 const limits = { historyLength: 6, groupHistoryLength: 4, historySeconds: 600, maxDataBytes: 10_000 }
 const { INBOX_MODEL_RUNS, INBOX_MODEL_PATH } = process.env
@@ -145,8 +145,9 @@ t.test('the broker on eight partitions, done to as the model, agrees with it', a
       const furthest = Math.max(...(await redis.cli('MGET', ...clocks) as Array<string | null>).map(Number))
       await redis.cli('MSET', ...clocks.flatMap((clock) => [clock, Math.round(furthest + seconds * 1_000_000)]))
     }
-    const nodes = [startPartitionedNode(t, redis, 8, limits, prefix), startPartitionedNode(t, redis, 8, limits, prefix)] as const
+    const [nodes, stop] = stoppable(() => [startPartitionedNode(t, redis, 8, limits, prefix), startPartitionedNode(t, redis, 8, limits, prefix)] as const)
     await Promise.all(nodes.map(up))
+    stop()
     // The copy of a group's log begins when its partition has members: the model knows one log.
     await Promise.all(tags.flatMap((tag) => GROUPS.map(async (group) => { await nodes[0].broker.join(`{${tag}}company`, group) })))
     return { real: { nodes, turn: align, align }, end: async () => { for (const { broker } of nodes) await broker.close() } }

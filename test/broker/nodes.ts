@@ -98,3 +98,20 @@ export function readMeter (broker: Broker, name: string): Reading {
   if (meter === undefined) throw new Error(`no meter ${name}`)
   return meter.kind === 'histogram' ? meter.spread.totals().at(-1)! : meter.read()
 }
+
+/** What `start` ticks by, and how to stop it: a node takes an id each second, which may come between any two steps. */
+export function stoppable<T> (start: () => T): [started: T, stop: () => void] {
+  const tickers: NodeJS.Timeout[] = []
+  const { setInterval } = globalThis
+  const noted = (act: () => void, ms: number): NodeJS.Timeout => {
+    const ticker = setInterval(act, ms)
+    tickers.push(ticker)
+    return ticker
+  }
+  globalThis.setInterval = noted as typeof setInterval
+  try {
+    return [start(), () => { for (const ticker of tickers) clearInterval(ticker) }]
+  } finally {
+    globalThis.setInterval = setInterval
+  }
+}
