@@ -54,6 +54,9 @@ t.test('nodes of 0.1.0, beside new ones, go on with their calls', async (t) => {
   await up(node)
   await node.broker.subscribe(['user:ann', 'all'])
   const fcall = async (name: string, ...args: Array<string | number>): Promise<any> => await redis.cli('FCALL', name, 1, prefix, ...args)
+  const before = await send(node, 'user:zoe')
+  const isUnnoted = async (id: number): Promise<boolean> => (await node.broker.trail.evidence('zoe', id)).isUnnoted
+  t.notOk(await isUnnoted(before), 'all nodes keep receipts')
   const [version, born] = await fcall('tidings_setup', 1000, 86_400, 65_536, 'run', 0, 1)
   t.ok(version > 5, 'an old node leaves the library alone')
   t.match(born, /^\d{16}$/)
@@ -77,4 +80,7 @@ t.test('nodes of 0.1.0, beside new ones, go on with their calls', async (t) => {
   const cli = await redis.cli('XRANGE', `${prefix}:log:all`, '-', '+') as any[]
   t.equal(cli.length, 1)
   t.ok(await send(node, 'all') > Number(id))
+  // They call it each second, so it is known that they are there: what they write, and whom they filled, nobody notes.
+  await fcall('tidings_setup', 1000, 86_400, 65_536, 'run', 0, 0)
+  for (const one of [before, Number(id), await send(node, 'user:zoe')]) t.ok(await isUnnoted(one))
 })

@@ -1,6 +1,6 @@
 -- Why somebody did, or did not, get a notification: what nodes note, and all that is known of one id for one user.
 
-local record, why, stands
+local record, why, stands, keeps_none
 
 -- A block, since the whole library may have 200 locals.
 do
@@ -10,8 +10,15 @@ do
   -- A receipt is written within seconds of its notification; later ones are not looked for.
   local RECEIPT_WINDOW = 15 * SECOND
   local BATCHES_AT_ONCE = 64
-  -- A node without receipts says so each 10 s; what it has written may be asked for before it does.
+  -- A node without receipts says so each 10 s, one that is too old to know of any calls `old_setup` each second; what
+  -- it has written may be asked for before it does.
   local NONE_FOR = 15 * SECOND
+
+  function keeps_none(ctx, id)
+    local config = ctx.prefix .. ':config'
+    local known = tonumber(redis.call('HGET', config, 'unnoted') or 0) or 0
+    redis.call('HSET', config, 'unnoted', int(math.max(known, id + NONE_FOR)))
+  end
 
   -- ARGV: node, up to which id it has written everything or '' ('none': it keeps no receipts), how many batches of
   -- receipts; for each: its first id, text (";<id - first> <ms since its id> <streams>" for each receipt); then user,
@@ -20,10 +27,7 @@ do
     local ctx, node = open(keys), args[1]
     local id = next_id(ctx)
     local ends, count = end_of(id, ctx.limits.seconds), tonumber(args[3]) or 0
-    if args[2] == 'none' then
-      local config = ctx.prefix .. ':config'
-      local known = tonumber(redis.call('HGET', config, 'unnoted') or 0) or 0
-      redis.call('HSET', config, 'unnoted', int(math.max(known, id + NONE_FOR)))
+    if args[2] == 'none' then keeps_none(ctx, id)
     elseif args[2] ~= '' then
       local key = ctx.prefix .. ':written'
       redis.call('ZADD', key, 'GT', args[2], node)
