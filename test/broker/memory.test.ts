@@ -230,3 +230,15 @@ t.test('memory resume, of many small ones, comes in pages of 1,024', async (t) =
   t.same(pages.map(({ entries }) => entries.length), [1024, 776])
   t.same(idsOf(entriesOf(pages)), ids)
 })
+
+t.test('receipts, of more than 100,000 notifications or 64 nodes, push the oldest out, or are not kept', async (t) => {
+  const { a: { broker: { trail } } } = turned(t)
+  const receipt = { atMs: 1, streams: 1 }
+  for (let i = 0; i < 70; i++) trail.wrote(`n${i}`, 'all', 2, receipt)
+  for (const id of [1, ...Array.from({ length: 99_999 }, (_, i) => 3 + i)]) trail.wrote('n', 'all', id, receipt)
+  t.same((await Promise.all([1, 2, 3, 100_001].map(async (id) => (await trail.evidence('1', id)).receipts.length))), [1, 0, 1, 1])
+  trail.wrote('n', 'all', 100_002, receipt)
+  t.equal((await trail.evidence('1', 1)).receipts.length, 0)
+  for (let i = 0; i < 70; i++) trail.wrote(`n${i}`, 'all', 100_003, receipt)
+  t.equal((await trail.evidence('1', 100_003)).receipts.length, 64)
+})

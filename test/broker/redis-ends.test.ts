@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { findTicket, issueTicket, spend } from '../../src/http/ticket-store.ts'
 import { startRedis, type Redis } from '../fixtures/redis.ts'
-import { limits, type Node, readerOf, request } from './contract.ts'
+import { limits, type Node, readerOf, request, send } from './contract.ts'
 import { becomes, startPartitionedNode, startRedisNode, up } from './nodes.ts'
 
 const TOKEN_SECONDS = 2000
@@ -142,4 +142,21 @@ t.test('what partitions owe each other, when the time of a courier that died was
   await redis.cli('SET', `${home}:courier`, 'somebody who died', 'PX', 3_600_000)
   await redis.cli('FCALL', 'tidings_publish', 1, home, 'all', 'message', '1')
   await becomes(async () => await redis.cli('EXISTS', `${home}:outbox`) === 0, 'the outbox to be empty')
+})
+
+t.test('notes and receipts, more than wait in a node until they go out, are lost: 20,000 at most', async (t) => {
+  const node = startRedisNode(t, await startRedis(t))
+  await up(node)
+  const { trail } = node.broker
+  const [kept, lost] = [await send(node, 'user:1'), await send(node, 'user:1')] as [number, number]
+  const receipt = { atMs: Math.round(kept / 1000) + 5, streams: 1 }
+  // In one turn, so that none goes out meanwhile.
+  for (let i = 1; i < 20_000; i++) trail.note('1', `open ${i}`)
+  trail.wrote('n', 'user:1', kept, receipt)
+  trail.wrote('n', 'user:1', lost, receipt)
+  trail.note('1', 'open too many')
+  await trail.flush()
+  t.match(await trail.evidence('1', kept), { receipts: [{ node: 'n', streams: 1 }], trail: { 0: 'open 19999' } })
+  const other = await trail.evidence('1', lost)
+  t.same([other.receipts, [...other.written]], [[], [['n', lost]]], 'that it was written is known')
 })
