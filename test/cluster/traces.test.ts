@@ -2,6 +2,8 @@
 import { execFile } from 'node:child_process'
 import { type AddressInfo, createServer } from 'node:net'
 import { promisify } from 'node:util'
+import { ROOT_CONTEXT } from '@opentelemetry/api'
+import { SamplingDecision, TraceIdRatioBasedSampler } from '@opentelemetry/sdk-trace'
 import t from 'tap'
 import { connect, type Client } from '../fixtures/client.ts'
 import { startCollector } from '../fixtures/collector.ts'
@@ -109,11 +111,14 @@ t.test('trace, of a publish without a header, begins with it; of one that is not
   t.equal(send!.parentSpanId, '')
   await collector.until((span) => span.traceId === send!.traceId && span.kind === 5, 2, 'the process spans')
   const unsampled = 'ffffffff16cd43dd8448eb211c80319c'
-  await publish({ to: 'user:42', data: 3 }, { traceparent: `00-${unsampled}-b7ad6b7169203331-00` })
-  await publish({ to: 'user:42', data: 4 }, { traceparent: 'nonsense' })
-  for (const stream of [a, b]) await stream.next(({ json }) => json === 4)
-  await collector.until(({ name }) => name === 'send user', 3, 'what was published after it')
-  t.notOk(collector.spans.some(({ traceId }) => traceId === unsampled))
+  const { id: quiet } = await publish({ to: 'user:42', data: 3 }, { traceparent: `00-${unsampled}-b7ad6b7169203331-00` })
+  const { id: next } = await publish({ to: 'user:42', data: 4 }, { traceparent: 'nonsense' })
+  for (const stream of [a, b]) t.match([await stream.next(({ json }) => json === 3), await stream.next(({ json }) => json === 4)], [{ id: quiet }, { id: next }])
+  // Each node sends its spans in the order in which they end: those of the one before would be here by now.
+  const those = await collector.until(({ attributes }) => attributes['messaging.message.id'] === next, 3, 'all spans of the next one')
+  t.same(those.map(({ node, name }) => `${node} ${name}`).sort(), ['node-1 process user', 'node-1 send user', 'node-2 process user'])
+  t.equal(new Set(those.map(({ traceId }) => traceId)).size, 1)
+  t.same(collector.spans.filter(({ traceId, attributes }) => traceId === unsampled || attributes['messaging.message.id'] === quiet), [])
 })
 
 t.test('spans, of streams that connect and resume, tell what they were', async (t) => {
@@ -123,6 +128,22 @@ t.test('spans, of streams that connect and resume, tell what they were', async (
   const [resume] = await collector.until(({ name }) => name === 'resume', 1, 'the stream that came back')
   t.match(resume, { node: 'node-2', kind: 2, parentSpanId: '', attributes: { 'tidings.resume': 'complete', 'enduser.id': '42' } })
   t.ok(Number(resume!.attributes['tidings.replayed']) > 0)
+})
+
+t.test('a node, with the sampler traceidratio, sends of the traces that come those which it draws by their ids', async (t) => {
+  const half = await startNode(t, { env: { ...env, OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.5' }, name: 'node-half' })
+  const stream = client(half)
+  await stream.live()
+  const sampler = new TraceIdRatioBasedSampler(0.5)
+  const ids = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0').padEnd(31, '0') + '1')
+  const find = (decision: SamplingDecision): string => ids.find((id) => sampler.shouldSample(ROOT_CONTEXT, id).decision === decision)!
+  const [other, drawn] = [find(SamplingDecision.NOT_RECORD), find(SamplingDecision.RECORD_AND_SAMPLED)]
+  for (const traceId of [other, drawn]) await publish({ to: 'user:42', data: traceId }, { traceparent: `00-${traceId}-b7ad6b7169203331-01` })
+  const ofHalf = (traceId: string) => (span: { traceId: string, node: string }): boolean => span.traceId === traceId && span.node === 'node-half'
+  await collector.until(ofHalf(drawn), 1, 'the span of the one that is drawn')
+  await collector.until((span) => span.traceId === other && span.kind === 5, 2, 'those of the other two nodes, which send all')
+  t.same(collector.spans.filter(ofHalf(other)), [])
+  stream.close()
 })
 
 t.test('a node, with OTEL_SDK_DISABLED, loads nothing of it and still passes a trace on', async (t) => {
