@@ -9,7 +9,7 @@ import { identityOf, ticketIn } from './auth.ts'
 import { ignoreBodies } from './body.ts'
 import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, stateJson, State } from './inbox-schemas.ts'
 import type { RequestLimit } from './limits.ts'
-import { bearer, bearerCookieOrTicketHeader, errorResponses } from './schemas.ts'
+import { bearer, bearerCookieOrTicketHeader, errorResponses, UserIdText } from './schemas.ts'
 import { redeem } from './ticket-store.ts'
 import { checkName, MANAGE_SCOPE } from './users.ts'
 
@@ -23,7 +23,7 @@ export interface InboxOptions {
 const ofUser = { tags: ['inbox'], security: bearerCookieOrTicketHeader }
 const ofBackEnd = { tags: ['inbox'], security: bearer, description: `Needs the scope ${MANAGE_SCOPE}. Changes nothing.` }
 const idParams = Type.Object({ id: Type.String({ description: 'The id of a notification.', examples: ['1763794001222333'] }) })
-const userParams = Type.Object({ userId: Type.String() })
+const userParams = Type.Object({ userId: UserIdText })
 const UpTo = Type.Object({ upTo: Type.String({ description: 'An id, or a position.' }) }, { additionalProperties: false, examples: [{ upTo: '1763794001222333' }] })
 
 export const inbox: FastifyPluginAsyncTypebox<InboxOptions> = async (app, { inbox, ...rest }) => {

@@ -10,7 +10,7 @@ const Status = Type.Object({
   detail: Type.String(),
   warnings: Type.Array(Type.String(), { description: 'What works now and cannot be relied upon, a sentence each.' }),
   partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }), { description: 'Where users are divided among several: how each is, in order.' }))
-})
+}, { examples: [{ status: 'ready', broker: 'redis', detail: 'connected', warnings: [] }] })
 
 export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
   const { hub, broker } = options
@@ -18,7 +18,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
   app.addHook('onClose', async () => { close() })
 
   app.get('/livez', {
-    schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }) } }
+    schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }, { examples: [{ status: 'ok' }] }) } }
   }, async () => ({ status: 'ok' }))
 
   app.get('/readyz', {
@@ -27,7 +27,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       summary: 'Messages really arrive here',
       description: 'With ?for=streams: it can answer a stream, if only with "come back later". For balancers that would answer an error status, ' +
         'which ends an EventSource for ever, when the broker is away and so no node is ready.',
-      querystring: Type.Object({ for: Type.Optional(Type.Literal('streams')) }),
+      querystring: Type.Object({ for: Type.Optional(Type.Literal('streams', { description: 'What the node is asked to be good for.' })) }),
       response: { 200: Status, 503: Status }
     }
   }, async (request, reply) => {

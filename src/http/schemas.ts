@@ -17,6 +17,10 @@ export function errorResponses (...statuses: number[]): Record<number, typeof Er
   }))
 }
 
+/** What stands in a path. */
+export const UserIdText = Type.String({ description: 'A user id.', examples: ['42'] })
+export const GroupNameText = Type.String({ description: 'The name of a group.', examples: ['Complaints'] })
+
 /** Routes for services: a token in a header. */
 export const bearer = [{ bearer: [] }]
 /** Routes for users: the token may also come in the cookie TOKEN_COOKIE. */

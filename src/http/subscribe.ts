@@ -14,7 +14,7 @@ import { translate } from './errors.ts'
 import { allowEventStreams, answerNobody, comeBack, lineOf, openEventStream, stop, STREAM_PATH } from './event-stream.ts'
 import type { RateLimits } from './limits.ts'
 import type { Refusals, TicketReason } from './refusals.ts'
-import { bearerCookieOrTicket, content, errorResponses } from './schemas.ts'
+import { bearerCookieOrTicket, content, errorResponses, UserIdText } from './schemas.ts'
 import { findTicket, isPassOf, passName, type Redeemable, spend } from './ticket-store.ts'
 
 export interface SubscribeOptions {
@@ -94,7 +94,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
   app.get('/api/notifications/subscribe/:userId', {
     ...options,
-    schema: { ...schema, summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: Type.String() }) }
+    schema: { ...schema, summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: UserIdText }) }
   }, async (request, reply) => {
     await open(request, reply, request.query, request.params.userId)
     return reply

@@ -6,7 +6,7 @@ import { MAX_GROUPS, type Members, type Sessions } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
 import { isName } from '../notification.ts'
 import { ignoreBodies } from './body.ts'
-import { bearer, errorResponses } from './schemas.ts'
+import { bearer, errorResponses, GroupNameText, UserIdText } from './schemas.ts'
 
 export const MANAGE_SCOPE = 'notifications:manage'
 
@@ -16,8 +16,8 @@ const common = {
   security: bearer
 }
 const errors = errorResponses(400, 401, 403, 503)
-const userParams = Type.Object({ userId: Type.String() })
-const groupParams = Type.Object({ userId: Type.String(), group: Type.String() })
+const userParams = Type.Object({ userId: UserIdText })
+const groupParams = Type.Object({ userId: UserIdText, group: GroupNameText })
 const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_GROUPS }) }, { additionalProperties: false, examples: [{ groups: ['Complaints', 'Sales'] }] })
 
 /** Room for MAX_GROUPS names, however they are escaped. */

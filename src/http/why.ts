@@ -6,7 +6,7 @@ import type { ReceiptsMode } from '../receipts.ts'
 import { explain, VERDICTS } from '../why.ts'
 import { ignoreBodies } from './body.ts'
 import { parseId } from './inbox-schemas.ts'
-import { bearer, errorResponses } from './schemas.ts'
+import { bearer, errorResponses, UserIdText } from './schemas.ts'
 import { checkName, MANAGE_SCOPE } from './users.ts'
 
 const at = Type.Optional(Type.String({ format: 'date-time' }))
@@ -54,7 +54,7 @@ export const why: FastifyPluginAsyncTypebox<{ trail: Trail, receipts: ReceiptsMo
       summary: 'Why a user did, or did not, get a notification',
       description: `Needs the scope ${MANAGE_SCOPE}. Tells nothing of other users, and changes nothing. A user who is not known is an answer too.`,
       security: bearer,
-      params: Type.Object({ userId: Type.String() }),
+      params: Type.Object({ userId: UserIdText }),
       querystring: Type.Object({ id: Type.String({ description: 'The id of the notification.', examples: ['1763794001222333'] }) }),
       response: { 200: Answer, ...errorResponses(400, 401, 403, 503) }
     }
