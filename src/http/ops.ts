@@ -10,7 +10,7 @@ const Status = Type.Object({
   detail: Type.String(),
   warnings: Type.Array(Type.String(), { description: 'What works now and cannot be relied upon, a sentence each.' }),
   partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }), { description: 'Where users are divided among several: how each is, in order.' }))
-}, { examples: [{ status: 'ready', broker: 'redis', detail: 'connected', warnings: [] }] })
+}, { examples: [{ status: 'ready', broker: 'memory', detail: 'embedded', warnings: [] }] })
 
 export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
   const { hub, broker } = options
