@@ -1,4 +1,5 @@
-// Counts are had in two ways, at a glance and along the whole inbox: whatever the logs hold, both say the same.
+// Counts are had in three ways, at a glance, along the whole inbox, and for many who come back at once: whatever the
+// logs hold, all say the same.
 import t from 'tap'
 import fc from 'fast-check'
 import type { Reply } from '../fixtures/resp.ts'
@@ -15,7 +16,7 @@ const LENGTH = 60
 const TOKEN = [1, 4_000_000_000, GROUPS.length, ...GROUPS]
 
 /** 120 at once are more than a log is let outgrow its length by. */
-const many = fc.constantFrom(1, 1, 1, 2, 9, 40, 120)
+const many = fc.constantFrom<number[]>(1, 1, 1, 2, 9, 40, 120)
 const publish = fc.record({
   to: fc.nat(ADDRESSES.length - 1),
   many,
@@ -26,7 +27,7 @@ const publish = fc.record({
 const back = fc.oneof(fc.nat(20), fc.nat(300))
 const steps = fc.array(fc.oneof(
   { arbitrary: publish, weight: 6 },
-  { arbitrary: fc.record({ spread: many, copies: fc.constantFrom(1, 2, ADDRESSES.length) }), weight: 3 },
+  { arbitrary: fc.record({ spread: many, copies: fc.constantFrom(1, 2, ADDRESSES.length), bytes: fc.constantFrom(1, 1, 5000) }), weight: 3 },
   { arbitrary: fc.record({ cursor: fc.constantFrom('seen', 'seen', 'read'), back }), weight: 4 },
   { arbitrary: fc.record({ mark: fc.constantFrom('read', 'dismissed'), back }), weight: 2 },
   { arbitrary: fc.record({ retract: back }), weight: 1 },
@@ -47,9 +48,9 @@ t.test('counts of a user in 12 groups, at a glance, are those along the whole in
       const [id] = await fcall('tidings_publish', to, 'message', data, ...options) as Reply[]
       published.push({ id: Number(id), to })
     }
-    const spread = async (first: number, copies: number): Promise<void> => {
+    const spread = async (first: number, copies: number, data: string): Promise<void> => {
       const to = Array.from({ length: copies }, (_, i) => ADDRESSES[(first + i) % ADDRESSES.length]!)
-      const [[, id]] = await fcall('tidings_publish_all', 1, '', '', 0, 'message', '1', 'inbox', '', '', '', to.length, ...to) as [Reply[]]
+      const [[, id]] = await fcall('tidings_publish_all', 1, '', '', 0, 'message', data, 'inbox', '', '', '', to.length, ...to) as [Reply[]]
       published.push({ id: Number(id), to: to[0]! })
     }
     const at = (back: number): { id: number, to: string } => published.at(-1 - back) ?? { id: 1, to: 'user:1' }
@@ -57,7 +58,7 @@ t.test('counts of a user in 12 groups, at a glance, are those along the whole in
     await fcall('tidings_position', '1', ...TOKEN)
     for (const step of steps) {
       if ('many' in step) await Promise.all(Array.from({ length: step.many }, async () => { await one(ADDRESSES[step.to]!, JSON.stringify('x'.repeat(step.bytes)), step.options) }))
-      else if ('spread' in step) await Promise.all(Array.from({ length: step.spread }, async (_, i) => { await spread(i, step.copies) }))
+      else if ('spread' in step) await Promise.all(Array.from({ length: step.spread }, async (_, i) => { await spread(i, step.copies, JSON.stringify('x'.repeat(step.bytes))) }))
       else if ('cursor' in step) await fcall('tidings_move_cursor', '1', step.cursor, at(step.back).id, ...TOKEN)
       // What has left is refused, which is right, too.
       else if ('mark' in step) await fcall('tidings_mark', '1', at(step.back).id, step.mark, ...TOKEN).catch(() => {})
@@ -67,14 +68,23 @@ t.test('counts of a user in 12 groups, at a glance, are those along the whole in
       const glance = await fcall('tidings_position', '1', ...TOKEN) as Reply[]
       const whole = await fcall('tidings_list', '1', '', 1, 0, ...TOKEN) as Reply[]
       if (glance.slice(1).join() !== whole.slice(1, 5).join()) throw new Error(`at a glance ${glance.slice(1).join()}, along the whole ${whole.slice(1, 5).join()}`)
+      // A second user comes later, and marks nothing; both ask in one call.
+      const [, ...pages] = await fcall('tidings_read_pages', 65_536, 1_048_576, ...['2', '1'].flatMap((user) => [user, 1, 4_000_000_000, '', '', GROUPS.length, ...GROUPS])) as Reply[][]
+      const second = await fcall('tidings_position', '2', ...TOKEN) as Reply[]
+      const resumed = pages.map((page) => page.slice(5).join()).join(' and ')
+      const positions = [second, glance].map((counts) => counts.slice(1).join()).join(' and ')
+      if (resumed !== positions) throw new Error(`those who come back ${resumed}, at a glance ${positions}`)
       compared++
     }
   }), {
     seed,
     numRuns: 30,
     interruptAfterTimeLimit: 4000,
-    // More than are counted in one log, and few of them unseen.
-    examples: [[[{ to: 0, many: 120, options: [], bytes: 1 }, { cursor: 'seen' as const, back: 20 }]]]
+    // More than are counted in one log, and few of them unseen; large ones, each in two logs.
+    examples: [
+      [[{ to: 0, many: 120, options: [], bytes: 1 }, { cursor: 'seen' as const, back: 20 }]],
+      [[{ spread: 40, copies: 2, bytes: 5000 }, { to: 0, many: 9, options: [], bytes: 20_000 }]]
+    ]
   })
   t.ok(compared > 0, `${compared} compared in ${runs} runs`)
 })

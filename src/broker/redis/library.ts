@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 
 /** In the order in which they need each other. */
 const PARTS = [
-  'names', 'gone', 'entries', 'publish', 'retract', 'services', 'groups', 'joins', 'sessions', 'logs', 'inbox', 'news', 'marks', 'list', 'lost', 'history', 'why', 'configure', 'register',
+  'names', 'gone', 'entries', 'publish', 'retract', 'services', 'groups', 'joins', 'sessions', 'logs', 'inbox', 'counts', 'news', 'marks', 'list', 'lost', 'history', 'why', 'configure', 'register',
   'directory', 'copies', 'outbox', 'old'
 ] as const
 

@@ -46,10 +46,15 @@ do
   -- log. What went to many of them at once stands in each, and fills no page: when enough copies were read, it ends
   -- where the least that was read does. If that is so before each log was looked at, the others are read up to the
   -- oldest entry that there is, and the page ends with it.
-  -- Returns the entries by id, the ids in a heap, and up to where all is there.
+  -- Returns the entries by id, the ids in no order, and up to where all is there.
   function merge(call, pieces, most_bytes)
     local kept, heap, bytes, upto, copies, copied, oldest = {}, {}, 0, call.position, 0, 0, math.huge
-    local active, quota, is_first, is_short = {}, #pieces <= FEW_PIECES and 4 or 1, true, false
+    local active, quota, is_first, is_short, is_heap = {}, #pieces <= FEW_PIECES and 4 or 1, true, false, false
+    -- Most pages hold all that there is, and need no heap.
+    local function heap_up()
+      if not is_heap then table.sort(heap, function(a, b) return a > b end) end
+      is_heap = true
+    end
     for n, piece in ipairs(pieces) do
       local log, after = piece.log, piece.after
       if after < log.from or after > log.read_to then log.from, log.read_to, log.entries, log.step = after, after, {}, 8 end
@@ -73,9 +78,10 @@ do
           if kept[entry.id] then copies, copied = copies + 1, copied + #entry.data else
             kept[entry.id] = entry
             if entry.id < oldest then oldest = entry.id end
-            push(heap, entry.id)
+            if is_heap then push(heap, entry.id) else heap[#heap + 1] = entry.id end
             bytes = bytes + #entry.data
             while #heap > 1 and (bytes > most_bytes or #heap > MAX_PAGE) do
+              heap_up()
               local greatest = pop(heap)
               bytes = bytes - #kept[greatest].data
               kept[greatest] = nil
@@ -89,6 +95,7 @@ do
       if is_short or (copies > MAX_COPIES and #more > 0) then
         if is_short and is_first then upto = oldest end
         for _, piece in ipairs(more) do upto = math.min(upto, piece.log.entries[piece.at - 1].id) end
+        heap_up()
         while #heap > 0 and heap[1] > upto do kept[pop(heap)] = nil end
         break
       end
@@ -187,7 +194,10 @@ local function resume_one(call, user, token, cursor)
   end
   local more = upto < position
   local seen, read, unseen, unread = 0, 0, 0, 0
-  if gap or not more then seen, read, unseen, unread = count_inbox(call, view_of(call, user, groups, inbox)) end
+  if gap or not more then
+    seen, read, unseen, unread = reading.plain_counts(call, user, groups, inbox)
+    if not seen then seen, read, unseen, unread = count_inbox(call, view_of(call, user, groups, inbox)) end
+  end
   return { int(upto), gap and 1 or 0, more and 1 or 0, membership, places, int(seen), int(read), unseen, unread }
 end
 

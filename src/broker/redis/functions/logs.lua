@@ -174,7 +174,7 @@ function reading.read(call, log, at, floor, own, most_wanted)
       end
     else
       at.upper = stop - 1
-      if known[stop] then return { { id = stop, event = 'message', data = '', log = log } } end
+      if known[stop] then return { { id = stop, event = 'message', data = '', log = log, is_noted = true } } end
     end
   end
 end
