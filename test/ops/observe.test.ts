@@ -7,11 +7,11 @@ import { parse } from 'yaml'
 import { startCluster } from '../fixtures/cluster.ts'
 import { freePort, makeFolder, spawnChild } from '../fixtures/process.ts'
 import { eventually } from '../fixtures/wait.ts'
-import { tools } from './tools.ts'
+import { run, tools } from './tools.ts'
 
 const root = join(import.meta.dirname, '../..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
-const { prometheus } = await tools()
+const { prometheus, grafana } = await tools()
 
 interface Target { expr: string }
 interface Panel { title: string, type: string, targets?: Target[] }
@@ -111,4 +111,34 @@ t.test('observe profile: three services for this machine alone, whose files are 
   const { datasources } = parse(read('ops/grafana/provisioning/datasources/tidings.yml')) as { datasources: { uid: string, url: string, jsonData?: any }[] }
   for (const { url } of datasources) t.ok(new URL(url).hostname in services, url)
   t.ok(datasources.some(({ uid }) => uid === datasources[0]!.jsonData.exemplarTraceIdDestinations[0].datasourceUid))
+})
+
+t.test('dashboard, read strictly by the types that Grafana publishes: nothing to say', (t) => {
+  const text = read('ops/grafana/dashboard.json')
+  t.equal(run(grafana, [], { input: text }), `${dashboard.panels.length} panels\n`)
+  t.throws(() => run(grafana, [], { input: text.replace('"targets"', '"target"') }), /target/, 'it would')
+  t.end()
+})
+
+t.test('provisioning, of Grafana: nothing but what its documentation names', (t) => {
+  // https://grafana.com/docs/grafana/latest/administration/provisioning/; Grafana passes over a field that it does not know.
+  const known = {
+    'datasources/tidings.yml': ['apiVersion', 'deleteDatasources', 'prune', 'datasources',
+      ...['name', 'type', 'access', 'orgId', 'uid', 'url', 'isDefault', 'jsonData', 'secureJsonData', 'version', 'editable'].map((name) => `datasources.${name}`),
+      ...['httpMethod', 'timeInterval', 'exemplarTraceIdDestinations', 'exemplarTraceIdDestinations.name', 'exemplarTraceIdDestinations.datasourceUid', 'exemplarTraceIdDestinations.url', 'exemplarTraceIdDestinations.urlDisplayLabel']
+        .map((name) => `datasources.jsonData.${name}`)],
+    'dashboards/tidings.yml': ['apiVersion', 'providers',
+      ...['name', 'orgId', 'folder', 'folderUid', 'type', 'disableDeletion', 'updateIntervalSeconds', 'allowUiUpdates', 'options', 'options.path', 'options.foldersFromFilesStructure'].map((name) => `providers.${name}`)]
+  }
+  const namesOf = (value: unknown, path = ''): string[] => {
+    if (Array.isArray(value)) return value.flatMap((one) => namesOf(one, path))
+    if (typeof value !== 'object' || value === null) return []
+    return Object.entries(value).flatMap(([name, one]) => [`${path}${name}`, ...namesOf(one, `${path}${name}.`)])
+  }
+  for (const [file, names] of Object.entries(known)) {
+    const content = parse(read(`ops/grafana/provisioning/${file}`)) as { apiVersion: number }
+    t.equal(content.apiVersion, 1, file)
+    t.same(namesOf(content).filter((name) => !names.includes(name)), [], file)
+  }
+  t.end()
 })

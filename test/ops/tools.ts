@@ -26,6 +26,8 @@ export interface Tools {
   promtool: string
   /** The collector's OTLP receiver, as test/ops/otlp/main.go makes a program of it. */
   otlp: string
+  /** Reads a dashboard by Grafana's own types, as test/ops/grafana/main.go makes a program of them. */
+  grafana: string
   /** Folder with `v1.36.0-local-strict/deployment-apps-v1.json` and so on. */
   schemas: string
   /** The versions of Kubernetes whose schemas are there. */
@@ -42,7 +44,8 @@ export async function tools (): Promise<Tools> {
     kubeconform: goTool('kubeconform'),
     prometheus,
     promtool: prometheus.replace(/prometheus$/, 'promtool'),
-    otlp: otlpReceiver(),
+    otlp: ownProgram('otlp', 'the OTLP receiver of the OpenTelemetry Collector is'),
+    grafana: ownProgram('grafana', 'a reader of dashboards, with the types of Grafana, is'),
     schemas: kubernetesSchemas(),
     kubernetes: schemas.kubernetes,
     models: customResources()
@@ -87,15 +90,16 @@ function goTool (name: keyof typeof goTools): string {
   return join(folder, name)
 }
 
-function otlpReceiver (): string {
-  const source = join(import.meta.dirname, 'otlp')
+/** From a folder of this one: a program around a library of somebody else's. */
+function ownProgram (name: 'otlp' | 'grafana', what: string): string {
+  const source = join(import.meta.dirname, name)
   const hash = createHash('sha256')
   for (const file of ['go.mod', 'go.sum', 'main.go']) hash.update(readFileSync(join(source, file)))
-  const folder = once(`otlp-${hash.digest('hex').slice(0, 12)}`, (draft) => {
-    process.stderr.write('the OTLP receiver of the OpenTelemetry Collector is built by Go, once for this machine: less than a minute\n')
-    run('go', ['build', '-C', source, '-ldflags=-s', '-o', join(draft, 'otlp'), '.'], { env: { CGO_ENABLED: '0', GOFLAGS: '-mod=readonly -buildvcs=false' } })
+  const folder = once(`${name}-${hash.digest('hex').slice(0, 12)}`, (draft) => {
+    process.stderr.write(`${what} built by Go, once for this machine: less than a minute\n`)
+    run('go', ['build', '-C', source, '-ldflags=-s', '-o', join(draft, name), '.'], { env: { CGO_ENABLED: '0', GOFLAGS: '-mod=readonly -buildvcs=false' } })
   })
-  return join(folder, 'otlp')
+  return join(folder, name)
 }
 
 function kubernetesSchemas (): string {
