@@ -1,7 +1,6 @@
 // docker-compose.yml as operators run it: real image, real Redis, three nodes behind nginx. Each client gets exactly what it is
 // owed, in id order, while nodes are killed, stopped and added.
 import { randomUUID } from 'node:crypto'
-import https from 'node:https'
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { connect, type Client } from '../fixtures/client.ts'
@@ -17,7 +16,10 @@ const users: Record<string, string[]> = { 1: ['Complaints'], 2: ['Complaints'], 
 
 t.test('docker-compose.yml, three nodes: the ledger holds whatever happens to them', async (t) => {
   const issuer = createIssuer()
-  const stack = await startStack(t, { ...issuer.env, HEARTBEAT_SECONDS: '1', DRAIN_SECONDS: '6' })
+  const prometheusPort = await freePort()
+  const stack = await startStack(t, { ...issuer.env, HEARTBEAT_SECONDS: '1', DRAIN_SECONDS: '6', PROMETHEUS_PORT: String(prometheusPort) })
+  // It scrapes each 15 s, and is asked at the end.
+  await stack.compose('--profile', 'observe', 'up', '-d', '--no-build', '--no-recreate', 'prometheus')
   const ledger = new Ledger(t)
   const clients: Client[] = []
   const publisher = issuer.token({ sub: 'shop', scope: PUBLISH })
@@ -268,30 +270,31 @@ t.test('docker-compose.yml, three nodes: the ledger holds whatever happens to th
     t.pass('healthy')
   })
 
+  await t.test('observe, Prometheus as the profile starts it: has found the nodes by their name, those that are gone and those that are new, and evaluates every rule', async (t) => {
+    const ask = async (path: string): Promise<any> => {
+      const response = await fetch(`http://127.0.0.1:${prometheusPort}/api/v1/${path}`)
+      const { status, data, error } = await response.json() as { status: string, data: unknown, error?: string }
+      if (status !== 'success') throw new Error(error)
+      return data
+    }
+    const query = async (expr: string): Promise<Array<{ metric: Record<string, string>, value: [number, string] }>> => (await ask(`query?${new URLSearchParams({ query: expr }).toString()}`)).result
+    const nodes = await stack.containers('node')
+    await eventually('Prometheus to scrape each node that there is, and no other', async () => {
+      const { activeTargets: targets } = await ask('targets') as { activeTargets: Array<{ health: string, lastError: string }> }
+      if (targets.length !== nodes.length || targets.some(({ health }) => health !== 'up')) throw new Error(JSON.stringify(targets))
+    })
+    t.ok((await query('max_over_time(tidings_streams[30m]) > 0')).length >= 3, 'streams of three nodes, at the least, over the whole time')
+    await eventually('all rules to be evaluated', async () => {
+      const { groups } = await ask('rules') as { groups: Array<{ rules: Array<{ name: string, health: string, lastError?: string }> }> }
+      const others = groups.flatMap(({ rules }) => rules).filter(({ health }) => health !== 'ok')
+      if (groups.length === 0 || others.length > 0) throw new Error(JSON.stringify(others))
+    })
+    t.ok((await query('sum(job:tidings_streams:sum)')).length > 0, 'recorded')
+  })
+
   await t.test('down: nothing is left', async (t) => {
     for (const client of clients) client.close()
     await stack.down()
     t.same(await stack.remains(), [])
   })
-})
-
-t.test('docker-compose.yml, with TIDINGS_TLS_PORT: TLS and HTTP/2 with a certificate that was made, HTTP is sent there', async (t) => {
-  const issuer = createIssuer()
-  const port = await freePort()
-  const stack = await startStack(t, { ...issuer.env, TIDINGS_TLS_PORT: String(port) })
-  const answer = await fetch(`${stack.url}/docs/json?x=1`, { redirect: 'manual' })
-  t.match({ status: answer.status, location: answer.headers.get('location') }, { status: 308, location: `https://127.0.0.1:${port}/docs/json?x=1` })
-  const ask = async (path: string) => await new Promise<{ status: number | undefined, hsts: unknown, issuer: unknown }>((resolve, reject) => {
-    https.get({ host: '127.0.0.1', port, path, rejectUnauthorized: false, agent: false }, (response) => {
-      const { issuer: by } = (response.socket as import('node:tls').TLSSocket).getPeerCertificate()
-      response.resume()
-      resolve({ status: response.statusCode, hsts: response.headers['strict-transport-security'], issuer: by.CN })
-    }).on('error', reject)
-  })
-  // nginx has just started, and looks the nodes up in its first moment.
-  await eventually('nginx to know the nodes', async () => { if ((await ask('/docs/json')).status !== 200) throw new Error('not yet') })
-  t.match(await ask('/docs/json'), { status: 200, hsts: /^max-age=\d+$/, issuer: 'localhost' })
-  t.match(await ask('/api/notifications/subscribe'), { status: 401, hsts: /^max-age=\d+$/ })
-  t.match(await stack.compose('exec', '-T', 'nginx', 'sh', '-c', 'cat /tmp/tidings.d/server-tls.conf'), /http2/)
-  t.match(await stack.compose('--profile', 'observe', 'config', '--services'), /prometheus\ngrafana\ntraces/, 'and compose takes the profile that watches it')
 })

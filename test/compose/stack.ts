@@ -102,13 +102,15 @@ export async function startStack (t: Scope, env: Record<string, string>, files: 
   }
   const containers = async (service: string) => (await docker('ps', '-q', '--no-trunc',
     '--filter', `label=com.docker.compose.project=${project}`, '--filter', `label=com.docker.compose.service=${service}`)).split('\n').filter(Boolean)
+  // What a profile has started ends with that profile alone.
+  const ends = ['--profile', 'observe', 'down', '-v']
   const down = async () => {
-    await compose('down', '-v', '--remove-orphans', '-t', '5')
+    await compose(...ends, '--remove-orphans', '-t', '5')
   }
 
   // A test that is interrupted runs no teardown, and containers would come back after the next boot.
   const interrupted = () => {
-    spawnSync(command, composeArgs('down', '-v', '-t', '1'), { env: composeEnv, stdio: 'ignore' })
+    spawnSync(command, composeArgs(...ends, '-t', '1'), { env: composeEnv, stdio: 'ignore' })
     spawnSync('docker', ['rmi', '-f', project], { stdio: 'ignore' })
     process.exit(1)
   }
