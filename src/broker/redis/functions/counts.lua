@@ -1,8 +1,9 @@
 -- The counts of many who come back at once: what they have in common is counted once.
 
 do
-  -- Of so few groups each log is looked at for itself, and so many entries of it.
-  local FEW_GROUPS, FEW_ENTRIES = 16, 512
+  -- The logs of so few groups are looked at one by one (of more, one look at all tells which have anything), and so
+  -- many entries of each.
+  local FEW_GROUPS, FEW_ENTRIES = 4, 512
 
   -- How many entries of a log count above an id, up to MAX_UNREAD: `log.sums` has for each of the newest how many it
   -- and the newer ones are. Nil where that depends on who asks, or when: some end, or stand in other logs, too.
