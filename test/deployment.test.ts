@@ -1,9 +1,14 @@
 // What stands beside src/ must say what src/ says: the settings in docker-compose.yml, the errors that nginx.conf makes itself.
-import { existsSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
+import { parse } from 'yaml'
 import { configSchema, parseConfig } from '../src/config.ts'
 import { errorTable } from '../src/errors.ts'
+import { makeFolder, spawnChild } from './fixtures/process.ts'
 
 const root = join(import.meta.dirname, '..')
 /** Without what varies from line to line. */
@@ -24,6 +29,59 @@ t.test('docker-compose.yml, settings: every one can be given, none is unknown', 
 t.test('docker-compose.yml, stop_grace_period: longer than the drain', async (t) => {
   const [, seconds] = /stop_grace_period: (\d+)s/.exec(read('docker-compose.yml')) ?? []
   t.ok(Number(seconds) > parseConfig({ JWT_SECRET: 'x'.repeat(32) }, 'node').DRAIN_SECONDS + 5)
+})
+
+interface Service { command?: string[], logging?: object, mem_limit?: string, pids_limit?: number, restart?: string }
+const services = (file: string): Array<[string, Service]> => Object.entries((parse(read(file), { merge: true }) as { services: Record<string, Service> }).services)
+
+t.test('docker-compose.yml, every service: what it says, takes and starts has an end', async (t) => {
+  for (const file of ['docker-compose.yml', 'docker-compose.cluster.yml']) {
+    for (const [name, { logging, mem_limit: memory, pids_limit: processes }] of services(file)) {
+      // In the second file these two are only changed.
+      if (file === 'docker-compose.cluster.yml' && ['redis', 'node'].includes(name)) continue
+      t.match(logging, { driver: 'json-file', options: { 'max-size': '20m', 'max-file': '5' } }, `${file}, ${name}`)
+      t.ok(memory !== undefined && processes! > 0, `${file}, ${name}: limits`)
+    }
+  }
+})
+
+t.test('docker-compose.yml, REDIS_PASSWORD that a URL would change: Redis refuses to start, and says which characters', async (t) => {
+  for (const file of ['docker-compose.yml', 'docker-compose.cluster.yml']) {
+    const [, { command = [] }] = services(file).find(([name]) => name === 'redis')!
+    const script = command.at(-1)!.replaceAll('$$', '$').replace('docker-entrypoint.sh redis-server -', 'cat')
+    const start = (password: string) => spawnSync('sh', ['-c', script], { env: { PATH: process.env['PATH'], REDISCLI_AUTH: password, MAXMEMORY: '1mb' }, encoding: 'utf8' })
+    t.match(start('aZ0._~-'), { status: 0, stdout: /^requirepass aZ0\._~-\n/ })
+    for (const password of ['a b', 'a%b', 'a#b', 'a@b', 'a/b', 'a:b', 'a$b', 'a"b', 'ä']) {
+      t.match(start(password), { status: 1, stdout: /^$/, stderr: /REDIS_PASSWORD: only letters, digits and \. _ ~ - are taken/ }, `${file}, ${password}`)
+    }
+  }
+})
+
+t.test('docker-compose.cluster.yml, a Cluster that does not get well: given up, with what its nodes say', async (t) => {
+  const [, { command = [] }] = services('docker-compose.cluster.yml').find(([name]) => name === 'cluster')!
+  const script = command.at(-1)!.replaceAll('$$', '$')
+  const folder = makeFolder(t)
+  const start = (getent: string) => {
+    const programs = { getent, sleep: ':', 'redis-cli': 'case $* in *INFO*) echo cluster_state:fail ;; *NODES*) echo "who they are" ;; esac' }
+    for (const [name, text] of Object.entries(programs)) writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 })
+    return spawnSync('sh', ['-ec', script], { env: { PATH: `${folder}:${process.env['PATH']}` }, encoding: 'utf8' })
+  }
+  t.match(start('echo "10.0.0.1 $2"'), { status: 1, stderr: /did not get well in 30 s[^]*who they are/ })
+  t.match(start('[ "$2" = redis-4 ] || echo "10.0.0.1 $2"'), { status: 1, stderr: /redis-4 has no address/ })
+})
+
+t.test('ops/compose/roll.sh, a new node that takes the question and never answers: not ready, after two seconds', async (t) => {
+  const silent = http.createServer(() => {})
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => { silent.closeAllConnections(); silent.close() })
+  const [, script = ''] = /node -e "(.*)" 2> /.exec(read('ops/compose/roll.sh'))!
+  const child = spawnChild(t, process.execPath, ['-e', script.replace(':3000', `:${(silent.address() as AddressInfo).port}`)])
+  t.match(await child.exited, { code: 1 })
+})
+
+t.test('.gitattributes: scripts keep their line ends where git would change them', async (t) => {
+  t.match(read('.gitattributes'), /^\* text=auto eol=lf$/m)
+  for (const name of ['ops/nginx/start.sh', 'ops/compose/roll.sh', 'nginx.conf', 'docker-compose.yml', 'client/dist/tidings.js']) t.notMatch(read(name), /\r/, name)
 })
 
 t.test('nginx.conf, when all come at once, lets as many wait as the system allows, as a node does', async (t) => {

@@ -16,7 +16,7 @@ if [ -z "${COMPOSE:-}" ]; then
   if docker compose version > /dev/null 2>&1; then COMPOSE='docker compose'; fi
 fi
 nodes() { $COMPOSE ps -q node; }
-ready() { docker exec "$1" node -e "fetch('http://127.0.0.1:3000/readyz').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))" 2> /dev/null; }
+ready() { docker exec "$1" node -e "fetch('http://127.0.0.1:3000/readyz', { signal: AbortSignal.timeout(2000) }).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))" 2> /dev/null; }
 
 [ "${1:-}" = --no-build ] || $COMPOSE build node
 old=$(nodes)

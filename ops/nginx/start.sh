@@ -41,6 +41,9 @@ fi
 sed -E "$nodes" "$conf" > "$work/nginx.conf"
 
 if [ -n "${TIDINGS_BALANCERS:-}" ]; then
+  case $TIDINGS_BALANCERS in
+    *[!0-9A-Za-z.:/,\ -]*) fail "TIDINGS_BALANCERS must be addresses or CIDR ranges, comma-separated, not \"$TIDINGS_BALANCERS\"" ;;
+  esac
   {
     printf '%s\n' "$TIDINGS_BALANCERS" | tr ', ' '\n\n' | sed -n 's/..*/set_real_ip_from &;/p'
     printf 'real_ip_header X-Forwarded-For;\nreal_ip_recursive on;\n'
@@ -48,12 +51,13 @@ if [ -n "${TIDINGS_BALANCERS:-}" ]; then
 fi
 
 if [ -n "${TIDINGS_TLS_PORT:-}" ]; then
-  case $TIDINGS_TLS_PORT in *[!0-9]*) fail "TIDINGS_TLS_PORT must be the number of a port, not \"$TIDINGS_TLS_PORT\"" ;; esac
+  case $TIDINGS_TLS_PORT in 0* | *[!0-9]* | ??????*) fail "TIDINGS_TLS_PORT must be the number of a port, not \"$TIDINGS_TLS_PORT\"" ;; esac
   if [ -e "$certificates/tls.crt" ] || [ -e "$certificates/tls.key" ]; then
     for file in tls.crt tls.key; do
       [ -r "$certificates/$file" ] || fail "$certificates/$file cannot be read: both tls.crt and tls.key must be there, and readable for user $(id -u)"
     done
   else
+    [ -z "${CERTIFICATES_FROM:-}" ] || fail "TIDINGS_CERTIFICATES is $CERTIFICATES_FROM, but no tls.crt and no tls.key is there"
     certificates=$work
     command -v openssl > /dev/null || fail 'There is no openssl to make a certificate with: give one in TIDINGS_CERTIFICATES (tls.crt and tls.key)'
     make_certificate "${NGINX_CERTIFICATE_DAYS:-365}"

@@ -97,6 +97,11 @@ t.test('TLS, with a certificate that is given, uses it; with half of one, does n
   rmSync(join(folder, 'tls.key'))
   await t.rejects(startFront(t, { nodes: [node.port], env: { TIDINGS_CERTIFICATES: folder } }), /tls\.key cannot be read: both tls\.crt and tls\.key must be there/)
   await t.rejects(startFront(t, { nodes: [node.port], env: { TIDINGS_TLS_PORT: 'yes' } }), /TIDINGS_TLS_PORT must be the number of a port, not "yes"/)
+  await t.rejects(startFront(t, { nodes: [node.port], env: { TIDINGS_TLS_PORT: '0' } }), /TIDINGS_TLS_PORT must be the number of a port, not "0"/)
+  // As docker-compose.yml hands it on: a folder that was named and is empty is no reason for a certificate of our own.
+  await t.rejects(startFront(t, { nodes: [node.port], env: { TIDINGS_CERTIFICATES: makeFolder(t), CERTIFICATES_FROM: './certificates' } }),
+    /TIDINGS_CERTIFICATES is \.\/certificates, but no tls\.crt and no tls\.key is there/)
+  await t.rejects(startFront(t, { nodes: [node.port], env: { TIDINGS_BALANCERS: '10.0.0.5; deny all' } }), /TIDINGS_BALANCERS must be addresses or CIDR ranges, comma-separated, not "10\.0\.0\.5; deny all"/)
 })
 
 t.test('TLS, not asked for: none, and no redirect', async (t) => {
