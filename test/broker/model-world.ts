@@ -116,11 +116,7 @@ export class World {
 
   async retractOutside (to: Address, what: { readonly id: number } | { readonly key: string }): Promise<void> {
     if (this.#real.fcall === undefined) { await this.retract(to, what); return }
-    // It may not read, so it takes back what has outlived its ttl as well, and tells.
-    const at = await this.#now()
-    const isPast = this.model.isPast(to, what, at)
-    if (isPast) return
-    const found = this.model.retract(to, what, at)
+    const found = this.model.retract(to, what, await this.#now())
     equal(await this.#real.fcall('tidings_retract', to, ...'id' in what ? ['ID', what.id] : ['KEY', what.key]), found === undefined ? 0 : 1, `FCALL tidings_retract of ${JSON.stringify(what)} from ${to}`)
     if (found !== undefined) this.#hears({ to, id: 0, event: 'retracted', data: { to, id: String(found.id), ...'key' in what && { key: what.key } } })
   }

@@ -75,11 +75,6 @@ export class Model extends Members {
     return found
   }
 
-  /** In a log, but outlived or older than the history. */
-  isPast (to: Address, what: { readonly id: number } | { readonly key: string }, at: number): boolean {
-    return this.#copies.some((copy) => copy.to === to && copy.state === 'here' && !this.#isThere(copy, at) && ('id' in what ? copy.id === what.id : copy.key === what.key))
-  }
-
   visit (userId: string, at: number): void {
     this.user(userId).firstVisit ??= at
   }

@@ -12,7 +12,13 @@ local function trim(ctx, address, id)
   local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1][1]:match('^%d+')
   redis.call('XTRIM', log, 'MAXLEN', length)
   redis.call('SET', ctx.prefix .. ':trim:' .. address, oldest, 'EXAT', end_of(id, ctx.limits.seconds))
-  redis.call('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:' .. address, '-inf', oldest)
+  local keys = ctx.prefix .. ':keys:' .. address
+  -- Of what has a ttl another note stands further up. What many at once leave there goes at its end.
+  for _, member in ipairs(redis.call('ZRANGE', keys, '-inf', oldest, 'BYSCORE', 'LIMIT', 0, 10 * TRIM_STEP)) do
+    local with_end = member:match('^\1(%d+):')
+    if with_end then redis.call('ZREM', keys, '\3' .. with_end) end
+  end
+  redis.call('ZREMRANGEBYSCORE', keys, '-inf', oldest)
 end
 
 -- To trim is to read, which other services may not: a node does it within the second. Not every publish looks.
@@ -41,7 +47,9 @@ end
 
 -- An entry that goes takes its key and its notes along.
 local function forget_entry(ctx, address, id)
-  redis.call('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:' .. address, int(id), int(id))
+  local keys = ctx.prefix .. ':keys:' .. address
+  redis.call('ZADD', keys, 'XX', int(id), '\3' .. int(id))
+  redis.call('ZREMRANGEBYSCORE', keys, int(id), int(id))
 end
 
 -- Takes out the older one with the same key, on purpose: no gap.
@@ -64,8 +72,8 @@ local function replace_key(ctx, address, log, key, id, ends, order)
 end
 
 -- What may not count, and what counts and is large, stands beside the keys, so that who counts need not read it. No key
--- begins with \1 or \2. It is a help alone: what stands in the log and is not noted is read. `ends`: 0, or the id from
--- which on it does not count.
+-- begins with \1 or \2 (or \3, whose score is the id from which on something has expired). It is a help alone: what
+-- stands in the log and is not noted is read. `ends`: 0, or the id from which on it does not count.
 local LARGE_BYTES = 4096
 local function note(ctx, address, kind, id, ends, key_ends)
   local keys = ctx.prefix .. ':keys:' .. address
@@ -74,6 +82,11 @@ local function note(ctx, address, kind, id, ends, key_ends)
 end
 
 local function note_for_counts(ctx, address, req, key_ends)
+  if req.expires then
+    -- Who may not read the log can ask for this one by its name.
+    redis.pcall('ZADD', ctx.prefix .. ':keys:' .. address, int(req.expires), '\3' .. int(req.id))
+    redis.pcall('EXPIREAT', ctx.prefix .. ':keys:' .. address, key_ends)
+  end
   if req.keep == 'replay' then return note(ctx, address, '\1', req.id, 0, key_ends) end
   if req.expires then note(ctx, address, '\1', req.id, req.expires, key_ends) end
   if #req.data >= LARGE_BYTES then note(ctx, address, '\2', req.id, req.expires or 0, key_ends) end

@@ -30,10 +30,12 @@ end
 local function retract_unread(ctx, address, what)
   local log, keys, as_of = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address, next_id(ctx)
   local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)
-  if not id or redis.call('XDEL', log, int(id) .. '-0') == 0 then return 0 end
+  if not id then return 0 end
+  local ends = tonumber(redis.call('ZSCORE', keys, '\3' .. int(id)) or nil)
+  if (ends and ends <= as_of) or id <= as_of - ctx.limits.seconds * SECOND then return 0 end
+  if redis.call('XDEL', log, int(id) .. '-0') == 0 then return 0 end
   forget_entry(ctx, address, id)
   bury(ctx, address, id, 'r', as_of)
-  if id <= as_of - ctx.limits.seconds * SECOND then return 0 end
   tell_retracted(ctx, address, id, what.key, as_of)
   return 1
 end
