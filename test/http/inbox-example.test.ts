@@ -64,7 +64,7 @@ t.test('example of docs/inbox.md, on two devices: what changes on one is seen on
       EventSource: PageEventSource
     })
     let shown: Bell = { items: [], unseen: 0, unread: 0 }
-    const handle: Handle = await openBell({ loadData, show: (bell: Bell) => { shown = structuredClone(bell) } })
+    const handle: Handle = await openBell({ names: ['order', 'complaint'], loadData, show: (bell: Bell) => { shown = structuredClone(bell) } })
     t.teardown(() => { handle.close() })
     return { bell: () => shown, handle }
   }
@@ -85,6 +85,12 @@ t.test('example of docs/inbox.md, on two devices: what changes on one is seen on
   }
   await both('the one in between', ({ unseen, unread, items }) => unseen === 1 && unread === 1 && items[0]!.data === 'between')
   await eventually(async () => loads, (count) => count >= 2, { what: 'the data, read again because of it' })
+  const known = loads
+  const named = await publish('with a name', { event: 'order' })
+  await both('what has an event name', ({ unseen, items }) => unseen === 2 && items[0]!.id === named)
+  await eventually(async () => loads, (count) => count > known, { what: 'the data, read again because of it' })
+  await laptop.handle.dismiss(named)
+  await both('without it', ({ unseen, items }) => unseen === 1 && items.length === 1)
   const second = await publish('second')
   await both('the second', ({ unseen, items }) => unseen === 2 && items[0]!.id === second)
   await phone.handle.open()
