@@ -1,8 +1,8 @@
 // What an inbox costs Redis is bounded, whatever stands in the logs: counted by Redis itself, with the same done to it in one run.
 import t, { type Test } from 'tap'
 import { MAX_MARKS, MAX_OLD_DISMISSED, TooManyMarks } from '../../src/broker/inbox.ts'
-import { startRedis } from '../fixtures/redis.ts'
-import { idsOf, listOf, now, readerOf, refusal, request } from './contract.ts'
+import { callsOf, startRedis } from '../fixtures/redis.ts'
+import { enter, identityOf, idsOf, listOf, now, readerOf, refusal, request, send } from './contract.ts'
 import { type RedisNode, startRedisNode, up } from './nodes.ts'
 
 // Its own: Redis counts the commands of everybody.
@@ -152,4 +152,59 @@ t.test('what was dismissed and passed, up to ten thousand, is remembered beside 
   await dismiss(MAX_MARKS, MAX_MARKS + 20)
   t.ok(await redis.cli('HLEN', `${node.prefix}:inbox:1`) as number < 30, 'they have made room')
   t.same(idsOf((await listOf(node)).notifications), ids.slice(MAX_MARKS + 20).reverse())
+})
+
+t.test('what is asked of an inbox, or said of it, is one call each', async (t) => {
+  const node = await start(t)
+  const { broker } = node
+  const ids = await flood(node, 100, 1)
+  const acts: Record<string, (id: number) => Promise<unknown>> = {
+    list: async () => await listOf(node),
+    position: async () => await broker.position(reader),
+    seen: async (id) => await broker.moveCursor(reader, 'seen', id),
+    read: async (id) => await broker.moveCursor(reader, 'read', id),
+    'one unread again': async (id) => await broker.mark(reader, id, 'unread'),
+    'one read': async (id) => await broker.mark(reader, id, 'read'),
+    'one dismissed': async (id) => await broker.mark(reader, id, 'dismissed'),
+    retract: async (id) => await broker.retract({ to: 'user:1', what: { id } })
+  }
+  for (const [name, act] of Object.entries(acts)) {
+    const [before, begunMs] = [await callsOf(redis, 'fcall'), performance.now()]
+    // One after the other, since calls of one moment may be one.
+    for (const id of ids) await act(id)
+    const calls = await callsOf(redis, 'fcall') - before
+    // A node calls by itself, too: a few times a second.
+    t.ok(calls >= 100 && calls < 150 + 10 * (performance.now() - begunMs) / 1000, `${name}: ${calls} calls for 100`)
+  }
+})
+
+t.test('a group, of however many members, costs one entry to publish to and one call to retract from', async (t) => {
+  const node = await start(t)
+  const members = Array.from({ length: 400 }, (_, i) => `m${i}`)
+  await Promise.all(members.map(async (userId) => { await node.broker.join(userId, 'a') }))
+  const keys = async (): Promise<string[]> => (await redis.cli('KEYS', `${node.prefix}:*`) as string[]).sort()
+  const before = new Set(await keys())
+  await redis.cli('CONFIG', 'RESETSTAT')
+  const id = await send(node, 'group:a', 'x', { key: 'k' })
+  t.equal(await callsOf(redis, 'xadd'), 1)
+  t.same((await keys()).filter((key) => !before.has(key)).map((key) => key.slice(node.prefix.length)), [':keys:group:a', ':log:group:a'])
+  for (const userId of members.slice(0, 3)) t.same(idsOf((await listOf(node, userId)).notifications), [id])
+  const after = new Set(await keys())
+  await redis.cli('CONFIG', 'RESETSTAT')
+  t.equal(await node.broker.retract({ to: 'group:a', what: { key: 'k' } }), true)
+  t.equal(await callsOf(redis, 'xdel'), 1)
+  t.same((await keys()).filter((key) => !after.has(key)).map((key) => key.slice(node.prefix.length)), [':gone:group:a'])
+  for (const userId of members.slice(0, 3)) t.same((await listOf(node, userId)).notifications, [])
+})
+
+t.test('who never opens the inbox, however much comes, has one field more in the hash of their groups, and nothing else', async (t) => {
+  const node = await start(t)
+  for (let i = 0; i < 3; i++) {
+    await node.broker.visit(identityOf('quiet', 1000 + i))
+    await enter(node.broker, 'quiet', { groups: ['a', 'b'], issuedAtSeconds: 1000 + i })
+    for (const to of ['user:quiet', 'group:a', 'all']) await send(node, to, i, { key: `k${i}`, ttlSeconds: 60 })
+  }
+  t.same((await redis.cli('HKEYS', `${node.prefix}:groups:quiet`) as string[]).sort(), ['', 'a', 'b'])
+  const theirs = (await redis.cli('KEYS', `${node.prefix}:*quiet*`) as string[]).map((key) => key.slice(node.prefix.length)).sort()
+  t.same(theirs, [':groups:quiet', ':keys:user:quiet', ':log:user:quiet'])
 })

@@ -23,6 +23,9 @@ async function start (t: Test, channels: readonly string[] = ['user:42', 'all'])
 const fcall = (prefix: string, ...args: Array<string | Buffer>): Promise<string> =>
   shared.cli('FCALL', 'tidings_publish', 1, prefix, ...args).then(() => 'taken', (error: Error) => error.message)
 
+/** Bytes that are no UTF-8, each in its way. */
+const noUtf8 = [[0xff, 0xfe], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xe0, 0x80, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xc3], [0x80], [0xe2, 0x82]].map((bytes) => Buffer.from(bytes))
+
 const nested = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth)
 const nestedObjects = (depth: number): string => '{"a":'.repeat(depth) + '1' + '}'.repeat(depth)
 
@@ -49,7 +52,6 @@ t.test('FCALL, to addresses and with names at their limits, is taken', async (t)
 t.test('FCALL, wrong in any way, is refused with its reason and nothing is stored', async (t) => {
   const { ear, broker, prefix } = await start(t, ['all'])
   const cursor = await now({ broker, ear })
-  const noUtf8 = [[0xff, 0xfe], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xe0, 0x80, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xc3], [0x80], [0xe2, 0x82]].map((bytes) => Buffer.from(bytes))
   const keysBefore = await shared.cli('KEYS', `${prefix}:*`)
   const wrong: Array<[string, Array<string | Buffer>]> = [
     ...['', 'user', 'user:', 'group:', '42', 'All', 'all ', ' all', 'topic:x', 'users:1', 'user:a\0b', 'user:a\nb', 'user:\x1f', 'user:\x7f', 'user:\u0080', 'user:\u0085x', 'user:\u009f',
@@ -60,9 +62,7 @@ t.test('FCALL, wrong in any way, is refused with its reason and nothing is store
       '"a', 'a"', '"a\nb"', '"a\tb"', '"a\0b"', '"\\x41"', '"\\u12"', '"\\u12g4"', '"\\ud8"', '"\\', '[', ']', '[1,]', '[,1]', '[1 2]', '{', '{}}', '{"a"}', '{"a":}', '{"a":1,}', '{a:1}', '{1:1}', '{"a":1 "b":2}',
       '[1]]', '1,2', '// x\n1', '/**/1', '\ufeff1', '1\0', '\v1', '\f1', '\u00a01', '["a" "b"]', 'true false', '--1', '1-2', '{"a":1},'].map((json): [string, string[]] => ['TIDINGS_BAD_JSON', ['all', 'message', json]]),
     ['TIDINGS_BAD_JSON', ['all', 'message', Buffer.from([0xff])]],
-    ...noUtf8.flatMap((name): Array<[string, Array<string | Buffer>]> => [
-      ['TIDINGS_BAD_ADDRESS', [Buffer.concat([Buffer.from('user:'), name]), 'message', '1']], ['TIDINGS_BAD_KEY', ['all', 'message', '1', 'KEY', name]]
-    ]),
+    ...noUtf8.map((name): [string, Array<string | Buffer>] => ['TIDINGS_BAD_ADDRESS', [Buffer.concat([Buffer.from('user:'), name]), 'message', '1']]),
     ['TIDINGS_DATA_TOO_LARGE', ['all', 'message', JSON.stringify('x'.repeat(65_535))]],
     ['TIDINGS_DATA_TOO_LARGE', ['all', 'message', JSON.stringify('é'.repeat(32_768))]],
     ['TIDINGS_DATA_TOO_DEEP', ['all', 'message', nested(MAX_DATA_DEPTH + 1)]],
@@ -79,12 +79,43 @@ t.test('FCALL, wrong in any way, is refused with its reason and nothing is store
   for (const keys of [[], [prefix, prefix]]) {
     await t.rejects(shared.cli('FCALL', 'tidings_publish', keys.length, ...keys, 'all', 'message', '1'), /TIDINGS_BAD_REQUEST Call it so: FCALL tidings_publish 1 <prefix>/)
   }
-  for (const key of ['', 'k'.repeat(129), 'a\0', ...noUtf8]) await t.rejects(shared.cli('FCALL', 'tidings_retract', 1, prefix, 'all', 'KEY', key), /TIDINGS_BAD_KEY Use/)
   t.same((await shared.cli('KEYS', `${prefix}:*`) as string[]).sort(), (keysBefore as string[]).sort(), 'no key was made')
   const fence = await send({ broker, ear }, 'all', 'fence')
   await ear.id(fence)
   t.same(ear.heard.length, 1, 'nobody heard of it')
   t.same(entriesOf(await readPages({ broker, ear }, { cursor })).map(({ id }) => id), [fence], 'and no log has it')
+})
+
+t.test('FCALL, with options that are wrong, is refused with what to do; at their limits they are taken', async (t) => {
+  const { ear, broker, prefix } = await start(t, ['all'])
+  const keysBefore = await shared.cli('KEYS', `${prefix}:*`) as string[]
+  const noNames = ['', 'k'.repeat(129), '😀'.repeat(129), 'a\nb', 'a\0', '\x1f', '\x7f', '\u0085', 'x'.repeat(10_000), ...noUtf8]
+  const wrong: Array<[string, Array<string | Buffer>]> = [
+    ...['', 'forever', 'inbox ', 'nones', '0'].map((keep): [string, string[]] => ['TIDINGS_BAD_KEEP', ['KEEP', keep]]),
+    ...['', '0', '-1', '1.5', '1e3', '+5', ' 5', '0x10', 'x', '86401', '9'.repeat(16), '9'.repeat(400)].map((ttl): [string, string[]] => ['TIDINGS_BAD_TTL', ['TTL', ttl]]),
+    ...noNames.flatMap((name): Array<[string, Array<string | Buffer>]> => [['TIDINGS_BAD_KEY', ['KEY', name]], ['TIDINGS_BAD_IDEMPOTENCY_KEY', ['IDEMPOTENCY', name]]]),
+    ...['', '00', `00-${'g'.repeat(32)}-${'b'.repeat(16)}-01`].map((text): [string, string[]] => ['TIDINGS_BAD_TRACEPARENT', ['TRACEPARENT', text]]),
+    ...[['KEY'], ['TTL', '5', 'KEY'], ['TIME', '5'], ['', ''], ['KEY', 'k', 'KEY', 'l'], ['key', 'k', 'KEY', 'k']].map((options): [string, string[]] => ['TIDINGS_BAD_REQUEST', options])
+  ]
+  const answers = await Promise.all(wrong.map(async ([code, options]) => ({ code, options: options.map((option) => String(option).slice(0, 40)), answer: await fcall(prefix, 'all', 'message', '1', ...options) })))
+  t.same(answers.filter(({ code, answer }) => !answer.startsWith(`${code} `)), [], `${wrong.length} of them`)
+  t.same(answers.filter(({ answer }) => !/ (use|call|give)\b/i.test(answer)), [], 'each says what to do')
+
+  const retract = (...args: Array<string | Buffer>): Promise<unknown> => shared.cli('FCALL', 'tidings_retract', 1, prefix, ...args).catch((error: Error) => error.message.split(' ')[0])
+  for (const key of noNames) t.equal(await retract('all', 'KEY', key), 'TIDINGS_BAD_KEY')
+  for (const id of ['', '0', '-1', '1.5', '1e15', '01', 'x', '9'.repeat(17), 'x'.repeat(10_000)]) t.equal(await retract('all', 'ID', id), 'TIDINGS_BAD_REQUEST', `ID ${id.slice(0, 20)}`)
+  for (const args of [[], ['all'], ['all', 'KEY'], ['all', 'NAME', 'k'], ['all', 'ID', '1', 'KEY', 'k']]) t.equal(await retract(...args), 'TIDINGS_BAD_REQUEST', args.join(' '))
+  for (const address of ['', 'nobody', 'user:', 'all ']) t.equal(await retract(address, 'ID', '1'), 'TIDINGS_BAD_ADDRESS', address)
+  for (const what of [['ID', '1'], ['ID', '9'.repeat(16)], ['KEY', 'none']]) t.equal(await retract('all', ...what), 0, 'what is not there')
+  t.same((await shared.cli('KEYS', `${prefix}:*`) as string[]).sort(), keysBefore.sort(), 'no key was made')
+
+  for (const options of [['KEEP', 'REPLAY'], ['keep', 'none'], ['TTL', '1'], ['TTL', '86400'], ['KEY', 'k'.repeat(128)], ['Key', '😀'.repeat(128)], ['IDEMPOTENCY', '😀'.repeat(128)]]) {
+    t.equal(await fcall(prefix, 'all', 'message', '1', ...options), 'taken', options.join(' ').slice(0, 20))
+  }
+  t.equal(await retract('all', 'KEY', 'k'.repeat(128)), 1)
+  t.equal(await retract('all', 'KEY', 'k'.repeat(128)), 0, 'twice')
+  await ear.id(await send({ broker, ear }, 'all', 'fence'))
+  t.equal(ear.notifications.filter(({ event }) => event === 'message').length, 8, 'those, and the fence')
 })
 
 t.test('FCALL, with data at the limits of size and depth, is taken and reaches its readers', async (t) => {

@@ -119,20 +119,54 @@ onBoth(t, 'options, keep, ttl and key, do what they say', async (t, kind) => {
   t.match((await away.live()).json, { resume: 'complete', replayed: 2 })
   t.same(away.notifications.map(({ id }) => id), [replay, young])
   t.not(old, young)
+  for (const more of [{ ttl: 1 }, { ttl: 86_400 }, { key: 'k'.repeat(128) }, { key: '😀'.repeat(128) }]) t.equal((await publish('user:ann', 1, more)).status, 202, 'at its limit')
+  const narrow = await all.call('POST', PATH, { body: { to: 'all', data: 1, keep: 'none' }, token: all.token({ sub: 'svc', scope: `${PUBLISH}:user` }) })
+  t.match(narrow, { status: 403, body: { code: 'TIDINGS_SCOPE_MISSING' } }, 'what is not kept needs its scope, too')
+  t.match(await publish('user:ann', 1, { keep: 'none', event: 'sync' }), { status: 400, body: { code: 'TIDINGS_RESERVED_EVENT' } }, 'and is looked at')
+})
+
+onBoth(t, 'position, of the user or asked by a back end, joins a page and the stream: what changed after it comes once, by whichever address', async (t, kind) => {
+  const all = await startNodes(t, kind, redis)
+  const { send, as } = world(all)
+  const ann = as('ann', { groups: ['g'] })
+  await ann('GET', '/position')
+  const rows: string[] = []
+  const change = async () => { for (const to of ['user:ann', 'group:g', 'all', ['all', 'group:g', 'user:ann']]) rows.push(await send(to, rows.length)) }
+  for (const ask of [async () => await ann('GET', '/position'), async () => await all.call('GET', '/api/users/ann/position', { node: 1 })]) {
+    await change()
+    const known = rows.length
+    const { body: { position } } = await ask()
+    t.ok(Number(position) >= Number(rows.at(-1)))
+    await change() // while the page reads its own data
+    const client = all.client(t, { sub: 'ann', groups: ['g'] }, { node: 1, query: { lastEventId: position } })
+    t.match((await client.live()).json, { resume: 'complete', replayed: 4 })
+    await change()
+    await client.next(({ id }) => id === rows.at(-1))
+    t.same(client.notifications.map(({ id }) => id), rows.slice(known))
+    client.close()
+  }
 })
 
 onBoth(t, 'retract, by id or by key, takes it from everybody and tells every stream; a second time there is none', async (t, kind) => {
   const all = await startNodes(t, kind, redis)
   const { send, as } = world(all)
-  const client = all.client(t, { sub: 'ann', groups: ['g'] }, { node: 1 })
-  await client.live()
+  const devices = [0, 1, 1].map((node) => all.client(t, { sub: 'ann', groups: ['g'] }, { node }))
+  await Promise.all(devices.map((client) => client.live()))
+  const heard = async (json: object) => {
+    const [begin, queueMs] = [performance.now(), watchCpuQueue([redis.pid])]
+    for (const device of devices) {
+      const event = await device.next(({ event }) => event === 'retracted')
+      t.match(event, { id: undefined, json })
+      t.ok(event.at - begin - queueMs() < 1000, 'within a second')
+    }
+  }
   const id = await send('user:ann', 1)
   const keyed = await send('group:g', 2, { key: 'k' })
   const retract = async (body: object, scope = PUBLISH) => await all.call('POST', `${PATH}/retract`, { body, token: all.token({ sub: 'svc', scope }) })
   t.match(await retract({ to: 'user:ann', id }), { status: 200, body: { retracted: true } })
-  t.match(await client.next(({ event }) => event === 'retracted'), { id: undefined, json: { to: 'user:ann', id } })
+  await heard({ to: 'user:ann', id })
   t.match(await retract({ to: 'group:g', key: 'k' }, `${PUBLISH}:group:g`), { status: 200, body: { retracted: true } })
-  t.match(await client.next(({ event, json }) => event === 'retracted' && json.to === 'group:g'), { json: { key: 'k' } })
+  await heard({ to: 'group:g', id: keyed, key: 'k' })
   for (const body of [{ to: 'user:ann', id }, { to: 'group:g', key: 'k' }, { to: 'user:ann', id: '1763794001222333' }, { to: 'user:bob', key: 'none' }, { to: 'user:bob', id: keyed }]) {
     t.match(await retract(body), { status: 200, body: { retracted: false } }, JSON.stringify(body))
   }
@@ -143,6 +177,8 @@ onBoth(t, 'retract, by id or by key, takes it from everybody and tells every str
     t.match(await retract(body), { status: 400, body: { code: 'TIDINGS_BAD_REQUEST' } }, JSON.stringify(body))
   }
   t.match(await retract({ to: 'nobody', id }), { status: 400, body: { code: 'TIDINGS_BAD_ADDRESS' } })
+  for (const id of ['', 'x', '-1', '1.5', '9'.repeat(17), 'x'.repeat(10_000)]) t.match(await retract({ to: 'user:ann', id }), { status: 400, body: { code: 'TIDINGS_BAD_POSITION' } })
+  for (const key of ['', 'k'.repeat(129), 'a\nb', '\ud800']) t.match(await retract({ to: 'user:ann', key }), { status: 400, body: { code: 'TIDINGS_BAD_KEY' } })
 })
 
 onBoth(t, 'retract, of what went to two addresses, by a publisher whose scope has one of them, takes it from that one alone', async (t, kind) => {
