@@ -121,7 +121,7 @@ export class Certificate {
       const { message } = error as Error
       if (message === this.#fault && message !== this.#told) {
         this.#told = message
-        log.warn({ reason: message }, 'the new certificate cannot be used; the old one stays')
+        log.warn({ reason: message }, 'the new certificate cannot be used; the old one stays until TLS_CERT_FILE and TLS_KEY_FILE fit')
       }
       this.#fault = message
     }
@@ -130,7 +130,7 @@ export class Certificate {
   #warnOfEnd (log: Log): void {
     const { validTo } = this.#current
     const days = Math.floor((validTo.getTime() - new Date().getTime()) / DAY_MS)
-    if (days < 0) log.warn({ validTo: validTo.toISOString() }, 'the certificate has ended; browsers refuse it')
-    else if (days < 7) log.warn({ validTo: validTo.toISOString() }, 'the certificate ends within a week')
+    if (days < 0) log.warn({ validTo: validTo.toISOString() }, 'the certificate has ended; browsers refuse it until TLS_CERT_FILE is renewed')
+    else if (days < 7) log.warn({ validTo: validTo.toISOString() }, 'the certificate ends within a week; renew TLS_CERT_FILE')
   }
 }

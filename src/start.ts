@@ -86,7 +86,7 @@ export async function start (onGraceful: () => void): Promise<void> {
   const ending = new AbortController()
   certificate?.follow(app.server as unknown as https.Server, log, { signal: ending.signal })
   const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + AFTER_DRAIN_SECONDS) * 1000, logger: false, skip: ['SIGHUP'] }, async ({ signal, err }) => {
-    if (err !== undefined) log.fatal({ err }, 'unexpected error, closing')
+    if (err !== undefined) log.fatal({ err }, 'unexpected error, closing; report it, with the stack')
     else log.info({ signal, streams: app.hub.streams }, 'closing')
     isClosing = true
     ending.abort()

@@ -72,7 +72,7 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
     socket.destroy()
     untold++
     if (performance.now() - toldAtMs < MINUTE_MS) return
-    log.warn({ balancer, reason, count: untold }, 'no PROXY header from an address in TRUST_PROXY; the connection was ended')
+    log.warn({ balancer, reason, count: untold }, 'no PROXY header from an address in TRUST_PROXY; the connection was ended; have the balancer send one, or take it out of TRUST_PROXY')
     toldAtMs = performance.now()
     untold = 0
   }

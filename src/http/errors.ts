@@ -13,7 +13,7 @@ export function handleErrors (app: FastifyInstance, refusals: Refusals): void {
   app.setErrorHandler<FastifyError>((error, request, reply) => {
     const known = translate(error)
     refusals.count(known.code, known.reason)
-    if (known.code === 'TIDINGS_INTERNAL') request.log.error({ err: error }, 'unexpected error')
+    if (known.code === 'TIDINGS_INTERNAL') request.log.error({ err: error }, 'unexpected error; report it, with the stack')
     if (known.statusCode === 401) reply.header('www-authenticate', 'Bearer')
     if (known.statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
     return reply.code(known.statusCode).send(bodyOf(known))

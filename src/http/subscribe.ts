@@ -118,7 +118,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
       // Any status but 200 would end an EventSource for ever, and these conditions pass.
       const known = translate(error as Error)
       if (!isPassing(known)) throw error
-      if (known.code === 'TIDINGS_INTERNAL') app.log.error({ err: error }, 'unexpected error')
+      if (known.code === 'TIDINGS_INTERNAL') app.log.error({ err: error }, 'unexpected error; report it, with the stack')
       return later(known.code)
     }
   }

@@ -212,7 +212,7 @@ export class Hub implements BrokerListener {
     // Once a minute for each channel: whoever publishes nonsense does so in a loop.
     if (this.#dropsLogged.has(channel)) return
     this.#dropsLogged.set(channel, this.#clock.nowMs())
-    this.#options.log.warn({ channel, reason }, 'a channel message was dropped; PUBLISH {"event":"<name>","data":<JSON>}')
+    this.#options.log.warn({ channel, reason }, 'a channel message was dropped; its sender should PUBLISH {"event":"<name>","data":<JSON>}')
   }
 
   // — when the broker's line breaks —

@@ -64,7 +64,7 @@ t.test('traces, with a collector that is away, are told in the log, and keep not
   const lone = await startNode(t, { env: { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${await freePort()}`, OTEL_EXPORTER_OTLP_TIMEOUT: '200' } })
   const stream = client(lone)
   await stream.live()
-  await lone.waitForLine(/"traces cannot be sent; at most one line a minute/)
+  await lone.waitForLine(/"traces cannot be sent; /)
   t.match(lone.logs.find(({ msg }) => /^traces cannot be sent/.test(msg)), { level: 40, reason: /./, lost: 1 })
   const { id } = await publish({ to: 'user:42', data: 'nobody traces it' })
   t.match(await stream.next(), { id })

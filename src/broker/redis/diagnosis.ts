@@ -43,22 +43,22 @@ export const NOT_CONNECTED = 'not connected yet'
 
 const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^OOM/, 'Redis is full and takes no writes; give it more maxmemory, or less to keep (HISTORY_LENGTH, HISTORY_SECONDS)'],
-  [/^READONLY/, 'Redis is a replica by now, and takes no writes, as after a failover'],
+  [/^READONLY/, 'Redis is a replica by now, and takes no writes, as after a failover; give REDIS_URL the new master, or the Sentinels'],
   [/^MISCONF/, 'Redis cannot write to its disk and takes no writes; look at its log, most often the disk is full'],
-  [/^NOREPLICAS/, 'Redis takes no writes while it has too few replicas (min-replicas-to-write)'],
+  [/^NOREPLICAS/, 'Redis takes no writes while it has too few replicas; bring one back, or lower min-replicas-to-write'],
   [/^(NOAUTH|WRONGPASS|ERR AUTH)/, 'Redis wants another user or password; set them in REDIS_URL (redis://user:password@host:port)'],
   [/^CLUSTERDOWN/, 'the Cluster is down; a master is away, and nobody has taken its place yet; redis-cli --cluster check says which'],
-  [/^(MOVED|ASK|TRYAGAIN)/, 'the slot is on its way to another master of the Cluster'],
+  [/^(MOVED|ASK|TRYAGAIN)/, 'the slot is on its way to another master of the Cluster; if it does not arrive, redis-cli --cluster fix'],
   [/^CROSSSLOT/, 'REDIS_URL is that of a node of a Redis Cluster; write redis+cluster:// instead, with some of its nodes'],
   [/NOPERM.*function/, 'the Redis user may not load functions; allow it +function|load, or load them by hand: npm run -s functions | redis-cli -x FUNCTION LOAD REPLACE'],
   [/NOPERM.*channel/, 'the Redis user may not use the channels under REDIS_PREFIX; allow it &<prefix>:* (docs/security.md has the recipe)'],
   [/NOPERM/, 'the Redis user may not do what a node must; docs/security.md has the recipe'],
   [/unknown command.*(fcall|function)/i, 'this Redis has no functions (FUNCTION, FCALL); use Redis 7 or later, or Valkey'],
   [/unknown command/i, 'this Redis does not know a command that a node needs; use Redis 7 or later, or Valkey'],
-  [/^ENOENT|EACCES/, 'there is no such socket, or it may not be used'],
+  [/^ENOENT|EACCES/, 'there is no such socket, or it may not be used; look at its path in REDIS_URL, and at its rights'],
   [/ECONNRESET|EPIPE/, 'the connection was cut; Redis has ended, or it speaks TLS alone, and REDIS_URL must say rediss://'],
-  [/ECONNREFUSED/, 'nobody listens at REDIS_URL'],
-  [/(ENOTFOUND|EAI_AGAIN)/, 'the host name of REDIS_URL is not known'],
+  [/ECONNREFUSED/, 'nobody listens at REDIS_URL; start Redis, or mend host and port'],
+  [/(ENOTFOUND|EAI_AGAIN)/, 'the host name of REDIS_URL is not known; look at its spelling, and at the name server'],
   [/certificate|CERT_|issuer/i, 'Redis has a certificate that this node does not trust; give Node your CA by NODE_EXTRA_CA_CERTS, and REDIS_URL a name that stands in it'],
   [/wrong version number|packet length too long|EPROTO|before secure TLS connection/i, 'Redis does not speak TLS there; use redis:// instead of rediss://, or its TLS port']
 ]

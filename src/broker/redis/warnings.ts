@@ -24,7 +24,7 @@ export class Warnings {
       warnings.push(`Redis evicts keys when it is full (maxmemory-policy ${policy}): history, groups and logouts may go; set noeviction`)
     }
     if (maxMemory > 0 && usedMemory / maxMemory > MEMORY_WARNING) {
-      warnings.push('Redis has used more than 90 % of its maxmemory; when it is full, nothing can be published')
+      warnings.push('Redis has used more than 90 % of its maxmemory; full, it takes no publish; raise maxmemory, or keep less (HISTORY_LENGTH, HISTORY_SECONDS)')
     }
     const seconds = Math.abs(clockDifferenceSeconds)
     if (seconds > CLOCK_WARNING) {

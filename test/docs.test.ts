@@ -1,0 +1,88 @@
+// Every page against what it speaks of: links, commands, settings, error codes, routes, metrics, functions, files and defaults that it names exist.
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import { readOptions as readChaosOptions } from '../chaos/options.ts'
+import { configSchema } from '../src/config.ts'
+import { errorTable } from '../src/errors.ts'
+
+const root = join(import.meta.dirname, '..')
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+const paths = ['README.md', 'CHANGELOG.md', ...globSync('docs/*.md', { cwd: root }), '.github/CONTRIBUTING.md', '.github/SECURITY.md', 'client/README.md']
+const pages = new Map(paths.map((path) => [path, read(path)]))
+/** What holds now; the changelog names what has gone, too. */
+const present = [...pages].filter(([path]) => path !== 'CHANGELOG.md')
+const sources = globSync('{src,demo,scripts,bench,chaos,ops,test,client/src,examples}/**/*.{ts,lua,yml,yaml,json,conf,sh,md,py,go,tpl}', { cwd: root, exclude: (name) => /node_modules|results/.test(name) })
+const source = sources.filter((path) => path !== 'test/docs.test.ts').map(read).join('\n') + ['docker-compose.yml', 'docker-compose.cluster.yml', 'nginx.conf', 'Dockerfile', '.ci/run'].map(read).join('\n')
+const settings = configSchema.properties as Record<string, { default?: unknown }>
+
+/** Of a heading, as GitHub makes it. */
+const anchor = (heading: string) => heading.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-')
+const anchors = (text: string) => [...text.replaceAll(/^```[^]*?^```/gm, '').matchAll(/^#+ (.+)$/gm)].map(([, heading]) => anchor(heading!))
+
+t.test('links: file and heading are there', async (t) => {
+  let count = 0
+  for (const [path, text] of pages) {
+    for (const [, target = '', heading] of text.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)) {
+      const file = target === '' ? path : join(dirname(path), target)
+      count++
+      if (!t.ok(existsSync(join(root, file)), `${path}: ${file}`)) continue
+      if (heading !== undefined) t.ok(anchors(read(file)).includes(heading), `${path}: ${file}#${heading}`)
+    }
+  }
+  t.ok(count > 60, `${count} links`)
+})
+
+t.test('commands: each npm script exists, and npm run chaos takes what it is given', async (t) => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
+  for (const [path, text] of pages) {
+    for (const [, name] of text.matchAll(/npm run (?:-s )?([a-z]+(?::[a-z]+)*)/g)) t.ok(scripts[name!], `${path}: npm run ${name}`)
+    for (const [, args] of text.matchAll(/npm run chaos -- ([^`#\n|;.]+)/g)) t.doesNotThrow(() => readChaosOptions(args!.trim().split(/ +/)), `${path}: ${args}`)
+  }
+})
+
+t.test('settings and error codes: each name in capitals is one of ours, or stands in what is shipped', async (t) => {
+  for (const [path, text] of present) {
+    for (const [name] of text.matchAll(/\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b/g)) {
+      t.ok(name in settings || name in errorTable || new RegExp(`\\b${name}\\b`).test(source), `${path}: ${name}`)
+    }
+  }
+})
+
+t.test('settings: where a page says a default in parentheses, it is that', async (t) => {
+  let count = 0
+  for (const [path, text] of present) {
+    for (const [said, name, value] of text.matchAll(/`([A-Z]+_[A-Z_]+)`(?: \(|, )([\d,]+)(?: a user| by default|\))/g)) {
+      if (settings[name!]?.default === undefined) continue
+      count++
+      t.equal(Number(value!.replaceAll(',', '')), settings[name!]!.default, `${path}: ${said}`)
+    }
+  }
+  t.ok(count >= 2, `${count} defaults`)
+})
+
+t.test('routes, metrics and functions: each exists', async (t) => {
+  const [readme] = pages.values()
+  const routes = new Set([...readme!.matchAll(/^\| `((?:GET|PUT|POST|DELETE) [^`]+)` \|/gm)].map(([, route]) => route!.replaceAll(/:\w+/g, '*')))
+  for (const [path, text] of present) {
+    for (const [, method, route] of text.matchAll(/\b(GET|PUT|POST|DELETE) (\/(?:api|livez|readyz|metrics)[\w/:*-]*)/g)) {
+      const bare = route!.replaceAll(/:\w+/g, '*').replace(/\/users\/\w+\//, '/users/*/')
+      t.ok(routes.has(`${method} ${bare}`), `${path}: ${method} ${route}`)
+    }
+    for (const [, name] of text.matchAll(/`(tidings_[a-z_]*[a-z])(?=[`{])/g)) {
+      t.ok(new RegExp(`\\b${name}\\b`).test(source) || source.includes(`'${name!.replace('tidings_', '')}'`), `${path}: ${name}`)
+    }
+  }
+})
+
+t.test('files: each path that a page names exists', async (t) => {
+  let count = 0
+  for (const [path, text] of present) {
+    for (const [, name = ''] of text.matchAll(/`((?:test|src|ops|bench|chaos|scripts|examples|client|demo|docs|\.ci|\.github)\/[\w./-]+)`/g)) {
+      if (/^client\/dist|\/results/.test(name)) continue
+      count++
+      t.ok(existsSync(join(root, name)) || existsSync(join(root, 'test', name)), `${path}: ${name}`)
+    }
+  }
+  t.ok(count > 40, `${count} paths`)
+})
