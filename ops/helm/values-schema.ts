@@ -7,6 +7,8 @@ interface Schema { [keyword: string]: unknown }
 const OWN = ['HOST', 'PORT', 'NODE_NAME', 'OPS_PORT', 'REUSE_PORT']
 /** Settings of a node that an installation has no use for: what is secret comes from secrets, not from files. */
 const isOurs = (name: string): boolean => OWN.includes(name) || name.endsWith('_FILE')
+/** OpenTelemetry's variables, which are its own and no settings of ours. */
+const OTEL = '^OTEL_[A-Z_]+$'
 /** What must not stand in a values file. REDIS_URL may: without a password it is no secret. */
 const SECRET = ['JWT_SECRET', 'JWT_PUBLIC_KEY']
 
@@ -36,8 +38,10 @@ export function valuesSchema (): Schema {
     ...object({
       image: object({ repository: { type: 'string', minLength: 1 }, tag: text, pullPolicy: { enum: ['Always', 'IfNotPresent', 'Never'] }, pullSecrets: list(any) }),
       replicas: count(1),
-      settings: object(settings()),
-      secrets: object(Object.fromEntries(setting.map((name) => [name, reference]))),
+      settings: object(settings(), { patternProperties: { [OTEL]: text } }),
+      // The chart counts with DRAIN_SECONDS, so it must know it.
+      secrets: object(Object.fromEntries(setting.filter((name) => name !== 'DRAIN_SECONDS').map((name) => [name, reference])), { patternProperties: { [OTEL]: reference } }),
+      ipv6: flag,
       preStopSeconds: count(1, 300),
       minReadySeconds: count(0, 3600),
       resources: any,

@@ -141,7 +141,47 @@ t.test('network policy: in from those that are named, out to names, Redis, and t
   t.same(ports('minimal'), [[53, 53], [6379]])
   t.same(ports('autoscaled'), [[53, 53], [6379], [443]])
   t.same(ports('gateway'), [[53, 53], [6379], [4318]])
-  t.equal(find(render('gateway'), 'NetworkPolicy').spec.ingress[0].from.length, 2)
+  const from = find(render('gateway'), 'NetworkPolicy').spec.ingress[0].from
+  t.equal(from.length, 3)
+  t.same(from[2].podSelector.matchLabels, find(render('gateway'), 'Pod').metadata.labels, 'and the pod of `helm test`')
+  for (const [url, port] of [['https://id.example:8443/keys', 8443], ['http://id.example/keys', 80], ['https://[fd00::1]/keys', 443]] as const) {
+    const policy = find(render('autoscaled', '--set', `settings.JWKS_URL=${url}`), 'NetworkPolicy')
+    t.equal(policy.spec.egress[2].ports[0].port, port, url)
+  }
+})
+
+t.test('network policy, REDIS_URL with another port than it lets out to: refused, with a sentence', async (t) => {
+  const redis = (url: string, ...ports: string[]) => () => render('autoscaled', '--set-string', `settings.REDIS_URL=${url.replaceAll(',', '\\,')}`, ...ports.flatMap((one) => ['--set', one]))
+  t.throws(redis('redis://redis:6380'), /REDIS_URL leads to port 6380, which networkPolicy\.redis\.ports does not have/)
+  t.throws(redis('redis+cluster://:pa:1ss@a,b:7000'), /port 7000/)
+  t.throws(redis('redis+sentinel://a,b/main'), /port 26379/)
+  t.doesNotThrow(redis('rediss://user:pa:1234@redis/2?x=:1'))
+  t.doesNotThrow(redis('redis+sentinel://a,b/main', 'networkPolicy.redis.ports={6379,26379}'))
+  t.doesNotThrow(redis('redis://redis:6380', 'networkPolicy.enabled=false'))
+})
+
+t.test('names that YAML takes for something else than text: text all the same', async (t) => {
+  const sets = ['priorityClassName=1e3', 'gateway.create.className=on', 'gateway.create.tlsSecret=123', 'ingress.className=true', 'ingress.tlsSecret=null', 'extraCa.name=1', 'extraCa.key=2',
+    `image.tag=${'1'.repeat(62)}-rc.1`, 'ingress.enabled=true', 'stub.enabled=true']
+  const text = run(helm, ['template', '1234', chart, '--kube-version', '1.36.0', '--values', valueFiles.get('gateway')!, '--set', 'ingress.enabled=true,stub.enabled=true,ingress.hosts={a.example}',
+    ...sets.slice(0, -2).flatMap((set) => ['--set-string', set])])
+  const wrong: string[] = []
+  const look = (value: unknown, path: string): void => {
+    if (typeof value === 'object' && value !== null) for (const [key, one] of Object.entries(value)) look(one, `${path}.${key}`)
+    else if (/(labels|matchLabels|annotations)\.[^.]*|\.(name|.*[cC]lassName|secretName|value|path)$/.test(path) && !/Code|statusCodes/.test(path) && typeof value !== 'string') wrong.push(`${path}: ${String(value)}`)
+  }
+  const objects = read(text)
+  for (const object of objects) look(object, object.kind)
+  t.same(wrong, [])
+  t.equal(find(objects, 'Deployment', 'tidings').metadata.labels['app.kubernetes.io/version'], '1'.repeat(62), 'a label is no longer than 63')
+})
+
+t.test('ipv6 and traces: nodes and stub listen on both, and OpenTelemetry\'s variables are handed on', async (t) => {
+  const env = (name: string) => find(render('gateway'), 'Deployment', 'tidings').spec.template.spec.containers[0].env.find((one: { name: string }) => one.name === name)?.value
+  t.same(['HOST', 'OTEL_EXPORTER_OTLP_ENDPOINT', 'OTEL_TRACES_SAMPLER_ARG'].map(env), ['::', 'http://collector.monitoring:4318', '0.1'])
+  const stub = (...args: string[]) => find(render('ingress', ...args), 'ConfigMap', '-stub').data['nginx.conf']
+  t.match(stub('--set', 'ipv6=true'), 'listen [::]:8080 ipv6only=off backlog=')
+  t.match(stub(), '    listen 8080 backlog=')
 })
 
 t.test('watching: the monitor finds the nodes and not the stub, the rules and the dashboard are those of ops/', async (t) => {
@@ -164,6 +204,8 @@ t.test('values that cannot be meant: refused, with a sentence', async (t) => {
     [['gateway.parentRefs=null'], /must name the gateway to join/],
     [['gateway.create.enabled=true'], /GatewayClass/],
     [['ingress.enabled=true'], /at least one host/],
+    [['secrets.DRAIN_SECONDS.name=a', 'secrets.DRAIN_SECONDS.key=b'], /DRAIN_SECONDS/],
+    [['settings.OTEL_TRACES_SAMPLER_ARG=1'], /OTEL_TRACES_SAMPLER_ARG/],
     [['replica=3'], /replica/]
   ] as Array<[string[], RegExp]>) t.throws(() => template('--values', minimal, ...set.flatMap((one) => ['--set', one])), sentence, set.join(' '))
   t.throws(() => template(), /exactly one of/, 'nothing is said')

@@ -37,6 +37,10 @@ t.test('stub: 200, a wait of its own for each and an end, readable for a page of
     t.match(text, /^retry: \d+\nevent: ping\ndata: {}\n\n$/)
     waits.add(text)
   }
+  const size = async (headers: Record<string, string>, path = '/api/notifications/subscribe') => (await fetch(url + path, { headers })).status
+  t.equal(await size({ cookie: `a=${'x'.repeat(15_000)}` }), 200, 'headers as large as a node takes')
+  t.equal(await size({ cookie: `a=${'x'.repeat(20_000)}` }), 200, 'and larger')
+  t.equal(await size({}, `/api/notifications/subscribe?ticket=${'x'.repeat(20_000)}`), 200, 'a line of more than 16 KB')
   t.ok(waits.size >= 4, `${waits.size} different waits among 40`)
   const client = connect(t, { url, token: 'none', retryCapMs: 10 })
   await client.ended(3)

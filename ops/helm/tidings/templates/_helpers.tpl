@@ -6,13 +6,13 @@
 
 {{- define "tidings.selector" -}}
 app.kubernetes.io/name: tidings
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: node
 {{- end }}
 
 {{- define "tidings.labels" -}}
 {{ include "tidings.selector" . }}
-app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
@@ -34,8 +34,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* The selector and the labels of the stub. */}}
 {{- define "tidings.stubSelector" -}}
 app.kubernetes.io/name: tidings
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: stub
+{{- end }}
+
+{{/* The ports of the Redis that REDIS_URL names, where it stands in the values; those of the scheme if it names none. */}}
+{{- define "tidings.redisPorts" -}}
+{{- $url := .Values.settings.REDIS_URL | default "" }}
+{{- $hosts := regexReplaceAll "[/?].*$" (regexReplaceAll "^[a-z+]+://([^/?]*@)?" $url "") "" }}
+{{- range $host := splitList "," $hosts }}
+{{- if $host }}{{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $host) | default (contains "sentinel" $url | ternary "26379" "6379") }} {{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The port of the key server; 443 where only a secret knows it. */}}
+{{- define "tidings.keysPort" -}}
+{{- $url := urlParse (.Values.settings.JWKS_URL | default "https://") }}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (eq $url.scheme "http" | ternary "80" "443") }}
 {{- end }}
 
 {{/* What cannot be said in values.schema.json, in sentences. */}}
@@ -52,6 +67,15 @@ app.kubernetes.io/component: stub
 {{- end }}
 {{- if not (or (hasKey .Values.settings "REDIS_URL") (hasKey .Values.secrets "REDIS_URL")) }}
   {{- fail "REDIS_URL is needed, under secrets or settings: several nodes without Redis are several services" }}
+{{- end }}
+{{- if .Values.networkPolicy.enabled }}
+  {{- $allowed := list }}
+  {{- range .Values.networkPolicy.redis.ports }}{{ $allowed = append $allowed (printf "%d" (int .)) }}{{ end }}
+  {{- range $port := splitList " " (include "tidings.redisPorts" . | trim) }}
+    {{- if and $port (not (has $port $allowed)) }}
+      {{- fail (printf "REDIS_URL leads to port %s, which networkPolicy.redis.ports does not have: no node could reach Redis" $port) }}
+    {{- end }}
+  {{- end }}
 {{- end }}
 {{- if and .Values.gateway.enabled (not .Values.gateway.create.enabled) (not .Values.gateway.parentRefs) }}
   {{- fail "gateway.parentRefs must name the gateway to join, or gateway.create.enabled make one, or gateway.enabled be false" }}
