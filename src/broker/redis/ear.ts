@@ -25,6 +25,8 @@ export interface Hearer {
   connected: () => void
   hear: (channel: string, payload: string) => void
   interrupt: () => void
+  /** Some channels were taken away. */
+  audit: () => void
 }
 
 export class Ear {
@@ -35,7 +37,9 @@ export class Ear {
   /** If there is but one. */
   #only: Hearer | undefined
   #silentTicks = 0
+  #unheardTicks = 0
   readonly #onMoved: Array<() => void> = []
+  #isMoved = false
 
   constructor (entry: Entry, address: RedisAddress, log: Log) {
     this.#isCluster = entry.place.kind === 'cluster'
@@ -45,7 +49,7 @@ export class Ear {
 
   start (): void {
     const hear = (channel: string, payload: string): void => {
-      this.#silentTicks = 0
+      this.#silentTicks = this.#unheardTicks = 0
       const hearer = this.#only ?? this.#hearers.get(channel.slice(0, channel.indexOf('}:') + 2))
       if (hearer !== undefined && channel.startsWith(hearer.prefix)) hearer.hear(channel.slice(hearer.prefix.length), payload)
     }
@@ -53,9 +57,34 @@ export class Ear {
     this.redis.on('ready', () => { for (const hearer of this.#hearers.values()) hearer.connected() })
     this.redis.on('close', () => { this.#interrupt('its connection closed') })
     this.redis.on('error', () => {}) // the command connection tells the same story
-    // The Cluster has taken a subscription away, or refused one: its slot is elsewhere.
-    this.redis.on('moved', () => { for (const tell of this.#onMoved) tell() })
+    this.redis.on('moved', () => { this.#moved() })
     this.redis.connect().catch(() => {})
+  }
+
+  /** The Cluster has taken a subscription away, or refused one. It says so of each: those of one turn are told once. */
+  #moved (): void {
+    if (this.#isMoved) return
+    this.#isMoved = true
+    setImmediate(() => {
+      this.#isMoved = false
+      for (const tell of this.#onMoved) tell()
+    })
+  }
+
+  audit (): void {
+    for (const hearer of this.#hearers.values()) hearer.audit()
+  }
+
+  /**
+   * Whether Redis has confirmed a channel on this line and has not taken it away since. The client library writes down
+   * what Redis says of each; which command an answer is for, it can but guess once a Cluster speaks unasked.
+   */
+  isSubscribed (channel: string): boolean {
+    const { subscriber = false } = this.redis.condition ?? {}
+    if (subscriber === false) return false
+    // Its public `channels()` copies all of them.
+    const { set } = subscriber as unknown as { readonly set: Readonly<Record<'subscribe' | 'ssubscribe', Readonly<Record<string, true>>>> }
+    return set[this.#isCluster ? 'ssubscribe' : 'subscribe'][channel] === true
   }
 
   onMoved (tell: () => void): void {
@@ -79,14 +108,17 @@ export class Ear {
 
   get isConnected (): boolean { return this.redis.status === 'ready' }
 
-  /** Another hearer hears: what one does not hear is not the line's fault. */
-  get isHearing (): boolean { return this.#silentTicks === 0 }
+  /**
+   * Another hearer hears: what one does not hear is not the line's fault. Ticks of hearers and lines come in any order.
+   */
+  get isHearing (): boolean { return this.isConnected && this.#unheardTicks <= 1 }
 
   /** Once a second. */
   tick (): void {
     const hearers = [...this.#hearers.values()]
     if (hearers.length === 0 || hearers.every(({ isRefused }) => isRefused)) return
     this.#silentTicks++
+    this.#unheardTicks++
     if (this.#silentTicks <= (hearers.some(({ isUp }) => isUp) ? DEAF_TICKS : CONNECT_TICKS)) return
     this.#interrupt(`nothing was heard for ${this.#silentTicks} seconds`)
     this.reconnect()

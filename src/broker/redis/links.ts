@@ -35,6 +35,7 @@ export class Links extends EventEmitter<{ moved: [] }> {
   readonly #where: Whereabouts
   readonly #links = new Map<string, Link>()
   #looking: Promise<void> | undefined
+  #nextLook: Promise<void> | undefined
   #isClosed = false
   #waiting = 0
 
@@ -54,13 +55,25 @@ export class Links extends EventEmitter<{ moved: [] }> {
   /** Once a second. */
   tick (): void {
     for (const link of this.#links.values()) link.tick()
-    if (this.#where.isDue([...this.#links.values()].some(({ fault }) => fault !== ''))) void this.look()
+    const isDue = this.#where.isDue([...this.#links.values()].some(({ fault }) => fault !== ''))
+    if (isDue && this.#looking === undefined) void this.look()
   }
 
-  /** Finds out who is master of what. Never rejects. */
+  /**
+   * Finds out who is master of what. One look that is under way may have been answered before what the caller knows:
+   * then it is waited for, and another one begun, for all who ask meanwhile. Never rejects.
+   */
   async look (): Promise<void> {
-    this.#looking ??= this.#look().finally(() => { this.#looking = undefined })
-    await this.#looking
+    if (this.#looking === undefined) {
+      this.#looking = this.#look().finally(() => { this.#looking = undefined })
+      await this.#looking
+      return
+    }
+    this.#nextLook ??= this.#looking.then(async () => {
+      this.#nextLook = undefined
+      await this.look()
+    })
+    await this.#nextLook
   }
 
   async #look (): Promise<void> {
@@ -92,7 +105,7 @@ export class Links extends EventEmitter<{ moved: [] }> {
     const link = new Link(this.#options, address, this.#options.log)
     this.#links.set(name, link)
     link.on('down', () => { if (this.#options.place.kind !== 'single') void this.look() })
-    link.ear.onMoved(() => { void this.look() })
+    link.ear.onMoved(() => { void this.look().then(() => { link.ear.audit() }) })
     link.start()
     return link
   }
@@ -124,7 +137,9 @@ export class Links extends EventEmitter<{ moved: [] }> {
         return await this.#timed(command(link.redis))
       } catch (error) {
         if (!isElsewhere(error as Error)) throw error
-        await this.look()
+        // One that is under way may know it already.
+        await this.#looking
+        if (this.of(key) === link) await this.look()
         if (!this.isCluster || performance.now() > end || this.#isClosed) throw error
         await new Promise((resolve) => { setTimeout(resolve, PAUSE_MS) })
       }

@@ -3,14 +3,15 @@
 import { EventEmitter } from 'node:events'
 import { type Channel, Unavailable } from '../broker.ts'
 import type { BrokerListener } from '../listener.ts'
+import { Deafness } from './deafness.ts'
 import { explain } from './diagnosis.ts'
 import { DEAF_TICKS, type Ear, type Hearer } from './ear.ts'
-import { Gathering } from './gathering.ts'
+import { Held } from './held.ts'
 import type { Links, Log } from './links.ts'
+import { Refusal } from './refusal.ts'
 import { Wire } from './wire.ts'
 
-/** The longest pause after Redis has refused a subscription; it doubles from one second on. */
-const MAX_PAUSE_TICKS = 8
+const TAKEN = 'channels that are held are not subscribed any more'
 
 export interface SubscriberOptions {
   readonly prefix: string
@@ -31,28 +32,18 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   readonly #wire: Wire
   readonly #log: Log
   /** What is subscribed, or will be as soon as there is a connection. */
-  readonly #wanted = new Set<Channel>()
-  /** What is asked for in one turn, or while an answer is awaited, is asked together. */
-  readonly #asking = new Gathering<readonly Channel[], void>(async (asked) => {
-    // What was given up while it waited would stay subscribed: its UNSUBSCRIBE has gone before.
-    await this.#send(asked.flat().filter((channel) => this.#wanted.has(channel)))
-    return asked.map(() => undefined)
-  }, { maxQuestions: Infinity, maxCalls: 1 })
-
+  readonly #held = new Held({ subscribe: (channels) => this.#send(channels), isSubscribed: (channel) => this.#isSubscribed(channel) })
   #ear: Ear | undefined
   #listener: BrokerListener | undefined
   #up = false
   #wasUp = false
   readonly #heard = Promise.withResolvers<void>()
   #silentTicks = 0
-  /** Why Redis does not let us subscribe, and for how long we do not ask again. */
-  #refusal = ''
-  #told = ''
-  #pauseTicks = 0
-  #restTicks = 0
+  /** The master of this line has said that somebody else has the channels: the line works. */
+  #wasSentAway = false
+  readonly #refusal = new Refusal()
   #newestId = 0
-  #deafSinceMs: number | undefined = performance.now()
-  #deafMs = 0
+  readonly #deafness = new Deafness()
   readonly #onMoved = (): void => { this.#follow() }
 
   constructor ({ prefix, nodeName, maxDataBytes, log }: SubscriberOptions, links: Links) {
@@ -65,21 +56,17 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   }
 
   /** What the other connection must publish to once a second. */
-  get canaryChannel (): string {
-    return this.prefix + this.#canary
-  }
+  get canaryChannel (): string { return this.prefix + this.#canary }
 
   get isUp (): boolean { return this.#up }
   /** Of all notifications heard; 0: of none. */
   get newestId (): number { return this.#newestId }
   /** Resolves when the canary is heard for the first time. */
   get heard (): Promise<void> { return this.#heard.promise }
-  get isRefused (): boolean { return this.#refusal !== '' }
+  get isRefused (): boolean { return this.#refusal.stands }
 
   /** What the library's messages bear from now on. */
-  expect (nonce: string): void {
-    this.#wire.expect(nonce)
-  }
+  expect (nonce: string): void { this.#wire.expect(nonce) }
 
   /** Another library is there. What it said before we knew of it was dropped: then live streams must be refilled. */
   meet (nonce: string): void {
@@ -100,22 +87,37 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     if (ear === this.#ear) return
     if (this.#up) this.#log.warn('Redis: what is heard here has moved to another master; streams stay open, its channels are subscribed there')
     this.interrupt()
+    // No UNSUBSCRIBE there: a Cluster takes away what leaves a master, and the answer to one that comes too late would
+    // be taken for that of another command.
     this.#ear?.remove(this)
-    this.#ear?.unsubscribe([...this.#wanted, this.#canary].map((channel) => this.prefix + channel))
     this.#ear = ear
     ear?.add(this)
   }
 
   /** Once a second. */
   tick (): void {
-    if (this.#refusal !== '') {
+    if (this.#refusal.stands) {
       // The line stands, and Redis has said no: to ask at once would get the same answer.
-      if (--this.#restTicks <= 0 && this.#ear?.isConnected === true) void this.#resubscribe()
+      if (this.#refusal.tick() && this.#ear?.isConnected === true) void this.#resubscribe()
       return
     }
-    // The line that hears others does not hear these channels. (Where it hears nobody it is built anew.)
-    if (++this.#silentTicks <= DEAF_TICKS || this.#ear?.isHearing !== true) return
-    if (this.#up) this.#log.warn('Redis: a part of the channels fell silent; streams stay open, it is subscribed again')
+    if (++this.#silentTicks > DEAF_TICKS) {
+      // The line that hears others does not hear these channels. (Where it hears nobody it is built anew.)
+      if (this.#wasSentAway || this.#ear?.isHearing === true) this.#again('a part of the channels fell silent')
+    } else if (this.#up && this.#held.isNextLacking()) this.#again(TAKEN)
+  }
+
+  /** Redis has taken something away on this line, whose it ever was. */
+  audit (): void {
+    if (this.#up && this.#isLacking) this.#again(TAKEN)
+  }
+
+  get #isLacking (): boolean {
+    return !this.#isSubscribed(this.#canary) || this.#held.isLacking()
+  }
+
+  #again (why: string): void {
+    if (this.#up) this.#log.warn(`Redis: ${why}; streams stay open, it is subscribed again`)
     this.interrupt()
     void this.#resubscribe()
   }
@@ -134,14 +136,17 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     else if (channel.startsWith('user:')) this.#listener?.control(channel.slice(5), incoming.control)
   }
 
-  // All channels were subscribed before the canary was, so whoever hears it hears them.
+  // All channels were subscribed before the canary was, so whoever hears it hears them, unless they were taken away
+  // since: a Cluster does so to a slot that is assigned, also to the master that has it.
   #prove (): void {
     if (this.#up) return
+    if (this.#isLacking) {
+      void this.#resubscribe()
+      return
+    }
     this.#up = true
-    this.#refusal = this.#told = ''
-    this.#pauseTicks = 0
-    this.#deafMs += performance.now() - (this.#deafSinceMs ?? performance.now())
-    this.#deafSinceMs = undefined
+    this.#refusal.forget()
+    this.#deafness.end()
     if (this.#wasUp) {
       this.#log.info('Redis: heard again on all channels; live streams are refilled')
       this.#listener?.restored(() => true)
@@ -160,7 +165,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   interrupt (): void {
     if (!this.#up) return
     this.#up = false
-    this.#deafSinceMs = performance.now()
+    this.#deafness.begin()
     this.#listener?.interrupted(() => true)
   }
 
@@ -170,35 +175,32 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
 
   async #resubscribe (): Promise<void> {
     const ear = this.#ear
+    if (ear === undefined) return
     try {
-      await this.#send([...this.#wanted])
-      await this.#send([this.#canary])
-      if (ear !== this.#ear) return // it has moved meanwhile, and is subscribed there
-      this.#refusal = ''
+      for (const channels of [this.#held.all(), [this.#canary]]) {
+        await this.#send(channels)
+        if (ear !== this.#ear) return // it has moved meanwhile, and is subscribed there
+      }
+      this.#refusal.end()
+      this.#wasSentAway = false
       this.#silentTicks = 0
-      ear?.rest()
+      ear.rest()
       this.emit('subscribed')
     } catch (error) {
       if (ear !== this.#ear) return
       if (isMoved.test((error as Error).message)) {
         // Its slot is elsewhere, or will be in a moment.
+        this.#wasSentAway = true
         this.#silentTicks = DEAF_TICKS
         await this.#links.look()
-      } else if (ear?.isConnected !== true || !isRefusal.test((error as Error).message)) ear?.reconnect() // the line broke again: a new connection starts over
+      } else if (!ear.isConnected || !Refusal.is(error as Error)) ear.reconnect() // the line broke again: a new connection starts over
       else this.refused(error as Error)
     }
   }
 
   /** Redis does not let us use our channels. */
-  refused ({ message }: Error): void {
-    const refusal = explain(message)
-    // The words of Redis that stand behind differ with the command.
-    const sentence = refusal.replace(/ \[.*$/, '')
-    if (sentence !== this.#told) this.#log.warn(`Redis: cannot subscribe, ${refusal}; asking again, with pauses`)
-    this.#refusal = refusal
-    this.#told = sentence
-    this.#pauseTicks = Math.min(MAX_PAUSE_TICKS, Math.max(1, this.#pauseTicks * 2))
-    this.#restTicks = this.#pauseTicks
+  refused (error: Error): void {
+    this.#refusal.begin(error, this.#log)
   }
 
   async #send (channels: readonly Channel[]): Promise<void> {
@@ -206,11 +208,16 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     await this.#ear.subscribe(channels.map((channel) => this.prefix + channel))
   }
 
+  #isSubscribed (channel: Channel): boolean {
+    return this.#ear?.isSubscribed(this.prefix + channel) === true
+  }
+
   async subscribe (channels: readonly Channel[]): Promise<void> {
     if (!this.#up) throw new Unavailable(this.fault)
-    for (const channel of channels) this.#wanted.add(channel)
     try {
-      await this.#asking.ask(channels)
+      const isThere = await this.#held.take(channels)
+      // While it is not up, all that is held is being subscribed anew, and told of when it is.
+      if (!isThere && this.#up) throw new Error('a channel was taken away while it was subscribed')
     } catch (error) {
       // A part of them may have been taken.
       this.unsubscribe(channels)
@@ -219,7 +226,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   }
 
   unsubscribe (channels: readonly Channel[]): void {
-    for (const channel of channels) this.#wanted.delete(channel)
+    this.#held.giveUp(channels)
     // Also while the line is not proved yet: it may just be subscribing them again.
     this.#ear?.unsubscribe(channels.map((channel) => this.prefix + channel))
   }
@@ -227,15 +234,11 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   /** Why nothing is heard; empty if it is. */
   get fault (): string {
     if (this.#up) return ''
-    return this.#refusal === '' ? 'the subscriber connection is not there' : `cannot subscribe: ${this.#refusal}`
+    return this.#refusal.stands ? `cannot subscribe: ${this.#refusal.reason}` : 'the subscriber connection is not there'
   }
 
-  get channels (): number { return this.#wanted.size }
-
-  get deafSeconds (): number {
-    const nowDeafMs = this.#deafSinceMs === undefined ? 0 : performance.now() - this.#deafSinceMs
-    return (this.#deafMs + nowDeafMs) / 1000
-  }
+  get channels (): number { return this.#held.size }
+  get deafSeconds (): number { return this.#deafness.seconds }
 
   close (): void {
     this.#up = false
@@ -245,4 +248,3 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
 }
 
 const isMoved = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)/
-const isRefusal = /^(NOPERM|NOAUTH|WRONGPASS|ERR|OOM)/
