@@ -1,5 +1,4 @@
-// What a page sees: the options of connect(), and the connection that it returns.
-import type { Inbox } from './inbox.ts'
+// What a page sees: the options of connect(), the connection that it returns, and the inbox of that.
 import type { State } from './line.ts'
 
 /** What a handler is told besides the data. */
@@ -53,6 +52,59 @@ export interface ConnectOptions<Events extends EventMap = EventMap> extends Cred
   readonly position?: string | undefined
   /** Checks the data of an event at run time; what does not pass is reported as an error and handed to nobody. */
   readonly schemas?: { readonly [Event in keyof Events]?: Schema<Events[Event]> } | undefined
+}
+
+export interface InboxItem<Data = any> {
+  readonly id: string
+  /** The address that it came by. */
+  readonly to: string
+  readonly event: string
+  readonly data: Data
+  /** An ISO time. */
+  readonly at: string
+  readonly key?: string
+  readonly isRead: boolean
+}
+
+/** Never changed, only replaced. */
+export interface InboxState {
+  /** Newest first. */
+  readonly items: readonly InboxItem[]
+  /** Up to 100, which stands for any more. */
+  readonly unseen: number
+  readonly unread: number
+  /** Up to where the list was shown, and read. */
+  readonly seen: string
+  readonly read: string
+  /** The list has come. */
+  readonly isLoaded: boolean
+  /** There are older ones: loadMore(). */
+  readonly hasMore: boolean
+  /** False: older ones existed, and have left the history. */
+  readonly isComplete: boolean
+}
+
+export interface Inbox {
+  readonly items: readonly InboxItem[]
+  readonly unseen: number
+  readonly unread: number
+  readonly hasMore: boolean
+  /** All of it, at this moment. */
+  readonly state: InboxState
+  /**
+   * Called when anything has changed; from the first listener on the list is fetched and kept. Returns how to stop
+   * that.
+   */
+  subscribe: (listener: () => void) => () => void
+  loadMore: () => Promise<void>
+  /** The list was shown: nothing of it is new any more. */
+  see: () => Promise<void>
+  /** One is read; or all up to an id, and nothing newer. Without anything: all that is in the list. */
+  read: (...what: [] | [string | { readonly upTo: string }]) => Promise<void>
+  /** One is unread again. */
+  markUnread: (id: string) => Promise<void>
+  /** Gone for this user, on every device. */
+  dismiss: (id: string) => Promise<void>
 }
 
 export interface Tidings<Events extends EventMap = EventMap> {

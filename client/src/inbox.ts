@@ -1,63 +1,11 @@
 // The inbox as all tabs show it: one list and four absolute values, changed at once by what the user does, put right by
 // the service.
+import type { Inbox, InboxState } from './api.ts'
 import { isAfter } from './ids.ts'
 import { ASK_AGAIN_MS, MOST_COUNTED, PAGE } from './limits.ts'
 import { jitter } from './line.ts'
 import { createListeners, type Listeners } from './listeners.ts'
 import type { Sharing } from './sharing.ts'
-
-export interface InboxItem<Data = any> {
-  readonly id: string
-  /** The address that it came by. */
-  readonly to: string
-  readonly event: string
-  readonly data: Data
-  /** An ISO time. */
-  readonly at: string
-  readonly key?: string
-  readonly isRead: boolean
-}
-
-/** Never changed, only replaced. */
-export interface InboxState {
-  /** Newest first. */
-  readonly items: readonly InboxItem[]
-  /** Up to 100, which stands for any more. */
-  readonly unseen: number
-  readonly unread: number
-  /** Up to where the list was shown, and read. */
-  readonly seen: string
-  readonly read: string
-  /** The list has come. */
-  readonly isLoaded: boolean
-  /** There are older ones: loadMore(). */
-  readonly hasMore: boolean
-  /** False: older ones existed, and have left the history. */
-  readonly isComplete: boolean
-}
-
-export interface Inbox {
-  readonly items: readonly InboxItem[]
-  readonly unseen: number
-  readonly unread: number
-  readonly hasMore: boolean
-  /** All of it, at this moment. */
-  readonly state: InboxState
-  /**
-   * Called when anything has changed; from the first listener on the list is fetched and kept. Returns how to stop
-   * that.
-   */
-  subscribe: (listener: () => void) => () => void
-  loadMore: () => Promise<void>
-  /** The list was shown: nothing of it is new any more. */
-  see: () => Promise<void>
-  /** One is read; or all up to an id, and nothing newer. Without anything: all that is in the list. */
-  read: (...what: [] | [string | { readonly upTo: string }]) => Promise<void>
-  /** One is unread again. */
-  markUnread: (id: string) => Promise<void>
-  /** Gone for this user, on every device. */
-  dismiss: (id: string) => Promise<void>
-}
 
 /** Asks the service; throws what is not 2xx. `path` is relative to …/api/notifications */
 export type Ask = (method: string, path: string, body?: object) => Promise<any>

@@ -12,8 +12,9 @@ import { createOnce } from './once.ts'
 import { parse, request } from './request.ts'
 import { createSharing, type Message } from './sharing.ts'
 
-export type { ConnectOptions, EventMap, Handler, Meta, OwnEvent, Schema, Tidings } from './api.ts'
-export type { Inbox, InboxItem, InboxState } from './inbox.ts'
+export type {
+  ConnectOptions, EventMap, Handler, Inbox, InboxItem, InboxState, Meta, OwnEvent, Schema, Tidings
+} from './api.ts'
 export type { State } from './line.ts'
 
 const isFinal = (state: State): boolean => /^(replaced|closed|denied)$/.test(state)
