@@ -14,12 +14,18 @@ async function startTabs (t: Scope, env: Record<string, string> = {}) {
     return { tidings, is }
   }
   const publish = async () => { await service.publish('user:ada', {}) }
+  /** Publishes, and waits until all of them have heard it. */
+  const hear = async (...tabs: Array<ReturnType<typeof open>>) => {
+    const heard = tabs.map(({ tidings }) => new Promise<void>((resolve) => { tidings.on('message', () => resolve()) }))
+    await publish()
+    await Promise.all(heard)
+  }
   const position = async (): Promise<string> => (await service.call('GET', '/api/notifications/position', { token })).body.position
-  return { open, publish, position }
+  return { open, publish, hear, position }
 }
 
 t.test('SESSION_POLICY=single: replaced by another device; a new tab takes the session for all tabs, also with an old position', async (t) => {
-  const { open, publish, position } = await startTabs(t, { SESSION_POLICY: 'single' })
+  const { open, publish, hear, position } = await startTabs(t, { SESSION_POLICY: 'single' })
   const before = await position()
   const tabs = [open(), open()]
   for (const tab of tabs) await tab.is('live')
@@ -32,15 +38,13 @@ t.test('SESSION_POLICY=single: replaced by another device; a new tab takes the s
   for (const tab of tabs) await tab.is('live')
   await device.is('replaced')
   // Whoever was behind has taken the lead by now, or never will.
-  const heard = Promise.all(tabs.map(({ tidings }) => new Promise<void>((resolve) => { tidings.on('message', () => resolve()) })))
-  await publish()
-  await heard
+  await hear(...tabs)
   for (const { tidings } of tabs) t.equal(tidings.state, 'live')
   t.equal(device.tidings.state, 'replaced')
 })
 
 t.test('close() of a tab that is behind, before it takes the lead: for good, and the others are live', async (t) => {
-  const { open, publish, position } = await startTabs(t)
+  const { open, publish, hear, position } = await startTabs(t)
   const before = await position()
   await publish()
   const one = open()
@@ -51,9 +55,7 @@ t.test('close() of a tab that is behind, before it takes the lead: for good, and
   // Longer than it would have waited.
   await one.tidings.once('1', () => {})
   // Whoever is behind would have taken the lead by now.
-  const heard = new Promise<void>((resolve) => { one.tidings.on('message', () => resolve()) })
-  await publish()
-  await heard
+  await hear(one)
   t.equal(late.tidings.state, 'closed')
   t.equal(one.tidings.state, 'live')
 })
