@@ -102,7 +102,9 @@ export class MemoryBus {
     const addresses = [...new Set(to)]
     // Without an id, nothing else tells a stream that it has had it by another address.
     const once = id === undefined && addresses.length > 1 ? String(this.#clock.next()) : undefined
-    const told = { ...notification, ...once !== undefined && { once }, ...traceparent !== undefined && { traceparent } }
+    const told = once === undefined && traceparent === undefined
+      ? notification
+      : { ...notification, ...once !== undefined && { once }, ...traceparent !== undefined && { traceparent } }
     const notifications = addresses.map((address) => {
       if (keep !== 'none') this.#logs.append(address, { ...notification, keep, key, ttlSeconds })
       return { to: address, receivers: this.#tell(address, told) }
