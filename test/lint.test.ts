@@ -178,6 +178,12 @@ t.test('comments that ESLint does not read, in Lua, C, shell and configurations:
   t.same(long, [])
 })
 
+t.test('code in Lua, which ESLint does not read: at most 160 columns', async (t) => {
+  const files = globSync('src/**/*.lua', { cwd: root })
+  t.ok(files.length > 20, `${files.length} files`)
+  t.same(files.flatMap((file) => readFileSync(path.join(root, file), 'utf8').split('\n').flatMap((line, i) => line.length > 160 ? [`${file}:${i + 1}`] : [])), [])
+})
+
 t.test('promises, left alone or in the place of a boolean: refused', async (t) => {
   const file = 'src/notification.ts'
   t.same(await faults(file, 'const work = async () => {}\nwork()', withTypes), ['@typescript-eslint/no-floating-promises'])

@@ -61,7 +61,8 @@ local function configure_with(ctx, c)
     -- Logs expired under the shorter time until now: a longer one does not bring them back.
     local old = tonumber(redis.call('HGET', key, 'history_seconds') or c.seconds)
     if c.seconds > old then redis.call('HSET', key, 'kept_since', int(next_id(ctx) - old * SECOND)) end
-    redis.call('HSET', key, 'history_length', int(c.user_length), 'group_history_length', int(c.group_length), 'history_seconds', int(c.seconds), 'max_data_bytes', int(c.max_bytes))
+    redis.call('HSET', key, 'history_length', int(c.user_length), 'group_history_length', int(c.group_length),
+      'history_seconds', int(c.seconds), 'max_data_bytes', int(c.max_bytes))
     limits = {}
   end
   if c.run_id then look_for_loss(ctx, clock, c.run_id, c.newest_before) end

@@ -21,7 +21,8 @@ do
       if not fields[1] and ctx.prefix:find(':{') then
         known.tags = nil
         if not ctx.prefix:find(':{%d+}$') then
-          refuse('TIDINGS_OTHER_PARTITION ' .. ctx.prefix .. ' is no prefix of a partition: "' .. ctx.prefix:match('^(.-):{') .. ':partitions" says which there are')
+          refuse('TIDINGS_OTHER_PARTITION ' .. ctx.prefix .. ' is no prefix of a partition: "'
+            .. ctx.prefix:match('^(.-):{') .. ':partitions" says which there are')
         end
         -- It has lost what it knew of the others: a node tells it within the second.
         refuse('TIDINGS_NOT_READY This partition was emptied; call again when a node has set it up, which takes a second')
@@ -53,7 +54,9 @@ do
     if not known then return nil end
     local tag = known.tags[math.floor(slot_of(address:match('^%a+:(.*)$') or address) * #known.tags / 16384) + 1]
     if tag == known.own then return nil end
-    if known.own == '' then return 'TIDINGS_NOT_READY The partitions are being divided; call again when that is done, at the home that "<prefix>:partitions" says then' end
+    if known.own == '' then
+      return 'TIDINGS_NOT_READY The partitions are being divided; call again when that is done, at the home that "<prefix>:partitions" says then'
+    end
     local name = ctx.prefix:gsub(':{%d+}$', '') .. ':{' .. tag .. '}'
     return 'TIDINGS_OTHER_PARTITION The home of ' .. address .. ' is the prefix ' .. name .. ': call it there'
   end

@@ -159,7 +159,8 @@ local function count_inbox(call, view)
         if unseen >= MAX_UNREAD then break end
         above = math.max(floor, inbox.seen)
       end
-      if waste > reading.WASTE_BYTES then entry = reading.own_newest(call, view, source, above) else entry = log.newest[i] or newest(call, log, i, above, MAX_UNREAD - math.min(unread, unseen)) end
+      if waste > reading.WASTE_BYTES then entry = reading.own_newest(call, view, source, above)
+      else entry = log.newest[i] or newest(call, log, i, above, MAX_UNREAD - math.min(unread, unseen)) end
       if not entry or entry.id <= above or looked > reading.MOST_LOOKED_AT then break end
       i, looked = i + 1, looked + 1 + #entry.data / reading.LOOK_BYTES
       local id = entry.id

@@ -5,7 +5,8 @@ local function save_inbox(call, view, changed)
   local inbox, numbers = view.inbox, { count_inbox(call, view) }
   redis.call('HSET', inbox.key, 'seen', int(inbox.seen), 'read', int(inbox.read))
   redis.call('EXPIREAT', inbox.key, end_of(call.position, call.limits.seconds))
-  local json = ('{"seen":"%.0f","read":"%.0f","unseen":%d,"unread":%d%s}'):format(numbers[1], numbers[2], numbers[3], numbers[4], changed and ',"changed":[' .. changed .. ']' or '')
+  local more = changed and ',"changed":[' .. changed .. ']' or ''
+  local json = ('{"seen":"%.0f","read":"%.0f","unseen":%d,"unread":%d%s}'):format(numbers[1], numbers[2], numbers[3], numbers[4], more)
   tell_event(call, 'user:' .. view.user, 'read', call.position, json)
   for i, number in ipairs(numbers) do numbers[i] = int(number) end
   return numbers

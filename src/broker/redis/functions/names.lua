@@ -27,7 +27,7 @@
 --   <prefix>:kept:<key>     something that nodes keep for a while: tickets (as long as they say)
 --   <prefix>:hits:<key>     a counter of a rate limit (its window)
 --   <prefix>:<address>      the Pub/Sub channel of an address
--- Where there are several partitions, directory.lua and outbox.lua name more.
+-- Where there are several partitions, directory.lua, outbox.lua and courier.lua name more.
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
 -- During a deploy nodes of two versions share one Redis, which has the newer library: a function that nodes call keeps
@@ -70,7 +70,10 @@ local function open(keys)
   local known = limits[prefix]
   if not known then
     local c = redis.call('HMGET', prefix .. ':config', 'history_length', 'group_history_length', 'history_seconds', 'max_data_bytes', 'token_seconds')
-    known = { user_length = tonumber(c[1]) or 1000, seconds = tonumber(c[3]) or DAY_SECONDS, max_bytes = tonumber(c[4]) or 65536, token_seconds = tonumber(c[5]) or 0 }
+    known = {
+      user_length = tonumber(c[1]) or 1000, seconds = tonumber(c[3]) or DAY_SECONDS,
+      max_bytes = tonumber(c[4]) or 65536, token_seconds = tonumber(c[5]) or 0
+    }
     known.group_length = tonumber(c[2]) or known.user_length
     limits[prefix] = known
   end

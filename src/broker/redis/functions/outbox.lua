@@ -1,22 +1,15 @@
 -- How what is committed in one partition reaches the others: exactly once, in order, whatever dies in between.
 --
 -- A commit writes to the logs of its own partition and, for the others, one entry to its outbox. Whoever committed
--- copies it at once; what is left over, any node copies. For each target the entry says which one was before it, and
--- the target takes it only after that one.
+-- copies it at once; what is left over, any node copies (courier.lua). For each target the entry says which one was
+-- before it, and the target takes it only after that one.
 --   <prefix>:outbox          stream, <id>-0 {e, d, keep, x, k, tp, r: as in a publish, r the id of what is taken back;
 --                            ><tag>: "<id before>\n<address>\n…"} (until all have it; HISTORY after the newest)
 --   <prefix>:sent            hash, tag -> id of the newest entry that it is owed (never)
---   <prefix>:taken           hash, tag -> id up to which it has all (never)
---   <prefix>:courier         who copies what was left over (some seconds)
 
 do
   -- A partition that is away is owed so many at most; beyond, its history begins anew, and its clients are told.
   local MOST_OWED = 100000
-  -- What whoever committed may still be copying.
-  local GRACE = SECOND
-  local COURIER_MS = 3000
-  -- Entries and bytes that one call reads from the outbox, more or less.
-  local MOST_READ, MOST_BYTES, CHUNK = 256, 1048576, 64
 
   local function add_target(targets, tag, address)
     local addresses = targets[tag]
@@ -94,7 +87,10 @@ do
     local homed_at = at + 10 + local_count
     local far_at, all_at = homed_at + 2, homed_at + 3 + 2 * far_count
     local to = { unpack(args, at + 10, at + 9 + local_count) }
-    local req = { id = id, event = args[at + 3], data = args[at + 4], keep = keep, ttl = tonumber(ttl), key = replaces ~= '' and replaces, traceparent = tp ~= '' and tp, to = to }
+    local req = {
+      id = id, event = args[at + 3], data = args[at + 4], keep = keep, ttl = tonumber(ttl),
+      key = replaces ~= '' and replaces, traceparent = tp ~= '' and tp, to = to
+    }
     local answer_key = key ~= '' and ctx.prefix .. ':idem:' .. key
     local all = answer_key and { to = { unpack(args, all_at, all_at + all_count - 1) } }
     if answer_key then
@@ -153,7 +149,8 @@ do
   register('tidings_take_back', function(keys, args)
     local ctx, address = open(keys), args[3]
     if args[1] ~= '' and is_publisher_revoked(ctx, args[1], tonumber(args[2])) then refuse(REVOKED) end
-    local id = args[4] == 'id' and others.id_of(ctx, address, tonumber(args[5])) or tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. address, args[5]) or nil)
+    local id = args[4] == 'id' and others.id_of(ctx, address, tonumber(args[5]))
+      or tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. address, args[5]) or nil)
     local origin = id and others.origin_of(ctx, address, id)
     if not id or retract_from(ctx, address, { id = id }) == 0 then return { 0, '', '', {} } end
     local n, owed = others.retract(ctx, address, origin)
@@ -163,88 +160,5 @@ do
   -- ARGV: user, their token's iat.   Reply: 1 if a publisher has logged out since
   register('tidings_is_revoked', function(keys, args)
     return is_publisher_revoked(open(keys), args[1], tonumber(args[2])) and 1 or 0
-  end)
-
-  -- ARGV: tag, up to which id it has all.
-  -- Reply: ['' if that is all, else the id up to which it was read; [id, id before, 1 for the first, [name, value, …],
-  -- [address, …]], …], the oldest first.
-  -- What others are owed is read, too, and may fill a call by itself.
-  register('tidings_read_outbox', function(keys, args)
-    local ctx, reply, bytes, from = open(keys), { '' }, 0, tonumber(args[2])
-    while true do
-      local chunk = redis.call('XRANGE', ctx.prefix .. ':outbox', int(from + 1) .. '-0', '+', 'COUNT', CHUNK)
-      for _, raw in ipairs(chunk) do
-        from = tonumber(raw[1]:match('^%d+'))
-        local fields, owed = {}, nil
-        for i = 1, #raw[2], 2 do
-          local name, value = raw[2][i], raw[2][i + 1]
-          if name == '>' .. args[1] then owed = value elseif name:sub(1, 1) ~= '>' then
-            fields[#fields + 1] = name
-            fields[#fields + 1] = value
-            bytes = bytes + #value
-          end
-        end
-        if owed then
-          local to = {}
-          for address in owed:gmatch('[^\n]+') do to[#to + 1] = address end
-          local before = table.remove(to, 1)
-          reply[#reply + 1] = { int(from), before, #reply == 1 and 1 or 0, fields, to }
-        end
-        if #reply > MOST_READ or bytes >= MOST_BYTES then
-          reply[1] = int(from)
-          return reply
-        end
-      end
-      if #chunk < CHUNK then return reply end
-    end
-  end)
-
-  local function trim_outbox(ctx)
-    local sent, taken, least = redis.call('HGETALL', ctx.prefix .. ':sent'), {}, math.huge
-    local flat = redis.call('HGETALL', ctx.prefix .. ':taken')
-    for i = 1, #flat, 2 do taken[flat[i]] = tonumber(flat[i + 1]) end
-    local owed = {}
-    for i = 1, #sent, 2 do
-      local has = taken[sent[i]] or 0
-      if has < tonumber(sent[i + 1]) then
-        least = math.min(least, has)
-        owed[#owed + 1] = sent[i]
-      end
-    end
-    local key = ctx.prefix .. ':outbox'
-    if least == math.huge then redis.call('UNLINK', key) else redis.call('XTRIM', key, 'MINID', int(least + 1)) end
-    return owed, taken
-  end
-
-  -- Once a second. ARGV: the tags of all partitions, the own one, who asks ('': only tells), 1 if what is fresh counts
-  -- as left over, then (tag, id up to which it has all)…
-  -- Reply: how many entries wait, then [tag, id up to which it has all]… of those that are owed something, for whoever
-  -- asks to copy; nobody else is told for some seconds.
-  register('tidings_outbox', function(keys, args)
-    local ctx, reply, who_asks = open(keys), { 0 }, args[3]
-    if redis.call('HSETNX', ctx.prefix .. ':config', 'partitions', args[1]) == 1 then
-      redis.call('HSET', ctx.prefix .. ':config', 'partition', args[2])
-      limits = {}
-    end
-    for i = 5, #args - 1, 2 do
-      local has = tonumber(redis.call('HGET', ctx.prefix .. ':taken', args[i]) or 0) or 0
-      if tonumber(args[i + 1]) > has then redis.call('HSET', ctx.prefix .. ':taken', args[i], args[i + 1]) end
-    end
-    if redis.call('EXISTS', ctx.prefix .. ':outbox') == 0 then return reply end
-    local owed, taken = trim_outbox(ctx)
-    reply[1] = redis.call('XLEN', ctx.prefix .. ':outbox')
-    if #owed == 0 then return reply end
-    local courier = ctx.prefix .. ':courier'
-    local who = redis.call('GET', courier)
-    -- Longer than they may, a courier has it whose time was set back: they may be gone.
-    if who_asks == '' or (who and who ~= who_asks and redis.call('PTTL', courier) <= COURIER_MS) then return reply end
-    local oldest = redis.call('XRANGE', ctx.prefix .. ':outbox', '-', '+', 'COUNT', 1)[1]
-    if not oldest or (args[4] ~= '1' and tonumber(oldest[1]:match('^%d+')) > ctx.now - GRACE) then return reply end
-    redis.call('SET', courier, who_asks, 'PX', COURIER_MS)
-    for _, tag in ipairs(owed) do
-      reply[#reply + 1] = tag
-      reply[#reply + 1] = int(taken[tag] or 0)
-    end
-    return reply
   end)
 end

@@ -85,7 +85,8 @@ local function retract(keys, args)
   local ctx, what, name = open(keys), nil, args[2]:upper()
   local fault = moving_fault(ctx) or address_fault(args[1])
   if fault then return redis.error_reply(fault) end
-  if name == 'KEY' then what = { key = args[3] } elseif name == 'ID' and args[3]:find('^[1-9]%d*$') and #args[3] <= 16 then what = { id = tonumber(args[3]) } end
+  if name == 'KEY' then what = { key = args[3] }
+  elseif name == 'ID' and args[3]:find('^[1-9]%d*$') and #args[3] <= 16 then what = { id = tonumber(args[3]) } end
   if not what then return redis.error_reply(RETRACT_USAGE) end
   fault = what.key and OPTIONS.KEY({}, what.key)
   if fault then return redis.error_reply(fault) end

@@ -34,7 +34,8 @@ local function logout(keys, args)
   local ctx, user = open(keys), args[1]
   local id = next_id(ctx)
   local known = read_user(redis.call('HGET', ctx.prefix .. ':groups:' .. user, '') or nil)
-  redis.call('SET', ctx.prefix .. ':revoked:' .. user, int(id) .. ' ' .. ('%.17g'):format(known.iat), 'EX', int(math.max(ctx.limits.token_seconds, REVOKED_SECONDS)))
+  redis.call('SET', ctx.prefix .. ':revoked:' .. user, int(id) .. ' ' .. ('%.17g'):format(known.iat),
+    'EX', int(math.max(ctx.limits.token_seconds, REVOKED_SECONDS)))
   tell(ctx, user, 'logout', id)
   return int(id)
 end

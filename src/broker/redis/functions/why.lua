@@ -36,7 +36,8 @@ do
     end
     local receipts = ctx.prefix .. ':receipts'
     for i = 1, count do
-      redis.call('XADD', receipts, 'MAXLEN', '~', MAX_BATCHES, int(i == 1 and id or next_id(ctx)) .. '-0', 'n', node, 'b', args[2 + 2 * i], 'r', args[3 + 2 * i])
+      redis.call('XADD', receipts, 'MAXLEN', '~', MAX_BATCHES, int(i == 1 and id or next_id(ctx)) .. '-0',
+        'n', node, 'b', args[2 + 2 * i], 'r', args[3 + 2 * i])
     end
     if count > 0 then redis.call('EXPIREAT', receipts, ends) end
     for at = 4 + 2 * count, #args - 1, 2 do
@@ -142,7 +143,8 @@ do
     local inbox = read_inbox(ctx, user)
     return {
       int(id), int(position), int(math.max(born - 1, kept_since, position - ctx.limits.seconds * SECOND)), places, trimmed, forgetful and 1 or 0,
-      int(inbox.seen), int(inbox.read), inbox.marks[id] or '', redis.call('LRANGE', ctx.prefix .. ':trail:' .. user, 0, -1), redis.call('LRANGE', ctx.prefix .. ':reads:' .. user, 0, -1),
+      int(inbox.seen), int(inbox.read), inbox.marks[id] or '',
+      redis.call('LRANGE', ctx.prefix .. ':trail:' .. user, 0, -1), redis.call('LRANGE', ctx.prefix .. ':reads:' .. user, 0, -1),
       receipts_of(ctx, id), redis.call('ZRANGE', ctx.prefix .. ':written', 0, -1, 'WITHSCORES'), absent,
       id <= unnoted and 1 or 0
     }
