@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis'
 import { type HistoryLimits, Uncertain, Unavailable } from '../broker.ts'
 import { isClosed, isMissing, isUnanswered, translate } from './answers.ts'
 import { explain, NOT_CONNECTED } from './diagnosis.ts'
+import { Known } from './known.ts'
 import { LIBRARY_VERSION } from './library.ts'
 import type { Link } from './link.ts'
 import type { Links, Log } from './links.ts'
@@ -15,21 +16,6 @@ export interface RedisCommandsOptions extends HistoryLimits {
   /** First part of every key and channel. In a Cluster it has a hash tag, so that all of them are in one slot. */
   readonly prefix: string
   readonly log: Log
-}
-
-/** What a node knows of what stands under one prefix. */
-interface Known {
-  /** When the history began. */
-  born: string
-  nonce: string
-  /** Which Redis process it was. */
-  runId: string
-  /** Of Redis's own answers. */
-  newestId: number
-  /** When the last of them was asked for, in milliseconds of `performance.now()`. */
-  askedAtMs: number
-  /** The newest id of the Redis process before this one. */
-  newestBefore: number
 }
 
 /**
@@ -46,8 +32,8 @@ interface Events {
 export class RedisCommands extends EventEmitter<Events> {
   readonly #options: RedisCommandsOptions
   readonly #links: Links
-  readonly #heard: { readonly newestId: number }
-  readonly #known: Known = { born: '', nonce: '', runId: '', newestId: 0, askedAtMs: 0, newestBefore: 0 }
+  readonly #known: Known
+  #nonce = ''
   #link: Link | undefined
   /** Why no command can be given although the link is up; empty if one can. */
   #fault = NOT_CONNECTED
@@ -65,7 +51,7 @@ export class RedisCommands extends EventEmitter<Events> {
     super()
     this.#options = options
     this.#links = links
-    this.#heard = heard
+    this.#known = new Known(heard)
   }
 
   start (): void {
@@ -159,8 +145,7 @@ export class RedisCommands extends EventEmitter<Events> {
       // Wherever it is by now.
       link = this.#links.of(prefix)!
       const { runId = '', policy = '' } = link.info ?? {}
-      if (runId !== known.runId && known.runId !== '') known.newestBefore = this.#newestGiven()
-      known.runId = runId
+      known.meets(runId)
       startedMs = performance.now()
       return redis.fcall('tidings_configure', 1, prefix, this.#links.database, historyLength, groupHistoryLength, historySeconds, maxDataBytes,
         runId, known.newestBefore, isStart ? 1 : 0, hasReplacedOld ? 1 : 0, canEvict(policy) ? 1 : 0)
@@ -170,12 +155,9 @@ export class RedisCommands extends EventEmitter<Events> {
     this.#clockDifferenceSeconds = (Date.now() - tookMs / 2) / 1000 - Number(timeUs) / 1e6
     // Somebody flushed the functions, and a node of an older version was the first to load its own.
     if (version < LIBRARY_VERSION) throw new Error('an older function library stands in Redis')
-    this.saw(Number(id))
-    known.askedAtMs = startedMs
-    const isEmptied = known.born !== '' && born !== known.born
-    known.born = born
-    if (nonce !== known.nonce) {
-      known.nonce = nonce
+    const isEmptied = known.learns(Number(id), born, startedMs)
+    if (nonce !== this.#nonce) {
+      this.#nonce = nonce
       this.emit('library', nonce)
     }
     if (link!.info !== undefined) link!.warnings.look(link!.info, this.#clockDifferenceSeconds)
@@ -183,16 +165,9 @@ export class RedisCommands extends EventEmitter<Events> {
     if (isEmptied) this.emit('anew')
   }
 
-  // What others published was only heard, and who reads and writes the channels may have put any number there: it
-  // counts as far as Redis can have come since it answered.
-  #newestGiven (): number {
-    const { newestId, askedAtMs } = this.#known
-    return Math.max(newestId, Math.min(this.#heard.newestId, newestId + Math.ceil((performance.now() - askedAtMs) * 1000)))
-  }
-
   /** An id that Redis answered with. */
   saw (id: number): void {
-    if (id > this.#known.newestId) this.#known.newestId = id
+    this.#known.saw(id)
   }
 
   /** Calls a function of the library. Throws the port's errors. */
