@@ -5,7 +5,7 @@ import type { Batch } from './batch.ts'
 import type { Channel } from './channels.ts'
 import type { EndReason } from './exits.ts'
 import { type Frame, pingFrame } from './frame.ts'
-import type { Hold } from './hold.ts'
+import { Hold } from './hold.ts'
 import { type Connection, Line } from './line.ts'
 import { type State, step } from './state.ts'
 
@@ -41,7 +41,7 @@ export class Stream extends Line {
 
   readonly #limits: StreamLimits
   #state: State = 'opening'
-  #hold: Hold | undefined = { frames: [], bytes: 0, since: 0 }
+  #hold: Hold | undefined = new Hold()
   #pending: Batch | undefined
   #cursor = 0
   #filledTo = 0
@@ -89,7 +89,7 @@ export class Stream extends Line {
   fill (since: number): boolean {
     const begins = this.#state === 'live' || this.#state === 'waiting'
     if (begins) this.#halt('filling')
-    this.#hold!.since = Math.max(this.#hold!.since, since)
+    this.#hold!.needs(since)
     return begins
   }
 
@@ -101,17 +101,17 @@ export class Stream extends Line {
   #halt (state: 'filling' | 'waiting'): void {
     this.flush()
     this.#state = step(this.#state, state)
-    this.#hold ??= { frames: [], bytes: 0, since: 0 }
+    this.#hold ??= new Hold()
   }
 
   /** The broker is asked now: its answer knows all for which the stream is held so far. */
   asks (): void {
-    this.#hold!.since = 0
+    this.#hold!.asks()
   }
 
   /** Whether an answer of the broker knows all for which the stream is held. */
   isSatisfiedWith (position: number): boolean {
-    return this.#hold!.since <= position
+    return this.#hold!.isSatisfiedWith(position)
   }
 
   /**
@@ -137,7 +137,7 @@ export class Stream extends Line {
   /** Takes a live notification, to be written with the next `flush`. False: it is held, or the client has it. */
   takes (frame: Frame, channel: Channel, root: Batch): boolean {
     if (this.#hold !== undefined) {
-      this.#buffer(this.#hold, frame, channel)
+      this.#hold.add(frame, channel, this.#limits.bufferBytes)
       return false
     }
     if (!this.#enters(frame)) return false
@@ -156,14 +156,6 @@ export class Stream extends Line {
     } else if (frame.asOf !== 0 && frame.asOf <= this.#syncedTo) return false
     this.#written++
     return true
-  }
-
-  #buffer (hold: Hold, frame: Frame, channel: Channel): void {
-    hold.frames.push({ frame, channel })
-    hold.bytes += frame.chunked.length
-    if (hold.bytes <= this.#limits.bufferBytes) return
-    // Too much to keep. What has an id stands in the logs and is read from there; what has none was promised to nobody.
-    this.#hold = { frames: [], bytes: 0, since: Infinity }
   }
 
   /** Writes a notification from the logs. */
