@@ -45,7 +45,8 @@ export class Telling {
 
   /** All of them are written. */
   written (writeAtMs: number, writtenAtMs: number): void {
-    const [all, count] = [this.#told, this.#count]
+    const all = this.#told
+    const count = this.#count
     this.#told = this.#spare
     this.#spare = all
     this.#count = 0
