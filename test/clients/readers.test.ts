@@ -1,5 +1,6 @@
 // Ordinary client programs of nine languages: each hears everything once through a drain, a kill and a night's worth of pings' silence,
 // keeps ids as they are, and stops when it is logged out.
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { freePort, spawnChild, tail, type Child } from '../fixtures/process.ts'
@@ -28,14 +29,11 @@ async function publish (data: string): Promise<string> {
 const events = ({ lines }: Child): string[][] => lines.map((line) => line.split('\t')).filter((parts) => parts.length === 3)
 const isSync = (line: string): boolean => line.split('\t')[1] === 'sync'
 
-const children = Object.entries(readers).map(([name, [command = '', ...args]], i) => ({
-  name,
-  user: `reader-${i}`,
-  child: spawnChild(t, command, args, {
-    name,
-    env: { ...process.env, TIDINGS_URL: `http://127.0.0.1:${port}/api/notifications/subscribe`, TIDINGS_TOKEN: issuer.token({ sub: `reader-${i}` }) }
-  })
-}))
+const children = Object.entries(readers).map(([name, [command = '', ...args]], i) => {
+  const [user, token] = [`reader-${i}`, issuer.token({ sub: `reader-${i}` })]
+  const env = { ...process.env, TIDINGS_URL: `http://127.0.0.1:${port}/api/notifications/subscribe`, TIDINGS_TOKEN: token }
+  return { name, user, token, child: spawnChild(t, command, args, { name, env }) }
+})
 
 async function heard (data: string, withinMs = 40_000): Promise<void> {
   await Promise.all(children.map(async ({ child }) => { await child.waitForLine((line) => line.endsWith(`\tstock\t${data}`), withinMs) }))
@@ -58,6 +56,11 @@ await t.test('examples/clients: every program that stands there is run', async (
 const sent: string[] = []
 await t.test('readers, each live within seconds', async () => {
   await Promise.all(children.map(async ({ child }) => { await child.waitForLine(isSync, 40_000) }))
+})
+await t.test('readers, in the list of processes: no token', async (t) => {
+  const list = execFileSync('ps', ['-ww', '-eo', 'args'], { encoding: 'utf8', maxBuffer: 1e8 })
+  t.match(list, /curl -sN/)
+  t.same(children.filter(({ token }) => list.includes(token)).map(({ name }) => name), [])
 })
 await t.test('readers, through a drain and a kill, hear everything', async () => {
   sent.push(await publish('12345678901234567890'))
@@ -83,13 +86,15 @@ for (const { name, child, user } of children) {
 for (const [language, [command = '', ...args]] of Object.entries(publishers)) {
   await t.test(`publisher, ${language}: signs a token, publishes over HTTP and through Redis`, async (t) => {
     const { env: { JWT_SECRET } } = issuer
+    // What JSON and shells have their own thoughts about.
+    const to = `user:${language} "a\\b" $HOME %s`
     const child = spawnChild(t, command, args, {
-      name: language, env: { ...process.env, JWT_SECRET, REDIS_URL: redis.url, TIDINGS_BASE: other.url, TIDINGS_TO: `user:${language}` }
+      name: language, env: { ...process.env, JWT_SECRET, REDIS_URL: redis.url, TIDINGS_BASE: other.url, TIDINGS_TO: to }
     })
     t.match(await child.exited, { code: 0 }, tail(child.lines))
     const [, http, direct] = /^(\d{16}) (\d{16})$/.exec(child.lines.at(-1) ?? '') ?? []
     t.ok(http !== undefined && direct !== undefined && BigInt(http) < BigInt(direct), tail(child.lines))
-    t.equal(await redis.cli('XLEN', `tidings:log:user:${language}`), 2)
+    t.equal(await redis.cli('XLEN', `tidings:log:${to}`), 2)
     t.ok(page.includes(`| ${language} |`), 'docs/clients.md has a row for it')
   })
 }

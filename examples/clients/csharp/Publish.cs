@@ -27,7 +27,8 @@ static class Publish
         var request = new HttpRequestMessage(HttpMethod.Post, Env("TIDINGS_BASE") + "/api/notifications");
         request.Headers.Add("Authorization", "Bearer " + Token());
         request.Headers.Add("Idempotency-Key", "csharp-" + Guid.NewGuid());
-        request.Content = new StringContent($"{{\"to\":\"{to}\",\"data\":{{\"from\":\"csharp http\"}}}}", Encoding.UTF8, "application/json");
+        var quoted = to.Replace("\\", "\\\\").Replace("\"", "\\\"");
+        request.Content = new StringContent($"{{\"to\":\"{quoted}\",\"data\":{{\"from\":\"csharp http\"}}}}", Encoding.UTF8, "application/json");
         using (var response = new HttpClient().SendAsync(request).Result)
         {
             var body = response.Content.ReadAsStringAsync().Result;

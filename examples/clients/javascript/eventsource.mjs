@@ -1,10 +1,13 @@
 // Reads a stream with the npm package eventsource. Prints one line an event: id, event, data.
 // It does what a browser's EventSource does: reconnects with Last-Event-ID after `retry:`, stops at 204.
 import { EventSource } from 'eventsource'
+import { Agent, fetch } from 'undici'
 
 const { TIDINGS_URL, TIDINGS_TOKEN } = process.env
+// Nothing heard for two heartbeats: the line is dead. Node's own fetch would wait five minutes.
+const dispatcher = new Agent({ bodyTimeout: 30_000, headersTimeout: 30_000 })
 const source = new EventSource(TIDINGS_URL, {
-  fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, authorization: `Bearer ${TIDINGS_TOKEN}` } })
+  fetch: (url, init) => fetch(url, { ...init, dispatcher, headers: { ...init.headers, authorization: `Bearer ${TIDINGS_TOKEN}` } })
 })
 
 // It hands out named events by name only, so say which ones you want.

@@ -1,15 +1,20 @@
 // Reads a stream with @microsoft/fetch-event-source. Prints one line an event: id, event, data.
 // A clean end is final for it unless onclose throws, and it is written for pages: a program gives it a document and a
 // window.
+import { Agent, fetch } from 'undici'
+
 globalThis.window ??= globalThis
 globalThis.document ??= { hidden: false, addEventListener () {}, removeEventListener () {} }
 const { fetchEventSource } = await import('@microsoft/fetch-event-source')
 
 const { TIDINGS_URL, TIDINGS_TOKEN } = process.env
+// Nothing heard for two heartbeats: the line is dead. Node's own fetch would wait five minutes.
+const dispatcher = new Agent({ bodyTimeout: 30_000, headersTimeout: 30_000 })
 
 await fetchEventSource(TIDINGS_URL, {
   headers: { authorization: `Bearer ${TIDINGS_TOKEN}` },
   openWhenHidden: true,
+  fetch: async (url, init) => await fetch(url, { ...init, dispatcher }),
   async onopen ({ status }) {
     if (status === 200) return
     if (status === 204) process.exit(0) // ended for good: logged out, or replaced

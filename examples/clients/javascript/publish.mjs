@@ -9,6 +9,7 @@ const token = await new SignJWT({ scope: 'notifications:publish' })
 
 const answer = await fetch(`${TIDINGS_BASE}/api/notifications`, {
   method: 'POST',
+  signal: AbortSignal.timeout(10_000),
   headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'idempotency-key': `javascript-${crypto.randomUUID()}` },
   body: JSON.stringify({ to: TIDINGS_TO, data: { from: 'javascript http' } })
 })

@@ -9,6 +9,7 @@ $token = $text . '.' . $encode(hash_hmac('sha256', $text, getenv('JWT_SECRET'), 
 $curl = curl_init(getenv('TIDINGS_BASE') . '/api/notifications');
 curl_setopt_array($curl, [
     CURLOPT_RETURNTRANSFER => true,
+    CURLOPT_TIMEOUT => 10,
     CURLOPT_HTTPHEADER => ["Authorization: Bearer $token", 'Content-Type: application/json', 'Idempotency-Key: php-' . bin2hex(random_bytes(8))],
     CURLOPT_POSTFIELDS => json_encode(['to' => $to, 'data' => ['from' => 'php http']]),
 ]);
@@ -19,6 +20,9 @@ if (curl_getinfo($curl, CURLINFO_RESPONSE_CODE) !== 202) {
 
 $url = parse_url(getenv('REDIS_URL'));
 $redis = new Redis();
-$redis->connect($url['host'], $url['port']);
+$redis->connect($url['host'], $url['port'] ?? 6379, 10);
+if (isset($url['pass'])) {
+    $redis->auth([rawurldecode(($url['user'] ?? '') ?: 'default'), rawurldecode($url['pass'])]);
+}
 $reply = $redis->rawCommand('FCALL', 'tidings_publish', 1, 'tidings', $to, 'message', '{"from":"php redis"}');
 echo $answer['notifications'][0]['id'], ' ', $reply[0], "\n";

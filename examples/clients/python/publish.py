@@ -1,5 +1,5 @@
 # Signs a token, publishes over HTTP, and publishes straight through Redis.
-import json, os, time
+import json, os, time, uuid
 import jwt, redis, requests
 
 to = os.environ['TIDINGS_TO']  # for example user:42
@@ -9,7 +9,7 @@ token = jwt.encode(
 
 answer = requests.post(
     f"{os.environ['TIDINGS_BASE']}/api/notifications", timeout=10,
-    headers={'Authorization': f'Bearer {token}', 'Idempotency-Key': f'python-{time.time_ns()}'},
+    headers={'Authorization': f'Bearer {token}', 'Idempotency-Key': f'python-{uuid.uuid4()}'},
     json={'to': to, 'data': {'from': 'python http'}})
 answer.raise_for_status()
 

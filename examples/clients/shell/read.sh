@@ -15,7 +15,7 @@ while true; do
       'retry: '*) retry_ms=${line#retry: } ;;
     esac
   done < <(curl -sN --fail --connect-timeout 10 --speed-limit 1 --speed-time 30 -w '%{stderr}%{http_code}' \
-    -H "Authorization: Bearer $TIDINGS_TOKEN" ${last_id:+-H "Last-Event-ID: $last_id"} "$TIDINGS_URL" 2>"$status_file")
+    -H @<(printf 'Authorization: Bearer %s' "$TIDINGS_TOKEN") ${last_id:+-H "Last-Event-ID: $last_id"} "$TIDINGS_URL" 2>"$status_file")
   unset id event data
   status=$(tail -c 3 "$status_file"); rm -f "$status_file"
   case $status in

@@ -4,6 +4,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -31,8 +32,10 @@ func main() {
 	request := must(http.NewRequest(http.MethodPost, os.Getenv("TIDINGS_BASE")+"/api/notifications", bytes.NewReader(body)))
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Idempotency-Key", fmt.Sprint("go-", time.Now().UnixNano()))
-	response := must(http.DefaultClient.Do(request))
+	key := make([]byte, 16)
+	must(rand.Read(key))
+	request.Header.Set("Idempotency-Key", fmt.Sprintf("go-%x", key))
+	response := must((&http.Client{Timeout: 10 * time.Second}).Do(request))
 	defer response.Body.Close()
 	var answer struct{ Notifications []struct{ ID string } }
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusAccepted {

@@ -4,7 +4,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -14,8 +16,27 @@ import (
 	"gopkg.in/cenkalti/backoff.v1"
 )
 
+// silence ends a read that hears nothing for two heartbeats: the line is dead.
+type silence struct{ net.Conn }
+
+func (s silence) Read(bytes []byte) (int, error) {
+	if err := s.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return 0, err
+	}
+	return s.Conn.Read(bytes)
+}
+
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	connection, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return silence{connection}, nil
+}
+
 func main() {
 	client := sse.NewClient(os.Getenv("TIDINGS_URL"), sse.ClientMaxBufferSize(1<<22))
+	client.Connection = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial}}
 	client.Headers["Authorization"] = "Bearer " + os.Getenv("TIDINGS_TOKEN")
 	client.ReconnectStrategy = &backoff.ConstantBackOff{Interval: 3 * time.Second}
 	client.ResponseValidator = func(_ *sse.Client, response *http.Response) error {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -15,6 +16,24 @@ import (
 
 var errForGood = errors.New("ended for good")
 
+// silence ends a read that hears nothing for two heartbeats: the line is dead.
+type silence struct{ net.Conn }
+
+func (s silence) Read(bytes []byte) (int, error) {
+	if err := s.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return 0, err
+	}
+	return s.Conn.Read(bytes)
+}
+
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	connection, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return silence{connection}, nil
+}
+
 func main() {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, os.Getenv("TIDINGS_URL"), http.NoBody)
 	if err != nil {
@@ -22,7 +41,8 @@ func main() {
 	}
 	request.Header.Set("Authorization", "Bearer "+os.Getenv("TIDINGS_TOKEN"))
 	client := sse.Client{
-		Backoff: sse.Backoff{InitialInterval: 3 * time.Second, Multiplier: 1.5, MaxInterval: 30 * time.Second, Jitter: 0.5, MaxRetries: 0},
+		HTTPClient: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial}},
+		Backoff:    sse.Backoff{InitialInterval: 3 * time.Second, Multiplier: 1.5, MaxInterval: 30 * time.Second, Jitter: 0.5, MaxRetries: 0},
 		ResponseValidator: func(response *http.Response) error {
 			switch response.StatusCode {
 			case http.StatusNoContent: // ended for good: logged out, or replaced

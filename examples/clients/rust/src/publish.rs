@@ -1,7 +1,7 @@
 // Signs a token, publishes over HTTP, and publishes straight through Redis.
 use jsonwebtoken::{encode, EncodingKey, Header};
 use serde_json::{json, Value};
-use std::{env, time::{SystemTime, UNIX_EPOCH}};
+use std::{collections::hash_map::RandomState, env, hash::{BuildHasher, Hasher}, time::{Duration, SystemTime, UNIX_EPOCH}};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -10,10 +10,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let claims = json!({ "sub": "orders", "iat": now, "exp": now + 300, "scope": "notifications:publish" });
     let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(env::var("JWT_SECRET")?.as_bytes()))?;
 
+    // By chance, not by the process's id: that is 1 in every container.
+    let key = format!("rust-{:016x}{:016x}", RandomState::new().build_hasher().finish(), RandomState::new().build_hasher().finish());
     let answer = reqwest::Client::new()
         .post(format!("{}/api/notifications", env::var("TIDINGS_BASE")?))
+        .timeout(Duration::from_secs(10))
         .bearer_auth(token)
-        .header("Idempotency-Key", format!("rust-{now}-{}", std::process::id()))
+        .header("Idempotency-Key", key)
         .header("Content-Type", "application/json")
         .body(json!({ "to": to, "data": { "from": "rust http" } }).to_string())
         .send()

@@ -8,9 +8,11 @@ use std::{env, time::Duration};
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let (url, token) = (env::var("TIDINGS_URL").expect("TIDINGS_URL"), env::var("TIDINGS_TOKEN").expect("TIDINGS_TOKEN"));
+    // Nothing heard for two heartbeats: the line is dead.
+    let client = reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(30)).build().expect("a client");
     let (mut last_id, mut retry) = (String::new(), Duration::from_secs(3));
     loop {
-        let mut request = reqwest::Client::new().get(&url).bearer_auth(&token);
+        let mut request = client.get(&url).bearer_auth(&token);
         if !last_id.is_empty() {
             request = request.header("Last-Event-ID", &last_id);
         }

@@ -4,8 +4,10 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.Base64;
 import java.util.List;
+import java.util.UUID;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import javax.crypto.Mac;
@@ -35,8 +37,9 @@ public class Publish {
         .uri(URI.create(System.getenv("TIDINGS_BASE") + "/api/notifications"))
         .header("Authorization", "Bearer " + token)
         .header("Content-Type", "application/json")
-        .header("Idempotency-Key", "java-" + System.nanoTime())
-        .POST(HttpRequest.BodyPublishers.ofString("{\"to\":\"" + to + "\",\"data\":{\"from\":\"java http\"}}"))
+        .header("Idempotency-Key", "java-" + UUID.randomUUID())
+        .timeout(Duration.ofSeconds(10))
+        .POST(HttpRequest.BodyPublishers.ofString("{\"to\":\"" + to.replace("\\", "\\\\").replace("\"", "\\\"") + "\",\"data\":{\"from\":\"java http\"}}"))
         .build(), HttpResponse.BodyHandlers.ofString());
     if (answer.statusCode() != 202) throw new IllegalStateException(answer.body());
     Matcher id = Pattern.compile("\"id\":\"(\\d+)\"").matcher(answer.body());
