@@ -2,9 +2,13 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
+import { parse } from 'yaml'
 import { readOptions as readChaosOptions } from '../chaos/options.ts'
-import { configSchema } from '../src/config.ts'
+import { demoText } from '../demo/text.ts'
+import { configSchema, parseConfig } from '../src/config.ts'
 import { errorTable } from '../src/errors.ts'
+import { RESERVED_EVENTS } from '../src/notification.ts'
+import { version } from '../src/version.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
@@ -85,4 +89,48 @@ t.test('files: each path that a page names exists', async (t) => {
     }
   }
   t.ok(count > 40, `${count} paths`)
+})
+
+t.test('README, what the demo prints: what it prints', async (t) => {
+  const [, printed = ''] = /and prints:\n\n((?:(?: {4}.*)?\n)+?)\nand three/.exec(read('README.md')) ?? []
+  const lines = printed.split('\n').map((line) => line.trim()).filter((line) => line !== '')
+  t.ok(lines.length >= 5, printed)
+  const plain = (text: string) => text
+  const [, users = ''] = /const USERS = (\[[^]*?\n\])/.exec(read('demo/main.ts')) ?? []
+  const text = demoText({
+    origins: ['http://127.0.0.1:3000', 'http://127.0.0.1:3001'], users: parse(users), publisherToken: '', dim: plain, bold: plain
+  }).split('\n').map((line) => line.trim())
+  for (const line of lines) t.ok(text.includes(line), line)
+})
+
+t.test('README, events of the stream itself: those that no publisher may use', async (t) => {
+  const [, list = ''] = /which no\s+publisher may use:([^]*?)\.\n/.exec(read('README.md')) ?? []
+  t.same([...list.matchAll(/`(\w+)`/g)].map(([, name]) => name).sort(), [...RESERVED_EVENTS].sort())
+})
+
+t.test('docs/deployment.md, settings of a node without a proxy, and of secrets in files: a node takes them', async (t) => {
+  const page = read('docs/deployment.md')
+  const block = [...page.matchAll(/^ {4}([A-Z_]+)=(\S+)$/gm)].map(([, name, value]) => [name!, value!])
+  t.ok(block.length >= 7, `${block.length} settings`)
+  for (const [name] of block) t.ok(name! in settings, name!)
+  // The certificate would have to be there: test/http/tls.test.ts.
+  const rest = block.filter(([name]) => !name!.startsWith('TLS_'))
+  t.match(parseConfig({ JWT_SECRET: 'x'.repeat(32), ...Object.fromEntries(rest) }, 'node'), { OPS_PORT: 3001, PROXY_PROTOCOL: 'on' })
+  const [, override = ''] = /```yaml\n(# docker-compose\.override[^]*?)```/.exec(page) ?? []
+  const { services: { node }, secrets } = parse(override)
+  t.same(node.secrets, Object.keys(secrets))
+  for (const name of Object.keys(node.environment)) t.ok(name in settings, name)
+})
+
+t.test('docs/kubernetes.md: values that it names exist, its image is of this version', async (t) => {
+  const page = read('docs/kubernetes.md')
+  t.ok(page.includes(`/tidings:${version} .`))
+  const values = parse(read('ops/helm/tidings/values.yaml'))
+  const has = (path: string): boolean => path.split('.').reduce((at, key) => at?.[key], values) !== undefined
+  let count = 0
+  for (const [, path] of page.matchAll(/`((?:gateway|ingress|stub|metrics|networkPolicy|secrets|settings|image|autoscaling)(?:\.\w+)+|preStopSeconds|ipv6|extraCa)[`:]/g)) {
+    count++
+    t.ok(has(path!), path!)
+  }
+  t.ok(count > 10, `${count} values`)
 })
