@@ -45,6 +45,7 @@ export class Panel {
       pulse: part('.pulse'),
       groups: part('.groups'),
       list: part('.feed ol'),
+      inbox: part('.inbox'),
       fact: (name, text) => { part(`[data-fact=${name}]`).textContent = text }
     }
 
@@ -65,6 +66,7 @@ export class Panel {
         notification: (notification) => this.#showNotification(notification),
         sync: (info) => this.#showSync(info),
         ping: () => this.#beat(),
+        retracted: (id) => this.#takeBack(id),
         inbox: (inbox) => this.#showInbox(inbox)
       }
     })
@@ -108,10 +110,12 @@ export class Panel {
   }
 
   #showState (state, reason) {
-    const { state: badge, stateText, toggle, pulse } = this.#parts
+    const { state: badge, stateText, toggle, pulse, inbox } = this.#parts
     badge.dataset.state = state
     stateText.textContent = LABELS[state]
     toggle.textContent = state === 'closed' ? 'Reconnect' : 'Disconnect'
+    // A device that is away can neither say nor hear what was read
+    inbox.inert = state === 'closed'
     if (state === 'closed') this.#mark(reason)
     if (state === 'reconnecting') this.#mark('connection lost')
     if (state !== 'live') this.#pingedAt = 0
@@ -151,10 +155,16 @@ export class Panel {
     part('pre').textContent = !readable || Object.keys(rest).length ? JSON.stringify(readable ? rest : data, null, 2) : ''
     part('.id').textContent = id || 'no id'
     part('.replayed').hidden = !replayed
+    if (id) part('.item').dataset.id = id
     if (replayed) part('.item').dataset.replayed = ''
     this.#add(item)
     this.#parts.fact('lastId', this.stream.lastId)
     this.#on.received(id, replayed)
+  }
+
+  /** What was received stays in the feed, and says so. */
+  #takeBack (id) {
+    for (const item of this.#parts.list.children) if (item.dataset.id === id) item.dataset.retracted = ''
   }
 
   #mark (text, kind = '') {

@@ -4,7 +4,7 @@ import { connect } from '/client.js'
 
 /**
  * `on` hears what happens: `state(state, reason)`, `notification({ id, event, data, replayed })`, `sync(info)`,
- * `ping()`, `inbox(inbox)`. States: `connecting`, `live`, `reconnecting`, `closed`.
+ * `ping()`, `retracted(id)`, `inbox(inbox)`. States: `connecting`, `live`, `reconnecting`, `closed`.
  */
 export class Stream {
   lastId = ''
@@ -36,6 +36,7 @@ export class Stream {
       this.#on.sync(info)
     })
     tidings.on('ping', () => this.#on.ping())
+    tidings.on('retracted', ({ id }) => this.#on.retracted(id))
     tidings.inbox.subscribe(() => this.#on.inbox(tidings.inbox))
     show()
   }

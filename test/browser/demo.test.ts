@@ -9,6 +9,7 @@ import type { Page } from 'playwright-core'
 import { startBrowser } from '../fixtures/browser.ts'
 import { connect } from '../fixtures/client.ts'
 import { spawnChild } from '../fixtures/process.ts'
+import { eventually } from '../fixtures/wait.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 /** Where screenshots go: SCREENSHOT_DIR, else a folder that git ignores. */
@@ -30,6 +31,23 @@ async function publish (page: Page, to: string, title: string): Promise<void> {
   await page.locator('#message').fill('Published on one node, read on both.')
   await page.getByRole('button', { name: 'Publish', exact: true }).click()
   await page.locator('#answers li .head', { hasText: `202${to}` }).first().waitFor()
+}
+
+/** The token with which a curl line listens as this user. */
+const tokenOf = (user: string): string => demo.lines.map((line) => /^curl -N .*Bearer ([^"]+)"/.exec(line)?.[1]).find((token) =>
+  token !== undefined && JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()).sub === user)!
+
+const badge = (page: Page, device: string, text: string) => page.locator(`#${device} .badge:not([hidden])`, { hasText: new RegExp(`^${text}$`) }).waitFor()
+const noBadge = (page: Page, device: string) => page.locator(`#${device} .badge[hidden]`).waitFor({ state: 'attached' })
+/** Opens the list, or closes it. */
+const click = (page: Page, device: string) => page.locator(`#${device} .bell`).click()
+
+/** Opens the lists and closes them: what earlier tests left is not new any more. */
+async function seeAll (page: Page, ...devices: string[]): Promise<void> {
+  for (const device of devices) await click(page, device)
+  for (const device of devices) await noBadge(page, device)
+  for (const device of devices) await click(page, device)
+  for (const device of devices) await page.locator(`#${device} .inbox[hidden]`).waitFor({ state: 'attached' })
 }
 
 async function openDemo (): Promise<{ page: Page, faults: string[] }> {
@@ -72,6 +90,7 @@ t.test('the page, where a user is disconnected and comes back, replays what was 
   t.teardown(() => page.close())
   await page.locator('#bob .toggle').click()
   await page.locator('#bob .state[data-state=closed]').waitFor()
+  t.equal(await page.locator('#bob .inbox').getAttribute('inert'), '', 'his list takes no clicks meanwhile')
   await publish(page, 'all', 'While Bob was away')
   await page.locator('#alice .item strong', { hasText: 'While Bob was away' }).waitFor()
   await page.locator('#bob .toggle').click()
@@ -81,27 +100,56 @@ t.test('the page, where a user is disconnected and comes back, replays what was 
   t.same(faults, [])
 })
 
-t.test('the bell: a badge on each device, read here is read there; taken back is gone; a reserved name is refused and shown as nothing', async (t) => {
+t.test('the bell: a badge on each device, read here is read there, and Bob\'s own is not touched; taken back is gone; a reserved name is refused and shown as nothing', async (t) => {
   const { page } = await openDemo()
   t.teardown(() => page.close())
-  const badge = (device: string, text: string) => page.locator(`#${device} .badge:not([hidden])`, { hasText: text }).waitFor()
   const first = page.locator('#alice .inbox li').first()
-  for (const device of ['alice', 'phone']) await page.locator(`#${device} .bell`).click()
-  for (const device of ['alice', 'phone']) await page.locator(`#${device} .badge[hidden]`).waitFor({ state: 'attached' })
+  await seeAll(page, 'alice', 'bob', 'phone')
+  await publish(page, 'user:bob', 'Bob\'s own')
+  await badge(page, 'bob', '1')
+  // Everything that Bob's bell shows from here on.
+  const shownToBob = await page.evaluateHandle(`(() => {
+    const element = document.querySelector('#bob .badge')
+    const shown = []
+    const note = () => {
+      const text = element.hidden ? 'none' : element.textContent
+      if (shown.at(-1) !== text) shown.push(text)
+    }
+    note()
+    new MutationObserver(note).observe(element, { attributes: true, childList: true, characterData: true, subtree: true })
+    return shown
+  })()`)
+
   await publish(page, 'user:alice', 'For the bell')
-  for (const device of ['alice', 'phone']) await badge(device, '1')
-  await page.locator('#phone .bell').click()
-  await page.locator('#phone .bell').click()
-  for (const device of ['alice', 'phone']) await page.locator(`#${device} .badge[hidden]`).waitFor({ state: 'attached' })
+  for (const device of ['alice', 'phone']) await badge(page, device, '1')
+  await click(page, 'phone')
+  for (const device of ['alice', 'phone']) await noBadge(page, device)
+  await click(page, 'alice')
   await first.getByRole('button', { name: 'Read', exact: true }).click()
   await page.locator('#phone .inbox li[data-read=true]', { hasText: 'For the bell' }).waitFor()
   await first.getByRole('button', { name: 'Unread' }).click()
   await page.locator('#phone .inbox li[data-read=false]', { hasText: 'For the bell' }).waitFor()
   await page.locator('#phone').getByRole('button', { name: 'All read' }).click()
   await page.locator('#alice .inbox li[data-read=true]', { hasText: 'For the bell' }).waitFor()
+  // With nothing newer, too.
+  await first.getByRole('button', { name: 'Unread' }).click()
+  await page.locator('#phone .inbox li[data-read=false]', { hasText: 'For the bell' }).waitFor()
+  await page.locator('#phone').getByRole('button', { name: 'All read' }).click()
+  await page.locator('#alice .inbox li[data-read=true]', { hasText: 'For the bell' }).waitFor()
   await page.screenshot({ animations: 'disabled', path: join(shots, 'demo-bell.png') })
   await page.getByRole('button', { name: 'Take back' }).first().click()
-  for (const device of ['alice', 'phone']) await page.locator(`#${device} .inbox li`, { hasText: 'For the bell' }).waitFor({ state: 'detached' })
+  for (const device of ['alice', 'phone']) {
+    await page.locator(`#${device} .inbox li`, { hasText: 'For the bell' }).waitFor({ state: 'detached' })
+    await page.locator(`#${device} .item[data-retracted]`, { hasText: 'For the bell' }).waitFor()
+  }
+  await publish(page, 'user:alice', 'While the list is open')
+  await page.locator('#phone .inbox li', { hasText: 'While the list is open' }).waitFor()
+  for (const device of ['alice', 'phone']) await noBadge(page, device)
+  // Bob hears of this one, so he would have heard of the others.
+  await publish(page, 'group:Complaints', 'For both')
+  await badge(page, 'bob', '2')
+  t.same(await shownToBob.jsonValue(), ['1', '2'])
+  t.equal(await page.locator('#bob [data-fact=unread]').textContent(), String(await page.locator('#bob .inbox li[data-read=false]').count()))
 
   const items = await page.locator('#alice .item').count()
   await page.locator('#event').fill('sync')
@@ -114,21 +162,26 @@ t.test('the bell: a badge on each device, read here is read there; taken back is
   t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'a long name breaks, not the page')
 })
 
-t.test('the options of the form: a key takes the older one\'s place, a ttl is sent, keep says what is listed; dismissed is gone on the other device', async (t) => {
+t.test('the options of the form: what has outlived its ttl is gone from list and badge, a key takes the older one\'s place, keep says what is listed; dismissed is gone on the other device', async (t) => {
   const { page, faults } = await openDemo()
   t.teardown(() => page.close())
+  const devices = ['alice', 'phone']
   const listed = (device: string, title: string) => page.locator(`#${device} .inbox li`, { hasText: title })
+  /** In the list, which may be closed. */
+  const isListed = async (title: string) => { for (const device of devices) await listed(device, title).waitFor({ state: 'attached' }) }
   const received = (title: string) => page.locator('#alice .item strong', { hasText: title }).waitFor()
-  for (const device of ['alice', 'phone']) await page.locator(`#${device} .bell`).click()
-  await page.locator('#alice .inbox').waitFor()
+  await seeAll(page, ...devices)
+  await page.locator('[name=ttl]').fill('8')
+  await publish(page, 'user:alice', 'For eight seconds')
+  await isListed('For eight seconds')
+  for (const device of devices) await badge(page, device, '1')
+  await page.locator('[name=ttl]').fill('')
   await page.locator('[name=key]').fill('order 7')
   await publish(page, 'user:alice', 'On its way')
-  for (const device of ['alice', 'phone']) await listed(device, 'On its way').waitFor()
+  await isListed('On its way')
   await publish(page, 'user:alice', 'Delivered')
-  for (const device of ['alice', 'phone']) {
-    await listed(device, 'Delivered').waitFor()
-    await listed(device, 'On its way').waitFor({ state: 'detached' })
-  }
+  await isListed('Delivered')
+  for (const device of devices) await listed(device, 'On its way').waitFor({ state: 'detached' })
   await page.locator('[name=key]').fill('')
   await page.locator('[name=keep]').selectOption('replay')
   await publish(page, 'user:alice', 'Only replayed')
@@ -137,16 +190,20 @@ t.test('the options of the form: a key takes the older one\'s place, a ttl is se
   for (const title of ['Only replayed', 'Only live']) await received(title)
   await page.locator('#answers li', { hasText: 'no id' }).waitFor()
   await page.locator('[name=keep]').selectOption('inbox')
-  await page.locator('[name=ttl]').fill('1')
-  await publish(page, 'user:alice', 'For a second')
-  await received('For a second')
-  await page.locator('#curl', { hasText: '"ttl":1' }).waitFor({ state: 'attached' })
-  await page.locator('[name=ttl]').fill('')
+
+  const ask = async () => await (await fetch(`${url}api/notifications/position`, { headers: { authorization: `Bearer ${tokenOf('alice')}` } })).json() as { unseen: number }
+  await eventually(ask, ({ unseen }) => unseen === 1, { what: 'the end of the ttl' })
+  // Nothing tells a page of an end: list and badge are right with the next answer.
   await publish(page, 'user:alice', 'The last')
-  for (const device of ['alice', 'phone']) await listed(device, 'The last').waitFor()
-  for (const title of ['Only replayed', 'Only live']) t.equal(await listed('phone', title).count(), 0, `${title}: not listed`)
+  await isListed('The last')
+  for (const device of devices) {
+    await badge(page, device, '2')
+    for (const title of ['For eight seconds', 'Only replayed', 'Only live']) t.equal(await listed(device, title).count(), 0, `${title}: not listed at ${device}`)
+  }
+  for (const device of devices) await click(page, device)
+  for (const device of devices) await noBadge(page, device)
   await listed('alice', 'Delivered').getByRole('button', { name: 'Dismiss' }).click()
-  for (const device of ['alice', 'phone']) await listed(device, 'Delivered').waitFor({ state: 'detached' })
+  for (const device of devices) await listed(device, 'Delivered').waitFor({ state: 'detached' })
   t.same(faults, [])
 })
 
