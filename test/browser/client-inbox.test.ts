@@ -28,8 +28,16 @@ t.test('list and badge follow what is published, on all tabs by one request', as
   t.equal(door.requests.filter((line) => line.startsWith('GET /api')).length, before, 'a late tab has it from its peers')
 })
 
-t.test('see, read one, unread again, dismiss, read all: at once here, and soon on the other tab and the other device', async (t) => {
+t.test('see, read one, unread again, dismiss, read all: at once here, and soon on the other tab and the other device; on a page of somebody else never', async (t) => {
   const { tab, to } = await startVisitor(t, ground)
+  const stranger = await startVisitor(t, ground)
+  await publish(stranger.to, { n: 1 })
+  // All pages here share one jar of cookies.
+  const theirs = await stranger.tab(`{ share: "tab", token: async () => ${JSON.stringify(stranger.token())} }`)
+  await live(theirs)
+  await watch(theirs)
+  await theirs.until(`tidings.inbox.items.length === 1 && ${counts(1, 1)}`)
+  await theirs.run('window.badges = []; tidings.inbox.subscribe(() => { window.badges.push(`${tidings.inbox.unseen} ${tidings.inbox.unread}`) })')
   const ids: string[] = []
   for (let n = 1; n <= 4; n++) ids.push(await publish(to, { n }))
   const here = await tab()
@@ -51,6 +59,10 @@ t.test('see, read one, unread again, dismiss, read all: at once here, and soon o
   await does(`dismiss("${ids[0]}")`, `tidings.inbox.items.length === 3 && ${counts(0, 3)}`)
   await does(`read({ upTo: "${ids[2]}" })`, `${isRead(ids[2]!)} && !${isRead(ids[3]!)} && ${counts(0, 1)}`)
   await does('read()', `tidings.inbox.items.every(({ isRead }) => isRead) && ${counts(0, 0)}`)
+  // What comes now would have come after a word of the others' inbox.
+  await publish(stranger.to, { n: 2 })
+  await theirs.until(`tidings.inbox.items.length === 2 && ${counts(2, 2)}`)
+  t.same(await theirs.run('return [...new Set(["1 1", ...window.badges])]'), ['1 1', '2 2'])
 })
 
 t.test('retracted, and replaced by a key: gone from every list', async (t) => {
