@@ -33,23 +33,35 @@ onBoth(t, 'marks, one more than there may be, are 409 with what to do; the read 
   t.match(await ask('DELETE', `/${ids[0]!}`), { status: 200 }, 'the cursor has passed nine')
 })
 
-/** So many calls over some keep-alive connections, the next on each when the last is answered. Returns how many had which status. */
+/** What may be under way on a connection. */
+const PIPELINED = 16
+
+/** So many calls over some connections, in pieces of as many as may be under way on one. Returns how many had which status. */
 async function hammer (t: Scope, url: string, connections: number, count: number, requestOf: (i: number) => string): Promise<Map<number, number>> {
   const statuses = new Map<number, number>()
   let sent = 0
   await Promise.all(Array.from({ length: connections }, async () => {
     const socket = net.connect(Number(new URL(url).port), '127.0.0.1').setNoDelay(true).setEncoding('latin1')
     t.teardown(() => { socket.destroy() })
-    let answer = ''
-    const next = (): void => { if (sent < count) socket.write(requestOf(sent++)); else socket.end() }
+    let [owed, rest] = [0, '']
+    const next = (): void => {
+      const piece: string[] = []
+      while (piece.length < PIPELINED && sent < count) piece.push(requestOf(sent++))
+      owed = piece.length
+      if (owed > 0) socket.write(piece.join('')); else socket.end()
+    }
     socket.once('connect', next)
     for await (const piece of socket) {
-      answer += String(piece)
-      const [head, status, length] = /^HTTP\/1\.1 (\d{3})[^]*?content-length: (\d+)[^]*?\r\n\r\n/i.exec(answer) ?? []
-      if (head === undefined || answer.length < head.length + Number(length)) continue
-      statuses.set(Number(status), (statuses.get(Number(status)) ?? 0) + 1)
-      answer = ''
-      next()
+      rest += String(piece)
+      let end = 0
+      for (const { 0: line, 1: status, index } of rest.matchAll(/HTTP\/1\.1 (\d{3}) /g)) {
+        statuses.set(Number(status), (statuses.get(Number(status)) ?? 0) + 1)
+        owed--
+        end = index + line.length
+      }
+      // What may become one.
+      rest = rest.slice(Math.max(end, rest.length - 12))
+      if (owed === 0) next()
     }
   }))
   return statuses
