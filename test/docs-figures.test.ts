@@ -44,13 +44,15 @@ const figures: Array<[page: string, said: string, file: string, name: string, pe
   ['docs/operations.md', 'did not answer it within $ s', 'src/broker/redis/link.ts', 'COMMAND_TIMEOUT_MS', 1000],
   ['docs/operations.md', 'a node looks at its files every $ s', 'src/certificate.ts', 'LOOK_EVERY_MS', 1000],
   ['docs/operations.md', 'Redis has used more than $ % of its maxmemory', 'src/broker/redis/warnings.ts', 'MEMORY_WARNING', 0.01],
-  ['docs/redis.md', 'for $ seconds after that, a client that reconnects', 'src/broker/redis/functions/configure.lua', 'DOUBT', 1_000_000]
+  ['docs/redis.md', 'for $ seconds after that, a client that reconnects', 'src/broker/redis/functions/configure.lua', 'DOUBT', 1_000_000],
+  ['docs/redis.md', 'Each owes another at most $;', 'src/broker/redis/functions/outbox.lua', 'MOST_OWED'],
+  ['docs/redis.md', 'it ends some $ days after', 'src/broker/redis/partitions/directory.ts', 'JOINED_SECONDS', 86_400]
 ]
 
 t.test('figures of the pages: those of the code', async (t) => {
   for (const [page, said, file, name, per = 1] of figures) {
-    const [, value = '', unit = ''] = new RegExp(`(?:const|local) ${name} = ([\\d_.]+)(?: \\* (SECOND))?`).exec(read(file)) ?? []
-    const number = Number(value.replaceAll('_', '')) * (unit === 'SECOND' ? 1_000_000 : 1)
+    const [, value = '', unit = ''] = new RegExp(`(?:const|local) ${name} = ([\\d_.]+)(?: \\* (SECOND|86_400))?`).exec(read(file)) ?? []
+    const number = Number(value.replaceAll('_', '')) * (unit === 'SECOND' ? 1_000_000 : unit === '' ? 1 : 86_400)
     if (!t.ok(number > 0, `${file} has ${name}`)) continue
     const wanted = said.replace('$', figure(Math.round(number / per * 1000) / 1000))
     t.ok(words(read(page)).includes(wanted), `${page}: ${wanted}`)

@@ -125,6 +125,10 @@ t.test('docs/deployment.md, settings of a node without a proxy, and of secrets i
 t.test('docs/kubernetes.md: values that it names exist, its image is of this version', async (t) => {
   const page = read('docs/kubernetes.md')
   t.ok(page.includes(`/tidings:${version} .`))
+  const [, block = ''] = /```yaml\n(image:[^]*?)```/.exec(page) ?? []
+  const { image, ...rest } = parse(block)
+  t.same(rest, parse(read('ops/helm/tidings/ci/minimal-values.yaml')), 'the least that must be said is what Helm is given at each change')
+  t.same(Object.keys(image), ['repository'])
   const values = parse(read('ops/helm/tidings/values.yaml'))
   const has = (path: string): boolean => path.split('.').reduce((at, key) => at?.[key], values) !== undefined
   let count = 0
