@@ -5,6 +5,7 @@ import { Undo } from '../test/fixtures/undo.ts'
 import { readOptions, usage, UsageError } from './options.ts'
 import { failures, json, table } from './report.ts'
 import { run } from './run.ts'
+import { runSideBySide } from './side-by-side.ts'
 
 const scope = new Undo()
 
@@ -14,12 +15,16 @@ async function end (code: number): Promise<never> {
 }
 
 async function main (): Promise<number> {
-  const options = readOptions(process.argv.slice(2))
+  const args = process.argv.slice(2)
+  const all = readOptions(args)
+  const [options] = all
   if (options === undefined) {
     console.log(usage)
     return 0
   }
-  const outcome = await run(scope, options, (line) => { console.log(line) })
+  const say = (line: string): void => { console.log(line) }
+  if (all.length > 1) return await runSideBySide(scope, { args, all, say })
+  const outcome = await run(scope, options, say)
   console.log(`\n${table(outcome)}\n`)
   if (options.json !== undefined) writeFileSync(options.json, json(outcome))
   const failed = failures(outcome)

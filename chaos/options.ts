@@ -32,13 +32,14 @@ export const usage = `npm run chaos -- [options]
 
 Three nodes, Redis and nginx under faults, and an account of every durable notification. Exit 0: nothing was lost in silence.
 
-  --topology <what>    single (default), sentinel: a master, a replica and three Sentinels; or cluster: three masters with a replica each
+  --topology <what>    single (default), sentinel: a master, a replica and three Sentinels; cluster: three masters with a replica each;
+                       or all: the three side by side, one seed for all of them, exit 1 if one fails
   --partitions <number>  1, 2, 4 … 256 (default 1; in a Cluster 8)
   --seed <number>      the same seed makes the same schedule; default: a new one, printed
   --seconds <number>   for how long faults are made (default 120); starting, healing and the account come on top
   --clients <number>   EventSource clients (default 300)
   --faults <a,b,…>     only these (default: all; with another topology those of Redis there, and a few)
-  --json <file>        writes the account as JSON too
+  --json <file>        writes the account as JSON too; with --topology all <file>-single, -sentinel and -cluster
   --sabotage <what>    checks the check: the service is broken on purpose, so exit 1 is what must come
                          no-replay  nginx takes Last-Event-ID off every request
                          no-refill  nodes do not hear that their line to Redis broke
@@ -51,8 +52,8 @@ Faults:
 ${faults.map(({ name, what }) => `  ${name.padEnd(22)} ${what}`).join('\n')}
 `
 
-/** Undefined: help is wanted. Throws UsageError. */
-export function readOptions (args: readonly string[]): Options | undefined {
+/** One for each run; none: help is wanted. Throws UsageError. */
+export function readOptions (args: readonly string[]): Options[] {
   const text = { type: 'string' } as const
   let values
   try {
@@ -73,9 +74,25 @@ export function readOptions (args: readonly string[]): Options | undefined {
   } catch (error) {
     throw new UsageError((error as Error).message)
   }
-  if (values.help === true) return undefined
-  const topology = topologies.find((one) => one === (values.topology ?? 'single'))
-  if (topology === undefined) throw new UsageError(`--topology: one of ${topologies.join(', ')}`)
+  if (values.help === true) return []
+  const { topology = 'single' } = values
+  const seed = values.seed ?? String(Math.floor(Math.random() * 1_000_000))
+  const asked = topology === 'all' ? topologies : topologies.filter((one) => one === topology)
+  if (asked.length === 0) throw new UsageError(`--topology: one of ${topologies.join(', ')}, all`)
+  return asked.map((topology) => optionsFor(topology, { ...values, seed }))
+}
+
+interface Values {
+  readonly partitions?: string | undefined
+  readonly seed: string
+  readonly seconds?: string | undefined
+  readonly clients?: string | undefined
+  readonly faults?: string | undefined
+  readonly json?: string | undefined
+  readonly sabotage?: string | undefined
+}
+
+function optionsFor (topology: Topology, values: Values): Options {
   const partitions = whole('partitions', values.partitions ?? (topology === 'cluster' ? `${CLUSTER_PARTITIONS}` : '1'), 1, 256)
   if (!Number.isInteger(Math.log2(partitions))) throw new UsageError(`--partitions: 1, 2, 4 … 256, not ${partitions}`)
   const isThere = ({ topologies, needsPartitions }: Fault): boolean =>
@@ -106,7 +123,7 @@ export function readOptions (args: readonly string[]): Options | undefined {
   return {
     topology,
     partitions,
-    seed: whole('seed', values.seed ?? String(Math.floor(Math.random() * 1_000_000)), 0, 4_294_967_295),
+    seed: whole('seed', values.seed, 0, 4_294_967_295),
     seconds: whole('seconds', values.seconds ?? '120', 1, 86_400),
     clients: whole('clients', values.clients ?? '300', 3, 5000),
     faults: names.filter((name) => notTried[name] === undefined),

@@ -47,7 +47,7 @@ t.test('chaos, over eight partitions whose publishers die between commit and cop
 
 t.test('chaos, asked for a fault or a sabotage that its topology cannot have, says where it can be had', async (t) => {
   for (const [args, said] of [
-    [['--topology', 'triangle'], '--topology: one of single, sentinel, cluster'],
+    [['--topology', 'triangle'], '--topology: one of single, sentinel, cluster, all'],
     [['--topology', 'sentinel', '--faults', 'slot-moved'], '--faults: slot-moved cannot be made with --topology sentinel, only with cluster'],
     [['--partitions', '3'], '--partitions: 1, 2, 4 … 256, not 3'],
     [['--faults', 'publishers-die'], '--faults: publishers-die needs several --partitions'],

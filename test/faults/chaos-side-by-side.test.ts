@@ -1,0 +1,59 @@
+// The check on all topologies at once: each tells as it goes, then its account, and one that fails is the answer.
+import t, { type Test } from 'tap'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { readOptions } from '../../chaos/options.ts'
+import { runSideBySide } from '../../chaos/side-by-side.ts'
+import { makeFolder } from '../fixtures/process.ts'
+import { Undo } from '../fixtures/undo.ts'
+import { Signal } from '../fixtures/wait.ts'
+
+/** What stands in the place of each run: it says what it was told, and ends with a code of its own, or not at all. */
+function programOf (t: Test, codes: Record<string, number>): string {
+  const file = join(makeFolder(t), 'program.ts')
+  writeFileSync(file, `
+    const args = process.argv.slice(2)
+    const topology = args[args.lastIndexOf('--topology') + 1]
+    console.log('told ' + args.join(' '))
+    console.log('')
+    console.log('the account of ' + topology)
+    const code = ${JSON.stringify(codes)}[topology]
+    if (code === undefined) setInterval(() => {}, 1000)
+    else process.exitCode = code
+  `)
+  return file
+}
+
+const ARGS = ['--topology', 'all', '--seconds', '7', '--json', 'a/b.c/account.json']
+
+t.test('chaos, on all topologies, gives each the same line and seed and a file of its own, and the worst is the answer', async (t) => {
+  const all = readOptions(ARGS)
+  t.same(all.map(({ topology, partitions }) => [topology, partitions]), [['single', 1], ['sentinel', 1], ['cluster', 8]])
+  t.equal(new Set(all.map(({ seed }) => seed)).size, 1)
+  const said: string[] = []
+  const code = await runSideBySide(t, { args: ARGS, all, say: (line) => { said.push(line) }, program: programOf(t, { single: 0, sentinel: 1, cluster: 0 }) })
+  t.equal(code, 1)
+  const toldTo = (topology: string): string => `${topology.padEnd(8)}  told ${ARGS.join(' ')} --topology ${topology} --seed ${all[0]!.seed} --json a/b.c/account-${topology}.json`
+  t.same(said.slice(0, 3).sort(), ['cluster', 'sentinel', 'single'].map(toldTo))
+  t.same(said.slice(3), [
+    '\n=== single\n\nthe account of single', '\n=== sentinel\n\nthe account of sentinel', 'sentinel: exit 1', '\n=== cluster\n\nthe account of cluster'
+  ])
+})
+
+t.test('chaos, on all topologies, ended from outside, ends all of them', async (t) => {
+  const scope = new Undo()
+  const changed = new Signal()
+  const said: string[] = []
+  const say = (line: string): void => {
+    said.push(line)
+    changed.notify()
+  }
+  const code = runSideBySide(scope, { args: ARGS, all: readOptions(ARGS), say, program: programOf(t, {}) })
+  await changed.until(() => said.length === 3 ? true : undefined, { what: 'all of them to run' })
+  await scope.end()
+  t.equal(await code, 2, 'without an account there was no run')
+})
+
+t.test('chaos, on all topologies, asked for what one of them cannot have, starts nothing', async (t) => {
+  t.throws(() => readOptions(['--topology', 'all', '--faults', 'slot-moved']), /slot-moved cannot be made with --topology single, only with cluster/)
+})
