@@ -1,6 +1,9 @@
 // The account of a run: what publishers had acknowledged, who was a member of what and when, and what was published
 // twice.
 
+/** By how much replicas may be behind their master, in microseconds. */
+const LAG_US = 10_000_000
+
 export interface Told {
   /** 0: a plain PUBLISH, which has none. */
   readonly id: number
@@ -83,8 +86,10 @@ export class Ledger {
   changes = 0
   /** From the beginning of each loss until every node had heard of it, in milliseconds of `performance.now()`. */
   readonly #lossTimes: Array<{ readonly beganMs: number, untilMs: number }> = []
-  /** When masters changed, as ids have it: in microseconds of the wall clock. */
-  readonly #changeTimes: Array<{ readonly from: number, until: number }> = []
+  /**
+   * When masters changed, and when all was well again after that; as ids have it: in microseconds of the wall clock.
+   */
+  readonly #changeTimes: Array<{ readonly from: number, until: number, healed: number }> = []
 
   loses (): void {
     this.losses++
@@ -93,7 +98,7 @@ export class Ledger {
 
   /** Masters begin to change. What it returns is to be called when they have changed. */
   mastersChange (): () => void {
-    const time = { from: Date.now() * 1000, until: Infinity }
+    const time = { from: Date.now() * 1000, until: Infinity, healed: Infinity }
     this.#changeTimes.push(time)
     this.losses++
     this.changes++
@@ -105,18 +110,20 @@ export class Ledger {
   }
 
   /**
-   * Whether masters changed between the first and the last of these, the ids of one notification in one partition. A
-   * master that was stopped runs what it had been sent before, until it hears that it is a master no more: a copy that
-   * was owed then is told again, whenever it was published.
+   * Whether masters changed between the first and the last of these, the ids of one notification in one partition, and
+   * it was not long before, nor after all was well again. A master that was stopped runs what it had been sent before,
+   * until it hears that it is a master no more; and what replicas did not have yet is copied again: a copy that was
+   * owed then is told again, whenever it was published.
    */
   isOverChange (ids: Iterable<number>): boolean {
     const [first, last] = [Math.min(...ids), Math.max(...ids)]
-    return this.#changeTimes.some(({ from, until }) => first <= until && last >= from)
+    return this.#changeTimes.some(({ from, until, healed }) => first <= until && last >= from && first >= from - LAG_US && last <= healed)
   }
 
   /** Every node is ready again, and every client live. */
   healed (): void {
     for (const time of this.#lossTimes) time.untilMs = Math.min(time.untilMs, performance.now())
+    for (const time of this.#changeTimes) if (time.until < Infinity) time.healed = Math.min(time.healed, Date.now() * 1000)
   }
 
   /**

@@ -56,10 +56,15 @@ export class Locals {
   }
 
   /**
-   * The ids under which clients were told of it, for each partition; where there is one alone, with what was answered.
+   * The ids under which clients were told of it, for each partition, and whether those are copies: of what was
+   * committed in another one. Where there is one partition alone, with what was answered.
    */
-  seen ({ mark, ids }: Sent): Array<ReadonlySet<number>> {
-    const seen = this.#seen.flatMap((marks) => marks.get(mark) ?? [])
-    return this.isOne ? [new Set([...ids, ...seen.flatMap((some) => [...some])])] : seen
+  seen ({ mark, ids, to }: Sent): Array<{ readonly ids: ReadonlySet<number>, readonly isCopy: boolean }> {
+    const home = this.#division.homeOf(to.find((address) => !address.startsWith('user:')) ?? to[0]!)
+    const seen = this.#seen.flatMap((marks, partition) => {
+      const some = marks.get(mark)
+      return some === undefined ? [] : [{ ids: some, isCopy: partition !== home }]
+    })
+    return this.isOne ? [{ ids: new Set([...ids, ...seen.flatMap(({ ids }) => [...ids])]), isCopy: false }] : seen
   }
 }

@@ -236,7 +236,7 @@ function neighbours ({ told, syncs }: Judged, id: number): string {
 function findTwice (ledger: Ledger, locals: Locals, verdict: Verdict): void {
   for (const sent of ledger.sent) {
     const { mark, to, ids, lossesBefore, lossesAfter } = sent
-    const seen = locals.seen(sent).filter((some) => some.size < 2 || !ledger.isOverChange(some))
+    const seen = locals.seen(sent).filter(({ ids, isCopy }) => ids.size < 2 || !isCopy || !ledger.isOverChange(ids)).map(({ ids }) => ids)
     if ((ids.length < 2 && seen.every((some) => some.size < 2)) || ids.length === 0 || lossesBefore !== lossesAfter || isUnsettled(sent)) continue
     verdict.publishedTwice++
     note(verdict, `mark ${mark} to ${to.join(', ')} was acknowledged as ${ids.join(', ')} and came as ${seen.map((some) => [...some].join(', ')).join('; ') || 'nothing'}`)

@@ -164,16 +164,38 @@ t.test('judge, of what was asked for while masters changed: an incomplete at any
   }
 })
 
-t.test('judge, of a copy that was owed when masters changed: it may come again by the old one, and never at other times', async (t) => {
-  const [tab, other] = [client([fresh, { told: 30, mark: 0 }, { told: 40, mark: 0 }]), client([fresh, { told: 40, mark: 0 }])]
-  for (const [what, wanted] of [['across', {}], ['before', { publishedTwice: 1 }]] as const) {
+t.test('judge, of a copy that was owed when masters changed: it may come again by the old one, and never elsewhere or at other times', async (t) => {
+  const S = 1_000_000 // ids are microseconds
+  const twice = (first: number, last: number, where = elsewhere) =>
+    [beside(where, client([fresh, { told: first, mark: 0 }, { told: last, mark: 0 }])), beside(where, client([fresh, { told: last, mark: 0 }]))] as const
+  const over20s = (first: number, last: number, where = elsewhere) => {
     const ledger = new Ledger()
-    at(ledger, 20, ['group:g'], 20)
-    const clock = t.capture(Date, 'now', () => what === 'across' ? 0.035 : 0.041)
-    ledger.mastersChange()()
+    at(ledger, 20, ['group:g'], first)
+    const clock = t.capture(Date, 'now', () => nowMs)
+    let nowMs = 100_000
+    ledger.healed() // of something before
+    const changed = ledger.mastersChange()
+    nowMs = 120_000
+    changed()
+    nowMs = 125_000
+    ledger.healed()
+    nowMs = 500_000
+    ledger.healed()
     clock.restore()
-    t.same(over(ledger, beside(elsewhere, tab), beside(elsewhere, other)), { owed: 2, covered: 0, ...wanted }, what)
+    return over(ledger, ...twice(first, last, where))
   }
+  const fault = { owed: 2, covered: 0, publishedTwice: 1 }
+  t.same(over20s(99 * S, 119 * S), { owed: 2, covered: 0 }, 'the old master, awake again')
+  t.same(over20s(110 * S, 124 * S), { owed: 2, covered: 0 }, 'copied again before all was well')
+  t.same(over20s(95 * S, 99 * S), fault, 'before they changed')
+  t.same(over20s(121 * S, 124 * S), fault, 'after they had')
+  t.same(over20s(85 * S, 119 * S), fault, 'what replicas have had for long')
+  t.same(over20s(110 * S, 126 * S), fault, 'when all was well again')
+  t.same(over20s(99 * S, 119 * S, here), fault, 'where it was committed')
+  const [tab] = twice(99 * S, 119 * S)
+  const ledger = ledgerOf({ to: ['group:g'], ids: [99 * S] })
+  ledger.mastersChange()
+  t.match(judge(ledger, [tab], []), { publishedTwice: 1 }, 'where there is one partition alone, and no copy')
 })
 
 t.test('judge, of what an emptied Redis gave an old id: an incomplete after it covers it, until all have heard of the loss', async (t) => {
