@@ -10,6 +10,8 @@ import type { Whereabouts } from './whereabouts.ts'
 const TIMEOUT_MS = 1000
 /** Ticks (seconds) between two looks while nothing is wrong. */
 const LOOK_TICKS = 5
+/** In the table of slots. */
+const NOBODY = -1
 /** Nodes that are asked at once where none of the masters answers. */
 const MAX_ASKED = 32
 
@@ -51,8 +53,8 @@ export class ClusterMasters implements Whereabouts {
   readonly #connected: () => readonly Redis[]
   #nodes: readonly RedisAddress[] = []
   #masters: readonly RedisAddress[] = []
-  /** For each slot the place of its master in `#masters`; -1: nobody has it. */
-  #table = new Int16Array(SLOTS).fill(-1)
+  /** For each slot the place of its master in `#masters`. */
+  #table = new Int16Array(SLOTS).fill(NOBODY)
   #isTroubled = true
   #ticks = 0
   #fault = NOT_CONNECTED
@@ -79,17 +81,19 @@ export class ClusterMasters implements Whereabouts {
       return false
     }
     this.#nodes = unique(nodes.map(({ address }) => address))
-    const before = Array.from(this.#table, (at) => at === -1 ? '' : nameOf(this.#masters[at]!))
+    const before = { table: this.#table, names: this.#masters.map(nameOf) }
     const owners = nodes.filter(({ isMaster, slots }) => isMaster && slots.length > 0).sort((a, b) => a.epoch - b.epoch)
     const masters = unique(owners.map(({ address }) => address))
     const at = new Map(masters.map((address, i) => [nameOf(address), i]))
-    const table = new Int16Array(SLOTS).fill(-1)
+    const table = new Int16Array(SLOTS).fill(NOBODY)
     for (const { address, slots } of owners) for (const [from, to] of slots) table.fill(at.get(nameOf(address))!, from, to + 1)
     this.#masters = masters
     this.#table = table
-    this.#isTroubled = table.includes(-1)
+    this.#isTroubled = table.includes(NOBODY)
     this.#fault = this.#isTroubled ? CLUSTER_HAS_HOLES : ''
-    return before.some((name, slot) => name !== (table[slot] === -1 ? '' : nameOf(masters[table[slot]!]!)))
+    // By number, not by name: in a call of the event loop, once a second while a master is away.
+    const now = before.names.map((name) => at.get(name) ?? NOBODY)
+    return before.table.some((was, slot) => (was === NOBODY ? NOBODY : now[was]) !== table[slot])
   }
 
   /** Those that are connected, and where one of them is missed everybody who was ever named. */
