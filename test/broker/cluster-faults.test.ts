@@ -143,15 +143,35 @@ t.test('a master that is killed, with a replica, is replaced: what it had taken 
   await nothingLostInSilence(t, b, again, userId, middle)
 })
 
-t.test('a node of the Cluster that was told to forget the others, and a master that is added, confuse nobody', async (t) => {
+/** The connections of Tidings' nodes to one server, by what they are for. */
+async function connectionsTo ({ cli }: Redis): Promise<{ commands: number, hearing: number }> {
+  const lines = String(await cli('CLIENT', 'LIST')).split('\n').filter((line) => line.includes(' name=tidings:'))
+  const hearing = lines.filter((line) => !line.includes(' ssub=0 ')).length
+  return { commands: lines.length - hearing, hearing }
+}
+
+t.test('a node of the Cluster that was told to forget the others, and a master that is added and removed again, confuse nobody', async (t) => {
   const cluster = await startRedisCluster(t)
   const nodes = await twoNodes(t, cluster)
   const userId = '1'
   const slot = keySlot(`{${tags[partitionOf(userId, PARTITIONS)]}}`)
+  const masters = [...cluster.nodes]
+  const origin = await cluster.masterOf(slot)
+  const inUse = new Set(await Promise.all(tags.map((tag) => cluster.masterOf(keySlot(tag)))))
+  t.ok(inUse.size < PARTITIONS, 'some have several partitions')
+  for (const master of inUse) t.same(await connectionsTo(master), { commands: 2, hearing: 2 }, 'each node has two to each master, however many partitions are there')
   const added = await cluster.add()
   await cluster.move(slot, added)
   await heardAgain(nodes, userId)
   t.equal((await cluster.masterOf(slot)).port, added.port)
+  // Gone again, as redis-cli --cluster del-node has it.
+  await cluster.move(slot, origin)
+  await heardAgain(nodes, userId)
+  await becomes(async () => Object.values(await connectionsTo(added)).every((count) => count === 0), 'no node to be connected to what has no slots')
+  const addedId = String(await added.cli('CLUSTER', 'MYID'))
+  for (const { cli } of masters) await cli('CLUSTER', 'FORGET', addedId)
+  await added.kill()
+  await heardAgain(nodes, userId)
   // Its list of nodes is empty but for itself.
   const bystander = cluster.nodes[1]!
   const ids = String(await bystander.cli('CLUSTER', 'NODES')).trim().split('\n').filter((line) => !line.includes('myself')).map((line) => line.slice(0, 40))
