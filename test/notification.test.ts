@@ -1,4 +1,5 @@
 // Addresses, names, events, depth and cursors: what is let in and what is not, by table and by property.
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
 import {
@@ -50,6 +51,21 @@ t.test('event, with any other character or length, is malformed', async (t) => {
 t.test('event, one that the stream itself speaks, is reserved', async (t) => {
   t.same([...RESERVED_EVENTS].sort(), ['closed', 'error', 'expiring', 'open', 'ping', 'read', 'replaced', 'retracted', 'sync'])
   for (const event of RESERVED_EVENTS) t.equal(eventFault(event), 'reserved', event)
+})
+
+t.test('event, one that the stream itself speaks, is known by its name in Redis, in the browser module and in the README', async (t) => {
+  const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
+  const names = [...RESERVED_EVENTS].sort()
+  const [, inRedis = ''] = /^local RESERVED = \{(.*)\}$/m.exec(read('src/broker/redis/functions/names.lua')) ?? []
+  t.same([...inRedis.matchAll(/(\w+) = 1/g)].map(([, name]) => name).sort(), names, 'names.lua')
+  const [, inReadme = ''] = /no publisher may use: (.*?)\.\n/s.exec(read('README.md')) ?? []
+  t.same([...inReadme.matchAll(/`(\w+)`/g)].map(([, name]) => name).sort(), names, 'README.md')
+  // EventSource itself speaks of `open` and `error`.
+  const spoken = names.filter((name) => !['open', 'error'].includes(name))
+  const [, inModule = ''] = /\^\((.*)\)\$/.exec(read('client/src/handlers.ts')) ?? []
+  t.same(inModule.split('|').sort(), spoken, 'client/src/handlers.ts')
+  const [, inTypes = ''] = /^export type OwnEvent = (.*)$/m.exec(read('client/src/api.ts')) ?? []
+  t.same(inTypes.replaceAll(/[ ']/g, '').split('|').sort(), spoken, 'client/src/api.ts')
 })
 
 t.test('event, whatever the text, can never break out of its line', async () => {

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { Redis } from '../fixtures/redis.ts'
 import { startRedis } from '../fixtures/redis.ts'
-import { MAX_DATA_DEPTH } from '../../src/notification.ts'
+import { MAX_DATA_DEPTH, RESERVED_EVENTS } from '../../src/notification.ts'
 import { entriesOf, now, readPages, send } from './contract.ts'
 import { type RedisNode, startRedisNode, up } from './nodes.ts'
 
@@ -56,7 +56,7 @@ t.test('FCALL, wrong in any way, is refused with its reason and nothing is store
   const wrong: Array<[string, Array<string | Buffer>]> = [
     ...['', 'user', 'user:', 'group:', '42', 'All', 'all ', ' all', 'topic:x', 'users:1', 'user:a\0b', 'user:a\nb', 'user:\x1f', 'user:\x7f', 'user:\u0080', 'user:\u0085x', 'user:\u009f',
       `user:${'x'.repeat(129)}`, `group:${'😀'.repeat(129)}`, `user:${'x'.repeat(10_000)}`].map((address): [string, string[]] => ['TIDINGS_BAD_ADDRESS', [address, 'message', '1']]),
-    ...['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'open', 'error'].map((event): [string, string[]] => ['TIDINGS_RESERVED_EVENT', ['all', event, '1']]),
+    ...[...RESERVED_EVENTS].map((event): [string, string[]] => ['TIDINGS_RESERVED_EVENT', ['all', event, '1']]),
     ...['', 'x'.repeat(65), 'a b', 'a\n', '\na', 'a\nid: 1', 'a\r', 'a\0', 'ü', 'a:b', 'a"b'].map((event): [string, string[]] => ['TIDINGS_BAD_EVENT', ['all', event, '1']]),
     ...['', ' ', 'x', 'undefined', 'NaN', 'Infinity', '-Infinity', 'nan', 'inf', 'True', 'nul', 'nullx', '01', '-', '-01', '+1', '.5', '1.', '1.e5', '1e', '1e+', '0x10', '1_000', '1 2', "'a'",
       '"a', 'a"', '"a\nb"', '"a\tb"', '"a\0b"', '"\\x41"', '"\\u12"', '"\\u12g4"', '"\\ud8"', '"\\', '[', ']', '[1,]', '[,1]', '[1 2]', '{', '{}}', '{"a"}', '{"a":}', '{"a":1,}', '{a:1}', '{1:1}', '{"a":1 "b":2}',
@@ -197,7 +197,7 @@ t.test('PUBLISH, wrong in any way, is dropped with its reason and what comes nex
       '{"control":"join"}', '{"control":"leave","id":7,"subject":7}', '{"control":"dance","id":7,"subject":"a"}', '{"control":"logout"}', '{"control":"logout","id":"x"}', '{"control":7,"data":1}',
       // What JSON.parse takes and what comes after it chokes on.
       '{"control":"join","id":{"toString":1,"valueOf":1},"subject":"a"}', `{"control":"join","id":${nested(20_000)},"subject":"a"}`, Buffer.from([0xff, 0xfe]), Buffer.from('{"data":"\xff', 'latin1')]],
-    ['reserved', ['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'open', 'error'].map((event) => JSON.stringify({ event, data: 1 }))],
+    ['reserved', [...RESERVED_EVENTS].map((event) => JSON.stringify({ event, data: 1 }))],
     ['oversized', [JSON.stringify({ data: 'x'.repeat(65_535) }), JSON.stringify({ data: 'é'.repeat(32_768) }), JSON.stringify({ data: 'x'.repeat(1_000_000) }), 'x'.repeat(100_000)]],
     // What bears no nonce, or another.
     ['malformed', [`{"tidings":1,"id":${Date.now() * 1000},"event":"message","data":"forged"}`, `{"tidings":1,"n":"","id":${Date.now() * 1000},"event":"message","data":"forged"}`,
