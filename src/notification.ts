@@ -16,8 +16,7 @@ export const DEFAULT_EVENT = 'message'
 export const RESERVED_EVENTS: ReadonlySet<string> =
   new Set(['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'retracted', 'open', 'error'])
 
-export const EVENT_PATTERN = '^[A-Za-z0-9._-]{1,64}$'
-const eventRule = new RegExp(EVENT_PATTERN)
+const EVENT_NAME = /^[A-Za-z0-9._-]{1,64}$/
 
 /** `user:<userId>`, `group:<name>` or `all`. */
 export type Address = string
@@ -61,7 +60,7 @@ export function isAddress (address: string): boolean {
 
 /** Why an event name is refused, or nothing. */
 export function eventFault (event: string): 'malformed' | 'reserved' | undefined {
-  if (!eventRule.test(event)) return 'malformed'
+  if (!EVENT_NAME.test(event)) return 'malformed'
   return RESERVED_EVENTS.has(event) ? 'reserved' : undefined
 }
 

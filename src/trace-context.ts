@@ -1,7 +1,7 @@
 // W3C Trace Context, as it rides in a message: https://www.w3.org/TR/trace-context/#traceparent-header
 
 /** Version, trace, span and flags. */
-export const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 
 /** What a header or a member says, if it is one of version 00 or may be read as such. */
 export function parseTraceparent (text: unknown): string | undefined {

@@ -43,7 +43,7 @@ export interface DeliverTrace {
 }
 
 /** A stream, as it is named where it is told of. */
-export interface StreamName {
+interface StreamName {
   readonly node: Node
   readonly userId: string
   /** Names it among all of its node. */

@@ -8,7 +8,7 @@ export const VERDICTS = [
   'too-old', 'trimmed', 'forgotten', 'not-addressed', 'left-before', 'joined-later', 'retracted', 'replaced', 'expired', 'dismissed', 'read', 'written', 'resumed-past',
   'cut-as-slow', 'unconfirmed', 'nobody-online', 'no-receipts'
 ] as const
-export type Verdict = typeof VERDICTS[number]
+type Verdict = typeof VERDICTS[number]
 
 export interface Answer {
   readonly verdict: Verdict

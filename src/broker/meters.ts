@@ -3,7 +3,7 @@
 /** A number; or one for each value of a label, all of them there before anything happens. */
 export type Reading = number | Readonly<Record<string, number>>
 
-export interface PlainMeter {
+interface PlainMeter {
   readonly kind: 'gauge' | 'counter'
   readonly name: string
   /** A sentence without its full stop. */
@@ -12,7 +12,7 @@ export interface PlainMeter {
   readonly read: () => Reading
 }
 
-export interface SpreadMeter {
+interface SpreadMeter {
   readonly kind: 'histogram'
   readonly name: string
   readonly help: string

@@ -17,7 +17,7 @@ const MAX_WAIT_MS = 60_000
 export type RequestLimit = (reply: FastifyReply, userId: string, weight?: number) => Promise<void>
 
 /** What a connect counts against. The broker counts it in the round trip that lets the client in. */
-export interface ConnectLimits {
+interface ConnectLimits {
   readonly counters: readonly string[]
   /**
    * How long the client must wait, in milliseconds; 0: it need not. `counts`: those of the counters, in their order.

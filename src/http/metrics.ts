@@ -22,9 +22,9 @@ export interface MetricsOptions {
 
 /** `close` ends the listening. */
 export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOptions): { prometheus: Metrics, close: () => void } {
-  const metrics = new Metrics(node.name)
-  const gauge = metrics.gauge.bind(metrics)
-  const counter = metrics.counter.bind(metrics)
+  const prometheus = new Metrics(node.name)
+  const gauge = prometheus.gauge.bind(prometheus)
+  const counter = prometheus.counter.bind(prometheus)
 
   const { stats } = hub
   let published = 0
@@ -46,7 +46,7 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   counter('tidings_pubsub_deaf_seconds_total', 'Time in which the node heard nothing from the others', () => broker.state().deafSeconds)
   gauge('tidings_broker_warnings', 'What works now and cannot be relied upon; /readyz has a sentence for each', () => broker.state().warnings.length)
   gauge('tidings_clock_difference_seconds', 'How far the clock of this node is ahead of that of the broker', () => broker.state().clockDifferenceSeconds)
-  for (const meter of broker.meters) metrics.add(meter)
+  for (const meter of broker.meters) prometheus.add(meter)
   counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => published)
   counter('tidings_received_total', 'Notifications that arrived from the broker for a stream of this node', () => stats.received)
   counter('tidings_delivered_total', 'Notifications handed to live streams, one for each stream', () => stats.delivered)
@@ -61,7 +61,7 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   counter('tidings_ticket_failures_total', 'Tickets that were not taken, by reason', () => refusals.tickets, 'reason')
   counter('tidings_log_write_errors_total', 'Writes of the log that failed; while it grows, there is no log', () => logCounts.failedWrites)
   counter('tidings_log_lines_lost_total', 'Log lines that could not be kept any longer and are lost', () => logCounts.lostLines)
-  const latency = metrics.histogram(
+  const latency = prometheus.histogram(
     'tidings_publish_to_write_seconds',
     'From publishing (the id) to the write to the streams of this node, one for each notification',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
@@ -84,7 +84,7 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   publishes.asyncEnd.subscribe(onPublished as ChannelListener)
   deliveries.asyncEnd.subscribe(onDelivered as ChannelListener)
   return {
-    prometheus: metrics,
+    prometheus,
     close: () => {
       publishes.asyncEnd.unsubscribe(onPublished as ChannelListener)
       deliveries.asyncEnd.unsubscribe(onDelivered as ChannelListener)

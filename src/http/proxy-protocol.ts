@@ -3,7 +3,7 @@
 // headers only, or has had no release for years; and who connects decides how much is read before anybody is known.
 import { isIPv4, isIPv6 } from 'node:net'
 
-export interface Source {
+interface Source {
   readonly address: string
   readonly port: number
   readonly family: 'IPv4' | 'IPv6'

@@ -24,7 +24,7 @@ function frame (text: string, id = 0, asOf = 0, once = ''): Frame {
 }
 
 /**
- * `event` and `json` are checked before: a name of EVENT_PATTERN, one line of JSON. Nothing here can break out of its
+ * `event` and `json` are checked before: a name of EVENT_NAME, one line of JSON. Nothing here can break out of its
  * field.
  */
 export function notificationFrame ({ id, event, json, asOf = 0, once }: Notification): Frame {

@@ -3,7 +3,7 @@ import { type Identity, MAX_GROUPS, type Membership, TooManyGroups } from '../br
 import { SECOND } from './clock.ts'
 
 /** From a join to a leave: the ids in (from, to] were addressed to the user. */
-export interface Span {
+interface Span {
   readonly from: number
   readonly to: number
 }

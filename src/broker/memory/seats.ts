@@ -28,8 +28,8 @@ export class Seats {
     return seats.length
   }
 
-  #post (send: () => void): void {
-    if (this.#queue.push(send) > 1) return
+  #post (one: () => void): void {
+    if (this.#queue.push(one) > 1) return
     queueMicrotask(() => {
       const queue = this.#queue
       this.#queue = []

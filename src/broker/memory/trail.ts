@@ -78,7 +78,7 @@ export class MemoryTrail implements Trail {
       const log = this.#parts.logs.get(to)
       const place = log && placeOf(log, to, id, memberships)
       if (place !== undefined) places.push(place)
-      else if (log !== undefined && memberships.some(({ from, to }) => id > from && id <= to)) {
+      else if (log !== undefined && memberships.some((span) => id > span.from && id <= span.to)) {
         if (log.trimmedTo >= id) trimmed.push({ to, upTo: log.trimmedTo })
         isForgetful ||= log.isForgetful(id)
       }

@@ -89,11 +89,6 @@ export class Link extends EventEmitter<Events> {
     this.redis.disconnect(true)
   }
 
-  /** The function library cannot be used. */
-  failed (fault: string): void {
-    this.#down(fault)
-  }
-
   #down (fault: string): void {
     const text = fault === '' ? 'no connection' : fault
     const wasUp = this.#fault === ''

@@ -168,7 +168,7 @@ export class Doubling {
       })
       // Only what cannot be lost any more where it is now is taken away where it was.
       await this.#replicas.have([...new Set(copied.flatMap(({ targets }) => targets))])
-      await each(copied.filter(({ isLeaving }) => isLeaving), async ({ from }) => { await this.#redis(source, (redis) => redis.unlink(from)) })
+      await each(copied.filter(({ isLeaving }) => isLeaving), async (copy) => { await this.#redis(source, (redis) => redis.unlink(copy.from)) })
       done += rests.length
       if (done % (SCANNED * 20) < rests.length) say(`partition ${i} of ${from}: ${done} keys`)
     }
