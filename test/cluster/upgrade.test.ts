@@ -60,8 +60,9 @@ async function publishSome (): Promise<void> {
 async function underLoad<T> (act: () => Promise<T>): Promise<T> {
   let isOver = false
   const publishing = (async () => {
-    while (!isOver) {
-      await publishSome()
+    for (let round = 0; !isOver; round++) {
+      // A slow machine is not given more to do the slower it is.
+      if (round < 20) await publishSome()
       await new Promise((resolve) => { setTimeout(resolve, 100) })
     }
   })()
@@ -175,6 +176,7 @@ t.test('a rolling deploy, from 0.1.0 to this version and back, loses nothing, do
   await comesBack(t, 0, atOld, ['room'])
   await inboxAt(t, 0)
   t.equal((await call(targets[0], 'PUT', '/api/users/away/groups/kept')).status, 200)
+  const [, old2] = targets
   await replace(t, 1, new2)
   t.same(await keyed(), answer, 'the answer to an idempotent publish is still known')
   const { position: atNew } = (await call(new2, 'GET', '/api/users/away/position')).body
@@ -198,5 +200,6 @@ t.test('a rolling deploy, from 0.1.0 to this version and back, loses nothing, do
     t.same(client.connections.map(({ headers }) => headers['tidings-node']), client.name.endsWith('0') ? ['old-1', 'new-1', 'old-3'] : ['old-2', 'new-2', 'old-4'], client.name)
     t.same(client.syncs.map(({ json }) => json.resume), ['fresh', 'complete', 'complete'])
   }
-  for (const node of targets) t.same(node.logs.filter(({ level }) => level >= 50), [], `${node.name} logged no error`)
+  for (const node of [old2, new2, old3, old4]) t.same(node.logs.filter(({ level }) => level >= 50), [], `${node.name} logged no error`)
+  for (const node of [old2, old3]) t.ok(node.logs.some(({ address, reason }) => address === 'user:u0' && reason === 'malformed'), `${node.name} warns of "read", which it does not know`)
 })
