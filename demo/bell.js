@@ -16,6 +16,7 @@ export class Bell {
   #box
   #list
   #empty
+  #all
   #more
   #name
   #inbox
@@ -37,7 +38,8 @@ export class Bell {
       if (!this.#box.hidden) this.#inbox().see().catch(() => {})
     }
     this.#more = button('More', () => this.#inbox().loadMore())
-    this.#box.prepend(button('All read', () => this.#readAll()))
+    this.#all = button('All read', () => this.#readAll())
+    this.#box.prepend(this.#all)
     this.#box.append(this.#more)
   }
 
@@ -54,6 +56,7 @@ export class Bell {
     this.#bell.setAttribute('aria-label', `Notifications of ${this.#name}, ${this.#badge.textContent} new`)
     this.#bell.title = `${unread >= 100 ? '99+' : unread} unread`
     this.#more.hidden = !hasMore
+    this.#all.hidden = items.length === 0
     this.#empty.hidden = items.length > 0
     const giveBack = this.#keepFocus()
     this.#list.replaceChildren(...items.map(({ id, event, data, isRead }) => {
