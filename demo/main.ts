@@ -54,7 +54,8 @@ async function start (): Promise<string> {
   let users: Array<typeof USERS[number] & { token: string }> = []
   let publisherToken = ''
   const first = await startNode(config, bus, (app) => {
-    const mint = (claims: object) => app.jwt.sign(claims, { expiresIn: '24h' })
+    // As long as any run: a demo that was left open for days works still.
+    const mint = (claims: object) => app.jwt.sign(claims, { expiresIn: '365d' })
     // Minted once: a newer token would claim the groups again that a visitor has left
     users = USERS.map((user) => ({ ...user, token: mint({ sub: user.id, groups: user.groups }) }))
     publisherToken = mint({ sub: 'publisher', scope: 'notifications:publish notifications:manage' })

@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { Doubling } from '../src/broker/redis/partitions/doubling.ts'
 import { Steady } from '../src/broker/redis/partitions/steady.ts'
+import { prefixFault } from '../src/config.ts'
 import { Links } from '../src/broker/redis/links.ts'
 import { readSetting, readSettingOrFile } from '../src/environment.ts'
 import { parseRedisUrl, redisUrlFault } from '../src/redis-url.ts'
@@ -37,22 +38,33 @@ function numbers (): { from: number, to: number, isDryRun: boolean } | undefined
   return undefined
 }
 
+function place (): string | undefined {
+  try {
+    return readSettingOrFile(process.env, 'REDIS_URL')
+  } catch (error) {
+    console.error(`${(error as Error).message}\n`)
+  }
+  return undefined
+}
+
 const given = numbers()
-const url = readSettingOrFile(process.env, 'REDIS_URL')
+const url = place()
 if (given === undefined || url === undefined) {
   console.error(usage)
   process.exit(2)
 }
-const fault = redisUrlFault(url)
-if (fault !== undefined) {
-  console.error(`REDIS_URL ${fault}`)
+const root = readSetting(process.env, 'REDIS_PREFIX') ?? 'tidings'
+// As a node would refuse it: under another prefix there is nothing to divide, and all would be made anew there.
+const faults = [redisUrlFault(url), prefixFault(root)]
+const at = faults.findIndex((fault) => fault !== undefined)
+if (at >= 0) {
+  console.error(`${['REDIS_URL', 'REDIS_PREFIX'][at]} ${faults[at]}`)
   process.exit(2)
 }
 const links = new Links({ place: parseRedisUrl(url), nodeName: 'partitions', log: { info () {}, warn (text) { console.error(text) } } })
 const ticker = setInterval(() => { links.tick() }, 1000)
 const steady = new Steady(links)
 try {
-  const root = readSetting(process.env, 'REDIS_PREFIX') ?? 'tidings'
   links.start()
   const { isCluster } = links
   const say = (text: string): void => { console.log(text) }

@@ -3,5 +3,10 @@
 import { parseArgs } from 'node:util'
 import { library } from '../src/broker/redis/library.ts'
 
-const { cluster } = parseArgs({ options: { cluster: { type: 'boolean', default: false } } }).values
-process.stdout.write(library({ isCluster: cluster }))
+try {
+  const { cluster } = parseArgs({ options: { cluster: { type: 'boolean', default: false } } }).values
+  process.stdout.write(library({ isCluster: cluster }))
+} catch (error) {
+  console.error((error as Error).message)
+  process.exitCode = 2
+}

@@ -38,14 +38,24 @@ function parse () {
   }).values
 }
 
+/** As the nodes read it; an Error is what is wrong with its file. */
+function readSecret (): string | Error {
+  try {
+    return readSettingOrFile(process.env, 'JWT_SECRET') ?? ''
+  } catch (error) {
+    return error as Error
+  }
+}
+
 const given = options()
-const secret = readSettingOrFile(process.env, 'JWT_SECRET') ?? '' // as the nodes read it
+const secret = readSecret()
 const groups = (given?.groups ?? '').split(',').map((group) => group.trim()).filter((group) => group !== '')
 
 function findFault (): string | undefined {
   if (given?.sub === undefined) return '--sub is missing.'
   if (!isName(given.sub) || !groups.every(isName)) return '--sub and --groups take names of 1 to 128 characters without control characters.'
   if (!/^[1-9][0-9]{0,9}$/.test(given.expires)) return '--expires must be a whole number of seconds.'
+  if (secret instanceof Error) return `${secret.message}.`
   if (Buffer.byteLength(secret) < 32) return 'JWT_SECRET must be set, with at least 32 bytes: the same that the nodes have.'
   return undefined
 }
@@ -58,7 +68,7 @@ else if (fault !== undefined || given === undefined) {
   process.exitCode = 1
 } else {
   const app = Fastify()
-  await app.register(jwt, { secret })
+  await app.register(jwt, { secret: secret as string })
   const claims = { sub: given.sub!, ...(groups.length > 0 && { groups }), ...(given.scope !== undefined && { scope: given.scope }) }
   console.log(app.jwt.sign(claims, {
     expiresIn: Number(given.expires),

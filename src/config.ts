@@ -173,6 +173,11 @@ function redisFaults ({ REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX = '' }: Record<s
   return mustAsk ? [`REDIS_URL must be set where NODE_ENV is production, as in the image: redis://host:6379, or ${MEMORY_URL} for one node alone that keeps everything in its own memory`] : []
 }
 
+/** What is wrong with a REDIS_PREFIX, for who reads no other setting. */
+export function prefixFault (prefix: string): string | undefined {
+  return new RegExp((configSchema.properties.REDIS_PREFIX as { pattern?: string }).pattern!).test(prefix) ? undefined : patternsInWords['REDIS_PREFIX']
+}
+
 /** `isIncomplete`: a file could not be read, so what is missing has been said. */
 function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, ...data }: Record<string, string>, isIncomplete: boolean): string[] {
   const faults = []

@@ -51,13 +51,15 @@ t.test('token, asked for wrongly, is not made and the right way is shown', async
     [['--sub', '42', '--expires', '0'], { JWT_SECRET: secret }, /--expires must be a whole number of seconds/],
     [['--sub', '42', '--expires', '1h'], { JWT_SECRET: secret }, /--expires/],
     [['--sub', '42', '--colour', 'red'], { JWT_SECRET: secret }, /colour/],
-    [['42'], { JWT_SECRET: secret }, /42/]
+    [['42'], { JWT_SECRET: secret }, /42/],
+    [['--sub', '42'], { JWT_SECRET_FILE: '/no/such/file' }, /JWT_SECRET_FILE: "\/no\/such\/file" cannot be read \(ENOENT\)/],
+    [['--sub', '42'], { JWT_SECRET: secret, JWT_SECRET_FILE: '/no/such/file' }, /JWT_SECRET and JWT_SECRET_FILE are both set/]
   ] as [string[], Record<string, string>, RegExp][]) {
     const { code, output } = await run(t, args, env)
     t.equal(code, 1, args.join(' ').slice(0, 40))
     t.match(output, words)
     t.match(output, /Usage: JWT_SECRET=… npm run token/)
-    t.notMatch(output, /eyJ/, 'no token')
+    t.notMatch(output, /eyJ|\n +at /, 'no token, and no stack')
   }
 })
 

@@ -162,6 +162,18 @@ t.test('the bell: a badge on each device, read here is read there, and Bob\'s ow
   t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'a long name breaks, not the page')
 })
 
+t.test('a node that cannot be reached: said, and taken back when a stream is live again', async (t) => {
+  const { page } = await openDemo()
+  t.teardown(() => page.close())
+  await page.route('**/api/users/**/groups/**', async (route) => { await route.abort() })
+  await page.locator('#bob [data-group=Sales]').click()
+  await page.locator('#notice:not([hidden])', { hasText: 'node 1 cannot be reached.' }).waitFor()
+  await page.locator('#bob .toggle').click()
+  await page.locator('#bob .state[data-state=closed]').waitFor()
+  await page.locator('#bob .toggle').click()
+  await page.locator('#notice').waitFor({ state: 'hidden' })
+})
+
 t.test('the options of the form: what has outlived its ttl is gone from list and badge, a key takes the older one\'s place, keep says what is listed; dismissed is gone on the other device', async (t) => {
   const { page, faults } = await openDemo()
   t.teardown(() => page.close())

@@ -1,5 +1,5 @@
 // Keys from a key set: found by kid, rotated while streams are open, not stormed, and never chosen by the token.
-import { createHmac } from 'node:crypto'
+import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import t from 'tap'
 import { startRedis } from '../fixtures/redis.ts'
 import { PUBLISH } from '../fixtures/tokens.ts'
@@ -199,6 +199,16 @@ t.test('kid, of every odd kind, finds no key', async (t) => {
     clock.aheadMs += 10_500
     t.match(await all.stream(signer.token({}, { kid })), INVALID, `kid ${JSON.stringify(kid)?.slice(0, 40)}`)
   }
+})
+
+t.test('key set, with an RSA key of 1024 bits, takes no token of it', async (t) => {
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 1024 })
+  const good = createSigner('RS256', 'good')
+  const all = await start(t, await startKeyServer(t, [{ ...publicKey.export({ format: 'jwk' }), kid: 'short', alg: 'RS256', use: 'sig' }, good.jwk]))
+  await all.stream(good.token())
+  const [, claims = ''] = good.token().split('.')
+  const text = `${Buffer.from('{"alg":"RS256","typ":"JWT","kid":"short"}').toString('base64url')}.${claims}`
+  t.match(await all.stream(`${text}.${sign('sha256', Buffer.from(text), privateKey).toString('base64url')}`), INVALID)
 })
 
 t.test('key set, with two keys of one kid, takes neither', async (t) => {
