@@ -18,8 +18,8 @@ const countsExample = { seen: '1763794001222333', read: '1763794000999999', unse
 const position = Type.String({ description: 'Everything up to here is known. Hand it to the stream as ?lastEventId=.' })
 const positionExample = '1763794001500000'
 
-export const Counts = Type.Object(counts, { examples: [countsExample] })
-export const State = Type.Object({ position, ...counts }, { examples: [{ position: positionExample, ...countsExample }] })
+export const Counts = Type.Object(counts, { description: 'The cursors and counts that hold now.', examples: [countsExample] })
+export const State = Type.Object({ position, ...counts }, { description: 'The position of now, the cursors and counts.', examples: [{ position: positionExample, ...countsExample }] })
 export const Page = Type.Object({
   notifications: Type.Array(Type.Object({
     id: Type.String(),
@@ -35,6 +35,7 @@ export const Page = Type.Object({
   position,
   ...counts
 }, {
+  description: 'A page of the inbox, with the position and counts of now.',
   examples: [{
     notifications: [{
       id: '1763794001222333', to: 'group:Complaints', event: 'message', data: { title: 'Complaint update' }, at: '2025-11-22T06:46:41.222Z', key: 'complaint-17', isRead: false

@@ -10,7 +10,7 @@ const Status = Type.Object({
   detail: Type.String(),
   warnings: Type.Array(Type.String(), { description: 'What works now and cannot be relied upon, a sentence each.' }),
   partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }), { description: 'Where users are divided among several: how each is, in order.' }))
-}, { examples: [{ status: 'ready', broker: 'memory', detail: 'embedded', warnings: [] }] })
+}, { description: 'Whether publishing and hearing work, and if not, why.', examples: [{ status: 'ready', broker: 'memory', detail: 'embedded', warnings: [] }] })
 
 export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
   const { hub, broker } = options
@@ -18,7 +18,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
   app.addHook('onClose', async () => { close() })
 
   app.get('/livez', {
-    schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }, { examples: [{ status: 'ok' }] }) } }
+    schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }, { description: 'The process answers.', examples: [{ status: 'ok' }] }) } }
   }, async () => ({ status: 'ok' }))
 
   app.get('/readyz', {

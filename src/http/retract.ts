@@ -23,7 +23,7 @@ export const retract: FastifyPluginAsyncTypebox<{ messages: Messages, limit: Req
         key: Type.Optional(Type.String({ description: 'Instead of the id: the newest with this key.' }))
       }, { additionalProperties: false, examples: [{ to: 'group:Complaints', key: 'complaint-17' }, { to: 'user:42', id: '1763794001222333' }] }),
       response: {
-        200: Type.Object({ retracted: Type.Boolean({ description: 'False: there was none, or not any more.' }) }, { examples: [{ retracted: true }] }),
+        200: Type.Object({ retracted: Type.Boolean({ description: 'False: there was none, or not any more.' }) }, { description: 'Whether it was there to be taken back.', examples: [{ retracted: true }] }),
         ...errorResponses(400, 401, 403, 413, 415, 429, 503)
       }
     },

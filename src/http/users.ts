@@ -18,7 +18,7 @@ const common = {
 const errors = errorResponses(400, 401, 403, 503)
 const userParams = Type.Object({ userId: UserIdText })
 const groupParams = Type.Object({ userId: UserIdText, group: GroupNameText })
-const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_GROUPS }) }, { additionalProperties: false, examples: [{ groups: ['Complaints', 'Sales'] }] })
+const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_GROUPS }) }, { additionalProperties: false, description: 'All groups of the user, however they were joined.', examples: [{ groups: ['Complaints', 'Sales'] }] })
 
 /** Room for MAX_GROUPS names, however they are escaped. */
 const GROUPS_BODY_BYTES = 2_097_152
@@ -71,7 +71,7 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
         ...common,
         summary: 'Log out: ends every stream of the user for good, and refuses the tokens issued up to now',
         params: userParams,
-        response: { 204: Type.Null(), ...errors }
+        response: { 204: Type.Null({ description: 'No stream of the user is left, and no older token is taken.' }), ...errors }
       }
     }, async (request, reply) => {
       await sessions.logout(request.params.userId)
@@ -83,7 +83,7 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
         ...common,
         summary: 'Whether the user has a stream, and on how many nodes',
         params: userParams,
-        response: { 200: Type.Object({ online: Type.Boolean(), nodes: Type.Integer() }, { examples: [{ online: true, nodes: 1 }] }), ...errors }
+        response: { 200: Type.Object({ online: Type.Boolean(), nodes: Type.Integer() }, { description: 'Whether the user has a stream, and on how many nodes.', examples: [{ online: true, nodes: 1 }] }), ...errors }
       }
     }, async (request) => {
       const nodes = await members.presence(request.params.userId)

@@ -29,6 +29,7 @@ const Answer = Type.Object({
   }), { description: 'What each stream of the user had to do with it, the newest first.' }),
   receipts: Type.String({ description: 'The setting RECEIPTS of the node that answers.' })
 }, {
+  description: 'A verdict, a sentence for whoever asked, and the evidence.',
   examples: [{
     userId: '42',
     id: '1763794001222333',

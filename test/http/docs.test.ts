@@ -51,6 +51,7 @@ t.test('/docs, of every route: each member of a body stands in an example, each 
         t.ok(description !== undefined || example !== undefined || examples !== undefined || schema?.examples !== undefined, `${route}: ${name}`)
       }
       for (const [status, response] of Object.entries<any>(responses)) {
+        t.not(response.description, 'Default Response', `${route}: ${status} says what it is`)
         const json = response.content?.['application/json']
         if (!status.startsWith('2') || json === undefined) continue
         answers++
