@@ -58,7 +58,7 @@ t.test('event, one that the stream itself speaks, is known by its name in Redis,
   const names = [...RESERVED_EVENTS].sort()
   const [, inRedis = ''] = /^local RESERVED = \{(.*)\}$/m.exec(read('src/broker/redis/functions/names.lua')) ?? []
   t.same([...inRedis.matchAll(/(\w+) = 1/g)].map(([, name]) => name).sort(), names, 'names.lua')
-  const [, inReadme = ''] = /no publisher may use: (.*?)\.\n/s.exec(read('README.md')) ?? []
+  const [, inReadme = ''] = /no\s+publisher\s+may\s+use: (.*?)\.\n/s.exec(read('README.md')) ?? []
   t.same([...inReadme.matchAll(/`(\w+)`/g)].map(([, name]) => name).sort(), names, 'README.md')
   // EventSource itself speaks of `open` and `error`.
   const spoken = names.filter((name) => !['open', 'error'].includes(name))
