@@ -82,7 +82,7 @@ const rows: Row[] = [{
     },
     { title: 'Slow streams', description: 'Streams whose clients have not taken everything yet, by node.', unit: 'short', min: 0, stack: true, queries: [{ expr: `sum by (node) (tidings_slow_streams{${NODE}})`, legend: '{{node}}' }] },
     { title: 'Most unsent of one client', description: 'Near STREAM_BUFFER_BYTES: it is cut next.', unit: 'bytes', min: 0, queries: [{ expr: `max by (node) (tidings_buffered_bytes_max{${NODE}})`, legend: '{{node}}' }] },
-    { title: 'Gathered', description: 'Streams whose next write waits for COALESCE_MS to end, by node. Under load nearly all.', unit: 'short', min: 0, queries: [{ expr: `sum by (node) (tidings_gathered_streams{${NODE}})`, legend: '{{node}}' }] }
+    { title: 'Gathered', description: 'Streams whose next write is gathered, by node. Under load nearly all.', unit: 'short', min: 0, queries: [{ expr: `sum by (node) (tidings_gathered_streams{${NODE}})`, legend: '{{node}}' }] }
   ]
 }, {
   title: 'Streams',

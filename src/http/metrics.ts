@@ -34,7 +34,7 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   gauge('tidings_slow_streams', 'Streams whose clients have not taken everything yet', () => hub.unsent().streams)
   gauge('tidings_buffered_bytes', 'What clients have not taken yet', () => hub.unsent().bytes)
   gauge('tidings_buffered_bytes_max', 'The most that one client has not taken yet', () => hub.unsent().most)
-  gauge('tidings_gathered_streams', 'Streams whose next write is gathered, for COALESCE_MS at most', () => hub.gathered)
+  gauge('tidings_gathered_streams', 'Streams whose next write is gathered, for COALESCE_MS or, where writing takes long, up to 50 ms', () => hub.gathered)
   gauge('tidings_users', 'Users with an open stream', () => hub.users)
   gauge('tidings_channels', 'Channels that this node is subscribed to', () => hub.channels)
   gauge('tidings_broker_up', '1 if publishing and hearing both work', () => broker.state().up ? 1 : 0)

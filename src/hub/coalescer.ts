@@ -12,10 +12,14 @@ import { Telling } from './telling.ts'
 const MAX_BATCH_BYTES = 65_536
 /** So many streams are looked at, and then written. */
 const SIDE_BY_SIDE = 128
+/** A write to all streams that takes more than so many windows leaves less than a quarter of the time for all else. */
+const LONG_IN_WINDOWS = 3
+/** The longest rest after such a one. */
+const MAX_REST_MS = 50
 
 export interface CoalescerOptions {
   readonly node: Node
-  /** How long messages are gathered under load. */
+  /** How long messages are gathered under load, unless writing takes so long that a longer rest is needed. */
   readonly windowMs: number
   /** Milliseconds of a clock that never steps. */
   readonly nowMs: () => number
@@ -27,6 +31,10 @@ export class Coalescer {
   #root = new Batch()
   #queued: Stream[] = []
   #bytes = 0
+  /** What the streams are to write, counted for each. */
+  #taken = 0
+  /** From one write until what is gathered is written. */
+  #restMs: number
   #timer: NodeJS.Timeout | undefined
   /**
    * `idle`: nothing is queued. `gathering`: what is queued is written when the window ends. `reading`: the last frame
@@ -39,6 +47,7 @@ export class Coalescer {
 
   constructor (options: CoalescerOptions) {
     this.#options = options
+    this.#restMs = options.windowMs
     this.#telling = new Telling(options.node, options.nowMs)
   }
 
@@ -63,6 +72,7 @@ export class Coalescer {
       if (isFirst) queued.push(stream)
     }
     if (count === 0) return 0
+    this.#taken += count
     if (isHeard) this.#telling.taken(name, notification, count)
     this.#sent(frame)
     return count
@@ -75,8 +85,7 @@ export class Coalescer {
       if (isLarge) this.#flush()
       return
     }
-    const { windowMs, nowMs } = this.#options
-    const waitMs = this.#wroteAtMs + windowMs - nowMs()
+    const waitMs = this.#wroteAtMs + this.#restMs - this.#options.nowMs()
     if (waitMs > 0 && !isLarge) {
       this.#phase = 'gathering'
       this.#timer = setTimeout(() => { this.#flush() }, waitMs)
@@ -110,7 +119,20 @@ export class Coalescer {
       for (let i = from; i < end; i++) queued[i]!.flush()
     }
     this.#wroteAtMs = nowMs()
+    this.#restMs = this.#restAfter(this.#wroteAtMs - writeAtMs, this.#taken / queued.length)
+    this.#taken = 0
     this.#telling.written(writeAtMs, this.#wroteAtMs)
+  }
+
+  /**
+   * Where streams get many messages in one write and writing takes most of the time, as with TLS, a message is the
+   * cheaper the more of them a write carries: with as long a rest as the write took there are fewer writes, and whoever
+   * else is on this machine gets on. One message, to however many streams, is followed by the window alone.
+   */
+  #restAfter (tookMs: number, messagesInWrite: number): number {
+    const { windowMs } = this.#options
+    if (windowMs === 0 || messagesInWrite < 2 || tookMs <= LONG_IN_WINDOWS * windowMs) return windowMs
+    return Math.max(windowMs, Math.min(tookMs, MAX_REST_MS))
   }
 
   stop (): void {
