@@ -1,7 +1,7 @@
 // npm run chaos -- --topology all: each topology as a process of its own, at the same time; their accounts one after
 // the other.
 import { fileURLToPath } from 'node:url'
-import { spawnChild } from '../test/fixtures/process.ts'
+import { spawnChild, type Spawned } from '../test/fixtures/process.ts'
 import type { Scope } from '../test/fixtures/wait.ts'
 import type { Options } from './options.ts'
 import type { Topology } from './topology.ts'
@@ -17,9 +17,15 @@ export interface SideBySide {
   readonly program?: string
 }
 
+/** How long one may take until all of its clients are live. */
+const START_MS = 120_000
+
 /** The exit code: that of the worst. */
 export async function runSideBySide (scope: Scope, { args, all, say, program = main }: SideBySide): Promise<number> {
-  const runs = all.map(({ topology, seed, json }) => {
+  const children: Spawned[] = []
+  let isOver = false
+  for (const { topology, seed, json } of all) {
+    if (isOver) break
     // Whoever sees the account sees the way to it, too, and may read along.
     let isAccount = false
     const child = spawnChild(scope, process.execPath, [program, ...args, '--topology', topology, '--seed', `${seed}`, ...json === undefined ? [] : ['--json', fileOf(json, topology)]], {
@@ -29,12 +35,18 @@ export async function runSideBySide (scope: Scope, { args, all, say, program = m
         if (!isAccount) say(`${topology.padEnd(8)}  ${line}`)
       }
     })
-    return { topology, child }
-  })
-  // Together: each takes some seconds to end what it has started.
-  scope.teardown(async () => { await Promise.all(runs.map(({ child }) => child.stop())) })
-  const codes = await Promise.all(runs.map(async ({ child }) => (await child.exited).code ?? 2))
-  for (const [i, { topology, child: { lines } }] of runs.entries()) {
+    children.push(child)
+    // Together: each takes some seconds to end what it has started.
+    scope.teardown(async () => {
+      isOver = true
+      await Promise.all(children.map((child) => child.stop()))
+    })
+    // One after the other: to start nine nodes at once takes longer than a node is waited for.
+    await child.waitForLine(/all live/, START_MS).catch(() => {}) // it ends, and says why
+  }
+  const codes = await Promise.all(children.map(async (child) => (await child.exited).code ?? 2))
+  for (const [i, { lines }] of children.entries()) {
+    const { topology } = all[i]!
     say(`\n=== ${topology}\n${lines.slice(lines.indexOf('')).join('\n')}`)
     if (codes[i] !== 0) say(`${topology}: exit ${codes[i]}`)
   }
