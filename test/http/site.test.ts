@@ -28,6 +28,15 @@ t.test('docs/deployment.md, under your own site: one origin for page, stream, ti
   })
   t.equal(answer.status, 202)
   t.equal((await client.next()).json, 'hello')
+  for (const bytes of [9_000, 20_000, 40_000]) {
+    const later = await fetch(`${site}/api/notifications/subscribe`, { headers: { cookie: `a=${'x'.repeat(bytes)}; tidings_token=bad` }, signal: AbortSignal.timeout(10_000) })
+    if (bytes > 16_384) t.match([later.status, await later.text()], [200, /^retry: \d+\nevent: ping/], `${bytes} bytes of cookies`)
+    else t.match([later.status, await later.json()], [401, { code: 'TIDINGS_TOKEN_INVALID' }], 'the node looks at it')
+  }
+  const large = await fetch(`${site}/api/notifications`, {
+    method: 'POST', headers: { authorization: `Bearer ${issuer.token({ sub: 'shop', scope: PUBLISH })}`, 'content-type': 'application/json' }, body: `{"to":"user:ann","data":"${'x'.repeat(1_100_000)}"}`
+  })
+  t.match([large.status, await large.json()], [413, { code: /^TIDINGS_/ }], 'a large body is the node\'s to judge')
   await front.kill()
   const { connections } = client
   await client.until(() => connections.find(({ number, ending }) => number > 2 && ending === 'end'), 'two answers of the site itself')
