@@ -7,8 +7,11 @@ export interface BrokerListener {
   notification: (channel: Channel, notification: Notification) => void
   /** Something for the streams of a user, in the same order. */
   control: (userId: string, control: Control) => void
-  /** Messages on these channels may be missing from now on; hold the streams. */
-  interrupted: (isAffected: (channel: Channel) => boolean) => void
+  /**
+   * Messages on these channels may be missing from now on; hold the streams. `isLost`: what was published before is not
+   * in the logs any more, groups and cursors neither; the streams are to be told so, wherever they stand.
+   */
+  interrupted: (isAffected: (channel: Channel) => boolean, isLost?: boolean) => void
   /** These channels are subscribed again; refill the streams from the logs. */
   restored: (isAffected: (channel: Channel) => boolean) => void
   /** A channel message was dropped: not JSON, too large, a reserved or malformed event name. */

@@ -85,9 +85,10 @@ export class Filler {
     this.#waiting.add(stream)
   }
 
-  /** Messages for a stream may be missing from now on, until `restored`. */
-  interrupted (stream: Stream): void {
+  /** Messages for a stream may be missing from now on, until `restored`. `isLost`: for ever. */
+  interrupted (stream: Stream, isLost: boolean): void {
     this.#deaf.add(stream)
+    if (isLost) this.#gaps.add(stream)
     if (stream.state === 'live') this.#wait(stream)
     // Whoever fills it goes round once more. One that waits is filled by nobody, and waits on.
     else if (stream.isHeld && stream.state !== 'waiting') stream.fill(Infinity)

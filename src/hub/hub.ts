@@ -217,11 +217,11 @@ export class Hub implements BrokerListener {
 
   // — when the broker's line breaks —
 
-  interrupted (isAffected: (channel: ChannelName) => boolean): void {
+  interrupted (isAffected: (channel: ChannelName) => boolean, isLost = false): void {
     this.#channels.interrupted(isAffected)
     const isHit = hits(isAffected)
     for (const streams of this.#users.values()) {
-      for (const stream of streams) if (isHit(stream)) this.#filler.interrupted(stream)
+      for (const stream of streams) if (isHit(stream)) this.#filler.interrupted(stream, isLost)
     }
   }
 

@@ -38,3 +38,24 @@ for (const [what, cut] of [['its line stands', []], ['only the line for commands
     t.same(await answer.json(), { groups: ['a'] })
   })
 }
+
+for (const REDIS_PARTITIONS of ['1', '2']) {
+  t.test(`Redis, emptied, and published to before any node looks (partitions: ${REDIS_PARTITIONS}): live streams are told`, async (t) => {
+    const issuer = createIssuer()
+    const redis = await startRedis(t, { own: true })
+    const node = await startNode(t, { env: { ...issuer.env, ...redis.env, REDIS_PARTITIONS } })
+    const authorization = `Bearer ${issuer.token({ sub: 'operator', scope: `${PUBLISH} ${MANAGE}` })}`
+    await fetch(`${node.url}/api/users/1/groups/Room`, { method: 'PUT', headers: { authorization } })
+    const client = connect(t, { url: node.url, token: issuer.token({ sub: '1' }) })
+    t.same((await client.live()).json.groups, ['Room'])
+    await redis.cli('FLUSHALL')
+    const answer = await fetch(`${node.url}/api/notifications`, {
+      method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: JSON.stringify({ to: 'user:1', data: 'after' })
+    })
+    t.equal(answer.status, 202)
+    const told = await client.until(() => client.syncs.find(({ json }) => json.resume === 'incomplete'), 'incomplete, although it stands beyond what was lost')
+    t.same(told.json.groups, [])
+    t.same(client.notifications.map(({ json }) => json), ['after'], 'once')
+    t.equal(client.connections.length, 1)
+  })
+}

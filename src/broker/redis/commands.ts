@@ -20,7 +20,7 @@ export interface RedisCommandsOptions extends HistoryLimits {
 
 /**
  * `up`: commands can be given. `loading`: a library with this nonce may speak from now on; `library`: this one does.
- * `anew`: the data went: the live streams are to be refilled.
+ * `anew`: the data went: the live streams are to be refilled, and told.
  */
 interface Events {
   up: []

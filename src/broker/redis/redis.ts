@@ -70,7 +70,7 @@ export class RedisBroker implements Broker {
     this.#commands.on('loading', (nonce) => { this.#subscriber.expect(nonce) })
     this.#commands.on('library', (nonce) => { this.#subscriber.meet(nonce) })
     this.#commands.on('anew', () => {
-      this.#subscriber.startOver()
+      this.#subscriber.startOver(true)
       this.#onUp()
     })
     this.#commands.on('up', () => {

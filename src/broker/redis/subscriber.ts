@@ -155,11 +155,10 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     this.#heard.resolve()
   }
 
-  /** Has the live streams refilled although the line stood. */
-  startOver (): void {
-    if (!this.#up) return // they will be, when it is there again
-    this.#listener?.interrupted(() => true)
-    this.#listener?.restored(() => true)
+  /** Has the live streams refilled although the line stood. `isLost`: the data went, and they are told. */
+  startOver (isLost = false): void {
+    if (this.#up || isLost) this.#listener?.interrupted(() => true, isLost)
+    if (this.#up) this.#listener?.restored(() => true) // else they will be, when it is there again
   }
 
   interrupt (): void {

@@ -10,7 +10,7 @@ export function listenerOf (listener: BrokerListener, partition: number, takes: 
   return {
     notification: (channel, notification) => { if (!takes(channel)) listener.notification(channelIn(partition, channel), notification) },
     control: (userId, control) => { listener.control(userId, control) },
-    interrupted: (isAffected) => { listener.interrupted(affects(isAffected)) },
+    interrupted: (isAffected, isLost) => { listener.interrupted(affects(isAffected), isLost) },
     restored: (isAffected) => { listener.restored(affects(isAffected)) },
     dropped: (channel, reason) => { listener.dropped(channelIn(partition, channel), reason) }
   }
