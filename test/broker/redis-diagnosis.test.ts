@@ -47,6 +47,20 @@ t.test('a replica, a full Redis, a user without functions or channels: each has 
   await becomes(() => /may not load functions/.test(lame.broker.state().detail), 'the reason')
 })
 
+t.test('a database that is not there, or not allowed, is named, and nothing is written to another one', async (t) => {
+  const redis = await startRedis(t, { own: true, args: ['--databases', '4'] })
+  await redis.cli('ACL', 'SETUSER', 'bound', 'on', '>pass', '~*', '&*', '+@all', '-select')
+  const absent = startRedisNode(t, { ...redis, url: `${redis.url}/4` })
+  const bound = startRedisNode(t, { ...redis, url: `${redis.url.replace('redis://', 'redis://bound:pass@')}/3` })
+  await becomes(() => /names a database that this Redis does not have/.test(absent.broker.state().detail), 'the reason')
+  await becomes(() => /may not use the database of REDIS_URL/.test(bound.broker.state().detail), 'the reason')
+  const refused = async (): Promise<boolean> => /cmdstat_select:.*(rejected_calls=[2-9]\d*|rejected_calls=1\d).*failed_calls=[5-9]/.test(await redis.cli('INFO', 'commandstats') as string)
+  await becomes(refused, 'both to have tried again', 15_000)
+  t.notOk(absent.broker.state().up || bound.broker.state().up)
+  t.equal(await redis.cli('DBSIZE'), 0)
+  t.equal(absent.said.filter((text) => /names a database/.test(text)).length, 1, 'said once')
+})
+
 t.test('something else than REDIS_URL says, each kind in its sentence, at once and again in the log', async (t) => {
   const [redis, node, lacking] = await Promise.all([
     startRedis(t), startRedis(t, { args: ['--cluster-enabled', 'yes'] }), startRedis(t, { args: ['--rename-command', 'FUNCTION', '', '--rename-command', 'FCALL', '', '--rename-command', 'FCALL_RO', ''] })

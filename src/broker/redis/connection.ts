@@ -37,6 +37,14 @@ export function openConnection ({ place, nodeName }: Entry, { host, port }: Redi
   })
 }
 
+/**
+ * Where a database may not be selected the client library says so, and goes on in database 0, whose data is somebody
+ * else's. Rejects with Redis's error.
+ */
+export async function selectDatabase (redis: Redis, { database }: RedisPlace): Promise<void> {
+  if (database !== 0) await redis.select(database)
+}
+
 /** Asks one question on a connection of its own. Rejects within a few seconds if there is no answer. */
 export async function askOnce<T> (
   entry: Entry, address: RedisAddress, timeoutMs: number, question: (redis: Redis) => Promise<T>, options: Options = {}

@@ -50,6 +50,8 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^CLUSTERDOWN/, 'the Cluster is down; a master is away, and nobody has taken its place yet; redis-cli --cluster check says which'],
   [/^(MOVED|ASK|TRYAGAIN)/, 'the slot is on its way to another master of the Cluster; if it does not arrive, redis-cli --cluster fix'],
   [/^CROSSSLOT/, 'REDIS_URL is that of a node of a Redis Cluster; write redis+cluster:// instead, with some of its nodes'],
+  [/DB index/, 'REDIS_URL names a database that this Redis does not have; use one of those that it has (databases in its configuration), or none: redis://host:port'],
+  [/NOPERM.*select/, 'the Redis user may not use the database of REDIS_URL; allow it +select, or name no database: redis://host:port'],
   [/NOPERM.*function/, 'the Redis user may not load functions; allow it +function|load, or load them by hand: npm run -s functions | redis-cli -x FUNCTION LOAD REPLACE'],
   [/NOPERM.*channel/, 'the Redis user may not use the channels under REDIS_PREFIX; allow it &<prefix>:* (docs/security.md has the recipe)'],
   [/NOPERM/, 'the Redis user may not do what a node must; docs/security.md has the recipe'],

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { isAlreadyLoaded, isClosed, isMissing } from './answers.ts'
-import { type Entry, nameOf, openConnection } from './connection.ts'
+import { type Entry, nameOf, openConnection, selectDatabase } from './connection.ts'
 import { explain, NOT_CONNECTED, placeFault, readInfo, type ServerInfo } from './diagnosis.ts'
 import { Ear } from './ear.ts'
 import { library, LIBRARY_VERSION, newNonce } from './library.ts'
@@ -108,6 +108,7 @@ export class Link extends EventEmitter<Events> {
 
   async #setUp (): Promise<void> {
     try {
+      await selectDatabase(this.redis, this.#entry.place)
       const info = await this.#readInfo()
       const fault = placeFault(info, this.#entry.place.kind)
       if (fault !== undefined) throw new Error(fault)
