@@ -26,4 +26,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
   CMD ["node", "-e", "import('./src/health.ts')"]
 # Exec form: node gets SIGTERM itself, which starts the drain. With `docker run --init` (docker-compose.yml: init) also
 # in the 50 ms before its first line, in which process 1 of a container would not hear it.
-CMD ["node", "src/server.ts"]
+CMD ["node", "--disable-sigusr1", "src/server.ts"]

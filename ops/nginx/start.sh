@@ -42,7 +42,8 @@ sed -E "$nodes" "$conf" > "$work/nginx.conf"
 
 if [ -n "${TIDINGS_BALANCERS:-}" ]; then
   case $TIDINGS_BALANCERS in
-    *[!0-9A-Za-z.:/,\ -]*) fail "TIDINGS_BALANCERS must be addresses or CIDR ranges, comma-separated, not \"$TIDINGS_BALANCERS\"" ;;
+    *[!0-9A-Za-z.:/,\ -]*)
+      fail "TIDINGS_BALANCERS must be addresses or CIDR ranges, comma-separated, not \"$TIDINGS_BALANCERS\"" ;;
   esac
   {
     printf '%s\n' "$TIDINGS_BALANCERS" | tr ', ' '\n\n' | sed -n 's/..*/set_real_ip_from &;/p'

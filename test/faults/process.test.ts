@@ -1,5 +1,6 @@
 // How a node is really run: its log's disk full, signals while it starts and from a terminal, behind npm, and with settings that are wrong.
-import { dirname } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t from 'tap'
 import { connect } from '../fixtures/client.ts'
 import { startNode } from '../fixtures/node.ts'
@@ -67,6 +68,18 @@ t.test('SIGHUP, at any time, is not the end', async (t) => {
   t.equal((await fetch(`${node.url}/livez`)).status, 200)
   t.equal(client.state, 'open')
   t.same(await node.stop(), { code: 0, signal: null })
+})
+
+t.test('SIGUSR1 opens no debugger, as npm start and the image run a node', async (t) => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: { start: string } }
+  const image = /^CMD (\[.*\])$/m.exec(readFileSync(join(root, 'Dockerfile'), 'utf8'))![1]!
+  t.equal(scripts.start, `exec ${(JSON.parse(image) as string[]).join(' ')}`)
+  const { child, url } = await startByShell(t, scripts.start.replace('node ', '"$NODE" '))
+  child.signal('SIGUSR1')
+  t.equal((await fetch(`${url}/livez`)).status, 200)
+  child.signal('SIGTERM')
+  t.equal((await child.exited).code, 0)
+  t.same(child.lines.filter((line) => /debugger/i.test(line)), [])
 })
 
 t.test('SIGTERM, to npm start: the node drains, npm ends with 0, and nobody is left behind', async (t) => {
