@@ -30,7 +30,7 @@ export const Page = Type.Object({
     key: Type.Optional(Type.String()),
     isRead: Type.Boolean()
   })),
-  next: Type.Optional(Type.String({ description: 'The "before" of the next page; absent at the end.' })),
+  next: Type.Optional(Type.String({ description: 'The "before" of the next page, also of one that is short or empty; absent at the end.' })),
   complete: Type.Boolean({ description: 'False: older ones were trimmed.' }),
   position,
   ...counts

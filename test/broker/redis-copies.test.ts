@@ -52,3 +52,26 @@ t.test('small ones, that went to all groups: a count looks at a part of them, an
   const reads = await callsOf(redis, 'xrevrange') - before
   t.ok(reads < 2000, `${reads} reads`)
 })
+
+t.test('much that is only replayed: a list looks at a part of it, and its pages may be empty and go on', async (t) => {
+  const { node, to } = await start(t, 100)
+  const id = await send(node, to[3]!, 'listed')
+  for (let i = 0; i < 120; i++) await send(node, to, i, { keep: 'replay' })
+  for (const unreadOnly of [false, true]) {
+    let before: number | undefined
+    let lists = 0
+    const listed: number[] = []
+    do {
+      const page = await listOf(node, '1', { limit: 20, before, unreadOnly })
+      t.ok(page.next === undefined || page.next < (before ?? Infinity), 'each goes on below the one before')
+      t.equal(page.complete, true)
+      listed.push(...idsOf(page.notifications))
+      before = page.next
+      lists++
+    } while (before !== undefined)
+    t.same(listed, [id])
+    t.ok(lists > 2 && lists < 20, `${lists} pages for 12,000 entries`)
+  }
+  await node.broker.moveCursor(readerOf('1'), 'read', await now(node))
+  t.match(await listOf(node, '1', { unreadOnly: true }), { notifications: { length: 0 }, next: undefined }, 'what was read is not looked at')
+})

@@ -137,7 +137,7 @@ end
 
 -- What a count looks at, in entries; so many bytes are one more. What does not count, or went to a thousand groups of
 -- one user, may be more than that, and Redis is everybody's: then at least so many are unread.
-reading.MOST_LOOKED_AT, reading.LOOK_BYTES, reading.LOOK_WORK = 16384, 16384, 16
+reading.MOST_LOOKED_AT, reading.LOOK_BYTES, reading.LOOK_WORK = 4096, 16384, 16
 
 -- seen, read, and how many are listed above each cursor and not read one by one, up to MAX_UNREAD.
 local function count_inbox(call, view)

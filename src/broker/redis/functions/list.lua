@@ -1,6 +1,7 @@
 -- The list of an inbox, page by page, newest first.
 
--- What a list may look at, more or less; beyond it the page is short, and says where to go on.
+-- What a list may look at, more or less, in bytes. Beyond it, or beyond as many entries as a count looks at, the page
+-- is short, perhaps empty, and says where to go on.
 local LIST_WORK = 2097152
 
 -- The next entry of a log before an id and above a floor, or nil. What the counts read, too, is read once.
@@ -25,9 +26,14 @@ end
 -- was, the others are read down to the newest entry that there is, and the page ends with it.
 local function newest_of(call, view, before, limit, unread_only)
   local kept, heap, bytes, downto, is_cut, is_short = {}, {}, 0, 0, false, false
-  local stop_at, top, is_tight = call.work + LIST_WORK, 0, false
+  local stop_at, top, is_tight, looks = call.work + LIST_WORK, 0, false, 0
   local active, quota = view.logs, #view.logs <= 4 and limit or 4
-  for _, source in ipairs(active) do source.looked, source.at, source.chunk, source.down = 0, 1, {}, reading.start(before - 1) end
+  -- Where nothing was marked unread again, nothing up to the cursor is.
+  local is_above = unread_only and not view.inbox.has_unread
+  for _, source in ipairs(active) do
+    source.looked, source.at, source.chunk, source.down = 0, 1, {}, reading.start(before - 1)
+    source.lowest = is_above and math.max(source.floor, source.known, view.inbox.read) or source.floor
+  end
   while #active > 0 do
     local more = {}
     for _, source in ipairs(active) do
@@ -37,10 +43,10 @@ local function newest_of(call, view, before, limit, unread_only)
         if left == 0 then more[#more + 1] = source; break end
         local is_unknown = source.looked == 0 and #view.logs > 4 and call.work > stop_at
         is_tight = is_tight or is_unknown
-        local entry = reading.peek(call, source, before, math.max(source.floor, downto, is_unknown and top or 0))
+        local entry = reading.peek(call, source, before, math.max(source.lowest, downto, is_unknown and top or 0))
         if not entry then break end
         if entry.id > top then top = entry.id end
-        if source.is_new and call.work > stop_at and source.looked > 0 then
+        if source.is_new and source.looked > 0 and (call.work > stop_at or looks >= reading.MOST_LOOKED_AT) then
           -- Too much was looked at: what is below comes with the next page.
           downto, is_short = entry.id, true
           for id in pairs(kept) do
@@ -54,7 +60,7 @@ local function newest_of(call, view, before, limit, unread_only)
           end
           break
         end
-        source.looked, source.at, source.is_new, left = source.looked + 1, source.at + 1, false, left - 1
+        source.looked, source.at, source.is_new, left, looks = source.looked + 1, source.at + 1, false, left - 1, looks + 1
         local known = kept[entry.id]
         -- It came by several logs, and is said to have come by the first of them.
         if known and source.place < known.source.place then known.source = source end
