@@ -1,4 +1,5 @@
 // What other services send through Redis: FCALL tidings_publish refuses what is wrong and stores nothing; PUBLISH drops it and hurts nobody.
+import { isUtf8 } from 'node:buffer'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -128,6 +129,15 @@ t.test('FCALL, with data at the limits of size and depth, is taken and reaches i
   t.same(entriesOf(await readPages({ broker, ear }, { userId: '42', cursor })).map(({ json }) => json), all)
 })
 
+t.test('FCALL, with an IDEMPOTENCY key that was used for another address, is refused: it would be lost in silence', async (t) => {
+  const { prefix } = await start(t)
+  const publish = (address: string): Promise<unknown> => shared.cli('FCALL', 'tidings_publish', 1, prefix, address, 'message', '1', 'IDEMPOTENCY', 'order-17')
+  const first = await publish('user:ann')
+  t.same(await publish('user:ann'), first, 'the same again')
+  for (const address of ['user:bob', 'group:ann', 'all']) await t.rejects(publish(address), /^TIDINGS_IDEMPOTENCY_KEY_USED .* use one key for each notification/, address)
+  t.equal(await shared.cli('XLEN', `${prefix}:log:user:bob`), 0)
+})
+
 const piece = fc.constantFrom('{', '}', '[', ']', '"', ',', ':', '\\', '/', ' ', '\t', '\n', '\r', '\0', '\x01', '\x1f', '\x7f', '\v', '0', '1', '9', '+', '-', '.', 'e', 'E', 'u', 'x', 'd', 'D', 'true',
   'false', 'null', 'NaN', 'Infinity', '\\u0000', '\\ud800', '\\uDFFF', '\\uD83D\\uDE00', '\\\\', '\\"', '\\n', '1e999', '-0', '0.10', '00', '""', '[]', '{}', '{"":0}', 'é', '😀', '\u2028', '\ufeff', '\u0085')
 const soup = fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join(''))
@@ -149,16 +159,16 @@ function parses (text: string): boolean {
   }
 }
 
-t.test('FCALL, of anything that looks like JSON, is taken exactly if JSON.parse takes it, and reads back as the same value', async (t) => {
+t.test('FCALL, of anything that looks like JSON, is taken exactly if it is UTF-8 that JSON.parse takes, and reads back as the same value', async (t) => {
   const { ear, broker, prefix } = await start(t, [])
   await fc.assert(fc.asyncProperty(fc.array(almostJson, { minLength: 1, maxLength: 40 }), async (all) => {
     const cursor = await now({ broker, ear })
     const taken = await Promise.all(all.map(async (json) => await fcall(prefix, 'user:1', 'message', json) === 'taken'))
-    const texts = all.map((json) => json.toString())
-    const wrong = texts.filter((text, i) => parses(text) !== taken[i])
+    const isRight = (json: Buffer): boolean => isUtf8(json) && parses(json.toString())
+    const wrong = all.filter((json, i) => isRight(json) !== taken[i]).map((json) => json.toString('latin1'))
     if (wrong.length > 0) throw new Error(`Redis and JSON.parse disagree on ${JSON.stringify(wrong)}`)
     const read = entriesOf(await readPages({ broker, ear }, { cursor })).map(({ json }) => json)
-    const sent = texts.filter(parses).map((text) => text.replace(/[\r\n]/g, ' '))
+    const sent = all.filter(isRight).map((json) => json.toString().replace(/[\r\n]/g, ' '))
     if (JSON.stringify(read) !== JSON.stringify(sent)) throw new Error(`stored ${JSON.stringify(sent)}, read ${JSON.stringify(read)}`)
   }), { numRuns: 150 })
 })

@@ -147,7 +147,7 @@ local function count_at(args, at, follow)
 end
 
 -- 1 to 128 code points of UTF-8, no control character (U+0000 to U+001F, U+007F to U+009F).
-local is_name
+local is_name, is_utf8
 do
   -- What is well-formed (Unicode, table 3-7), with more than one byte.
   local MORE = '[\128-\191]'
@@ -156,7 +156,7 @@ do
     '\240[\144-\191]' .. MORE .. MORE, '[\241-\243]' .. MORE .. MORE .. MORE, '\244[\128-\143]' .. MORE .. MORE
   }
 
-  local function is_utf8(text)
+  function is_utf8(text)
     for _, sequence in ipairs(SEQUENCES) do text = text:gsub(sequence, ' ') end
     return not text:find('[\128-\255]')
   end
@@ -212,6 +212,7 @@ do
     if #data > max_bytes then
       return 'TIDINGS_DATA_TOO_LARGE data has ' .. #data .. ' bytes, more than MAX_DATA_BYTES (' .. int(max_bytes) .. ')'
     end
+    if data:find('[\128-\255]') and not is_utf8(data) then return 'TIDINGS_BAD_JSON data is not valid JSON: it is not in UTF-8' end
     local probe, has_escapes = data, data:find('\\', 1, true)
     if has_escapes and data:find('\\u[dD][89a-fA-F]') then probe = data:gsub('\\u[dD][89a-fA-F]%x%x', '\\u0041') end
     local ok, why = pcall(cjson.decode, probe)
