@@ -73,7 +73,8 @@ local function publish(keys, args)
   if fault then return redis.error_reply(fault) end
   local replayed, answer = publish_request(ctx, req)
   if replayed and answer[3][1] ~= address then
-    return redis.error_reply('TIDINGS_IDEMPOTENCY_KEY_USED This IDEMPOTENCY key was used for another address within 24 hours, and nothing is published; use one key for each notification')
+    return redis.error_reply('TIDINGS_IDEMPOTENCY_KEY_USED This IDEMPOTENCY key was used for another address within 24 hours, '
+      .. 'and nothing is published; use one key for each notification')
   end
   if is_divided and not replayed then others.publish(ctx, address, req.id or next_id(ctx), req) end
   return { answer[1] ~= '' and answer[1], answer[2][1] or 0 }
