@@ -32,7 +32,7 @@ const table = {
   TIDINGS_DATA_TOO_LARGE: [413, 'data has %s bytes, more than MAX_DATA_BYTES (%s). Send less, or send a link.'],
   TIDINGS_FAN_OUT_TOO_LARGE: [413, '%s addresses times %s bytes of data are more than %s bytes. Put the addresses into several publishes, or send a link.'],
   TIDINGS_BODY_TOO_LARGE: [413, 'The body is larger than this route takes. Send fewer addresses, names or less data.'],
-  TIDINGS_UNSUPPORTED_MEDIA_TYPE: [415, 'The body must be JSON. Send Content-Type: application/json.'],
+  TIDINGS_UNSUPPORTED_MEDIA_TYPE: [415, 'The body must be JSON, and not compressed. Send Content-Type: application/json, and no Content-Encoding.'],
   TIDINGS_TOO_MANY_REQUESTS: [429, 'More than %s %s in a minute. Wait as long as Retry-After says, or raise %s.'],
   TIDINGS_HEADERS_TOO_LARGE: [431, 'The request headers are too large. Send less than 16 KB.'],
   TIDINGS_BUSY: [503, 'This node takes no streams at the moment. Ask another node, or come back later.'],

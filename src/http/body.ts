@@ -1,6 +1,6 @@
 // Request bodies: how much of one is read, and routes that have none.
 import { isUtf8 } from 'node:buffer'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { TidingsError } from '../errors.ts'
 
 /** What a route may be sent that says nothing else. A body is read before it is known what stands in it. */
@@ -20,10 +20,12 @@ export function ignoreBodies (app: FastifyInstance): void {
 }
 
 /**
- * A body as text. Throws TIDINGS_BAD_JSON: decoding would put U+FFFD in the place of what is no UTF-8, in silence, so
- * that data were changed and two names became one.
+ * A body as text. Throws TIDINGS_UNSUPPORTED_MEDIA_TYPE for what is compressed (RFC 9110, 8.4), and TIDINGS_BAD_JSON:
+ * decoding would put U+FFFD in the place of what is no UTF-8, in silence, so that data were changed and two names
+ * became one.
  */
-export function textOf (body: Buffer): string {
+export function textOf ({ headers }: FastifyRequest, body: Buffer): string {
+  if (!/^(identity)?$/i.test(headers['content-encoding'] ?? '')) throw new TidingsError('TIDINGS_UNSUPPORTED_MEDIA_TYPE')
   if (!isUtf8(body)) throw new TidingsError('TIDINGS_BAD_JSON')
   return body.toString()
 }
@@ -34,7 +36,7 @@ export function takeJson (app: FastifyInstance): void {
   app.removeContentTypeParser(['text/plain', 'application/json'])
   app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
-      void parse(request, textOf(body), done)
+      void parse(request, textOf(request, body), done)
     } catch (error) {
       done(error as Error)
     }

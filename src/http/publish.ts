@@ -93,13 +93,13 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
   app.removeContentTypeParser('application/json')
   app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
     try {
-      const text = textOf(bytes)
+      const text = textOf(request, bytes)
       const json = text.charCodeAt(0) === 0xFEFF ? text.slice(1) : text
       const body: unknown = JSON.parse(json)
       request.bodyText = json
       done(null, body)
-    } catch {
-      done(new TidingsError('TIDINGS_BAD_JSON'))
+    } catch (error) {
+      done(error instanceof TidingsError ? error : new TidingsError('TIDINGS_BAD_JSON'))
     }
   })
 

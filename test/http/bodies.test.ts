@@ -125,7 +125,7 @@ t.test('Expect, of something that nobody knows, decides nothing, on a stream as 
   t.ok(await client.live())
 })
 
-t.test('body, that is no UTF-8, on every route that has one: refused, not changed', async (t) => {
+t.test('body, that is compressed or no UTF-8, on every route that has one: refused, not changed', async (t) => {
   const service = await startService(t)
   const operator = service.token({ sub: 'op', scope: `${PUBLISH} ${MANAGE}` })
   const bytes = (before: string, after: string) => Buffer.concat([Buffer.from(before), Buffer.from([0xFF, 0xC3]), Buffer.from(after)])
@@ -136,6 +136,8 @@ t.test('body, that is no UTF-8, on every route that has one: refused, not change
   for (const [method, path, body] of bodies) {
     const type = { 'content-type': 'application/json' }
     assertError(t, await service.call(method, path, { token: operator, body, headers: type }), 'TIDINGS_BAD_JSON', `${method} ${path}`)
+    const packed = { ...type, 'content-encoding': 'gzip' }
+    assertError(t, await service.call(method, path, { token: operator, body, headers: packed }), 'TIDINGS_UNSUPPORTED_MEDIA_TYPE', `${method} ${path}, compressed`)
   }
   t.equal((await service.publish('user:42', 'h\u00e9 \u{1F600}')).status, 202)
 })

@@ -1,4 +1,5 @@
 // POST /api/notifications: addresses, event names, data of every kind, limits at the edge and one beyond, bodies of every shape.
+import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { RESERVED_EVENTS } from '../../src/notification.ts'
 import { Ledger } from '../fixtures/ledger.ts'
@@ -180,6 +181,10 @@ t.test('publish, content type: JSON only', async (t) => {
     assertError(t, await service.call('POST', PATH, { body, headers: { 'content-type': type } }), 'TIDINGS_UNSUPPORTED_MEDIA_TYPE', type)
   }
   assertError(t, await service.call('POST', PATH, { body: Buffer.from(body), headers: { 'content-type': '' } }), 'TIDINGS_UNSUPPORTED_MEDIA_TYPE', 'none')
+  for (const encoding of ['gzip', 'br', 'identity, gzip']) {
+    assertError(t, await service.call('POST', PATH, { body: gzipSync(body), headers: { 'content-type': 'application/json', 'content-encoding': encoding } }), 'TIDINGS_UNSUPPORTED_MEDIA_TYPE', encoding)
+  }
+  t.equal((await service.call('POST', PATH, { body, headers: { 'content-type': 'application/json', 'content-encoding': 'identity' } })).status, 202)
   for (const type of ['application/json', 'application/json; charset=utf-8', 'APPLICATION/JSON', 'application/json;charset=UTF-8']) {
     t.equal((await service.call('POST', PATH, { body, headers: { 'content-type': type } })).status, 202, type)
   }
