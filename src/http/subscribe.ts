@@ -96,6 +96,8 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     ...options,
     schema: { ...schema, summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: UserIdText }) }
   }, async (request, reply) => {
+    // A slash and nothing behind it is no path of ours, here as elsewhere.
+    if (request.params.userId === '') return reply.callNotFound()
     await open(request, reply, request.query, request.params.userId)
     return reply
   })

@@ -76,6 +76,13 @@ t.test('token, none: 401 that says what to send', async (t) => {
   }
 })
 
+t.test('token, header: the scheme in any case, one blank behind it or several (RFC 9110, 11.4)', async (t) => {
+  const service = await startService(t)
+  for (const scheme of ['Bearer ', 'bearer  ', 'BEARER     ']) {
+    t.equal((await service.call('GET', '/api/notifications', { token: null, headers: { authorization: scheme + service.token() } })).status, 200, show(scheme))
+  }
+})
+
 t.test('token, cookie: of the name that TOKEN_COOKIE says; the header goes before it', async (t) => {
   const service = await startService(t, { env: { TOKEN_COOKIE: 'session.id' } })
   t.ok(await service.client(t, {}, { via: 'cookie', cookieName: 'session.id' }).live())
@@ -216,6 +223,7 @@ t.test('subscribe/:userId: one\'s own only', async (t) => {
   for (const [sub, path] of [['42', '43'], ['42', '4'], ['42', '420'], ['ann', 'Ann'], ['42', '42%00'], ['42', '%2042'], ['é', 'e%CC%81'], ['42', 'all']] as const) {
     assertError(t, await service.call('GET', `${SUBSCRIBE}/${path}`, { token: service.token({ sub }) }), 'TIDINGS_NOT_YOUR_STREAM', `${sub} asks for ${path}`)
   }
+  assertError(t, await service.call('GET', `${SUBSCRIBE}/`, { token: service.token() }), 'TIDINGS_NOT_FOUND', 'a slash and no id')
   const operator = await service.call('GET', `${SUBSCRIBE}/42`)
   assertError(t, operator, 'TIDINGS_NOT_YOUR_STREAM', 'no scope opens another\'s stream')
 })
