@@ -234,7 +234,7 @@ function isTrusted (address: string): boolean {
 }
 
 function isOrigin (text: string): boolean {
-  return /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).origin === text
+  return /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 }
 
 function listFaults ({ CORS_ORIGINS, TRUST_PROXY, PROXY_PROTOCOL }: Record<string, string>): string[] {

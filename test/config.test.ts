@@ -175,7 +175,7 @@ t.test('config, with PROXY_PROTOCOL and nobody who may send it, or half of a cer
 })
 
 t.test('config, with CORS_ORIGINS that is no origin of a page, is refused', async (t) => {
-  for (const value of ['null', 'ftp://a.example', 'https://a.example/', 'HTTPS://A.example', 'https://a.example:443', 'a.example', '*.example']) {
+  for (const value of ['null', 'ftp://a.example', 'https://a.example/', 'HTTPS://A.example', 'https://a.example:443', 'a.example', '*.example', 'https://*.example', 'https://a.*']) {
     t.match(faultsOf({ JWT_SECRET: secret, CORS_ORIGINS: value }), [/CORS_ORIGINS: .* is not an origin/], value)
   }
 })
