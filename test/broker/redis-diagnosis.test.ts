@@ -1,7 +1,7 @@
 // A Redis that cannot be used, or not relied upon, is named in one sentence: in the log and in the state.
 import net from 'node:net'
 import t from 'tap'
-import { placeFault, readInfo } from '../../src/broker/redis/diagnosis.ts'
+import { explain, placeFault, readInfo } from '../../src/broker/redis/diagnosis.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { entriesOf, now, readPages, send } from './contract.ts'
 import { becomes, readMeter, startRedisNode, up } from './nodes.ts'
@@ -38,10 +38,16 @@ t.test('a replica, a full Redis, a user without functions or channels: each has 
   await redis.cli('ACL', 'SETUSER', 'deaf', 'allchannels')
   await up(deaf)
 
+  await Promise.all([node.broker.close(), deaf.broker.close()])
+  await redis.cli('RENAME', `${redis.prefix}:config`, `${redis.prefix}:apart`)
+  await redis.cli('LPUSH', `${redis.prefix}:config`, 'x')
+  const muddled = startRedisNode(t, redis)
+  await becomes(() => /^a key under REDIS_PREFIX is not of the kind that Tidings writes/.test(muddled.broker.state().detail), 'the reason')
+  await redis.cli('RENAME', `${redis.prefix}:apart`, `${redis.prefix}:config`)
+  await up(muddled)
+  await muddled.broker.close()
+
   await redis.cli('ACL', 'SETUSER', 'lame', 'on', '>pass', '~*', '&*', '+@all', '-function')
-  await redis.cli('FUNCTION', 'FLUSH')
-  await node.broker.close()
-  await deaf.broker.close()
   await redis.cli('FUNCTION', 'FLUSH')
   const lame = startRedisNode(t, { ...redis, url: redis.url.replace('redis://', 'redis://lame:pass@') })
   await becomes(() => /may not load functions/.test(lame.broker.state().detail), 'the reason')
@@ -136,6 +142,11 @@ t.test('the clock of ids, spoilt by another hand, heals by itself', async (t) =>
     const next = await send(node, 'all')
     t.match(await readPages(node, { cursor: after }), [{ gap: false, entries: [{ id: next }] }])
   }
+})
+
+t.test('a Redis that runs a script without an end: said, with what ends it', (t) => {
+  t.match(explain('BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.'), /^Redis runs a script that does not end, .* SCRIPT KILL ends it.* \[BUSY /)
+  t.end()
 })
 
 t.test('a Valkey names its mode otherwise than a Redis does, and is known for what it is', (t) => {

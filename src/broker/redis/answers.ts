@@ -50,5 +50,5 @@ export function translate (error: Error): Error {
   const code = /^TIDINGS_[A-Z_]+/.exec(message)?.[0]
   const Known = code === undefined ? undefined : ERRORS[code]
   if (Known !== undefined) return new Known(explain(message))
-  return isRefusal.test(message) || isMissing(error) ? new Unavailable(explain(message)) : new Uncertain(message)
+  return isRefusal.test(message) || isMissing(error) ? new Unavailable(explain(message)) : new Uncertain(explain(message))
 }

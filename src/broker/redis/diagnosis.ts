@@ -46,6 +46,8 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^READONLY/, 'Redis is a replica by now, and takes no writes, as after a failover; give REDIS_URL the new master, or the Sentinels'],
   [/^MISCONF/, 'Redis cannot write to its disk and takes no writes; look at its log, most often the disk is full'],
   [/^NOREPLICAS/, 'Redis takes no writes while it has too few replicas; bring one back, or lower min-replicas-to-write'],
+  [/^WRONGTYPE/, 'a key under REDIS_PREFIX is not of the kind that Tidings writes, so something else wrote it; find and delete it as docs/operations.md says'],
+  [/^BUSY /, 'Redis runs a script that does not end, and answers nobody else; redis-cli SCRIPT KILL ends it, or FUNCTION KILL where it is a function'],
   [/^(NOAUTH|WRONGPASS|ERR AUTH)/, 'Redis wants another user or password; set them in REDIS_URL (redis://user:password@host:port)'],
   [/^CLUSTERDOWN/, 'the Cluster is down; a master is away, and nobody has taken its place yet; redis-cli --cluster check says which'],
   [/^(MOVED|ASK|TRYAGAIN)/, 'the slot is on its way to another master of the Cluster; if it does not arrive, redis-cli --cluster fix'],
