@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
+import http2 from 'node:http2'
 import https from 'node:https'
 import { join } from 'node:path'
 import tls from 'node:tls'
@@ -102,6 +103,25 @@ t.test('TLS, with a certificate that is given, uses it; with half of one, does n
   await t.rejects(startFront(t, { nodes: [node.port], env: { TIDINGS_CERTIFICATES: makeFolder(t), CERTIFICATES_FROM: './certificates' } }),
     /TIDINGS_CERTIFICATES is \.\/certificates, but no tls\.crt and no tls\.key is there/)
   await t.rejects(startFront(t, { nodes: [node.port], env: { TIDINGS_BALANCERS: '10.0.0.5; deny all' } }), /TIDINGS_BALANCERS must be addresses or CIDR ranges, comma-separated, not "10\.0\.0\.5; deny all"/)
+})
+
+t.test('HTTP/2, with a cookie or a URL that no node takes: a stream is told to come again, another route says what it is, and the connection stays', async (t) => {
+  const front = await startFront(t, { nodes: [node.port] })
+  const session = http2.connect(front.tlsUrl, { rejectUnauthorized: false })
+  t.teardown(() => { session.destroy() })
+  const get = async (path: string, cookie = ''): Promise<string> => await new Promise((resolve, reject) => {
+    let text = ''
+    const request = session.request({ ':path': path, ...(cookie !== '' && { cookie }) })
+    request.setEncoding('utf8').on('response', (headers) => { text = `${headers[':status']} ` }).on('data', (piece: string) => { text += piece })
+    request.on('end', () => { resolve(text) }).on('error', reject).end()
+  })
+  const stream = '/api/notifications/subscribe'
+  for (const bytes of [17_000, 40_000]) {
+    const large = 'x'.repeat(bytes)
+    for (const answer of [await get(stream, `a=${large}`), await get(`${stream}?x=${large}`)]) t.match(answer, /^200 retry: \d+\nevent: ping\ndata: \{\}\n\n$/)
+    for (const answer of [await get('/docs/json', `a=${large}`), await get(`/docs/json?x=${large}`)]) t.match(answer, /^431 .*"code":"TIDINGS_HEADERS_TOO_LARGE"/)
+  }
+  t.match(await get('/docs/json'), /^200 /, 'on the same connection')
 })
 
 t.test('TLS, not asked for: none, and no redirect', async (t) => {

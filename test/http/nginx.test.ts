@@ -98,6 +98,24 @@ t.test('stream, with headers that are too large for nginx or for the node: told 
   }
 })
 
+t.test('stream, with a URL or one header that is too large: told to come again; any other route says what it is', async (t) => {
+  for (const bytes of [17_000, 40_000, 300_000]) {
+    for (const [path, header] of [[`?x=${'x'.repeat(bytes)}`, ''], ['', `Cookie: a=${'x'.repeat(bytes)}\r\n`]]) {
+      const what = `${bytes} bytes of ${header === '' ? 'URL' : 'cookie'}`
+      const ask = async (route: string) => await exchange(nginx.port, `GET ${route}${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${header}\r\n`)
+      t.match(await ask(SUBSCRIBE), /^HTTP\/1\.1 200 OK\r\n[\s\S]*retry: \d+\nevent: ping\ndata: \{\}\n\n/, what)
+      t.match(await ask('/docs'), /^HTTP\/1\.1 431 [\s\S]*"code":"TIDINGS_HEADERS_TOO_LARGE"/, what)
+    }
+  }
+})
+
+t.test('stream, of a user whose id is the path of an answer of nginx: is served', async (t) => {
+  for (const sub of ['-/later', '-/headers-too-large']) {
+    const client = connect(t, { url: nginx.url, token: issuer.token({ sub }), path: `${SUBSCRIBE}/${encodeURIComponent(sub)}`, reconnect: false })
+    t.equal((await client.live()).json.resume, 'fresh', sub)
+  }
+})
+
 t.test('stream, with every node gone: a block that every client understands, and an end', async (t) => {
   const alone = await startNginx(t, { nodes: [1] })
   const answer = await fetch(`${alone.url}${SUBSCRIBE}`, { headers: { origin: 'https://app.example' } })
