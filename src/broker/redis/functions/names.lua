@@ -157,8 +157,14 @@ do
   }
 
   function is_utf8(text)
-    for _, sequence in ipairs(SEQUENCES) do text = text:gsub(sequence, ' ') end
-    return not text:find('[\128-\255]')
+    for run in text:gmatch('[\128-\255]+') do
+      -- Most often it is one letter of two bytes.
+      if #run ~= 2 or not run:find('^[\194-\223][\128-\191]') then
+        for _, sequence in ipairs(SEQUENCES) do run = run:gsub(sequence, ' ') end
+        if run:find('[\128-\255]') then return false end
+      end
+    end
+    return true
   end
 
   function is_name(name)
@@ -212,7 +218,7 @@ do
     if #data > max_bytes then
       return 'TIDINGS_DATA_TOO_LARGE data has ' .. #data .. ' bytes, more than MAX_DATA_BYTES (' .. int(max_bytes) .. ')'
     end
-    if data:find('[\128-\255]') and not is_utf8(data) then return 'TIDINGS_BAD_JSON data is not valid JSON: it is not in UTF-8' end
+    if not is_utf8(data) then return 'TIDINGS_BAD_JSON data is not valid JSON: it is not in UTF-8' end
     local probe, has_escapes = data, data:find('\\', 1, true)
     if has_escapes and data:find('\\u[dD][89a-fA-F]') then probe = data:gsub('\\u[dD][89a-fA-F]%x%x', '\\u0041') end
     local ok, why = pcall(cjson.decode, probe)
