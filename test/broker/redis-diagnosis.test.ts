@@ -45,6 +45,12 @@ t.test('a replica, a full Redis, a user without functions or channels: each has 
   await becomes(() => /^a key under REDIS_PREFIX is not of the kind that Tidings writes/.test(muddled.broker.state().detail), 'the reason')
   await redis.cli('RENAME', `${redis.prefix}:apart`, `${redis.prefix}:config`)
   await up(muddled)
+  const told = muddled.said.length
+  await redis.cli('SET', `${redis.prefix}:groups:ann`, 'x')
+  await t.rejects(muddled.broker.groups('ann'), /^a key under REDIS_PREFIX/)
+  t.ok(muddled.said.slice(told).some((text) => text.startsWith('Redis: a key under REDIS_PREFIX is not of the kind')), 'that of one user, too')
+  t.equal(muddled.broker.state().up, true)
+  await redis.cli('DEL', `${redis.prefix}:groups:ann`)
   await muddled.broker.close()
 
   await redis.cli('ACL', 'SETUSER', 'lame', 'on', '>pass', '~*', '&*', '+@all', '-function')

@@ -213,7 +213,7 @@ export class RedisCommands extends EventEmitter<Events> {
   /** Redis's error as one of the port's; told, if nobody expects it. */
   translate (error: Error): Error {
     const known = translate(error)
-    if (known instanceof Uncertain && !isUnanswered(error)) this.#options.log.warn(`Redis: ${error.message}`)
+    if (known instanceof Uncertain && !isUnanswered(error)) this.#options.log.warn(`Redis: ${known.message}`)
     return known
   }
 
