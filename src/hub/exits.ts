@@ -51,9 +51,8 @@ export class Exits {
     // The only look at the wall clock: a token ends when so much time has passed, wherever that clock is set meanwhile.
     const expiresAtMs = stream.openedAtMs + stream.owner.expiresAtSeconds * 1000 - this.#clock.wallMs()
     const agesAtMs = stream.openedAtMs + maxStreamSeconds * 1000 * (0.8 + 0.2 * Math.random())
-    // Jittered, so that the pages of one morning do not all ask for a token in the same second. And never before the
-    // half of a short life: a page that goes on with another token at once would do so without a pause.
-    const noticeMs = Math.min(expiringSeconds * 1000 * (0.5 + 0.5 * Math.random()), (expiresAtMs - stream.openedAtMs) / 2)
+    // Jittered, so that the pages of one morning do not all ask for a token in the same second.
+    const noticeMs = expiringSeconds * 1000 * (0.5 + 0.5 * Math.random())
     if (agesAtMs < expiresAtMs - noticeMs) {
       this.#clockwork.plan(stream, agesAtMs, 'age')
       return

@@ -37,7 +37,7 @@ t.test('see, read one, unread again, dismiss, read all: at once here, and soon o
   await live(theirs)
   await watch(theirs)
   await theirs.until(`tidings.inbox.items.length === 1 && ${counts(1, 1)}`)
-  await theirs.run('window.badges = []; tidings.inbox.subscribe(() => { window.badges.push(`${tidings.inbox.unseen} ${tidings.inbox.unread}`) })')
+  await theirs.run('window.badges = []; tidings.inbox.subscribe(() => { window.badges.push([tidings.inbox.unseen, tidings.inbox.unread].join(" ")) })')
   const ids: string[] = []
   for (let n = 1; n <= 4; n++) ids.push(await publish(to, { n }))
   const here = await tab()

@@ -114,17 +114,6 @@ t.test('stream, whose token ends, says so before and ends within a second after'
   t.ok(isEmpty(hub))
 })
 
-t.test('stream, whose token lives shorter than the notice: it is given at the half, not at once', async (t) => {
-  const time = stopTime(t)
-  const { live } = await startHub(t, { clock: time.clock, expiringSeconds: 60, heartbeatSeconds: 1000 })
-  const { client } = await live({ expiresAtMs: Date.now() + 20_000 })
-  time.seconds(9)
-  await turn()
-  t.equal(client.events.length, 1, 'the sync alone')
-  time.seconds(2)
-  await client.until(() => client.events.find(({ event }) => event === 'expiring'), 'the notice')
-})
-
 t.test('stream, whose token has ended when it opens, ends at once', async (t) => {
   const time = stopTime(t)
   const { ends, live, ended } = await startHub(t, { clock: time.clock })
