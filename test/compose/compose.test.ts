@@ -91,7 +91,7 @@ t.test('docker-compose.yml, three nodes: the ledger holds whatever happens to th
     }
     for (const container of nodes) {
       const line = await stack.docker('exec', container, 'cat', '/proc/1/cmdline')
-      t.same(line.split('\0').filter(Boolean).slice(1), ['--', 'node', 'src/server.ts'], 'process 1 is an init, and its child node itself')
+      t.same(line.split('\0').filter(Boolean).slice(1), ['--', 'node', '--disable-sigusr1', 'src/server.ts'], 'process 1 is an init, and its child node itself')
     }
     t.same(await stack.docker('run', '--rm', stack.project, 'sh', '-c', 'ls -d node_modules/tap node_modules/node node_modules/typescript test demo 2>/dev/null; true'), '')
   })
