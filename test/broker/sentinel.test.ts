@@ -28,8 +28,13 @@ t.test('a master that is killed, with a replica, is replaced: functions are ther
   const [a] = nodes
   const cursor = await now(a)
   const id = await send(a, 'all', 'before')
-  await sentinels.nodes[0]!.cli('WAIT', 1, 5000)
   const [old, replica] = sentinels.nodes as [Sentinels['nodes'][0], Sentinels['nodes'][0]]
+  // Nodes are given an id each second, too, and one that died with the master would be taken for a loss.
+  await old.cli('CLIENT', 'PAUSE', 60_000, 'WRITE')
+  await becomes(async () => {
+    const offsets = await Promise.all([old, replica].map(async ({ cli }) => /master_repl_offset:(\d+)/.exec(String(await cli('INFO', 'replication')))![1]))
+    return offsets[0] === offsets[1]
+  }, 'the replica to have all of it')
   await old.kill()
   await heardAgain(nodes)
   // One Sentinel may hear of it after the others.
