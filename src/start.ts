@@ -52,7 +52,9 @@ function chooseBroker (config: Config, log: Logger): Broker {
     // A Cluster has each key in one slot, and so all that is there under a prefix with a tag.
     return partitions === 1 && parseRedisUrl(url).kind !== 'cluster' ? new RedisBroker(options) : new PartitionedBroker({ ...options, partitions })
   }
-  log.info(`${url === undefined ? 'REDIS_URL is not set' : `REDIS_URL is ${MEMORY_URL}`}: embedded broker, this is the only node and its history ends with it`)
+  const why = url === undefined ? 'REDIS_URL is not set' : `REDIS_URL is ${MEMORY_URL}`
+  log.warn(`${why}: embedded broker, this is the only node and its history ends with it`)
+  if (partitions > 1) log.warn(`REDIS_PARTITIONS=${partitions} has no effect without Redis`)
   return new MemoryBroker(new MemoryBus(limits))
 }
 

@@ -62,12 +62,22 @@ export function parseList ({ before, limit, unread }: Static<typeof ListQuery>):
 export function parseId (text: string): number {
   const position = parsePosition(text)
   if (typeof position === 'number') return position
-  throw new TidingsError('TIDINGS_BAD_POSITION', `${JSON.stringify(text.slice(0, 40))} is none`)
+  throw badPosition(text)
 }
+
+function badPosition (text: string): TidingsError {
+  return new TidingsError('TIDINGS_BAD_POSITION', `${JSON.stringify(text.slice(0, 40))} is none`)
+}
+
+/** Ids are microseconds: one of before 2001 was never given, and milliseconds would move nothing and say nothing. */
+const LEAST_ID = 1e15
 
 /** The same, and the "0" of a cursor that was never moved. */
 export function parseUpTo (text: string): number {
-  return text === '0' ? 0 : parseId(text)
+  if (text === '0') return 0
+  const id = parseId(text)
+  if (id < LEAST_ID) throw badPosition(text)
+  return id
 }
 
 export function countsJson ({ seen, read, unseen, unread }: InboxCounts): Static<typeof Counts> {

@@ -131,6 +131,12 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
   /** Who may have a stream, and from where. Throws what is answered as an error. */
   async function admit (request: FastifyRequest, query: Query, pathUserId?: string): Promise<Decision> {
+    // Only the browser's own reconnect sends the header. A page that opens a new stream, from wherever, means "use
+    // here".
+    const header = request.headers['last-event-id']?.toString()
+    const position = header || query.lastEventId?.toString()
+    // Who was told to stop may have no token any more, and is nobody's business here.
+    if (position?.startsWith(TERMINAL_MARK)) return { answer: 'stop' }
     if (hub.isDraining || !broker.state().up || hub.isFull) {
       // A proxy that asks another node at 503, and never shows it to the browser, says so (nginx.conf). Without it,
       // an emptying node would draw the reconnects: a balancer by least connections likes it best.
@@ -142,11 +148,6 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     const { userId } = principal
     if (pathUserId !== undefined && pathUserId !== userId) throw new TidingsError('TIDINGS_NOT_YOUR_STREAM')
 
-    // Only the browser's own reconnect sends the header. A page that opens a new stream, from wherever, means "use
-    // here".
-    const header = request.headers['last-event-id']?.toString()
-    const position = header || query.lastEventId?.toString()
-    if (position?.startsWith(TERMINAL_MARK)) return { answer: 'stop' }
     const reconnectsFrom = parsePosition(header)
     const sessionCursor = !isSingle ? undefined : reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom
 

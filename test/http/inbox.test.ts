@@ -210,6 +210,10 @@ onBoth(t, 'input, that is bad, is refused with a sentence, and somebody else\'s 
     for (const cursor of ['/seen', '/read']) t.match(await ann('PUT', cursor, { upTo }), { status: 400, body: { code: 'TIDINGS_BAD_POSITION' } }, `${cursor} ${upTo.slice(0, 20)}`)
     if (upTo !== '' && upTo !== ahead) t.match(await ann('GET', `?before=${encodeURIComponent(upTo)}`), { status: 400 })
   }
+  // A small number, seconds, milliseconds: no clock of ours gave them.
+  for (const upTo of ['1', '1763794001', '1763794001222']) {
+    for (const cursor of ['/seen', '/read']) t.match(await ann('PUT', cursor, { upTo }), { status: 400, body: { code: 'TIDINGS_BAD_POSITION' } }, `${cursor} ${upTo}`)
+  }
   for (const body of [{}, { upTo: 5 }, { upTo: null }, { upTo: [hers] }, { upTo: hers, more: 1 }]) t.match(await ann('PUT', '/read', body), { status: 400, body: { code: 'TIDINGS_BAD_REQUEST' } })
   t.match(await ann('PUT', '/read', { upTo: '0' }), { status: 200 }, 'the cursor of who never read')
   const unknown = String(Number(hers) - 5)

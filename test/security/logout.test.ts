@@ -30,7 +30,7 @@ function routesOf ({ nodes }: Nodes): Array<[method: string, path: string]> {
 /** A body that the route takes, so that nothing else refuses it. */
 function bodyOf (path: string): object {
   if (path.endsWith('/groups')) return { groups: [] }
-  if (path.endsWith('/seen') || path.endsWith('/read')) return { upTo: '1' }
+  if (path.endsWith('/seen') || path.endsWith('/read')) return { upTo: '1000000000000001' }
   if (path.endsWith('/retract')) return { to: 'user:bob', id: '1' }
   return { to: 'user:bob', data: 1 }
 }
