@@ -202,8 +202,9 @@ t.test('docker-compose.yml, three nodes: the ledger holds whatever happens to th
     const publishing = (async () => {
       while (!isOver) {
         const data = { mark: ledger.mark() }
+        // An nginx before 1.27.3 reloads to learn the new addresses, and ends idle connections as a request may be on its way.
         const response = await fetch(`${stack.url}/api/notifications`, {
-          method: 'POST', headers: { Authorization: `Bearer ${publisher}`, 'Content-Type': 'application/json' }, body: JSON.stringify({ to: 'all', data })
+          method: 'POST', headers: { Authorization: `Bearer ${publisher}`, 'Content-Type': 'application/json', Connection: 'close' }, body: JSON.stringify({ to: 'all', data })
         })
         statuses.push(response.status)
         const body = await response.json() as { notifications: { to: string, id: string }[] }
