@@ -10,8 +10,8 @@ const figure = (value: number) => value.toLocaleString('en')
 
 /** Page, a piece of it with `$` for the figure, the file and name of the constant, and how many of its units make one of the page's. */
 const figures: Array<[page: string, said: string, file: string, name: string, per?: number]> = [
-  ['README.md', '`to` one address or up to $:', 'src/notification.ts', 'MAX_ADDRESSES'],
-  ['README.md', 'one use, $ s, so that no token', 'src/http/ticket-store.ts', 'TICKET_SECONDS'],
+  ['README.md', '`to` is one address or up to $:', 'src/notification.ts', 'MAX_ADDRESSES'],
+  ['README.md', 'one use and lasts $ s, so no token', 'src/http/ticket-store.ts', 'TICKET_SECONDS'],
   ['README.md', 'a node keeps one for about $ s after', 'src/hub/channels.ts', 'LINGER_MS', 1000],
   ['README.md', 'the same key within $ h returns', 'src/broker/redis/functions/publish.lua', 'IDEMPOTENT_SECONDS', 3600],
   ['README.md', '&limit=1..$&', 'src/http/inbox-schemas.ts', 'MAX_LIMIT'],
