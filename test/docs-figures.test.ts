@@ -40,7 +40,7 @@ const figures: Array<[page: string, said: string, file: string, name: string, pe
   ['docs/kubernetes.md', 'the node needs up to $ more to close', 'src/start.ts', 'AFTER_DRAIN_SECONDS'],
   ['docs/operations.md', 'has at most $ such lines', 'src/broker/trail.ts', 'MAX_TRAIL'],
   ['docs/operations.md', 'retracted or replaced, $ of each address', 'src/broker/trail.ts', 'MAX_GONE'],
-  ['docs/reference.md', 'when one notification of $ was written', 'src/receipts.ts', 'SAMPLE'],
+  ['docs/reference.md', 'when one notification in $ was written', 'src/receipts.ts', 'SAMPLE'],
   ['docs/operations.md', 'did not answer it within $ s', 'src/broker/redis/link.ts', 'COMMAND_TIMEOUT_MS', 1000],
   ['docs/operations.md', 'a node looks at its files every $ s', 'src/certificate.ts', 'LOOK_EVERY_MS', 1000],
   ['docs/operations.md', 'Redis has used more than $ % of its maxmemory', 'src/broker/redis/warnings.ts', 'MEMORY_WARNING', 0.01],
