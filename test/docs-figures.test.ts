@@ -39,7 +39,7 @@ const figures: Array<[page: string, said: string, file: string, name: string, pe
   ['docs/deployment.md', '| $ s for the whole request', 'src/app.ts', 'REQUEST_TIMEOUT_MS', 1000],
   ['docs/kubernetes.md', 'the node needs up to $ more to close', 'src/start.ts', 'AFTER_DRAIN_SECONDS'],
   ['docs/operations.md', 'has at most $ such lines', 'src/broker/trail.ts', 'MAX_TRAIL'],
-  ['docs/operations.md', 'retracted or replaced, $ of each address', 'src/broker/trail.ts', 'MAX_GONE'],
+  ['docs/operations.md', 'For each address, $ notifications that were retracted or replaced', 'src/broker/trail.ts', 'MAX_GONE'],
   ['docs/reference.md', 'when one notification in $ was written', 'src/receipts.ts', 'SAMPLE'],
   ['docs/operations.md', 'did not answer it within $ s', 'src/broker/redis/link.ts', 'COMMAND_TIMEOUT_MS', 1000],
   ['docs/operations.md', 'a node looks at its files every $ s', 'src/certificate.ts', 'LOOK_EVERY_MS', 1000],
