@@ -9,33 +9,33 @@ const MAX_LIMIT = 100
 const DEFAULT_LIMIT = 50
 
 const counts = {
-  seen: Type.String({ description: 'Up to here the list was shown; "0" at first.' }),
-  read: Type.String({ description: 'Up to here everything was read; never above seen.' }),
+  seen: Type.String({ description: 'The list was shown up to here; "0" at first.' }),
+  read: Type.String({ description: 'Everything up to here was read; never above seen.' }),
   unseen: Type.Integer({ description: `For the badge. Counted up to ${MAX_UNREAD}: show "${MAX_UNREAD - 1}+" then.` }),
   unread: Type.Integer({ description: `For bold type. Counted up to ${MAX_UNREAD}.` })
 }
 const countsExample = { seen: '1763794001222333', read: '1763794000999999', unseen: 0, unread: 1 }
-const position = Type.String({ description: 'Everything up to here is known. Hand it to the stream as ?lastEventId=.' })
+const position = Type.String({ description: 'Everything up to here is known. Give it to the stream as ?lastEventId=.' })
 const positionExample = '1763794001500000'
 
-export const Counts = Type.Object(counts, { description: 'The cursors and counts that hold now.', examples: [countsExample] })
-export const State = Type.Object({ position, ...counts }, { description: 'The position of now, the cursors and counts.', examples: [{ position: positionExample, ...countsExample }] })
+export const Counts = Type.Object(counts, { description: 'The current cursors and counts.', examples: [countsExample] })
+export const State = Type.Object({ position, ...counts }, { description: 'The current position, cursors and counts.', examples: [{ position: positionExample, ...countsExample }] })
 export const Page = Type.Object({
   notifications: Type.Array(Type.Object({
     id: Type.String(),
-    to: Type.String({ description: 'The address that it came by.' }),
+    to: Type.String({ description: 'The address that it was published to.' }),
     event: Type.String(),
     data: Type.Unsafe<unknown>({ description: 'As it was published.' }),
     at: Type.String({ format: 'date-time' }),
     key: Type.Optional(Type.String()),
     isRead: Type.Boolean()
   })),
-  next: Type.Optional(Type.String({ description: 'The "before" of the next page, also of one that is short or empty; absent at the end.' })),
-  complete: Type.Boolean({ description: 'False: older ones were trimmed.' }),
+  next: Type.Optional(Type.String({ description: 'The "before" of the next page. A short or empty page may have one too; only the last page has none.' })),
+  complete: Type.Boolean({ description: 'False: older notifications were trimmed.' }),
   position,
   ...counts
 }, {
-  description: 'A page of the inbox, with the position and counts of now.',
+  description: 'A page of the inbox, with the current position and counts.',
   examples: [{
     notifications: [{
       id: '1763794001222333', to: 'group:Complaints', event: 'message', data: { title: 'Complaint update' }, at: '2025-11-22T06:46:41.222Z', key: 'complaint-17', isRead: false
@@ -48,9 +48,9 @@ export const Page = Type.Object({
 })
 
 export const ListQuery = Type.Object({
-  before: Type.Optional(Type.String({ description: 'Only older ones than this id; the "next" of the page before.', examples: ['1763794001222333'] })),
+  before: Type.Optional(Type.String({ description: 'Only notifications older than this id; the "next" of the previous page.', examples: ['1763794001222333'] })),
   limit: Type.Optional(Type.String({ pattern: '^([1-9][0-9]?|100)$', description: `1 to ${MAX_LIMIT}, ${DEFAULT_LIMIT} by default.`, examples: ['20'] })),
-  unread: Type.Optional(Type.Unsafe<'true' | 'false'>({ type: 'string', enum: ['true', 'false'], description: 'Only unread ones.' }))
+  unread: Type.Optional(Type.Unsafe<'true' | 'false'>({ type: 'string', enum: ['true', 'false'], description: 'Only unread notifications.' }))
 })
 
 /** Throws TIDINGS_BAD_POSITION (400). */

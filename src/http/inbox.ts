@@ -58,8 +58,8 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
   app.get('/api/notifications/position', {
     schema: {
       ...ofUser,
-      summary: 'The position of now, with the counts',
-      description: 'Take it before you read your own data; then open the stream with ?lastEventId=<position>, and page and stream join without a hole.',
+      summary: 'The current position, with the counts',
+      description: 'Take it before you read your own data; then open the stream with ?lastEventId=<position>, so that nothing is missed between page and stream.',
       response: { 200: State, ...errorResponses(401, 403, 429, 503) }
     }
   }, async (request) => stateJson(await inbox.position(readerOf(request))))
@@ -69,7 +69,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
       schema: {
         ...ofUser,
         summary: cursor === 'seen' ? 'The list was shown up to here' : 'Everything up to here was read',
-        description: 'The cursor never moves back, so late and repeated calls are harmless. Every stream of the user hears "read".',
+        description: 'The cursor never moves back, so late and repeated calls are harmless. Every stream of the user gets the event "read".',
         body: UpTo,
         response: { 200: Counts, ...errorResponses(400, 401, 403, 413, 415, 429, 503) }
       }
@@ -117,7 +117,7 @@ function routesOfBackEnds (app: App, inbox: Inbox): void {
   }, async (request, reply) => sendText(reply, pageJson(await inbox.list({ reader: { userId: request.params.userId }, ...parseList(request.query) }))))
 
   app.get('/api/users/:userId/position', {
-    schema: { ...ofBackEnd, summary: 'The position of now, with the counts of a user', params: userParams, response: { 200: State, ...errorResponses(400, 401, 403, 503) } }
+    schema: { ...ofBackEnd, summary: 'The current position, with the counts of a user', params: userParams, response: { 200: State, ...errorResponses(400, 401, 403, 503) } }
   }, async (request) => stateJson(await inbox.position({ userId: request.params.userId })))
 }
 

@@ -8,9 +8,9 @@ const Status = Type.Object({
   status: Type.String(),
   broker: Type.String(),
   detail: Type.String(),
-  warnings: Type.Array(Type.String(), { description: 'What works now and cannot be relied upon, a sentence each.' }),
-  partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }), { description: 'Where users are divided among several: how each is, in order.' }))
-}, { description: 'Whether publishing and hearing work, and if not, why.', examples: [{ status: 'ready', broker: 'memory', detail: 'embedded', warnings: [] }] })
+  warnings: Type.Array(Type.String(), { description: 'Things that work now but are not reliable, one sentence each.' }),
+  partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }), { description: 'With several partitions: the state of each, in order.' }))
+}, { description: 'Whether publishing and receiving work, and if not, why.', examples: [{ status: 'ready', broker: 'memory', detail: 'embedded', warnings: [] }] })
 
 export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
   const { hub, broker } = options
@@ -27,7 +27,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       summary: 'Messages really arrive here',
       description: 'With ?for=streams: it can answer a stream, if only with "come back later". For balancers that would answer an error status, ' +
         'which ends an EventSource for ever, when the broker is away and so no node is ready.',
-      querystring: Type.Object({ for: Type.Optional(Type.Literal('streams', { description: 'What the node is asked to be good for.' })) }),
+      querystring: Type.Object({ for: Type.Optional(Type.Literal('streams', { description: 'What the node must be able to do.' })) }),
       response: { 200: Status, 503: Status }
     }
   }, async (request, reply) => {

@@ -15,15 +15,15 @@ export const retract: FastifyPluginAsyncTypebox<{ messages: Messages, limit: Req
     schema: {
       tags: ['publish'],
       summary: 'Take a notification back',
-      description: 'Gone from replay, lists and counts; every stream of the address hears "retracted". Needs the scope that publishing to the address needs.',
+      description: 'Gone from replay, lists and counts; every stream of the address gets the event "retracted". Needs the scope that publishing to the address needs.',
       security: bearer,
       body: Type.Object({
         to: Type.String({ description: 'The address that it was published to.' }),
-        id: Type.Optional(Type.String({ description: 'The id that publishing answered.' })),
+        id: Type.Optional(Type.String({ description: 'The id that the publish returned.' })),
         key: Type.Optional(Type.String({ description: 'Instead of the id: the newest with this key.' }))
       }, { additionalProperties: false, examples: [{ to: 'group:Complaints', key: 'complaint-17' }, { to: 'user:42', id: '1763794001222333' }] }),
       response: {
-        200: Type.Object({ retracted: Type.Boolean({ description: 'False: there was none, or not any more.' }) }, { description: 'Whether it was there to be taken back.', examples: [{ retracted: true }] }),
+        200: Type.Object({ retracted: Type.Boolean({ description: 'False: it does not exist, or no longer.' }) }, { description: 'Whether it was there to be taken back.', examples: [{ retracted: true }] }),
         ...errorResponses(400, 401, 403, 413, 415, 429, 503)
       }
     },

@@ -19,7 +19,7 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker, limits: RateLi
       security: bearerOrCookie,
       response: {
         201: Type.Object({ ticket: Type.String(), expiresIn: Type.Integer({ description: 'Seconds.' }) }, {
-          description: 'A ticket that is good once.',
+          description: 'A ticket with one use.',
           examples: [{ ticket: '0.sJlTXNS9vYnTylgr.5.Q_xi0Ywpoe6e2skUGYJqOgHM78odfE7VQU_LtxyCWw0', expiresIn: TICKET_SECONDS }]
         }),
         ...errorResponses(401, 403, 429, 503)

@@ -35,7 +35,7 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
 
   app.put('/api/users/:userId/groups', {
     bodyLimit: GROUPS_BODY_BYTES,
-    schema: { ...common, summary: 'Replace the groups of a user, as a login handler does', params: userParams, body: Groups, response: { 200: Groups, ...errorResponses(400, 401, 403, 413, 415, 503) } }
+    schema: { ...common, summary: 'Replace the groups of a user, for example at login', params: userParams, body: Groups, response: { 200: Groups, ...errorResponses(400, 401, 403, 413, 415, 503) } }
   }, async (request) => {
     const { groups } = request.body
     for (const group of groups) checkName(group, 'group name')
@@ -71,7 +71,7 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
         ...common,
         summary: 'Log out: ends every stream of the user for good, and refuses the tokens issued up to now',
         params: userParams,
-        response: { 204: Type.Null({ description: 'No stream of the user is left, and no older token is taken.' }), ...errors }
+        response: { 204: Type.Null({ description: 'The streams of the user are ended, and older tokens are refused.' }), ...errors }
       }
     }, async (request, reply) => {
       await sessions.logout(request.params.userId)

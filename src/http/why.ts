@@ -14,10 +14,10 @@ const Answer = Type.Object({
   userId: Type.String(),
   id: Type.String(),
   verdict: Type.Unsafe<typeof VERDICTS[number]>({ type: 'string', enum: [...VERDICTS] }),
-  sentence: Type.String({ description: 'What to tell whoever asked.' }),
+  sentence: Type.String({ description: 'The answer in one sentence.' }),
   publishedAt: Type.String({ format: 'date-time' }),
   addresses: Type.Array(Type.Object({ to: Type.String(), state: Type.String({ description: 'kept, retracted, replaced or expired.' }), at }), {
-    description: 'Where it stands or stood, among the addresses that the user has or had.'
+    description: 'Of the addresses that the user has or had, those whose logs hold or held it.'
   }),
   streams: Type.Array(Type.Object({
     stream: Type.String({ description: 'As in the log lines "stream open" and "stream end".' }),
@@ -26,10 +26,10 @@ const Answer = Type.Object({
     at,
     how: Type.Optional(Type.String({ description: 'live, or log: read from the log when the stream was opened or filled again.' })),
     ended: Type.Optional(Type.String({ description: 'Why the stream ended.' }))
-  }), { description: 'What each stream of the user had to do with it, the newest first.' }),
+  }), { description: 'What happened on each stream of the user, newest first.' }),
   receipts: Type.String({ description: 'The setting RECEIPTS of the node that answers.' })
 }, {
-  description: 'A verdict, a sentence for whoever asked, and the evidence.',
+  description: 'A verdict, a sentence that explains it, and the evidence.',
   examples: [{
     userId: '42',
     id: '1763794001222333',
@@ -53,7 +53,7 @@ export const why: FastifyPluginAsyncTypebox<{ trail: Trail, receipts: ReceiptsMo
     schema: {
       tags: ['users'],
       summary: 'Why a user did, or did not, get a notification',
-      description: `Needs the scope ${MANAGE_SCOPE}. Tells nothing of other users, and changes nothing. A user who is not known is an answer too.`,
+      description: `Needs the scope ${MANAGE_SCOPE}. Tells nothing of other users, and changes nothing. For an unknown user there is an answer too.`,
       security: bearer,
       params: Type.Object({ userId: UserIdText }),
       querystring: Type.Object({ id: Type.String({ description: 'The id of the notification.', examples: ['1763794001222333'] }) }),
