@@ -37,7 +37,7 @@ for gone in $old; do
     fi
     sleep 1
   done
-  # nginx looks names up every 2 seconds.
+  # nginx looks for nodes every 2 seconds.
   sleep 5
   say "$(docker inspect --format '{{.Name}}' "$new" | tr -d /) is ready; $(docker inspect --format '{{.Name}}' "$gone" | tr -d /) drains"
   docker stop "$gone" > /dev/null

@@ -18,7 +18,7 @@ tls_listen=${NGINX_TLS_LISTEN:-8443}
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 version=$(nginx -v 2>&1 | sed 's,.*nginx/,,; s,[^0-9.].*,,')
 at_least() { [ "$(printf '%s\n' "$1" "$version" | sort -V | head -n 1)" = "$1" ]; }
-# A name with addresses of IPv4 alone is given out as ::ffff:… here.
+# For a name with IPv4 addresses only, this prints ::ffff:… addresses.
 ipv6() { getent ahostsv6 node | cut -d ' ' -f 1 | grep -v '^::ffff:' | sort -u; }
 ipv4() { getent ahostsv4 node | cut -d ' ' -f 1 | sort -u; }
 addresses() { found=$(ipv4); printf '%s\n' "${found:-$(ipv6)}"; }
@@ -78,7 +78,7 @@ ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;
 ssl_session_cache shared:tls:10m;
 ssl_session_timeout 1h;
 ssl_session_tickets off;
-# 308 keeps the method and the body. A balancer that ended TLS says so in X-Forwarded-Proto.
+# 308 keeps the method and the body. A balancer that ends TLS says so in X-Forwarded-Proto.
 if (\$forwarded_proto = http) {
   return 308 https://\$host$port\$request_uri;
 }
@@ -86,13 +86,13 @@ CONF
 fi
 
 if [ -z "$nodes" ] || [ -n "$made" ]; then
-  # Streams stay with the old workers when nginx reads its file again.
+  # When nginx reloads its configuration, streams stay with the old workers.
   (
     known=$(addresses)
     rounds=0
-    # $$ is nginx by then.
+    # By then $$ is nginx.
     while sleep 2 && kill -0 $$ 2> /dev/null; do
-      # Once an hour: whether it ends within 30 days.
+      # Once an hour, check whether it ends within 30 days.
       if [ -n "$made" ] && [ $((rounds % 1800)) = 0 ] && ! openssl x509 -in "$work/tls.crt" -noout -checkend 2592000 > /dev/null; then
         if make_certificate 365 && nginx -c "$work/nginx.conf" -s reload; then printf 'The self-signed certificate was near its end: a new one was made.\n' >&2; fi
       fi
