@@ -71,7 +71,7 @@ const rows: Row[] = [{
       ]
     },
     { title: 'Deliveries a second', description: 'One for each notification and stream, by node.', unit: 'ops', min: 0, stack: true, queries: [{ expr: rate('tidings_delivered_total', 'node'), legend: '{{node}}' }] },
-    { title: 'Dropped channel messages', description: 'What was published and cannot be delivered, by reason.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_dropped_total', 'reason'), legend: '{{reason}}' }] },
+    { title: 'Dropped channel messages', description: 'Messages that cannot be delivered, by reason.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_dropped_total', 'reason'), legend: '{{reason}}' }] },
     {
       title: 'Unsent',
       description: 'Bytes that wait for clients who do not read, by node. A stream is cut past STREAM_BUFFER_BYTES.',
@@ -81,13 +81,13 @@ const rows: Row[] = [{
       queries: [{ expr: `sum by (node) (tidings_buffered_bytes{${NODE}})`, legend: '{{node}}' }]
     },
     { title: 'Slow streams', description: 'Streams whose clients have not taken everything yet, by node.', unit: 'short', min: 0, stack: true, queries: [{ expr: `sum by (node) (tidings_slow_streams{${NODE}})`, legend: '{{node}}' }] },
-    { title: 'Most unsent of one client', description: 'Near STREAM_BUFFER_BYTES: it is cut next.', unit: 'bytes', min: 0, queries: [{ expr: `max by (node) (tidings_buffered_bytes_max{${NODE}})`, legend: '{{node}}' }] },
-    { title: 'Gathered', description: 'Streams whose next write is gathered, by node. Under load nearly all.', unit: 'short', min: 0, queries: [{ expr: `sum by (node) (tidings_gathered_streams{${NODE}})`, legend: '{{node}}' }] }
+    { title: 'Most unsent of one client', description: 'Near STREAM_BUFFER_BYTES: that client is cut next.', unit: 'bytes', min: 0, queries: [{ expr: `max by (node) (tidings_buffered_bytes_max{${NODE}})`, legend: '{{node}}' }] },
+    { title: 'Gathered', description: 'Streams that collect messages for their next write, by node. Under load nearly all.', unit: 'short', min: 0, queries: [{ expr: `sum by (node) (tidings_gathered_streams{${NODE}})`, legend: '{{node}}' }] }
   ]
 }, {
   title: 'Streams',
   panels: [
-    { title: 'Streams by node', description: 'Uneven after a rollout: what stands in front does not choose the emptiest.', unit: 'short', min: 0, stack: true, queries: [{ expr: `sum by (node) (tidings_streams{${NODE}})`, legend: '{{node}}' }] },
+    { title: 'Streams by node', description: 'Uneven after a rollout: the balancer does not choose the emptiest node.', unit: 'short', min: 0, stack: true, queries: [{ expr: `sum by (node) (tidings_streams{${NODE}})`, legend: '{{node}}' }] },
     {
       title: 'Users and channels',
       description: 'Users with a stream; channels that nodes are subscribed to.',
@@ -96,8 +96,8 @@ const rows: Row[] = [{
       queries: [{ expr: `sum(tidings_users{${NODE}})`, legend: 'users' }, { expr: `sum(tidings_channels{${NODE}})`, legend: 'channels' }]
     },
     { title: 'Opened', description: 'Streams opened a second, by node.', unit: 'ops', min: 0, stack: true, queries: [{ expr: rate('tidings_streams_opened_total', 'node'), legend: '{{node}}' }] },
-    { title: 'Ended, by reason', description: 'client: the page went or the line broke. slow, unavailable: look here first.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_streams_ended_total', 'reason'), legend: '{{reason}}' }] },
-    { title: 'Syncs, by what they said', description: 'incomplete: history was cut or lost, the page must fetch its state anew.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_syncs_total', 'resume'), legend: '{{resume}}' }] },
+    { title: 'Ended, by reason', description: 'client: the page was closed or the connection broke. slow, unavailable: look here first.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_streams_ended_total', 'reason'), legend: '{{reason}}' }] },
+    { title: 'Syncs, by what they said', description: 'incomplete: history was trimmed or lost, and the page must fetch its state again.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_syncs_total', 'resume'), legend: '{{resume}}' }] },
     {
       title: 'Waiting and refilled',
       description: 'Streams that wait for the broker, and streams that were filled from the logs, a second.',
@@ -105,16 +105,16 @@ const rows: Row[] = [{
       min: 0,
       queries: [{ expr: `sum(tidings_streams_waiting{${NODE}})`, legend: 'waiting' }, { expr: rate('tidings_refills_total', 'job'), legend: 'refilled a second' }]
     },
-    { title: 'Refused, by code', description: 'The README has what each code means and what to do.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_refused_total', 'code'), legend: '{{code}}' }] },
-    { title: 'Tokens not taken, by reason', description: 'signature, unknown-key, issuer, audience: of somebody else. expired: pages that do not renew.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_token_failures_total', 'reason'), legend: '{{reason}}' }] },
+    { title: 'Refused, by code', description: 'docs/reference.md says what each code means and what to do.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_refused_total', 'code'), legend: '{{code}}' }] },
+    { title: 'Tokens not taken, by reason', description: 'signature, unknown-key, issuer, audience: tokens of another service. expired: pages that do not renew their token.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_token_failures_total', 'reason'), legend: '{{reason}}' }] },
     { title: 'Tickets not taken, by reason', description: 'unknown: or older than 30 s. spent: used again without the cookie of its first use.', unit: 'ops', min: 0, queries: [{ expr: rate('tidings_ticket_failures_total', 'reason'), legend: '{{reason}}' }] }
   ]
 }, {
   title: 'Redis',
   panels: [
-    { title: 'Hearing, by node', description: '1: what is published is heard.', unit: 'short', min: 0, max: 1, queries: [{ expr: `min by (node) (tidings_broker_up{${NODE}})`, legend: '{{node}}' }] },
-    { title: 'Deaf', description: 'Share of the time in which a node heard nothing.', unit: 'percentunit', min: 0, queries: [{ expr: `sum by (node) (rate(tidings_pubsub_deaf_seconds_total{${NODE}}[${RATE}]))`, legend: '{{node}}' }] },
-    { title: 'Round trip', description: 'One call of each node, once a second; the last one.', unit: 's', min: 0, queries: [{ expr: `max by (node) (tidings_redis_round_trip_seconds{${NODE}})`, legend: '{{node}}' }] },
+    { title: 'Hearing, by node', description: '1: published messages arrive.', unit: 'short', min: 0, max: 1, queries: [{ expr: `min by (node) (tidings_broker_up{${NODE}})`, legend: '{{node}}' }] },
+    { title: 'Deaf', description: 'Share of the time in which a node received nothing.', unit: 'percentunit', min: 0, queries: [{ expr: `sum by (node) (rate(tidings_pubsub_deaf_seconds_total{${NODE}}[${RATE}]))`, legend: '{{node}}' }] },
+    { title: 'Round trip', description: 'Each node makes one call a second; this is the last one.', unit: 's', min: 0, queries: [{ expr: `max by (node) (tidings_redis_round_trip_seconds{${NODE}})`, legend: '{{node}}' }] },
     {
       title: 'Calls',
       description: 'From giving Redis a command to its answer, all of them; those of one moment go together.',
@@ -129,9 +129,9 @@ const rows: Row[] = [{
       min: 0,
       queries: [{ expr: `sum(tidings_redis_calls_waiting{${NODE}})`, legend: 'not answered' }, { expr: `sum by (kind) (tidings_redis_gathered{${NODE}})`, legend: '{{kind}}' }]
     },
-    { title: 'Partitions, heard', description: 'Where there are several: 0 is away, for its own users.', unit: 'short', min: 0, max: 1, queries: [{ expr: `max by (partition) (tidings_partition_up{${NODE}})`, legend: '{{partition}}' }] },
-    { title: 'Partitions, round trip', description: 'Which of them is slow.', unit: 's', min: 0, queries: [{ expr: `max by (partition) (tidings_partition_round_trip_seconds{${NODE}})`, legend: '{{partition}}' }] },
-    { title: 'Partitions, owed', description: 'Notifications of a partition that not all others have. They get 100,000 at most.', unit: 'short', min: 0, queries: [{ expr: `max by (partition) (tidings_partition_owed{${NODE}})`, legend: '{{partition}}' }] },
+    { title: 'Partitions, heard', description: 'With several partitions: 0 is one that is away, for its own users.', unit: 'short', min: 0, max: 1, queries: [{ expr: `max by (partition) (tidings_partition_up{${NODE}})`, legend: '{{partition}}' }] },
+    { title: 'Partitions, round trip', description: 'Which partition is slow.', unit: 's', min: 0, queries: [{ expr: `max by (partition) (tidings_partition_round_trip_seconds{${NODE}})`, legend: '{{partition}}' }] },
+    { title: 'Partitions, owed', description: 'Notifications of a partition that have not reached all others, at most 100,000.', unit: 'short', min: 0, queries: [{ expr: `max by (partition) (tidings_partition_owed{${NODE}})`, legend: '{{partition}}' }] },
     {
       title: 'Memory of Redis',
       description: 'Share of what Redis may use (0: no limit), and warnings that /readyz puts into words.',
@@ -139,13 +139,13 @@ const rows: Row[] = [{
       min: 0,
       queries: [{ expr: `max(tidings_redis_memory_used_ratio{${NODE}})`, legend: 'used' }, { expr: `max(tidings_broker_warnings{${NODE}})`, legend: 'warnings' }]
     },
-    { title: 'Clocks', description: 'How far that of a node is ahead of that of Redis.', unit: 's', queries: [{ expr: `max by (node) (tidings_clock_difference_seconds{${NODE}})`, legend: '{{node}}' }] }
+    { title: 'Clocks', description: 'How far the clock of a node is ahead of that of Redis.', unit: 's', queries: [{ expr: `max by (node) (tidings_clock_difference_seconds{${NODE}})`, legend: '{{node}}' }] }
   ]
 }, {
   title: 'Processes',
   panels: [
     { title: 'CPU', description: 'Cores in use, by node. One event loop is one core.', unit: 'short', min: 0, queries: [{ expr: `sum by (node) (rate(process_cpu_seconds_total{${NODE}}[${RATE}]))`, legend: '{{node}}' }] },
-    { title: 'Event loop lag', description: 'How long things wait for their turn.', unit: 's', min: 0, queries: [{ expr: `max by (node) (nodejs_eventloop_lag_p99_seconds{${NODE}})`, legend: '{{node}} p99' }] },
+    { title: 'Event loop lag', description: 'How long work waits for its turn.', unit: 's', min: 0, queries: [{ expr: `max by (node) (nodejs_eventloop_lag_p99_seconds{${NODE}})`, legend: '{{node}} p99' }] },
     {
       title: 'Memory',
       description: 'Resident, and of it the heap of JavaScript.',
@@ -153,7 +153,7 @@ const rows: Row[] = [{
       min: 0,
       queries: [{ expr: `sum by (node) (process_resident_memory_bytes{${NODE}})`, legend: '{{node}}' }, { expr: `sum by (node) (nodejs_heap_size_used_bytes{${NODE}})`, legend: '{{node}} heap' }]
     },
-    { title: 'Open files', description: 'Share of what the process may have; a stream is one.', unit: 'percentunit', min: 0, max: 1, queries: [{ expr: `max by (node) (process_open_fds{${NODE}} / process_max_fds{${NODE}})`, legend: '{{node}}' }] },
+    { title: 'Open files', description: 'Share of the files that the process may open; each stream is one.', unit: 'percentunit', min: 0, max: 1, queries: [{ expr: `max by (node) (process_open_fds{${NODE}} / process_max_fds{${NODE}})`, legend: '{{node}}' }] },
     {
       title: 'Log',
       description: 'Writes that failed, and lines that were lost.',
