@@ -80,7 +80,7 @@ const rows: Row[] = [{
       stack: true,
       queries: [{ expr: `sum by (node) (tidings_buffered_bytes{${NODE}})`, legend: '{{node}}' }]
     },
-    { title: 'Slow streams', description: 'Streams whose clients have not taken everything yet, by node.', unit: 'short', min: 0, stack: true, queries: [{ expr: `sum by (node) (tidings_slow_streams{${NODE}})`, legend: '{{node}}' }] },
+    { title: 'Slow streams', description: 'Streams whose clients have not read everything yet, by node.', unit: 'short', min: 0, stack: true, queries: [{ expr: `sum by (node) (tidings_slow_streams{${NODE}})`, legend: '{{node}}' }] },
     { title: 'Most unsent of one client', description: 'Near STREAM_BUFFER_BYTES: that client is cut next.', unit: 'bytes', min: 0, queries: [{ expr: `max by (node) (tidings_buffered_bytes_max{${NODE}})`, legend: '{{node}}' }] },
     { title: 'Gathered', description: 'Streams that collect messages for their next write, by node. Under load nearly all.', unit: 'short', min: 0, queries: [{ expr: `sum by (node) (tidings_gathered_streams{${NODE}})`, legend: '{{node}}' }] }
   ]
@@ -117,7 +117,7 @@ const rows: Row[] = [{
     { title: 'Round trip', description: 'Each node makes one call a second; this is the last one.', unit: 's', min: 0, queries: [{ expr: `max by (node) (tidings_redis_round_trip_seconds{${NODE}})`, legend: '{{node}}' }] },
     {
       title: 'Calls',
-      description: 'From giving Redis a command to its answer, all of them; those of one moment go together.',
+      description: 'Time from sending a command to Redis until its answer, all of them; those of one moment go together.',
       unit: 's',
       min: 0,
       queries: [0.5, 0.9, 0.99].map((q) => ({ expr: quantile(q, 'tidings_redis_call_seconds'), legend: `p${q * 100}` }))

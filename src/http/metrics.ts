@@ -31,20 +31,20 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   gauge('tidings_build_info', 'Always 1; the version that runs', () => ({ [version]: 1 }), 'version')
   gauge('tidings_streams', 'Open streams', () => hub.streams)
   gauge('tidings_streams_waiting', 'Streams that are open and silent, because they wait for the broker', () => hub.waiting)
-  gauge('tidings_slow_streams', 'Streams whose clients have not taken everything yet', () => hub.unsent().streams)
-  gauge('tidings_buffered_bytes', 'What clients have not taken yet', () => hub.unsent().bytes)
-  gauge('tidings_buffered_bytes_max', 'The most that one client has not taken yet', () => hub.unsent().most)
-  gauge('tidings_gathered_streams', 'Streams whose next write is gathered, for COALESCE_MS or, where writing takes long, up to 50 ms', () => hub.gathered)
+  gauge('tidings_slow_streams', 'Streams whose clients have not read everything yet', () => hub.unsent().streams)
+  gauge('tidings_buffered_bytes', 'Bytes that clients have not read yet', () => hub.unsent().bytes)
+  gauge('tidings_buffered_bytes_max', 'The most bytes that one client has not read yet', () => hub.unsent().most)
+  gauge('tidings_gathered_streams', 'Streams that collect messages for their next write, for COALESCE_MS or, if writing takes long, up to 50 ms', () => hub.gathered)
   gauge('tidings_users', 'Users with an open stream', () => hub.users)
   gauge('tidings_channels', 'Channels that this node is subscribed to', () => hub.channels)
-  gauge('tidings_broker_up', '1 if publishing and hearing both work', () => broker.state().up ? 1 : 0)
+  gauge('tidings_broker_up', '1 if publishing and receiving both work', () => broker.state().up ? 1 : 0)
   const partitionsUp = (): Record<string, number> => Object.fromEntries((broker.state().partitions ?? []).map(({ up }, i) => [i, up ? 1 : 0]))
-  gauge('tidings_partition_up', 'The same of each partition, where there are several', partitionsUp, 'partition')
+  gauge('tidings_partition_up', 'The same for each partition, if there are several', partitionsUp, 'partition')
   // Prometheus wants "_total" at the end of what only grows. The name without it is the one that was published first,
   // and stays, as a gauge.
-  gauge('tidings_pubsub_deaf_seconds', 'Time in which the node heard nothing from the others; the same as tidings_pubsub_deaf_seconds_total', () => broker.state().deafSeconds)
-  counter('tidings_pubsub_deaf_seconds_total', 'Time in which the node heard nothing from the others', () => broker.state().deafSeconds)
-  gauge('tidings_broker_warnings', 'What works now and cannot be relied upon; /readyz has a sentence for each', () => broker.state().warnings.length)
+  gauge('tidings_pubsub_deaf_seconds', 'Time in which the node received nothing from other nodes; the same as tidings_pubsub_deaf_seconds_total', () => broker.state().deafSeconds)
+  counter('tidings_pubsub_deaf_seconds_total', 'Time in which the node received nothing from other nodes', () => broker.state().deafSeconds)
+  gauge('tidings_broker_warnings', 'Things that work now but are not reliable; /readyz has a sentence for each', () => broker.state().warnings.length)
   gauge('tidings_clock_difference_seconds', 'How far the clock of this node is ahead of that of the broker', () => broker.state().clockDifferenceSeconds)
   for (const meter of broker.meters) prometheus.add(meter)
   counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => published)
@@ -54,16 +54,16 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   counter('tidings_dropped_total', 'Channel messages dropped, by reason', () => stats.dropped, 'reason')
   counter('tidings_streams_opened_total', 'Streams opened', () => stats.opened)
   counter('tidings_streams_ended_total', 'Streams ended, by reason', () => stats.ended, 'reason')
-  counter('tidings_syncs_total', 'Streams brought to live, or told that something is missing, by what sync said', () => stats.syncs, 'resume')
-  counter('tidings_refills_total', 'Live streams filled again from the logs: a join, a leave, a line that broke', () => stats.refilled)
+  counter('tidings_syncs_total', 'Events sync, by what they said: a stream became live, or something is missing', () => stats.syncs, 'resume')
+  counter('tidings_refills_total', 'Live streams filled again from the logs, after a join, a leave or a broken connection', () => stats.refilled)
   counter('tidings_refused_total', 'Requests refused, and streams told to come back later, by error code', () => ({ ...none, ...refusals.counts }), 'code')
-  counter('tidings_token_failures_total', 'Tokens that were not taken, by reason', () => refusals.tokens, 'reason')
-  counter('tidings_ticket_failures_total', 'Tickets that were not taken, by reason', () => refusals.tickets, 'reason')
-  counter('tidings_log_write_errors_total', 'Writes of the log that failed; while it grows, there is no log', () => logCounts.failedWrites)
-  counter('tidings_log_lines_lost_total', 'Log lines that could not be kept any longer and are lost', () => logCounts.lostLines)
+  counter('tidings_token_failures_total', 'Tokens that were refused, by reason', () => refusals.tokens, 'reason')
+  counter('tidings_ticket_failures_total', 'Tickets that were refused, by reason', () => refusals.tickets, 'reason')
+  counter('tidings_log_write_errors_total', 'Log writes that failed; while it grows, there is no log', () => logCounts.failedWrites)
+  counter('tidings_log_lines_lost_total', 'Log lines that are lost', () => logCounts.lostLines)
   const latency = prometheus.histogram(
     'tidings_publish_to_write_seconds',
-    'From publishing (the id) to the write to the streams of this node, one for each notification',
+    'Time from publishing (the id) until the write to the streams of this node, once for each notification',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
   )
   const onPublished = ({ node: by, result }: PublishTrace): void => {

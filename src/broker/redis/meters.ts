@@ -26,18 +26,18 @@ export function metersOf (links: Links, parts: readonly Measured[]): Meter[] {
     {
       kind: 'gauge',
       name: 'tidings_redis_round_trip_seconds',
-      help: 'How long the last round trip to Redis took; of several partitions the longest',
+      help: 'Duration of the last round trip to Redis; with several partitions the longest',
       read: () => Math.max(...parts.map(({ commands }) => commands.roundTripSeconds))
     },
-    { kind: 'gauge', name: 'tidings_redis_memory_used_ratio', help: 'How much Redis has used of the memory that it may use; 0: no limit, or not known', read: () => links.memoryUsed },
-    { kind: 'gauge', name: 'tidings_redis_calls_waiting', help: 'Commands that Redis was given and has not answered yet', read: () => links.waiting },
+    { kind: 'gauge', name: 'tidings_redis_memory_used_ratio', help: 'Share of its maxmemory that Redis has used; 0: no limit, or not known', read: () => links.memoryUsed },
+    { kind: 'gauge', name: 'tidings_redis_calls_waiting', help: 'Commands that were sent to Redis and are not answered yet', read: () => links.waiting },
     {
       kind: 'gauge',
       name: 'tidings_redis_gathered',
-      help: 'Questions that are gathered for the next call, by kind: what waits for Redis before it is asked',
+      help: 'Requests that wait for the next call to Redis, by kind',
       label: 'kind',
       read: () => ({ publishes: sum('publishes'), resumes: sum('resumes'), visits: sum('visits') })
     },
-    { kind: 'histogram', name: 'tidings_redis_call_seconds', help: 'From giving Redis a command to its answer', spread: links.times }
+    { kind: 'histogram', name: 'tidings_redis_call_seconds', help: 'Time from sending a command to Redis until its answer', spread: links.times }
   ]
 }

@@ -29,8 +29,8 @@ export function metersOf (links: Links, partitions: readonly RedisBroker[], outb
   const measured = partitions.map(({ measured }) => measured)
   return [
     ...metersOfAll(links, measured),
-    byPartition('tidings_partition_round_trip_seconds', 'How long the last round trip to the Redis of each partition took', () => measured.map(({ commands }) => commands.roundTripSeconds)),
-    byPartition('tidings_partition_owed', 'Notifications of each partition that not all others have yet: published there, or on their way', () => outboxes.owed)
+    byPartition('tidings_partition_round_trip_seconds', 'Duration of the last round trip to the Redis of each partition', () => measured.map(({ commands }) => commands.roundTripSeconds)),
+    byPartition('tidings_partition_owed', 'Notifications of each partition that have not reached all others yet', () => outboxes.owed)
   ]
 }
 
