@@ -117,7 +117,7 @@ const rows: Row[] = [{
     { title: 'Round trip', description: 'Each node makes one call a second; this is the last one.', unit: 's', min: 0, queries: [{ expr: `max by (node) (tidings_redis_round_trip_seconds{${NODE}})`, legend: '{{node}}' }] },
     {
       title: 'Calls',
-      description: 'Time from sending a command to Redis until its answer, all of them; those of one moment go together.',
+      description: 'Time from sending a command to Redis until its answer. Commands of one moment go together.',
       unit: 's',
       min: 0,
       queries: [0.5, 0.9, 0.99].map((q) => ({ expr: quantile(q, 'tidings_redis_call_seconds'), legend: `p${q * 100}` }))
