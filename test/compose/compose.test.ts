@@ -1,5 +1,4 @@
-// docker-compose.yml as operators run it: real image, real Redis, three nodes behind nginx. Each client gets exactly what it is
-// owed, in id order, while nodes are killed, stopped and added.
+// docker-compose.yml as operators run it: every client gets all it is owed, in order, while nodes come and go.
 import { randomUUID } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
