@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { type Entry, openConnection } from './connection.ts'
+import { readInfo } from './diagnosis.ts'
 import type { Log } from './links.ts'
 
 /** Channels in one SUBSCRIBE: larger ones keep Redis busy for long, smaller ones cost round trips. */
@@ -40,6 +41,7 @@ export class Ear {
   #unheardTicks = 0
   readonly #onMoved: Array<() => void> = []
   #isMoved = false
+  #serverId = ''
 
   constructor (entry: Entry, address: RedisAddress, log: Log) {
     this.#isCluster = entry.place.kind === 'cluster'
@@ -54,8 +56,15 @@ export class Ear {
       if (hearer !== undefined && channel.startsWith(hearer.prefix)) hearer.hear(channel.slice(hearer.prefix.length), payload)
     }
     this.redis.on(this.#isCluster ? 'smessage' : 'message', hear)
-    this.redis.on('ready', () => { for (const hearer of this.#hearers.values()) hearer.connected() })
-    this.redis.on('close', () => { this.#interrupt('its connection closed') })
+    this.redis.on('ready', () => {
+      // Before anything is subscribed.
+      this.redis.info('server').then((text) => { this.#serverId = readInfo(text).runId }, () => {})
+      for (const hearer of this.#hearers.values()) hearer.connected()
+    })
+    this.redis.on('close', () => {
+      this.#serverId = ''
+      this.#interrupt('its connection closed')
+    })
     this.redis.on('error', () => {}) // the command connection tells the same story
     this.redis.on('moved', () => { this.#moved() })
     this.redis.connect().catch(() => {})
@@ -105,6 +114,9 @@ export class Ear {
   #count (): void {
     this.#only = this.#hearers.size === 1 ? [...this.#hearers.values()][0] : undefined
   }
+
+  /** The run id of the server at the other end; '' until it has told. */
+  get serverId (): string { return this.#serverId }
 
   get isConnected (): boolean { return this.redis.status === 'ready' }
 

@@ -15,6 +15,11 @@ import { Warnings } from './warnings.ts'
 const COMMAND_TIMEOUT_MS = 3000
 /** Ticks (seconds) that a connection has to come up before another one is tried. */
 const CONNECT_TICKS = 5
+/**
+ * Ticks between two connections while the address leads to a replica: a name may lead to the new master by now, and is
+ * asked only when a connection is made.
+ */
+const REPLICA_TICKS = 2
 /** How long one node has for replacing an older library before another one does, and how often that one looks. */
 const REPLACE_MS = 2000
 const LOOK_MS = 50
@@ -43,6 +48,8 @@ export class Link extends EventEmitter<Events> {
   #downTicks = 0
   #info: ServerInfo | undefined
   #setup: Promise<void> | undefined
+  /** Whether the ear may hear another server than the one that takes commands. */
+  #isEarToCheck = false
 
   constructor (entry: Entry, address: RedisAddress, log: Log) {
     super()
@@ -79,9 +86,29 @@ export class Link extends EventEmitter<Events> {
     // A server that accepts connections and answers nothing (stopped, or half-open) would be waited for without end.
     this.#downTicks = this.#fault === '' ? 0 : this.#downTicks + 1
     if (this.redis.status === 'ready') {
-      if (this.#fault !== '') void this.setup()
-      else if (this.#ticks % MEMORY_TICKS === 0) this.#readInfo().catch(() => {}) // no answer: the canary's business
+      if (this.#fault !== '') {
+        if (this.#isAtReplica && this.#downTicks % REPLICA_TICKS === 0) this.redis.disconnect(true)
+        else void this.setup()
+        return
+      }
+      this.#checkEar()
+      if (this.#ticks % MEMORY_TICKS === 0) this.#readInfo().catch(() => {}) // no answer: the canary's business
     } else if (this.#downTicks % CONNECT_TICKS === CONNECT_TICKS - 1) this.reconnect('no answer')
+  }
+
+  /** Behind Sentinels and in a Cluster they say where the master is. */
+  get #isAtReplica (): boolean {
+    return this.#entry.place.kind === 'single' && this.#info !== undefined && this.#info.master !== ''
+  }
+
+  /**
+   * A name that moved: a replica passes on what its master is told to publish, so that the ear hears there, but nobody
+   * counts it as a receiver, and it is not told when something was not passed on. Looked at once after each setup.
+   */
+  #checkEar (): void {
+    if (!this.#isEarToCheck || this.ear.serverId === '') return
+    this.#isEarToCheck = false
+    if (this.ear.serverId !== this.#info?.runId) this.ear.reconnect()
   }
 
   reconnect (fault: string): void {
@@ -114,6 +141,7 @@ export class Link extends EventEmitter<Events> {
       if (fault !== undefined) throw new Error(fault)
       const hasReplacedOld = await this.#loadLibrary()
       this.#fault = ''
+      this.#isEarToCheck = true
       this.emit('up', hasReplacedOld)
     } catch (error) {
       if (!isClosed(error as Error)) this.#down(explain((error as Error).message))
