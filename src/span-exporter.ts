@@ -41,7 +41,7 @@ export class ToldExporter implements SpanExporter {
   #failed (count: number, { message }: Error): void {
     this.#lost += count
     if (performance.now() - this.#toldAtMs < MINUTE_MS) return
-    this.#log.warn({ reason: message.slice(0, 200), lost: this.#lost }, 'traces cannot be sent; see to OTEL_EXPORTER_OTLP_ENDPOINT (one line a minute, with the spans lost since the last)')
+    this.#log.warn({ reason: message.slice(0, 200), lost: this.#lost }, 'traces cannot be sent; check OTEL_EXPORTER_OTLP_ENDPOINT (one line a minute, with the number of spans lost since the last)')
     this.#toldAtMs = performance.now()
     this.#lost = 0
   }

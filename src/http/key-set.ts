@@ -52,7 +52,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
       if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set').because('unknown-key' satisfies TokenReason)
       failedAtMs = performance.now()
-      log.warn({ err: error }, 'JWKS_URL cannot be fetched; see to the key server, tokens are told to come back')
+      log.warn({ err: error }, 'JWKS_URL cannot be fetched; check the key server, clients with unknown keys are told to come back')
       throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
     }
     const { modulusLength = Infinity } = key.algorithm as { modulusLength?: number }

@@ -11,7 +11,7 @@ import type { Links, Log } from './links.ts'
 import { Refusal } from './refusal.ts'
 import { Wire } from './wire.ts'
 
-const TAKEN = 'channels that are held are not subscribed any more'
+const TAKEN = 'some subscriptions of this node are gone'
 
 export interface SubscriberOptions {
   readonly prefix: string
@@ -85,7 +85,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   #follow (): void {
     const ear = this.#links.of(this.prefix)?.ear
     if (ear === this.#ear) return
-    if (this.#up) this.#log.warn('Redis: what is heard here has moved to another master; streams stay open, its channels are subscribed there')
+    if (this.#up) this.#log.warn('Redis: a subscription of this node has moved to another master; streams stay open, it subscribes there')
     this.interrupt()
     // No UNSUBSCRIBE there: a Cluster takes away what leaves a master, and the answer to one that comes too late would
     // be taken for that of another command.
@@ -117,7 +117,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   }
 
   #again (why: string): void {
-    if (this.#up) this.#log.warn(`Redis: ${why}; streams stay open, it is subscribed again`)
+    if (this.#up) this.#log.warn(`Redis: ${why}; streams stay open, it subscribes again`)
     this.interrupt()
     void this.#resubscribe()
   }

@@ -47,7 +47,7 @@ export class Division {
 
   /** Why the node does not work with what stands there; empty if it does. */
   get fault (): string {
-    return this.#refusal === '' && !this.#isAgreed ? 'waiting for all partitions, to found them' : this.#refusal
+    return this.#refusal === '' && !this.#isAgreed ? 'waiting for all partitions; at the first start all must be up at once' : this.#refusal
   }
 
   /** Once a second, and when something may have changed: looks, if it is not known yet. */
