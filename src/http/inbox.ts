@@ -11,6 +11,7 @@ import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, List
 import type { RequestLimit } from './limits.ts'
 import { bearer, bearerCookieOrTicketHeader, errorResponses, UserIdText } from './schemas.ts'
 import { redeem } from './ticket-store.ts'
+import { Unread } from './unread.ts'
 import { checkName, MANAGE_SCOPE } from './users.ts'
 
 export interface InboxOptions {
@@ -51,9 +52,14 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
     if (reads.hasSubscribers) reads.publish(told)
   }
 
+  const unread = new Unread(app)
   app.get('/api/notifications', {
     schema: { ...ofUser, summary: 'The inbox, newest first', querystring: ListQuery, response: { 200: Page, ...errorResponses(400, 401, 403, 429, 503) } }
-  }, async (request, reply) => sendText(reply, pageJson(await inbox.list({ reader: readerOf(request), ...parseList(request.query) }))))
+  }, async (request, reply) => {
+    const json = pageJson(await inbox.list({ reader: readerOf(request), ...parseList(request.query) }))
+    unread.add(request, request.principal!.userId, json.length)
+    return sendText(reply, json)
+  })
 
   app.get('/api/notifications/position', {
     schema: {
