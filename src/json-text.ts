@@ -25,7 +25,7 @@ export function memberText (json: string, name: string): string | undefined {
 
 /** Valid JSON without line breaks. They can stand between tokens only, where a space says the same. */
 export function oneLine (json: string): string {
-  return json.replaceAll(/[\r\n]/g, ' ')
+  return json.includes('\n') || json.includes('\r') ? json.replaceAll(/[\r\n]/g, ' ') : json
 }
 
 function isKey (quoted: string, name: string): boolean {

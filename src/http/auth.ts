@@ -94,7 +94,7 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   app.decorate('readTokenAlone', async (request) => {
     // One blank or several (RFC 9110, 11.4: 1*SP); the library takes one.
     const { authorization } = request.headers
-    if (authorization !== undefined) request.headers.authorization = authorization.replace(/^(bearer) {2,}/i, '$1 ')
+    if (authorization?.[7] === ' ') request.headers.authorization = authorization.replace(/^(bearer) {2,}/i, '$1 ')
     // A browser sends a cookie whoever asks it to; a header only our own page can set.
     if (!isBearer(request.headers.authorization)) refuseCrossSite(request, config.CORS_ORIGINS)
     const credential = credentialOf(request)

@@ -98,15 +98,15 @@ export class MemoryBus {
     const known = idempotencyKey === undefined ? undefined : this.#answers.get(idempotencyKey)
     if (known !== undefined) return { ...known, replayed: true }
     const id = keep === 'none' ? undefined : this.#clock.next()
-    const notification = { id: id ?? 0, event, json }
-    const addresses = [...new Set(to)]
+    const addresses = to.length === 1 ? to : [...new Set(to)]
     // Without an id, nothing else tells a stream that it has had it by another address.
     const once = id === undefined && addresses.length > 1 ? String(this.#clock.next()) : undefined
+    const notification: Notification = { id: id ?? 0, event, json }
     const told = once === undefined && traceparent === undefined
       ? notification
       : { ...notification, ...once !== undefined && { once }, ...traceparent !== undefined && { traceparent } }
     const notifications = addresses.map((address) => {
-      if (keep !== 'none') this.#logs.append(address, { ...notification, keep, key, ttlSeconds })
+      if (id !== undefined) this.#logs.append(address, { id, event, json, keep, key, ttlSeconds })
       return { to: address, receivers: this.#tell(address, told) }
     })
     const answer = { replayed: false, id, notifications }

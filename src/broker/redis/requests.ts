@@ -66,7 +66,7 @@ export class RedisRequests {
 
   async #publish (requests: readonly PublishRequest[]): Promise<Array<Answer<PublishAnswer>>> {
     const args: Array<string | number> = [requests.length]
-    const targets = requests.map(({ to }) => [...new Set(to)])
+    const targets = requests.map(({ to }) => to.length === 1 ? to : [...new Set(to)])
     for (const [i, { event, json, keep, ttlSeconds = '', key = '', idempotencyKey = '', publisher, traceparent = '' }] of requests.entries()) {
       const to = targets[i]!
       args.push(idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, keep, ttlSeconds, key, traceparent, to.length, ...to)

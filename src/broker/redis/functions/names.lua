@@ -157,6 +157,8 @@ do
   }
 
   function is_utf8(text)
+    -- Most texts are ASCII, and one match over all of it takes a third of a search.
+    if text:find('^[^\128-\255]*$') then return true end
     for run in text:gmatch('[\128-\255]+') do
       -- Most often it is one letter of two bytes.
       if #run ~= 2 or not run:find('^[\194-\223][\128-\191]') then

@@ -63,7 +63,7 @@ local function publish(keys, args)
   local fault = moving_fault(ctx) or address_fault(address) or event_fault(event) or json_fault(data, ctx.limits.max_bytes)
   if fault then return redis.error_reply(fault) end
   -- Line breaks can only stand between tokens, and a frame must be one line.
-  if data:find('[\r\n]') then data = data:gsub('[\r\n]', ' ') end
+  if data:find('\n', 1, true) or data:find('\r', 1, true) then data = data:gsub('[\r\n]', ' ') end
   local is_divided = others.known(ctx) and address:sub(1, 5) ~= 'user:'
   fault = others.fault(ctx, address)
   if fault then return redis.error_reply(fault) end
