@@ -1,18 +1,18 @@
-// What is sent and whom it is for: addresses, event names, data, ids, and their limits. Pure.
+// Notifications and addresses: names, ids, positions, and their limits. Pure functions only.
 
-/** Characters (code points) that a user id or a group name may have at most. */
+/** The most characters (code points) that a user id or a group name may have. */
 export const MAX_NAME_CHARACTERS = 128
-/** Addresses that one publish may name at most. */
+/** The most addresses that one publish may name. */
 export const MAX_ADDRESSES = 1000
-/** How deep arrays and objects of `data` may nest; what other languages publish is read to the same depth. */
+/** How deep arrays and objects in `data` may nest. The same limit holds for what is published without HTTP. */
 export const MAX_DATA_DEPTH = 1000
-/** Unread is counted up to here ("99+"). */
+/** Counts of unread notifications stop here; clients show "99+". */
 export const MAX_UNREAD = 100
 
-/** The event name of a notification that names none, as in the SSE standard. */
+/** The event name of a notification that has none of its own, as in the SSE standard. */
 export const DEFAULT_EVENT = 'message'
 
-/** Names that the stream itself speaks; a publisher may not use them. */
+/** Event names that the service itself sends; publishers may not use them. */
 export const RESERVED_EVENTS: ReadonlySet<string> =
   new Set(['sync', 'ping', 'replaced', 'closed', 'expiring', 'read', 'retracted', 'open', 'error'])
 
@@ -22,22 +22,28 @@ const EVENT_NAME = /^[A-Za-z0-9._-]{1,64}$/
 export type Address = string
 
 /**
- * A notification on its way: `id` in microseconds (0 for one that no log has, which has none), `event`
- * a valid event name, `json` the data serialised as one line.
+ * A notification on its way to streams. `id`: in microseconds, or 0 if no log keeps it. `event`: a valid event name.
+ * `json`: `data`, serialised as one line.
  */
 export interface Notification {
   readonly id: number
   readonly event: string
   readonly json: string
-  /** Of `read`, which has no id: values as of this position. A stream that was synced later has newer ones. */
+  /**
+   * Only for the event `read`, which has no id: its counts hold at this position. A stream whose `sync` was later
+   * ignores it.
+   */
   readonly asOf?: number
-  /** Of what has no id and went to several addresses: the same for each, and next to one another on their way. */
+  /**
+   * Only for a notification without an id that was sent to several addresses: the same text for each of its copies,
+   * which arrive one after the other. A stream takes the first copy.
+   */
   readonly once?: string
-  /** The trace that it is a part of, while it is on its way; no log keeps it. */
+  /** The trace that it belongs to. Only live messages carry it; logs do not keep it. */
   readonly traceparent?: string
 }
 
-/** What becomes of a notification once it is sent: listed and counted, only replayed, or neither. */
+/** What is kept of a notification: it is replayed, listed and counted (`inbox`), only replayed, or not kept at all. */
 export type Keep = 'inbox' | 'replay' | 'none'
 
 export const ALL: Address = 'all'
@@ -46,7 +52,7 @@ export const groupAddress = (group: string): Address => `group:${group}`
 
 /** 1 to 128 characters, none of them a control character (Unicode Cc), all of them expressible in UTF-8. */
 export function isName (name: string): boolean {
-  // A code point has at most two UTF-16 units: the cheap check spares counting in what is surely too long.
+  // A code point has at most two UTF-16 units, so this cheap check refuses long text without counting it.
   if (name.length === 0 || name.length > 2 * MAX_NAME_CHARACTERS) return false
   if (/\p{Cc}/u.test(name) || !name.isWellFormed()) return false
   return name.length <= MAX_NAME_CHARACTERS || [...name].length <= MAX_NAME_CHARACTERS
@@ -58,7 +64,7 @@ export function isAddress (address: string): boolean {
   return address.startsWith('group:') && isName(address.slice(6))
 }
 
-/** Why an event name is refused, or nothing. */
+/** Why an event name is refused; undefined if it is allowed. */
 export function eventFault (event: string): 'malformed' | 'reserved' | undefined {
   if (!EVENT_NAME.test(event)) return 'malformed'
   return RESERVED_EVENTS.has(event) ? 'reserved' : undefined
@@ -72,7 +78,7 @@ export function isTooDeep (json: string): boolean {
   for (let i = 0; i < json.length; i++) {
     const c = json.charCodeAt(i)
     if (inString) {
-      if (c === 92) i++ // a backslash takes the next character with it
+      if (c === 92) i++ // skip the escaped character
       else if (c === 34) inString = false
     } else if (c === 34) inString = true
     else if (c === 91 || c === 123) { if (++depth > MAX_DATA_DEPTH) return true } else if (c === 93 || c === 125) depth--
@@ -80,14 +86,16 @@ export function isTooDeep (json: string): boolean {
   return false
 }
 
-/** Where a stream goes on from. `foreign`: a position was named that cannot be ours, so what was missed is unknown. */
+/**
+ * Where a stream resumes from. `foreign`: the client sent a position that is not ours, so nobody knows what it missed.
+ */
 export type ResumeFrom = 'fresh' | 'foreign' | number
 
-/** The position that a client names (`Last-Event-ID` or `?lastEventId=`); none is `fresh`. */
+/** Reads the position that a client sends (`Last-Event-ID` or `?lastEventId=`). Without one: `fresh`. */
 export function parsePosition (text: string | undefined): ResumeFrom {
   if (text === undefined || text === '') return 'fresh'
   return /^[1-9][0-9]{0,15}$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : 'foreign'
 }
 
-/** A terminal event's id starts so; the browser sends it back on its automatic reconnect. */
+/** The ids of terminal events start with this. The browser sends such an id back when it reconnects by itself. */
 export const TERMINAL_MARK = '!'

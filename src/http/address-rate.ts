@@ -1,4 +1,4 @@
-// How many requests a second one address may make, on a node that is its own front: what nginx.conf counts otherwise.
+// Limits the requests of each client address on a node without nginx in front, as nginx.conf does otherwise.
 import type { FastifyInstance } from 'fastify'
 import { TidingsError } from '../errors.ts'
 import { networkOf } from './client-address.ts'
@@ -8,9 +8,9 @@ import { comeBack, STREAM_PATH } from './event-stream.ts'
 import type { Refusals } from './refusals.ts'
 
 export interface AddressRateOptions {
-  /** Of each public address, for streams and for all else by themselves; 0: no limit. */
+  /** Requests of each public address. Streams and all other requests are counted apart. 0: no limit. */
   readonly perMinute: number
-  /** Each may stand for everybody. */
+  /** Addresses of proxies. They are not limited, since all clients may come through one of them. */
   readonly isTrusted: false | ((address: string) => boolean)
   readonly refusals: Refusals
   readonly retryMs: () => number
@@ -19,14 +19,14 @@ export interface AddressRateOptions {
 }
 
 const MINUTE_MS = 60_000
-/** What may come at once: as much as in so long a time. A whole school may come back in one moment. */
+/** A burst may be as large as what the rate allows in this time. A whole school may reconnect from one address. */
 const BURST_MS = { streams: 16_667, requests: 5000 } as const
-/** Addresses that are remembered; of more the one that was silent longest is forgotten. */
+/** The most addresses that are remembered. Past that, the one that was silent longest is forgotten. */
 const MAX_ADDRESSES = 100_000
 
 interface Bucket { left: number, atMs: number }
 
-/** To be called after CORS, so that a page may read what it is refused. */
+/** Call this after CORS is registered, so that a page can read the refusal. */
 export function limitAddresses (app: FastifyInstance, { perMinute, isTrusted, refusals, retryMs, nowMs = () => performance.now() }: AddressRateOptions): void {
   if (perMinute === 0) return
   const perMs = perMinute / MINUTE_MS
@@ -39,7 +39,7 @@ export function limitAddresses (app: FastifyInstance, { perMinute, isTrusted, re
     const bucket = buckets.get(network) ?? { left: most, atMs: now }
     bucket.left = Math.min(most, bucket.left + (now - bucket.atMs) * perMs)
     bucket.atMs = now
-    // Last in the order of the map is who was here last.
+    // Deleting and setting moves the address to the end of the map, so the first one was silent longest.
     buckets.delete(network)
     buckets.set(network, bucket)
     if (buckets.size > MAX_ADDRESSES) buckets.delete(buckets.keys().next().value!)
@@ -51,7 +51,7 @@ export function limitAddresses (app: FastifyInstance, { perMinute, isTrusted, re
   app.addHook('onRequest', (request, reply, done) => {
     const { ip } = request
     if (isShared(ip) || (isTrusted !== false && isTrusted(ip))) return done()
-    // By its route: a path may be spelt in several ways.
+    // Looks at the route, since one path may be spelt in several ways.
     const isStream = request.routeOptions.url?.startsWith(STREAM_PATH) === true
     if (takes(isStream ? 'streams' : 'requests', networkOf(ip))) return done()
     if (!isStream) {

@@ -1,4 +1,4 @@
-// Who is asking: the token of a request, verified, as a principal; and whether it still counts.
+// Authentication: verifies the token of a request, makes a principal of it, and checks that it was not revoked.
 import cookie from '@fastify/cookie'
 import jwt, { type FastifyJWTOptions } from '@fastify/jwt'
 import type { FastifyRequest } from 'fastify'
@@ -13,36 +13,37 @@ import { keySet } from './key-set.ts'
 import type { TokenReason } from './refusals.ts'
 
 export interface Principal extends Identity {
-  /** Undefined if the token has no such claim. */
+  /** Undefined if the token has no `groups` claim. */
   readonly groups: readonly string[] | undefined
   readonly scopes: readonly string[]
 }
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Set where a route authorises before it reads the body. */
+    /** Set by routes that authorise before they read the body. */
     principal: Principal | null
   }
   interface FastifyInstance {
     /**
-     * The principal of a request, if its user has not logged out since. Throws TIDINGS_TOKEN_MISSING, _INVALID,
-     * _NOT_YET, _EXPIRED or _REVOKED (401), TIDINGS_CROSS_SITE (403).
+     * Resolves with the principal of a request. Rejects with TIDINGS_TOKEN_MISSING, _INVALID, _NOT_YET, _EXPIRED or
+     * _REVOKED (401: the user has logged out since), or TIDINGS_CROSS_SITE (403).
      */
     authenticate: (request: FastifyRequest) => Promise<Principal>
-    /** The same, and TIDINGS_SCOPE_MISSING (403) if the token lacks the scope. */
+    /** The same, and rejects with TIDINGS_SCOPE_MISSING (403) if the token lacks the scope. */
     authorize: (request: FastifyRequest, scope: string) => Promise<Principal>
     /**
-     * What the token alone says. Only for routes whose own call of the broker refuses revoked tokens in the same
-     * round trip. Throws the same, and _REVOKED only if this node has heard it before.
+     * The same without asking the broker. Only for routes whose own broker call refuses revoked tokens in the same
+     * round trip. Rejects with _REVOKED only if this node already knows that the token was revoked.
      */
     readTokenAlone: (request: FastifyRequest) => Promise<Principal>
   }
 }
 
-/** Tokens whose check is remembered until they expire; longer ones are rare, and looked at each time. */
+/** How many verified tokens are remembered until they expire. */
 const CACHED_TOKENS = 10_000
+/** In characters. Longer tokens are rare, and verified at each request. */
 const MAX_CACHED_LENGTH = 2048
-/** Cookies of the token's name that are looked at. */
+/** How many cookies of the token's name are tried. */
 const MAX_COOKIES = 4
 
 export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, { config, sessions }) => {
@@ -52,20 +53,20 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
     cookie: { cookieName: config.TOKEN_COOKIE, signed: false }
   })
 
-  // With a key set, a key may be withdrawn at any time: there each token is looked at each time.
+  // A key of a key set may be withdrawn at any time, so with JWKS_URL nothing is remembered here.
   const verified = config.JWKS_URL === undefined ? new LruMap<Principal>(CACHED_TOKENS) : undefined
-  // A token that was revoked stays so. Whoever goes on using it is refused before anything is counted for its user.
+  // A revoked token stays revoked. Remembering it refuses the next request before anything is counted for its user.
   const revoked = new LruMap<true>(CACHED_TOKENS)
 
-  /** What alone decides: @fastify/jwt looks at the cookie only where there is no such header. */
+  /** The credential that @fastify/jwt verifies: the bearer header if there is one, else the cookie. */
   function credentialOf (request: FastifyRequest): string {
     const { authorization = '' } = request.headers
     return isBearer(authorization) ? authorization : `cookie ${request.cookies[config.TOKEN_COOKIE] ?? ''}`
   }
 
   /**
-   * A browser sends a cookie of one name twice if it was set for two paths or domains; an old one may come first and
-   * must not stand before one that is good. A header alone decides.
+   * Verifies the credential, and with cookies each one of the token's name until one is good. A browser sends several
+   * cookies of one name if they were set for different paths or domains, and an old one may come first.
    */
   async function verifyOneOf (request: FastifyRequest): Promise<Principal> {
     try {
@@ -85,17 +86,17 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   }
 
   app.addHook('onError', async (request, _reply, error) => {
-    if (ticketIn(request) !== undefined) return // it was not the cookie that spoke
+    if (ticketIn(request) !== undefined) return // a ticket was refused, not the cookie
     if (!(error instanceof Revoked) && error.code !== 'TIDINGS_TOKEN_REVOKED') return
     const credential = credentialOf(request)
     if (credential.length <= MAX_CACHED_LENGTH) revoked.set(credential, true)
   })
 
   app.decorate('readTokenAlone', async (request) => {
-    // One blank or several (RFC 9110, 11.4: 1*SP); the library takes one.
+    // RFC 9110, 11.4 allows several blanks after "Bearer" (1*SP); the library takes one.
     const { authorization } = request.headers
     if (authorization?.[7] === ' ') request.headers.authorization = authorization.replace(/^(bearer) {2,}/i, '$1 ')
-    // A browser sends a cookie whoever asks it to; a header only our own page can set.
+    // Browsers send cookies with requests of foreign pages too. A header can only be set by our own page.
     if (!isBearer(request.headers.authorization)) refuseCrossSite(request, config.CORS_ORIGINS)
     const credential = credentialOf(request)
     const known = verified?.get(credential)
@@ -104,7 +105,7 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
       return known
     }
     const principal = await verifyOneOf(request)
-    // That of the cookie which was good.
+    // The credential has changed if another cookie was the good one.
     const good = credentialOf(request)
     if (revoked.get(good) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
     if (good.length <= MAX_CACHED_LENGTH) verified?.set(good, principal)
@@ -130,8 +131,8 @@ export function identityOf ({ userId, issuedAtSeconds, expiresAtSeconds }: Princ
 }
 
 /**
- * A one-time ticket, where one is taken as a header: `Authorization: Ticket <ticket>`. As with a token, only our own
- * page can set it.
+ * The one-time ticket of `Authorization: Ticket <ticket>`, or undefined. Only our own page can set the header, as with
+ * a bearer token.
  */
 export function ticketIn ({ headers: { authorization = '' } }: FastifyRequest): string | undefined {
   return /^ticket\b *(.*)$/i.exec(authorization)?.[1]
@@ -151,10 +152,10 @@ async function verify (request: FastifyRequest): Promise<Principal> {
   return readClaims(claims)
 }
 
-/** Key and pinned algorithm: what the token's header says about either is only compared, never followed. */
+/** The key and the pinned algorithm. What a token's header says about them is compared, never followed. */
 function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: Config, log: Parameters<typeof keySet>[1]): FastifyJWTOptions {
   const verify = {
-    // Whether it counts already, claims.ts says: a time that is none is not to fail inside the library.
+    // claims.ts checks `nbf`: the library would fail with an unclear error on a value that is no time.
     ignoreNotBefore: true,
     requiredClaims: ['sub', 'exp', ...JWT_ISSUER === undefined ? [] : ['iss'], ...JWT_AUDIENCE === undefined ? [] : ['aud']],
     ...(JWT_ISSUER !== undefined && { allowedIss: JWT_ISSUER }),
@@ -177,13 +178,13 @@ function translate (error: Error & { code?: string }): Error {
   const isMissing = code.startsWith('FST_JWT_NO_AUTHORIZATION') || code === 'FST_JWT_BAD_REQUEST' || code === 'FST_JWT_BAD_COOKIE_REQUEST'
   if (isMissing) return new TidingsError('TIDINGS_TOKEN_MISSING')
   if (code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED') return new TidingsError('TIDINGS_TOKEN_EXPIRED')
-  // The library tells when the token ended, or begins, and cannot write such a date.
+  // The library throws a RangeError when it formats `exp` as a date and cannot.
   if (error instanceof RangeError) return new TidingsError('TIDINGS_TOKEN_INVALID', 'exp is no time')
   if (!code.startsWith('FST_JWT') && !code.startsWith('FAST_JWT')) return error
   return new TidingsError('TIDINGS_TOKEN_INVALID', message.replace('Authorization token is invalid: ', '').replace(/\.$/, '')).because(reasonOf(message))
 }
 
-/** The library has one code for several things. */
+/** The library has one code for several failures, so its message tells them apart. */
 function reasonOf (message: string): TokenReason {
   if (/algorithm/.test(message)) return 'algorithm'
   if (/signature is invalid/.test(message)) return 'signature'

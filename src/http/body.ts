@@ -1,18 +1,18 @@
-// Request bodies: how much of one is read, and routes that have none.
+// Request bodies: their size limit, reading them as text, and routes that take none.
 import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { TidingsError } from '../errors.ts'
 
-/** What a route may be sent that says nothing else. A body is read before it is known what stands in it. */
+/** The body limit of routes that set none. A body is read before its content is checked. */
 export const MAX_BODY_BYTES = 16_384
 
 /**
- * For routes without a body: whatever is sent as one is neither read nor looked at, and Content-Type decides nothing.
- * (Node drops what is left of it, and the server's requestTimeout ends what has no end.)
+ * For routes that take no body: one that is sent is neither read nor checked, and any Content-Type is accepted. (Node
+ * discards the rest of it, and requestTimeout ends one without an end.)
  */
 export function ignoreBodies (app: FastifyInstance): void {
   app.addHook('onRequest', (request, _reply, done) => {
-    delete request.headers['content-type'] // a malformed one is refused before any parser
+    delete request.headers['content-type'] // Fastify refuses a malformed one before any parser runs
     done()
   })
   app.removeAllContentTypeParsers()
@@ -20,9 +20,9 @@ export function ignoreBodies (app: FastifyInstance): void {
 }
 
 /**
- * A body as text. Throws TIDINGS_UNSUPPORTED_MEDIA_TYPE for what is compressed (RFC 9110, 8.4), and TIDINGS_BAD_JSON:
- * decoding would put U+FFFD in the place of what is no UTF-8, in silence, so that data were changed and two names
- * became one.
+ * Returns a body as text. Throws TIDINGS_UNSUPPORTED_MEDIA_TYPE if it is compressed (RFC 9110, 8.4), and
+ * TIDINGS_BAD_JSON if it is not UTF-8. Decoding would silently put U+FFFD in place of invalid bytes, so data would
+ * change and two names could become one.
  */
 export function textOf ({ headers }: FastifyRequest, body: Buffer): string {
   if (!/^(identity)?$/i.test(headers['content-encoding'] ?? '')) throw new TidingsError('TIDINGS_UNSUPPORTED_MEDIA_TYPE')
@@ -30,7 +30,7 @@ export function textOf ({ headers }: FastifyRequest, body: Buffer): string {
   return body.toString()
 }
 
-/** We speak JSON; Fastify would take plain text too. */
+/** Takes JSON bodies only. Fastify would take plain text too. */
 export function takeJson (app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.removeContentTypeParser(['text/plain', 'application/json'])

@@ -1,17 +1,21 @@
-// What a verified token says: its claims, checked one by one, as a principal.
+// Turns the claims of a verified token into a principal, checking each one.
 import { MAX_GROUPS } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
 import { isName } from '../notification.ts'
 import type { Principal } from './auth.ts'
 
-/** The year 5138. What is above it was meant in milliseconds. */
+/** The year 5138. A larger number was meant in milliseconds. */
 const MAX_SECONDS = 100_000_000_000
 const HUNDRED_YEARS_SECONDS = 100 * 366 * 86_400
-/** Clocks differ by less. A token that begins later is not one of a clock that runs ahead. */
+/**
+ * A token that begins within this time is answered "not yet", since the issuer's clock may run ahead. One that begins
+ * later is invalid.
+ */
 const EARLY_SECONDS = 3600
 
 /**
- * `claims`: of a token whose signature and `exp` are good. Throws TIDINGS_TOKEN_INVALID, TIDINGS_TOKEN_NOT_YET (401).
+ * `claims`: those of a token whose signature and `exp` are valid. Throws TIDINGS_TOKEN_INVALID, TIDINGS_TOKEN_NOT_YET
+ * (401).
  */
 export function readClaims (claims: Record<string, unknown>): Principal {
   const { sub, exp, iat = 0, nbf = 0, groups, scope = '' } = claims
@@ -20,7 +24,7 @@ export function readClaims (claims: Record<string, unknown>): Principal {
     throw invalid(`groups must be an array of at most ${MAX_GROUPS} names of 1 to 128 characters without control characters`)
   }
   if (typeof scope !== 'string') throw invalid('scope must be a string, its parts separated by spaces (RFC 8693)')
-  // A logout refuses tokens that were issued before it, by iat. One in milliseconds would survive every logout.
+  // A logout refuses tokens with an older `iat`. A token with `iat` in milliseconds would survive every logout.
   if (!isSeconds(iat)) throw invalid('iat must be in seconds since 1970, not milliseconds')
   if (!isSeconds(nbf)) throw invalid('nbf must be in seconds since 1970, not milliseconds')
   const nowSeconds = Date.now() / 1000

@@ -1,5 +1,4 @@
-// The address of a client as a value: one, whatever its spelling. Proxies write ports, brackets and IPv4 inside of
-// IPv6.
+// Client addresses in one spelling each. Proxies write them with ports, in brackets, or as IPv4 inside IPv6.
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
 const NAMED: Record<string, readonly string[]> = {
@@ -8,18 +7,18 @@ const NAMED: Record<string, readonly string[]> = {
   uniquelocal: ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']
 }
 
-/** The 16-bit groups of an IPv6 address that Node takes for one. */
+/** The eight 16-bit groups of an IPv6 address. `ipv6` must be one that Node accepts. */
 function groupsOf (ipv6: string): number[] {
-  // An IPv4 at the end stands for two groups.
+  // An IPv4 address at the end stands for two groups.
   const text = ipv6.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_all, a, b, c, d) => `${(a * 256 + +b).toString(16)}:${(c * 256 + +d).toString(16)}`)
   const [head = [], tail] = text.split('::').map((part) => part === '' ? [] : part.split(':').map((group) => parseInt(group, 16)))
   return tail === undefined ? head : [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail]
 }
 
 /**
- * The one spelling of an address: without port, brackets and zone; IPv4 as such, also where it stands in IPv6
- * (`::ffff:192.0.2.1`); IPv6 in eight groups of hexadecimal digits. What is no address stays as it is. Node knows none
- * of a connection that has closed: it has ''.
+ * Returns an address without port, brackets and zone: IPv4 in dotted form, also where it stands in IPv6
+ * (`::ffff:192.0.2.1`), and IPv6 as eight groups of hexadecimal digits. Other text is returned unchanged. It is '' for
+ * a closed connection, whose address Node no longer knows.
  */
 export function addressOf (text: string | undefined = ''): string {
   const [, bracketed, plain] = /^\[([^\]]*)\](?::\d*)?$|^([\d.]+):\d+$/.exec(text.trim()) ?? []
@@ -33,14 +32,18 @@ export function addressOf (text: string | undefined = ''): string {
 }
 
 /**
- * What limits count: an IPv4 address, or the network (/64) of an IPv6 one, of which a client may choose any address.
+ * What rate limits count by: an IPv4 address, or the /64 network of an IPv6 address, within which a client may choose
+ * any address.
  */
 export function networkOf (text: string | undefined): string {
   const address = addressOf(text)
   return isIPv6(address) ? `${address.split(':').slice(0, 4).join(':')}::/64` : address
 }
 
-/** Fastify's `trustProxy` for TRUST_PROXY: addresses, ranges, and the names of NAMED. */
+/**
+ * Makes Fastify's `trustProxy` of TRUST_PROXY, a list of addresses, ranges, and the names in NAMED. False if it is
+ * empty.
+ */
 export function trustedProxies (list: readonly string[]): false | ((address: string) => boolean) {
   if (list.length === 0) return false
   const ranges = new BlockList()

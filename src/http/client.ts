@@ -1,10 +1,10 @@
-// GET /client.js: the browser module, as client/build.ts has made it.
+// GET /client.js: serves the browser module that client/build.ts has built.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 
-/** A module script of any page may load it: it is public, and knows nothing of whoever asks. */
+/** Pages of any origin may load the module: it is public and the same for everybody. */
 const headers = {
   'content-type': 'text/javascript; charset=utf-8',
   'access-control-allow-origin': '*',
@@ -19,10 +19,10 @@ export const client: FastifyPluginAsync = async (app) => {
 
   function send (request: FastifyRequest, reply: FastifyReply, cacheControl: string): FastifyReply {
     const isZipped = /\bgzip\b(?!;\s*q=0(?:\.0+)?\s*(?:,|$))/.test(request.headers['accept-encoding'] ?? '')
-    // Weak: one content, with and without compression.
+    // Weak, because the compressed and the plain response have the same content.
     const etag = `W/"${version}"`
     reply.headers({ ...headers, etag, 'cache-control': cacheControl })
-    // The allow-list of CORS_ORIGINS goes with credentials, the star without.
+    // The CORS plugin allows credentials, which must not go with `*`.
     reply.removeHeader('access-control-allow-credentials')
     if (request.headers['if-none-match']?.includes(`"${version}"`)) return reply.code(304).send()
     if (isZipped) reply.header('content-encoding', 'gzip')
@@ -32,8 +32,8 @@ export const client: FastifyPluginAsync = async (app) => {
   const schema = { hide: true }
   app.get('/client.js', { schema }, async (request, reply) => send(request, reply, 'no-cache'))
 
-  // For ever the same under its own name. A node of another version is asked, too, while a new one is rolled out: it
-  // gives what it has.
+  // Immutable if the version is this node's. During a rolling update another version may be asked for: then this node
+  // sends its own, not to be cached.
   app.get<{ Params: { version: string } }>('/client/:version.js', { schema }, async (request, reply) =>
     send(request, reply, request.params.version === version ? 'public, max-age=31536000, immutable' : 'no-cache'))
 }

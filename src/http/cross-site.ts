@@ -1,11 +1,11 @@
-// Cookies and other people's pages: a request that a browser sends for a foreign site does not speak for the user.
+// Protects cookies from foreign pages (CSRF): a request that a browser sends for another site is refused.
 import type { FastifyRequest } from 'fastify'
 import { TidingsError } from '../errors.ts'
 
 /**
- * For requests that are authenticated by a cookie. Browsers say where a request comes from (Fetch Metadata, and
- * Origin): from our own origin, from one of CORS_ORIGINS, or typed in by the user. Everything else is refused.
- * Programs other than browsers send neither.
+ * For requests that a cookie authenticates. Browsers say where a request comes from (Fetch Metadata and Origin). Our
+ * own origin, CORS_ORIGINS and addresses that the user typed are allowed; anything else throws TIDINGS_CROSS_SITE.
+ * Programs other than browsers send neither header, and are allowed.
  */
 export function refuseCrossSite (request: FastifyRequest, allowedOrigins: readonly string[]): void {
   const { origin } = request.headers
@@ -17,7 +17,9 @@ export function refuseCrossSite (request: FastifyRequest, allowedOrigins: readon
   if (site !== undefined && site !== 'same-origin' && site !== 'none') throw new TidingsError('TIDINGS_CROSS_SITE')
 }
 
-/** As a browser writes it: a proxy may pass on the host with the port of its scheme, or in other letters. */
+/**
+ * Our own origin as a browser writes it. A proxy may pass the host on with the default port, or in other letter case.
+ */
 function ownOrigin ({ protocol, host }: FastifyRequest): string | undefined {
   const url = `${protocol}://${host}`
   return URL.canParse(url) ? new URL(url).origin : undefined

@@ -1,5 +1,5 @@
-// What a connection passes before HTTP, where the node is its own front: whom a balancer speaks for, how many one
-// address may have, and an end for those who never get as far as a request.
+// What connections pass before HTTP on a node without a proxy in front: the PROXY header of a balancer, the limit of
+// connections for each address, and a time limit for connections that never send a request.
 import type { Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
@@ -7,35 +7,35 @@ import { networkOf, trustedProxies } from './client-address.ts'
 import { type ProxyHeader, readProxyHeader } from './proxy-protocol.ts'
 
 export interface DoorOptions {
-  /** Connections end TLS here. */
+  /** This node terminates TLS. */
   readonly isTls: boolean
-  /** A balancer that is trusted begins each connection with a PROXY header. */
+  /** Trusted balancers begin each connection with a PROXY header. */
   readonly hasProxyHeaders: boolean
   readonly isTrusted: false | ((address: string) => boolean)
-  /** Open connections of one public address; 0: no limit. */
+  /** The most open connections of one public address; 0: no limit. */
   readonly maxPerAddress: number
   readonly log: Pick<FastifyBaseLogger, 'warn'>
 }
 
-/** A balancer sends its header with the first bytes; this is far above any way between machines. */
+/** A balancer sends its header with the first bytes, so this is far above any network delay. */
 const HEADER_TIMEOUT_MS = 5000
 const MINUTE_MS = 60_000
 
 /**
- * Private addresses, which may each stand for everybody: proxies, balancers, Docker's gateway. The same as in
- * nginx.conf.
+ * Private addresses are not limited, since many clients may come through one of them: proxies, balancers, Docker's
+ * gateway. nginx.conf has the same list.
  */
 export const isShared = trustedProxies(['loopback', 'linklocal', 'uniquelocal', '100.64.0.0/10']) as (address: string) => boolean
 
-/** To be called before the server listens. Where nothing of it is asked for, connections go where they always went. */
+/** Call this before the server listens. Without TLS, PROXY headers and a limit it does nothing. */
 export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrusted, maxPerAddress, log }: DoorOptions): void {
   if (!isTls && !hasProxyHeaders && maxPerAddress === 0) return
   const insiders = server.listeners('connection') as Array<(socket: Socket) => void>
   const sockets = new Set<Socket>()
   const counts = new Map<string, number>()
   const handshakes = new WeakMap<Socket, NodeJS.Timeout>()
-  let toldAtMs = -Infinity
-  let untold = 0
+  let loggedAtMs = -Infinity
+  let unlogged = 0
 
   const admit = (socket: Socket): void => {
     if (maxPerAddress > 0 && !count(socket)) {
@@ -44,10 +44,10 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
     }
     if (isTls) limitHandshake(socket)
     for (const listener of insiders) listener.call(server, socket)
-    // Node's TLS takes what was read already from the socket by itself, and it alone may.
+    // Node's TLS itself takes the bytes that were put back, and nobody else may read them.
     if (socket.isPaused() && !isTls) queueMicrotask(() => { socket.resume() })
   }
-  /** Whether this address may have one more. */
+  /** Counts the connection. False if its address has too many. */
   const count = (socket: Socket): boolean => {
     const { remoteAddress = '' } = socket
     if (isShared(remoteAddress) || (isTrusted !== false && isTrusted(remoteAddress))) return true
@@ -62,7 +62,10 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
     })
     return true
   }
-  /** As long as a head may take. Node's own limit only tells us, and an answer would wait for the handshake. */
+  /**
+   * Gives the TLS handshake as much time as a request's headers. Node's own handshake timeout only emits an event, and
+   * a TLS answer would have to wait for the handshake.
+   */
   const limitHandshake = (socket: Socket): void => {
     const timer = setTimeout(() => { socket.destroy() }, server.headersTimeout)
     handshakes.set(socket, timer)
@@ -70,11 +73,11 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
   }
   const refuse = (socket: Socket, balancer: string | undefined, reason: string): void => {
     socket.destroy()
-    untold++
-    if (performance.now() - toldAtMs < MINUTE_MS) return
-    log.warn({ balancer, reason, count: untold }, 'no PROXY header from an address in TRUST_PROXY; the connection was ended; have the balancer send one, or take it out of TRUST_PROXY')
-    toldAtMs = performance.now()
-    untold = 0
+    unlogged++
+    if (performance.now() - loggedAtMs < MINUTE_MS) return
+    log.warn({ balancer, reason, count: unlogged }, 'no PROXY header from an address in TRUST_PROXY; the connection was ended; have the balancer send one, or take it out of TRUST_PROXY')
+    loggedAtMs = performance.now()
+    unlogged = 0
   }
 
   server.on('secureConnection', ({ _parent: socket }: Inside) => { clearTimeout(handshakes.get(socket!)) })
@@ -91,7 +94,8 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
     })
   })
 
-  // Node's own ends those that have got as far as HTTP: not who is in its handshake, or silent before its header.
+  // Node's own version ends connections that have reached HTTP, but not those in a TLS handshake or before their
+  // header.
   const { closeAllConnections } = server
   server.closeAllConnections = () => {
     closeAllConnections.call(server)
@@ -100,8 +104,8 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
 }
 
 /**
- * Calls back with the header, the socket paused and the client's bytes put back; or with what is wrong. Not if it
- * leaves without a word.
+ * Calls back with the PROXY header, after pausing the socket and putting the client's bytes back, or with what is
+ * wrong. Does not call back if the connection closes before.
  */
 function awaitHeader (socket: Socket, done: (found: ProxyHeader | 'late' | 'bad') => void): void {
   let bytes: Buffer | undefined
@@ -131,18 +135,18 @@ interface Inside {
   _handle: { getpeername?: (out: Partial<{ address: string, port: number, family: string }>) => number } | null
   _peername?: object | undefined
   encrypted?: boolean
-  /** Of a socket of TLS: the one below it. */
+  /** On a TLS socket: the TCP socket below it. */
   _parent?: Socket
 }
 
-/** Asked of the handle: the socket would remember the answer. */
+/** The address of the peer. Asks the handle, because the socket would cache the answer. */
 function peerOf (socket: Socket): string | undefined {
   const out: { address?: string } = {}
   const { _handle: handle } = socket as unknown as Inside
   return handle?.getpeername?.(out) === 0 ? out.address : undefined
 }
 
-/** From here on `remoteAddress` is the client's, also through TLS, which asks the handle below it. */
+/** Makes `remoteAddress` the client's. This works through TLS too, which asks the handle below it. */
 function speakFor (socket: Socket, { source, isEncrypted }: ProxyHeader): void {
   const inside = socket as unknown as Inside
   if (source !== undefined && inside._handle !== null) {
@@ -152,6 +156,6 @@ function speakFor (socket: Socket, { source, isEncrypted }: ProxyHeader): void {
     }
     inside._peername = undefined
   }
-  // What Fastify calls the protocol of a request.
+  // Fastify derives `request.protocol` from this.
   if (isEncrypted) inside.encrypted = true
 }

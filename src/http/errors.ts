@@ -1,4 +1,4 @@
-// One shape for every error: what our code throws, what Fastify throws, and what nobody expected.
+// Answers every error in one shape: our own, Fastify's, and unexpected ones.
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyInstance } from 'fastify'
 import { MAX_GROUPS, Revoked, TooManyGroups, Uncertain, Unavailable } from '../broker/broker.ts'
@@ -6,26 +6,26 @@ import { FuturePosition, MAX_MARKS, NoNotification, TooManyMarks } from '../brok
 import { TidingsError } from '../errors.ts'
 import type { Refusals } from './refusals.ts'
 
-/** Seconds after which somebody may try again who was refused for what passes. */
+/** Retry-After of refusals that pass by themselves. */
 export const RETRY_AFTER_SECONDS = 2
 
 export function handleErrors (app: FastifyInstance, refusals: Refusals): void {
   app.setErrorHandler<FastifyError>((error, request, reply) => {
-    const known = translate(error)
-    refusals.count(known.code, known.reason)
-    if (known.code === 'TIDINGS_INTERNAL') request.log.error({ err: error }, 'unexpected error; report it, with the stack')
-    if (known.statusCode === 401) reply.header('www-authenticate', 'Bearer')
-    if (known.statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
-    return reply.code(known.statusCode).send(bodyOf(known))
+    const refusal = translate(error)
+    refusals.count(refusal.code, refusal.reason)
+    if (refusal.code === 'TIDINGS_INTERNAL') request.log.error({ err: error }, 'unexpected error; report it, with the stack')
+    if (refusal.statusCode === 401) reply.header('www-authenticate', 'Bearer')
+    if (refusal.statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
+    return reply.code(refusal.statusCode).send(bodyOf(refusal))
   })
 }
 
-/** What every error looks like. */
+/** The JSON body of every error. */
 export function bodyOf ({ statusCode, code, message }: TidingsError): object {
   return { statusCode, code, error: STATUS_CODES[statusCode], message }
 }
 
-/** The error of the table for whatever was thrown. */
+/** Maps whatever was thrown to an error of the table. */
 export function translate (error: Error & { code?: string, validation?: unknown, statusCode?: number }): TidingsError {
   if (error instanceof TidingsError) return error
   if (error instanceof Unavailable) return new TidingsError('TIDINGS_UNAVAILABLE')

@@ -1,5 +1,5 @@
-// What an event stream is as an HTTP answer, and what Node keeps of it. The only file beside hub/line.ts that
-// touches the raw response; what it knows of Node's inside was checked with Node 24.21.
+// The HTTP response of an event stream, and freeing what Node keeps in memory for it. Only this file and hub/line.ts
+// touch the raw response. The knowledge of Node's internals was checked with Node 24.21.
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FastifySSEPlugin } from 'fastify-sse-v2'
@@ -7,27 +7,30 @@ import { FastifySSEPlugin } from 'fastify-sse-v2'
 const CONTENT_TYPE = 'text/event-stream; charset=utf-8'
 const CACHE_CONTROL = 'no-store, no-transform'
 
-/** The routes of the streams begin so. */
+/** The paths of all stream routes start with this. */
 export const STREAM_PATH = '/api/notifications/subscribe'
 
-/** To be called once, where the routes are registered that open streams. */
+/** Call this once, in the scope that registers the stream routes. */
 export async function allowEventStreams (app: FastifyInstance): Promise<void> {
-  // The hint when to reconnect stands in the block of the stream's first event, not in one of its own: see comeBack.
+  // `retry:` goes out in the block of the first event, not in a block of its own: see comeBackAnswer.
   await app.register(FastifySSEPlugin, { retryDelay: false })
 }
 
 export const isHttp11 = ({ raw }: FastifyRequest): boolean => raw.httpVersion === '1.1'
 
-/** Whether a stream can be written at all: the client is still there, and no other answer stands before this one. */
+/**
+ * Whether a stream can be written. `gone`: the client has left. `queued`: another answer on the same connection is
+ * still being sent (HTTP pipelining).
+ */
 export function lineOf (reply: FastifyReply): 'ready' | 'queued' | 'gone' {
   if (reply.raw.destroyed) return 'gone'
   return reply.raw.socket === null ? 'queued' : 'ready'
 }
 
 /**
- * Sends status and headers at once by fastify-sse-v2 (which hijacks, and carries CORS and other reply headers over),
- * then takes its pipe off again: the pipe costs 9 KB a connection and looks at no backpressure. The stream writes its
- * shared bytes itself.
+ * Sends status and headers at once through fastify-sse-v2, which hijacks the reply and copies CORS and other headers.
+ * Then removes the plugin's pipe, which costs 9 KB a connection and ignores backpressure. The stream writes to the
+ * response directly, so that all streams can share the same bytes.
  */
 export function openEventStream (reply: FastifyReply): ServerResponse {
   const { raw } = reply
@@ -38,10 +41,10 @@ export function openEventStream (reply: FastifyReply): ServerResponse {
   })
   const { writeHead } = raw
   raw.writeHead = function (this: ServerResponse, ...args: Parameters<typeof writeHead>) {
-    // The plugin forbids caches less than we do, and it sets that after all reply headers.
+    // The plugin sets a weaker Cache-Control than ours, after all reply headers.
     raw.setHeader('cache-control', CACHE_CONTROL)
     raw.removeHeader('x-no-compression')
-    // It says keep-alive also to HTTP/1.0 and to `Connection: close`; Node knows better.
+    // The plugin says keep-alive even to HTTP/1.0 and to `Connection: close`. Node sets the right header by itself.
     raw.removeHeader('connection')
     raw.writeHead = writeHead
     return writeHead.apply(raw, args)
@@ -51,14 +54,14 @@ export function openEventStream (reply: FastifyReply): ServerResponse {
   return raw
 }
 
-/** 204: `EventSource` stops for good. */
+/** Answers 204, which makes `EventSource` stop for good. */
 export function stop (reply: FastifyReply): void {
   reply.code(204).send()
 }
 
 /**
- * 200, a hint and an end: `EventSource` tries again by itself. The hint stands in the block of an event, since
- * several client libraries take a block with nothing but `retry:` for an empty message, and one ignores it.
+ * Answers 200 with `retry:` and ends, so that `EventSource` reconnects by itself. `retry:` stands in the block of an
+ * event: several client libraries take a block with `retry:` alone for an empty message, and one ignores it.
  */
 export function comeBackAnswer (retryMs: number): { headers: Record<string, string>, body: string } {
   return {
@@ -72,7 +75,7 @@ export function comeBack (reply: FastifyReply, retryMs: number): void {
   reply.headers(headers).send(body)
 }
 
-/** For a client that has left before it was answered. */
+/** For a client that left before it got an answer: nothing is sent. */
 export function answerNobody (reply: FastifyReply): void {
   reply.hijack()
 }
@@ -81,13 +84,12 @@ const nothing: readonly never[] = []
 let outgoingHeaders: symbol | undefined
 
 /**
- * Frees what a request and its reply hold in memory once only the stream remains: Fastify's request and reply, both
- * sides' headers, and the rope of strings that the head was put together from. That is about half of the heap of an
- * idle stream (docs/performance.md). The headers must have been sent, and the response may only be written to by its
- * socket and ended.
+ * Frees what a stream no longer needs of its request: Fastify's request and reply, the headers of both sides, and the
+ * string of the response head. That is about half of the heap of an idle stream (docs/performance.md). Call it after
+ * the headers were sent. From then on the response may only be ended, or written to through its socket.
  */
 function letGo (response: ServerResponse): void {
-  // Fastify waits for the end with a closure that holds its request and reply; it is told that all is done.
+  // Fastify's `finish` listener holds the request and the reply until the end. Calling it now lets go of both.
   for (const listener of response.listeners('finish')) if (listener.name === 'onResFinished') listener()
   response.on('error', ignore)
 
@@ -95,12 +97,12 @@ function letGo (response: ServerResponse): void {
   req.rawHeaders = nothing as unknown as string[]
   req.headers = nothing as unknown as typeof req.headers
 
-  // Node keeps the head that it has sent, as `_header` (truthy: sent) and in parts under a symbol. Nothing reads
-  // either again.
+  // Node keeps the sent head as `_header` (any truthy value means "sent") and in parts under a symbol. Nothing reads
+  // either of them again.
   outgoingHeaders ??= Object.getOwnPropertySymbols(response).find(({ description }) => description === 'kOutHeaders')
   Object.assign(response, { _header: 'sent' })
   if (outgoingHeaders !== undefined) Object.assign(response, { [outgoingHeaders]: null })
 }
 
-// The stream hears 'close', which follows.
+// The stream handles the 'close' that follows.
 function ignore (): void {}

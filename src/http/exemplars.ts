@@ -1,7 +1,7 @@
-// Of each bucket of a histogram the trace that was counted in it last, in places that are there from the beginning.
+// Keeps for each bucket of a histogram the trace that was counted in it last. All memory is allocated at the start.
 import { traceIdOf } from '../trace-context.ts'
 
-/** As prom-client writes it. */
+/** An exemplar as prom-client expects it. */
 export interface Exemplar {
   readonly labelSet: { readonly trace_id: string }
   readonly value: number

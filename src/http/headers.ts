@@ -1,9 +1,8 @@
-// The headers that stand on every answer, also on those that are given before any route: who answered, and what a
-// browser may not do with it.
+// The headers of every answer, also of those before any route: which node answered, and what a browser may not do.
 /**
- * Those of helmet's that mean something to an API; the pages (/docs) send a policy of their own. They are constants:
- * helmet puts its values together anew for each request, a fifth of what a publish costs. Strict-Transport-Security
- * is for whoever ends TLS to say, which is us only where we do.
+ * Those of helmet's headers that make sense for an API; the pages (/docs) set their own policy. They are constants,
+ * because helmet computes its values for each request, which took a fifth of the cost of a publish.
+ * Strict-Transport-Security is for whoever terminates TLS, so it is set only if this node does.
  */
 const securityHeaders = {
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
@@ -17,7 +16,7 @@ export function commonHeaders (nodeName: string, isTls: boolean): Record<string,
   return { 'tidings-node': nodeName, ...securityHeaders, ...(isTls && { 'strict-transport-security': 'max-age=31536000' }) }
 }
 
-/** What @fastify/cors would say, for an answer that no hook sees. */
+/** The headers that @fastify/cors would set, for answers that no hook sees. */
 export function corsHeaders ({ headers: { origin } }: { headers: { origin?: string | undefined } }, allowed: readonly string[]): Record<string, string> {
   if (allowed.length === 0) return {}
   if (origin === undefined || !allowed.includes(origin)) return { vary: 'Origin' }

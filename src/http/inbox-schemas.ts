@@ -1,5 +1,5 @@
-// What the inbox says and takes over HTTP. Ids, positions and cursors are strings: opaque, and past what a JSON
-// number of every language can hold.
+// JSON of the inbox over HTTP. Ids, positions and cursors are strings: they are opaque, and JSON numbers of some
+// languages cannot hold them exactly.
 import Type, { type Static } from 'typebox'
 import type { InboxCounts, InboxPage, InboxState } from '../broker/inbox.ts'
 import { TidingsError } from '../errors.ts'
@@ -69,10 +69,10 @@ function badPosition (text: string): TidingsError {
   return new TidingsError('TIDINGS_BAD_POSITION', `${JSON.stringify(text.slice(0, 40))} is none`)
 }
 
-/** Ids are microseconds: one of before 2001 was never given, and milliseconds would move nothing and say nothing. */
+/** Ids are microseconds, and none is older than 2001. A time in milliseconds would silently move nothing. */
 const LEAST_ID = 1e15
 
-/** The same, and the "0" of a cursor that was never moved. */
+/** The same for `upTo`, which may also be "0", the value of a cursor that was never moved. */
 export function parseUpTo (text: string): number {
   if (text === '0') return 0
   const id = parseId(text)
@@ -88,7 +88,7 @@ export function stateJson (state: InboxState): Static<typeof State> {
   return { position: String(state.position), ...countsJson(state) }
 }
 
-/** Its text: `data` is put into it as it came. */
+/** The page as JSON text, which contains `data` exactly as it was published. */
 export function pageJson (page: InboxPage): string {
   const items = page.notifications.map(({ id, to, event, json, key, isRead }) => {
     const head = JSON.stringify({ id: String(id), to, event })

@@ -1,4 +1,4 @@
-// The inbox over HTTP: the list, the counts, the two cursors, and what is said of one notification.
+// The inbox over HTTP: the list, the counts, the two cursors, and marks on single notifications.
 import type { FastifyPluginAsyncTypebox, TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
@@ -37,7 +37,7 @@ type App = Parameters<typeof inbox>[0]
 
 function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): void {
   app.addHook('onRequest', async (request, reply) => {
-    // Each call of the broker below refuses revoked tokens.
+    // Revoked tokens are refused by the broker in each call below.
     const ticket = ticketIn(request)
     const principal = ticket === undefined ? await app.readTokenAlone(request) : await redeem(store, ticket)
     await limit(reply, principal.userId)
@@ -47,9 +47,9 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
     userId: principal!.userId, token: { ...identityOf(principal!), groups: principal!.groups }
   })
 
-  const tell = ({ principal }: FastifyRequest, id: number, what: ReadTrace['what']): void => {
-    const told: ReadTrace = { node, userId: principal!.userId, id, what }
-    if (reads.hasSubscribers) reads.publish(told)
+  const report = ({ principal }: FastifyRequest, id: number, what: ReadTrace['what']): void => {
+    const trace: ReadTrace = { node, userId: principal!.userId, id, what }
+    if (reads.hasSubscribers) reads.publish(trace)
   }
 
   const unread = new Unread(app)
@@ -82,7 +82,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
     }, async (request) => {
       const upTo = parseUpTo(request.body.upTo)
       const counts = await inbox.moveCursor(readerOf(request), cursor, upTo)
-      if (cursor === 'read') tell(request, upTo, 'upTo')
+      if (cursor === 'read') report(request, upTo, 'upTo')
       return countsJson(counts)
     })
   }
@@ -103,7 +103,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
         handler: async (request) => {
           const id = parseId(request.params.id)
           const counts = await inbox.mark(readerOf(request), id, as)
-          if (as === 'read') tell(request, id, 'one')
+          if (as === 'read') report(request, id, 'one')
           return countsJson(counts)
         }
       })
@@ -111,7 +111,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
   })
 }
 
-/** The same for a back end that renders the page. */
+/** The list and the counts for a back end that renders the page. */
 function routesOfBackEnds (app: App, inbox: Inbox): void {
   app.addHook('onRequest', async (request) => {
     await app.authorize(request, MANAGE_SCOPE)
@@ -127,7 +127,7 @@ function routesOfBackEnds (app: App, inbox: Inbox): void {
   }, async (request) => stateJson(await inbox.position({ userId: request.params.userId })))
 }
 
-/** `data` stands in it as it was published; written anew, it could change. */
+/** Sends JSON text as it is. Serialising it again could change `data`. */
 function sendText (reply: FastifyReply, json: string): never {
   reply.type('application/json; charset=utf-8').serializer((text) => text as string).send(json)
   return reply as never

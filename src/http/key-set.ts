@@ -1,5 +1,5 @@
-// The keys of JWKS_URL: found by `kid`, remembered, renewed. By the `jose` library, which refetches for unknown kids
-// once in a while only.
+// The keys of JWKS_URL, found by `kid`, cached and refreshed. The `jose` library fetches them, and limits how often
+// unknown kids cause a fetch.
 import { KeyObject } from 'node:crypto'
 import { createRemoteJWKSet, errors, type CryptoKey } from 'jose'
 import { MIN_RSA_BITS } from '../config.ts'
@@ -7,22 +7,23 @@ import { TidingsError } from '../errors.ts'
 import type { TokenReason } from './refusals.ts'
 
 /**
- * An unknown `kid` asks the key server again, but not more often than this. Until then it may be a new one that will
- * be known.
+ * The shortest time between two fetches for unknown kids. Within it an unknown kid may be a new key, so the answer is
+ * "unavailable" instead of "invalid".
  */
 const COOLDOWN_MS = 10_000
 const TIMEOUT_MS = 5000
-/** After a failed fetch. */
+/** How long after a failed fetch none is tried. */
 const RETRY_MS = 2000
 /**
- * After this a known key is still used, while the set is fetched anew: a key that was withdrawn is gone within twice
- * the time.
+ * The age at which the set is fetched again. Its keys stay in use meanwhile, so a withdrawn key is gone within twice
+ * this time.
  */
 const REFRESH_MS = 300_000
 
 /**
- * Finds the key of a token's header as PEM. Throws TIDINGS_TOKEN_INVALID for a key that the key server does not have,
- * TIDINGS_KEYS_UNAVAILABLE for one that it cannot be asked for just now. While it is away, known keys go on working.
+ * Returns a function that finds the key for a token's header, as PEM. It rejects with TIDINGS_TOKEN_INVALID if the key
+ * server does not have the key, and with TIDINGS_KEYS_UNAVAILABLE if the server cannot be asked now. While the server
+ * is away, known keys go on working.
  */
 export function keySet (url: URL, log: { warn: (data: object, text: string) => void }): (header: { alg?: string, kid?: string }) => Promise<string> {
   const keys = createRemoteJWKSet(url, { cooldownDuration: COOLDOWN_MS, timeoutDuration: TIMEOUT_MS, cacheMaxAge: Infinity })
@@ -39,8 +40,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
   return async ({ alg, kid }) => {
     if ((alg !== 'RS256' && alg !== 'ES256') || kid === undefined) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its header must name a kid, and RS256 or ES256').because('algorithm' satisfies TokenReason)
     refresh()
-    // The library waits between two fetches that worked; a server that is away must not be asked at every request
-    // either.
+    // The library's own cooldown holds after successful fetches only. This one holds after failed ones.
     const isKnown = keys.jwks()?.keys.some((key) => key.kid === kid) === true
     if (!isKnown && performance.now() - failedAtMs < RETRY_MS) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
     const mayAsk = !keys.coolingDown
@@ -48,7 +48,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     try {
       key = await keys({ alg, kid })
     } catch (error) {
-      // A 401 would end an EventSource for good, and right after a rotation the kid is one that will be known.
+      // Right after a rotation the kid may be a new key, and a 401 would end an EventSource for good.
       if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set').because('unknown-key' satisfies TokenReason)
       failedAtMs = performance.now()

@@ -1,30 +1,30 @@
-// Counting a rate limit over all nodes without asking the broker at every request.
+// Counts a rate limit over all nodes without asking the broker at every request.
 import type { Store } from '../broker/broker.ts'
 
-/** With as many nodes as this, all their leases together never exceed what is left of the limit. */
+/** Up to this many nodes, all leases together never exceed what is left of the limit. */
 const NODES = 20
-/** How old a node's picture of the others may get. */
+/** How long a node may go on with the count that the broker answered last. */
 const MAX_AGE_MS = 1000
-/** How often the accounts of windows that are over are looked for: each user has one, and all of them are looked at. */
+/** How often accounts of past windows are removed. There is one for each user, and all are looked at. */
 const FORGET_EVERY_MS = 5000
 
 interface Account {
-  /** Hits of all nodes, as the broker said when it was told last. */
+  /** Hits of all nodes, as the broker last answered. */
   count: number
-  /** Hits of this node, and how many of them the broker had been told of then. */
+  /** Hits of this node, and how many of them the broker had been told of by then. */
   hits: number
-  told: number
-  /** How many may be untold before the broker must be asked. */
+  reported: number
+  /** How many hits of this node may pass before the broker must be told. */
   lease: number
   endsAtMs: number
   askedAtMs: number
-  /** The question under way. */
+  /** The call of the broker that is under way. */
   asking: Promise<void> | undefined
 }
 
 /**
- * A node may let through a twentieth of what is left before it tells the broker. Far from the limit that spares most
- * questions; close to it the lease is nothing, and every hit is counted where all nodes count.
+ * A node may let through a twentieth of what is left before it tells the broker. Far from the limit that saves most
+ * calls. Close to the limit the lease is 0, and the broker counts every hit.
  */
 export class Leases {
   readonly #store: Pick<Store, 'hit'>
@@ -35,29 +35,29 @@ export class Leases {
     this.#store = store
   }
 
-  /** Counts one hit, or as many as `weight`. `count` includes them. Throws what the store throws. */
+  /** Counts one hit, or `weight` hits. `count` includes them. Rejects with what the store rejects with. */
   async hit (home: string, key: string, max: number, windowMs: number, weight = 1): Promise<{ count: number, restMs: number }> {
     const nowMs = performance.now()
     let account = this.#accounts.get(key)
     if (account === undefined || account.endsAtMs <= nowMs) {
       this.#forgetOld(nowMs)
-      account = { count: 0, hits: 0, told: 0, lease: 0, endsAtMs: nowMs + windowMs, askedAtMs: -Infinity, asking: undefined }
+      account = { count: 0, hits: 0, reported: 0, lease: 0, endsAtMs: nowMs + windowMs, askedAtMs: -Infinity, asking: undefined }
       this.#accounts.set(key, account)
     }
     const ordinal = account.hits += weight
-    const isLeased = ordinal - account.told <= account.lease && nowMs - account.askedAtMs < MAX_AGE_MS
-    // A hit that comes while a question is under way is told with the next one.
-    while (!isLeased && account.told < ordinal) await (account.asking ??= this.#ask(home, key, account, max, windowMs))
-    // Hits of this node that were told together have the order in which they came; none counts for one before it.
-    return { count: account.count + ordinal - account.told, restMs: Math.max(0, account.endsAtMs - performance.now()) }
+    const isLeased = ordinal - account.reported <= account.lease && nowMs - account.askedAtMs < MAX_AGE_MS
+    // A hit that comes while a call is under way is told with the next call.
+    while (!isLeased && account.reported < ordinal) await (account.asking ??= this.#ask(home, key, account, max, windowMs))
+    // Hits that were told together are numbered in the order in which they came, so none counts for an earlier one.
+    return { count: account.count + ordinal - account.reported, restMs: Math.max(0, account.endsAtMs - performance.now()) }
   }
 
   async #ask (home: string, key: string, account: Account, max: number, windowMs: number): Promise<void> {
     const upTo = account.hits
     try {
-      const { count, restMs } = await this.#store.hit(home, key, windowMs, upTo - account.told)
+      const { count, restMs } = await this.#store.hit(home, key, windowMs, upTo - account.reported)
       account.count = count
-      account.told = upTo
+      account.reported = upTo
       account.askedAtMs = performance.now()
       account.endsAtMs = account.askedAtMs + restMs
       account.lease = Math.floor(Math.max(0, max - count) / NODES)

@@ -1,4 +1,4 @@
-// Rate limits over all nodes: what is counted, and what is answered past it. The broker remembers the counts.
+// Rate limits that hold over all nodes: what they count and what is answered past them. The broker keeps the counts.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Broker, VISIT_WINDOW_MS } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
@@ -7,23 +7,24 @@ import { networkOf } from './client-address.ts'
 import { Leases } from './leases.ts'
 
 const MINUTE_MS = 60_000
-/** The longest that a client who connects too often is told to wait. */
+/** The longest time that a client which connects too often is told to wait. */
 const MAX_WAIT_MS = 60_000
 
 /**
- * Counts for a user; throws TIDINGS_TOO_MANY_REQUESTS (429) past the limit. Sets the RateLimit headers and, with the
- * error, Retry-After. `weight` is how much this request counts, 1 by default.
+ * Counts one request of a user. Sets the RateLimit headers. Past the limit it also sets Retry-After and throws
+ * TIDINGS_TOO_MANY_REQUESTS (429). `weight`: as how many requests this one counts, 1 by default.
  */
 export type RequestLimit = (reply: FastifyReply, userId: string, weight?: number) => Promise<void>
 
-/** What a connect counts against. The broker counts it in the round trip that lets the client in. */
+/** The limits of one connect. The broker counts it in the same round trip that admits the client. */
 interface ConnectLimits {
   readonly counters: readonly string[]
   /**
-   * How long the client must wait, in milliseconds; 0: it need not. `counts`: those of the counters, in their order.
+   * How long the client must wait, in milliseconds; 0 if it need not. `counts`: one for each of `counters`, in their
+   * order.
    */
   readonly waitMs: (counts: readonly number[]) => number
-  /** The same for a request that is no stream: throws TIDINGS_TOO_MANY_REQUESTS (429). */
+  /** The same for a request that opens no stream. Throws TIDINGS_TOO_MANY_REQUESTS (429). */
   readonly check: (reply: FastifyReply, counts: readonly number[]) => void
 }
 
@@ -31,7 +32,8 @@ export interface RateLimits {
   readonly publish: RequestLimit
   readonly inbox: RequestLimit
   /**
-   * `who`: whether the user counts, the client's address, or both. A ticket is a connect that its user has paid for.
+   * `who`: whether the connect counts for the user, for the client's address, or for both. A stream with a new ticket
+   * counts for the address only: the user was counted when the ticket was issued.
    */
   readonly connect: (request: FastifyRequest, userId: string, who?: 'user' | 'address' | 'both') => ConnectLimits
 }
@@ -66,8 +68,8 @@ function connectLimits (limits: ReadonlyArray<{ setting: string, counter: string
     counters: limits.map(({ counter }) => counter),
     waitMs: (counts) => {
       const excess = Math.max(0, ...limits.map(({ max }, i) => counts[i]! / max - 1))
-      // It grows with every attempt too many, so that a loop slows itself down. It is jittered, so that many do not
-      // come back as one.
+      // The wait grows with every excess attempt, so that a looping client slows down. Jitter keeps many clients from
+      // coming back at the same moment.
       return excess === 0 ? 0 : Math.min(MAX_WAIT_MS, retryMs * (1 + 10 * excess)) * (0.75 + 0.5 * Math.random())
     },
     check: (reply, counts) => {

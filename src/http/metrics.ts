@@ -1,4 +1,4 @@
-// The Prometheus metrics of a node, read from the hub's plain counters when they are asked for.
+// The Prometheus metrics of a node, read at each scrape from plain counters of the hub, the broker and others.
 import type { ChannelListener } from 'node:diagnostics_channel'
 import type { Broker } from '../broker/broker.ts'
 import { errorTable } from '../errors.ts'
@@ -9,7 +9,7 @@ import { version } from '../version.ts'
 import type { Refusals } from './refusals.ts'
 import { Metrics } from './registry.ts'
 
-/** Each code is there before it happens: what appears out of nothing, Prometheus does not count. */
+/** All codes start at 0, because Prometheus does not count the first increase of a series that did not exist. */
 const none = Object.fromEntries(Object.keys(errorTable).map((code) => [code, 0]))
 
 export interface MetricsOptions {
@@ -20,7 +20,7 @@ export interface MetricsOptions {
   readonly logCounts: Readonly<LogCounts>
 }
 
-/** `close` ends the listening. */
+/** Registers the metrics and subscribes to the diagnostics channels. `close` unsubscribes. */
 export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOptions): { prometheus: Metrics, close: () => void } {
   const prometheus = new Metrics(node.name)
   const gauge = prometheus.gauge.bind(prometheus)
@@ -40,8 +40,8 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   gauge('tidings_broker_up', '1 if publishing and receiving both work', () => broker.state().up ? 1 : 0)
   const partitionsUp = (): Record<string, number> => Object.fromEntries((broker.state().partitions ?? []).map(({ up }, i) => [i, up ? 1 : 0]))
   gauge('tidings_partition_up', 'The same for each partition, if there are several', partitionsUp, 'partition')
-  // Prometheus wants "_total" at the end of what only grows. The name without it is the one that was published first,
-  // and stays, as a gauge.
+  // Counters should end in "_total". The older name without it stays as a gauge, so that existing dashboards go on
+  // working.
   gauge('tidings_pubsub_deaf_seconds', 'Time in which the node received nothing from other nodes; the same as tidings_pubsub_deaf_seconds_total', () => broker.state().deafSeconds)
   counter('tidings_pubsub_deaf_seconds_total', 'Time in which the node received nothing from other nodes', () => broker.state().deafSeconds)
   gauge('tidings_broker_warnings', 'Things that work now but are not reliable; /readyz has a sentence for each', () => broker.state().warnings.length)
@@ -69,8 +69,8 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   const onPublished = ({ node: by, result }: PublishTrace): void => {
     if (by === node && result?.replayed === false) published += result.notifications.length
   }
-  // The id is of the broker's clock, so that is what it is compared with. Where that stands is looked up once a second:
-  // by how much clocks differ does not change by the millisecond, and each date asked for would be an object.
+  // Ids come from the broker's clock, so the latency is measured with that clock. Its offset is looked up once a
+  // second: it changes slowly, and a Date for each delivery would be an object.
   let brokerSeconds = 0.5
   let atMs = -Infinity
   const onDelivered = ({ node: by, notification: { id, traceparent }, writtenAtMs }: DeliverTrace): void => {

@@ -1,5 +1,5 @@
-// A port of its own for /livez, /readyz and /metrics: plain HTTP without a PROXY header, for probes and Prometheus. The
-// port for the world does not have them then; where nginx stands in front, it is nginx that hides them.
+// A separate port for /livez, /readyz and /metrics: plain HTTP without a PROXY header, for probes and Prometheus. The
+// public port does not serve them then. Behind nginx, nginx hides them instead.
 import http from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { TidingsError } from '../errors.ts'
@@ -7,7 +7,7 @@ import { TidingsError } from '../errors.ts'
 const PATHS: ReadonlySet<string | undefined> = new Set(['/livez', '/readyz', '/metrics'])
 const REQUEST_TIMEOUT_MS = 20_000
 
-/** The server of that port; the caller has it listen, and the app closes it. */
+/** Returns the server of that port. The caller makes it listen; the app closes it. */
 export function opsServer (app: FastifyInstance): http.Server {
   const insiders = new WeakSet<object>()
   const server = http.createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => { app.routing(request, response) })

@@ -1,4 +1,4 @@
-// /livez, /readyz, /metrics: for whoever runs the node.
+// /livez, /readyz and /metrics: health and metrics for operators.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import { metrics, type MetricsOptions } from './metrics.ts'

@@ -1,6 +1,7 @@
-// The PROXY protocol, versions 1 and 2, read from bytes: whom a balancer of layer 4 speaks for
-// (https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt). What npm has for it reads one version, or whole
-// headers only, or has had no release for years; and who connects decides how much is read before anybody is known.
+// Parses the PROXY protocol, versions 1 and 2, by which a layer 4 balancer names the client
+// (https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt). The npm packages for it read one version only, or
+// whole headers only, or have had no release for years. The bytes come from unknown clients, so their number is
+// bounded.
 import { isIPv4, isIPv6 } from 'node:net'
 
 interface Source {
@@ -10,20 +11,20 @@ interface Source {
 }
 
 export interface ProxyHeader {
-  /** Bytes of the header; what follows is the client's. */
+  /** Length of the header in bytes. The client's bytes follow. */
   readonly length: number
-  /** Undefined: the balancer speaks for itself, as in a health check, or does not say. */
+  /** The client. Undefined if the balancer speaks for itself, as in a health check, or does not say. */
   readonly source: Source | undefined
-  /** The client's connection ended its TLS at the balancer. */
+  /** The balancer terminated the client's TLS. */
   readonly isEncrypted: boolean
 }
 
 const SIGNATURE_1 = Buffer.from('PROXY ')
 const SIGNATURE_2 = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')
-/** With its line end, as the specification has it. */
+/** Of version 1, with its line end, as the specification says. */
 const MAX_LINE_BYTES = 107
 const FIXED_BYTES = 16
-/** Of version 2. The field could say 64 KB; balancers send some dozens of bytes, and a certificate's name. */
+/** Of version 2. The length field allows 64 KB, but balancers send some dozens of bytes and a certificate's name. */
 const MAX_HEADER_BYTES = FIXED_BYTES + 2048
 
 const LOCAL = 0x20
@@ -36,8 +37,8 @@ const TYPE_SSL = 0x20
 const CLIENT_SSL = 0x01
 
 /**
- * `more`: it has not come whole yet, and may still be one. `bad`: it is none, or one that nobody can rely upon. Never
- * more than MAX_HEADER_BYTES are asked for.
+ * Reads a header. `more`: the bytes so far may be the beginning of one. `bad`: they are not a header, or not one to
+ * rely on. Never asks for more than MAX_HEADER_BYTES.
  */
 export function readProxyHeader (bytes: Buffer): ProxyHeader | 'more' | 'bad' {
   if (startsLike(bytes, SIGNATURE_2)) return bytes.length < FIXED_BYTES ? 'more' : readBinary(bytes)
@@ -82,7 +83,7 @@ function textOf (address: Buffer): string {
   return Array.from({ length: 8 }, (_, i) => address.readUInt16BE(2 * i).toString(16)).join(':')
 }
 
-/** Of the further fields, type and length and value, the one that tells of TLS. */
+/** Finds the TLS field among the optional ones, each of which has a type, a length and a value. */
 function hasTls (fields: Buffer): boolean {
   for (let at = 0; at + 3 <= fields.length; at += 3 + fields.readUInt16BE(at + 1)) {
     if (fields[at] === TYPE_SSL && at + 3 < fields.length) return (fields[at + 3]! & CLIENT_SSL) !== 0

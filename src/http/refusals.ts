@@ -1,13 +1,18 @@
-// What was refused, by code: counted for the metrics, and told in the log once a minute for each code.
+// Counts refused requests by error code, for the metrics, and logs each code at most once a minute.
 import type { ErrorCode } from '../errors.ts'
 
 const MINUTE_MS = 60_000
 
-/** Why a token is not taken. `claims`: one is missing, or is no such thing. `keys-unavailable`: nobody can tell. */
+/**
+ * Why a token was refused. `claims`: one is missing or malformed. `keys-unavailable`: the key server cannot be reached.
+ */
 const TOKEN_REASONS = [
   'missing', 'malformed', 'algorithm', 'signature', 'unknown-key', 'issuer', 'audience', 'claims', 'not-yet', 'expired', 'revoked', 'keys-unavailable'
 ] as const
-/** `unknown`: or too old. `spent`: it was used, and who comes now has not what its first use was given. */
+/**
+ * Why a ticket was refused. `unknown`: it never existed, or has expired. `spent`: it was used, and the client lacks the
+ * cookie that the first use set.
+ */
 const TICKET_REASONS = ['unknown', 'spent', 'token-expired'] as const
 
 export type TokenReason = typeof TOKEN_REASONS[number]
@@ -26,11 +31,11 @@ export class Refusals {
   readonly #log: { info: (data: object, text: string) => void }
   readonly #nowMs: () => number
   readonly #counts = new Map<ErrorCode, number>()
-  /** Each reason is there before it happens: what appears out of nothing, Prometheus does not count. */
+  /** All reasons start at 0, because Prometheus does not count the first increase of a series that did not exist. */
   readonly tokens: Record<TokenReason, number> = zeros(TOKEN_REASONS)
   readonly tickets: Record<TicketReason, number> = zeros(TICKET_REASONS)
-  /** When a code was logged last, and how often it came since. */
-  readonly #told = new Map<ErrorCode, { atMs: number, since: number }>()
+  /** When a code was last logged, and how often it was counted since. */
+  readonly #lastLogged = new Map<ErrorCode, { atMs: number, since: number }>()
 
   constructor (log: { info: (data: object, text: string) => void }, nowMs = () => performance.now()) {
     this.#log = log
@@ -38,25 +43,26 @@ export class Refusals {
   }
 
   /**
-   * Since the start. A stream that is told to come back later counts with the code that other routes would answer.
+   * Counts since the start of the node. A stream that is told to come back later counts with the code that other routes
+   * would have answered.
    */
   get counts (): Readonly<Partial<Record<ErrorCode, number>>> {
     return Object.fromEntries(this.#counts)
   }
 
-  /** `reason`: where the error has one. */
+  /** `reason`: why a token or ticket was refused, if the error says so. */
   count (code: ErrorCode, reason?: string): void {
     if (code === 'TIDINGS_BAD_TICKET' || reason === 'token-expired') this.tickets[(reason ?? 'unknown') as TicketReason]++
     else if (TOKEN_CODES[code] !== undefined) this.tokens[(reason ?? TOKEN_CODES[code]) as TokenReason]++
     this.#counts.set(code, (this.#counts.get(code) ?? 0) + 1)
     const nowMs = this.#nowMs()
-    const told = this.#told.get(code)
-    if (told !== undefined && nowMs - told.atMs < MINUTE_MS) {
-      told.since++
+    const last = this.#lastLogged.get(code)
+    if (last !== undefined && nowMs - last.atMs < MINUTE_MS) {
+      last.since++
       return
     }
-    this.#told.set(code, { atMs: nowMs, since: 0 })
-    this.#log.info({ code, count: 1 + (told?.since ?? 0) }, 'refused; at most one line a minute for each code, with the count since the last')
+    this.#lastLogged.set(code, { atMs: nowMs, since: 0 })
+    this.#log.info({ code, count: 1 + (last?.since ?? 0) }, 'refused; at most one line a minute for each code, with the count since the last')
   }
 }
 

@@ -1,14 +1,14 @@
-// Prometheus' text, in both of its forms, from plain numbers that are read when they are asked for.
+// Prometheus metrics as text, in both formats, from plain numbers that are read at each scrape.
 import { collectDefaultMetrics, Counter, Gauge, type Metric, Registry } from 'prom-client'
 import { type Meter, type Reading, Spread } from '../broker/meters.ts'
 import { Exemplars } from './exemplars.ts'
 
-/** Of prom-client's own: gauges whose names say that they are counters, and that `nodejs_active_…` counts as well. */
+/** Default metrics of prom-client that are left out: gauges named like counters. `nodejs_active_…` shows the same. */
 const ILL_NAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
 export class Metrics {
   readonly #plain = new Registry()
-  /** Those with exemplars, which prom-client keeps for OpenMetrics alone. */
+  /** Metrics with exemplars. prom-client allows these in OpenMetrics registries only. */
   readonly #exemplified = new Registry()
 
   constructor (nodeName: string) {
@@ -28,7 +28,7 @@ export class Metrics {
     })
   }
 
-  /** Of numbers that are kept elsewhere and only grow: set, not added to. */
+  /** A counter whose value is kept elsewhere: each scrape sets it anew. */
   counter (name: string, help: string, read: () => Reading, label?: string): void {
     const metric: Counter = new Counter({
       name,
@@ -43,8 +43,8 @@ export class Metrics {
   }
 
   /**
-   * Returns what is told each value (seconds) and, if there is one, the `traceparent` that it belongs to. Numbers are
-   * added to numbers: prom-client's own would make several objects for each.
+   * Returns a function that records a value in seconds and, if known, its `traceparent`. It only adds to numbers;
+   * prom-client's own histogram would make several objects for each value.
    */
   histogram (name: string, help: string, bounds: readonly number[]): (value: number, traceparent?: string) => void {
     const spread = new Spread(bounds)
@@ -56,7 +56,7 @@ export class Metrics {
     }
   }
 
-  /** What somebody else tells of themselves. */
+  /** Adds a metric that another module describes. */
   add (meter: Meter): void {
     const { name, help } = meter
     switch (meter.kind) {
@@ -66,7 +66,7 @@ export class Metrics {
     }
   }
 
-  /** A histogram that is kept elsewhere. prom-client asks of a metric no more than this. */
+  /** Adds a histogram that is kept elsewhere. prom-client needs only `name` and `get` of a metric. */
   #spread (registry: Registry, name: string, help: string, spread: Spread, exemplars?: Exemplars): void {
     const get = async (): Promise<object> => {
       const totals = spread.totals()
@@ -86,11 +86,12 @@ export class Metrics {
     registry.registerMetric({ name, get } as unknown as Metric)
   }
 
-  /** What a client that accepts this is answered: OpenMetrics if it names it, else Prometheus' older form. */
+  /** The text for a client with this Accept header: OpenMetrics if it names that format, else the older text format. */
   async text (accept = ''): Promise<{ type: string, body: string }> {
     const [plain, exemplified] = await Promise.all([this.#plain.metrics(), this.#exemplified.metrics()])
     if (accept.includes('application/openmetrics-text')) {
-      // By hand: prom-client would rename the counters themselves, and the older form would lose "_total" for ever.
+      // Counters are renamed here in the text, as OpenMetrics wants it. prom-client would rename the metrics
+      // themselves, and the older format would lose "_total" from then on.
       const open = plain.replaceAll(/^# (HELP|TYPE) (\S+)_total /gm, '# $1 $2 ').replaceAll('\n\n', '\n')
       return { type: this.#exemplified.contentType, body: open + exemplified }
     }

@@ -1,4 +1,4 @@
-// POST /api/notifications/retract: what was published is taken back from everybody.
+// POST /api/notifications/retract: takes a notification back from everybody.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Messages } from '../broker/broker.ts'

@@ -17,7 +17,7 @@ export function errorResponses (...statuses: number[]): Record<number, typeof Er
   }))
 }
 
-/** What stands in a path. */
+/** Parameters in paths. */
 export const UserIdText = Type.String({ description: 'A user id.', examples: ['42'] })
 export const GroupNameText = Type.String({ description: 'The name of a group.', examples: ['Complaints'] })
 
@@ -31,7 +31,7 @@ export const bearerCookieOrTicket = [...bearerOrCookie, { ticket: [] }]
 /** The inbox: a one-time ticket as a header. */
 export const bearerCookieOrTicketHeader = [...bearerOrCookie, { ticketHeader: [] }]
 
-/** A response that is no JSON. */
+/** A response that is not JSON. */
 export function content (type: string, example: string, description: string): object {
   return { description, content: { [type]: { schema: Type.String({ examples: [example] }) } } }
 }

@@ -1,10 +1,10 @@
-// Who may publish what: everything, one kind of address, or one address.
+// Publishing scopes: for every address, for one kind of address, or for one address.
 import { TidingsError } from '../errors.ts'
 import type { Address } from '../notification.ts'
 
 export const PUBLISH_SCOPE = 'notifications:publish'
 
-/** Whether no scope allows to publish anything: then there is no need to read a body. */
+/** True if the token may publish nothing at all, so that its body need not be read. */
 export function publishesNothing (scopes: readonly string[]): boolean {
   return !scopes.some((scope) => scope === PUBLISH_SCOPE || scope.startsWith(`${PUBLISH_SCOPE}:`))
 }
@@ -22,12 +22,12 @@ export function requireScopes (scopes: readonly string[], addresses: readonly Ad
   }
 }
 
-/** What of a scope is a name: behind the kind. */
+/** Splits a scope for one address into the kind and the name. */
 const NAMED = new RegExp(`^(${PUBLISH_SCOPE}:(?:user|group):)(.+)$`, 's')
 
 /**
- * A scope ends at a space, so a name in it is percent-encoded, and each language does so in its own way (`%2f`,
- * `%21`): what is compared is what it means. A `%` that encodes nothing names nobody.
+ * Decodes the name in a scope. Names are percent-encoded because scopes are separated by spaces. Languages encode
+ * differently (`%2f`, `%2F`, `%21`), so decoded names are compared. A scope that cannot be decoded matches nothing.
  */
 function decoded (scope: string): string {
   const [, begin = '', name] = NAMED.exec(scope) ?? []

@@ -1,4 +1,4 @@
-// GET /api/notifications/subscribe: from a request to a live stream.
+// GET /api/notifications/subscribe: turns a request into a live stream, or tells the client to come back or to stop.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import Type, { type Static } from 'typebox'
@@ -26,7 +26,9 @@ export interface SubscribeOptions {
 }
 
 const FAILOVER_HEADER = 'tidings-failover'
-/** An unused ticket must be good still when its page comes back. */
+/**
+ * A client with an unused ticket is told to wait no longer than this, so that the ticket (30 s) is still valid then.
+ */
 const MAX_TICKET_WAIT_MS = 10_000
 
 const options = { exposeHeadRoute: false } as const
@@ -40,13 +42,13 @@ interface Opened {
   readonly cookie: string | undefined
 }
 
-/** What a request for a stream is answered. */
+/** The answer to a request for a stream. */
 type Decision =
   | Opened
   | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode }
   | { readonly answer: 'stop' }
 
-// Any number of them, and unknown ones beside: a query that is not well formed would end an EventSource for ever.
+// Parameters may be repeated, and unknown ones are allowed: an error status would end an EventSource for good.
 const oneOrMore = (description: string) => Type.Optional(Type.Unsafe<string | string[]>({ type: ['string', 'array'], items: { type: 'string' }, description }))
 const querystring = Type.Object({
   lastEventId: oneOrMore('Where to resume from, for clients that cannot send Last-Event-ID.'),
@@ -96,7 +98,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     ...options,
     schema: { ...schema, summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: UserIdText }) }
   }, async (request, reply) => {
-    // A slash and nothing behind it is no path of ours, here as elsewhere.
+    // As on other routes, a trailing slash without a user id is not a path of ours.
     if (request.params.userId === '') return reply.callNotFound()
     await open(request, reply, request.query, request.params.userId)
     return reply
@@ -117,11 +119,11 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     try {
       return await admit(...request)
     } catch (error) {
-      // Any status but 200 would end an EventSource for ever, and these conditions pass.
-      const known = translate(error as Error)
-      if (!isPassing(known)) throw error
-      if (known.code === 'TIDINGS_INTERNAL') app.log.error({ err: error }, 'unexpected error; report it, with the stack')
-      return later(known.code)
+      // Passing conditions are answered 200, since any other status would end an EventSource for good.
+      const refusal = translate(error as Error)
+      if (!isPassing(refusal)) throw error
+      if (refusal.code === 'TIDINGS_INTERNAL') app.log.error({ err: error }, 'unexpected error; report it, with the stack')
+      return later(refusal.code)
     }
   }
 
@@ -129,17 +131,17 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     return { answer: 'comeBack', retryMs, because }
   }
 
-  /** Who may have a stream, and from where. Throws what is answered as an error. */
+  /** Decides who may have a stream and where it resumes. Throws what is answered as an error status. */
   async function admit (request: FastifyRequest, query: Query, pathUserId?: string): Promise<Decision> {
-    // Only the browser's own reconnect sends the header. A page that opens a new stream, from wherever, means "use
+    // Only a browser's automatic reconnect sends the header. A new EventSource of a page never does: it means "use
     // here".
     const header = request.headers['last-event-id']?.toString()
     const position = header || query.lastEventId?.toString()
-    // Who was told to stop may have no token any more, and is nobody's business here.
+    // A terminal event told this client to stop. Its token may be gone by now, so none is asked for.
     if (position?.startsWith(TERMINAL_MARK)) return { answer: 'stop' }
     if (hub.isDraining || !broker.state().up || hub.isFull) {
-      // A proxy that asks another node at 503, and never shows it to the browser, says so (nginx.conf). Without it,
-      // an emptying node would draw the reconnects: a balancer by least connections likes it best.
+      // A proxy that sends this header asks another node at 503, and never shows the 503 to the browser (nginx.conf).
+      // Answering 200 would draw reconnects to a draining node, since a balancer by least connections prefers it.
       if (request.headers[FAILOVER_HEADER] === '503') throw new TidingsError('TIDINGS_BUSY')
       return later(broker.state().up ? 'TIDINGS_BUSY' : 'TIDINGS_UNAVAILABLE')
     }
@@ -157,15 +159,15 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     if (verdict === 'revoked') throw new TidingsError('TIDINGS_TOKEN_REVOKED')
     const waitMs = connect.waitMs(counts)
     if (waitMs > 0) return later('TIDINGS_TOO_MANY_REQUESTS', isFirst ? Math.min(waitMs, MAX_TICKET_WAIT_MS) : waitMs)
-    // Taken over while it was away: its reconnect must not take the session back.
+    // Another tab took the session over while this one was away. Its reconnect must not take the session back.
     if (verdict === 'replaced') return { answer: 'stop' }
     return { answer: 'open', principal, from: parsePosition(position), reconnectsFrom, admittedAt, cookie: isFirst ? await passFor(ticket) : undefined }
   }
 
   /**
-   * What a ticket stands for. Its first use spends it and sets a cookie, the pass; EventSource reconnects to the same
-   * URL with the spent ticket, and is let in if it brings the pass. So a URL that leaked is worth nothing without the
-   * cookie, which no script can read, and the cookie nothing without a ticket of that user. Neither outlives the
+   * Looks a ticket up. The first use of a ticket spends it and sets a cookie, the pass. EventSource reconnects to the
+   * same URL with the spent ticket, and is admitted if it brings the pass. So a leaked URL is useless without the
+   * cookie, which no script can read, and the cookie is useless without a ticket of its user. Neither outlives the
    * token.
    */
   async function ticketOf (request: FastifyRequest, text: string | undefined): Promise<Redeemable | undefined> {
@@ -174,29 +176,29 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     if (ticket === undefined) throw badTicket('unknown')
     if (ticket.principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED').because('token-expired' satisfies TicketReason)
     if (!ticket.isSpent) return ticket
-    // From here on it is the cookie that speaks.
+    // A spent ticket is authenticated by its cookie, so requests from foreign sites are refused.
     refuseCrossSite(request, config.CORS_ORIGINS)
     if (!isPassOf(ticket, request.cookies[passName(ticket.principal.userId)])) throw badTicket('spent')
     return ticket
   }
 
-  /** Spends the ticket, once its user has been let in. */
+  /** Spends the ticket of an admitted user. Returns the Set-Cookie header with the pass. */
   async function passFor (ticket: Redeemable): Promise<string> {
     const pass = await spend(broker, ticket)
-    if (pass === undefined) throw badTicket('spent') // another was faster
-    // Sent to the streams, and nowhere else.
+    if (pass === undefined) throw badTicket('spent') // another request spent it first
+    // The path makes browsers send the cookie with stream requests only.
     return app.serializeCookie(pass.name, pass.value, { path: STREAM_PATH, httpOnly: true, secure: true, sameSite: 'strict', maxAge: pass.maxAgeSeconds })
   }
 
   function start (request: FastifyRequest, reply: FastifyReply, { principal, from, reconnectsFrom, admittedAt, cookie }: Decision & { answer: 'open' }): void {
-    // Not reply.setCookie: that is written by a hook which a hijacked reply does not run.
+    // Not reply.setCookie: a hook writes it, and hijacked replies run no hooks.
     if (cookie !== undefined) reply.header('set-cookie', cookie)
     switch (lineOf(reply)) {
       case 'gone': return answerNobody(reply)
-      // It waits behind another answer on the same connection (HTTP pipelining), where a stream can write nothing.
+      // Another answer is still being sent on this connection (HTTP pipelining), so a stream could write nothing.
       case 'queued': return comeBack(reply, hub.retryMs())
     }
-    const ip = addressOf(request.ip) // read from headers that are let go of with the rest
+    const ip = addressOf(request.ip) // read now, since opening the stream frees the request's headers
     const owner = { ...identityOf(principal), groups: principal.groups, admittedAt, reconnectsFrom }
     const opening = hub.open(() => openEventStream(reply), owner, from, { ip })
     if ('opened' in opening) return
@@ -206,7 +208,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   }
 }
 
-/** Tried again by the browser, not by its user. */
+/** Whether the condition passes by itself, so that the browser should retry. */
 function isPassing ({ code, statusCode }: TidingsError): boolean {
   return code === 'TIDINGS_TOKEN_NOT_YET' || (statusCode >= 500 && code !== 'TIDINGS_BUSY')
 }

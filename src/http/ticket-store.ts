@@ -1,27 +1,29 @@
-// Tickets and passes, and what is kept of them. Only hashes are: who can read the store cannot use what stands there.
+// Tickets and passes. Only their hashes are stored, so that whoever can read the store cannot use them.
 //
-//   principal:<hash>      who a token says its user is, once for each token, until the token ends
+//   principal:<hash>      the principal as JSON, once for each token, until the token expires
 //   ticket:<hash>         <place> <principal's hash>, 30 s
-//   pass:<place>          <ticket's hash> <pass's hash> <principal's hash>, until the token ends
-//   tickets:<user hash>   how many tickets the user has had: the next place; until the last pass ends
+//   pass:<place>          <ticket's hash> <pass's hash> <principal's hash>, until the token expires
+//   tickets:<user hash>   how many tickets the user has had, which gives the next place; until the last pass expires
 //
-// A user has PLACES places for spent tickets, which are used round and round. So what a user can leave here is
-// bounded.
+// Each user has PLACES places for spent tickets, used in turn, so what one user can store is bounded.
 import { createHash, randomBytes } from 'node:crypto'
 import type { Store } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
 import type { Principal } from './auth.ts'
 
 export const TICKET_SECONDS = 30
-/** Streams opened by ticket that can come back by themselves; of one more, the oldest must get a new ticket. */
+/**
+ * How many streams of a user that were opened by ticket can reconnect by themselves. With one more, the oldest needs a
+ * new ticket.
+ */
 const PLACES = 128
-/** A pass lives as long as its token, but not longer than browsers keep a cookie. */
+/** A pass lives as long as its token, but no longer than browsers keep a cookie. */
 const MAX_PASS_SECONDS = 400 * 86_400
 
 /** What a ticket stands for. */
 export interface Redeemable {
   readonly principal: Principal
-  /** Whether the ticket has been used: then it counts only with the pass that its first use was given. */
+  /** Whether the ticket was used. Then it is only valid with the pass that its first use set. */
   readonly isSpent: boolean
   readonly ticket: string
   readonly place: string
@@ -39,7 +41,9 @@ const secret = (): string => randomBytes(32).toString('base64url')
 const hash = (text: string): string => createHash('sha256').update(text).digest('base64url')
 const userHash = (userId: string): string => hash(userId).slice(0, 16)
 
-/** Named after the user: two users in one browser, as in two tabs, do not push each other out. */
+/**
+ * The cookie's name contains the user, so that two users in two tabs of one browser do not overwrite each other's pass.
+ */
 export const passName = (userId: string): string => `tidings_pass_${userHash(userId)}`
 
 export async function issueTicket (store: Store, principal: Principal): Promise<string> {
@@ -57,7 +61,7 @@ export async function issueTicket (store: Store, principal: Principal): Promise<
   return ticket
 }
 
-/** What a ticket stands for; nothing is changed by looking. Undefined: it is unknown, or too old. */
+/** Looks a ticket up without changing anything. Undefined: it is unknown or has expired. */
 export async function findTicket (store: Store, ticket: string): Promise<Redeemable | undefined> {
   const { home, place } = partsOf(ticket)
   if (home === undefined || place === undefined) return undefined
@@ -70,7 +74,10 @@ export async function findTicket (store: Store, ticket: string): Promise<Redeema
   return { principal: JSON.parse(text) as Principal, isSpent: fresh === undefined, ticket, place, principalHash, passHash }
 }
 
-/** Takes a ticket for one request that is no stream: nothing is left of it. Throws what is wrong with it. */
+/**
+ * Spends a ticket for a single request that opens no stream, without a pass. Rejects with TIDINGS_BAD_TICKET or
+ * TIDINGS_TOKEN_EXPIRED.
+ */
 export async function redeem (store: Store, ticket: string): Promise<Principal> {
   const { home } = partsOf(ticket)
   const taken = home === undefined ? undefined : await store.take(home, `ticket:${hash(ticket)}`)
@@ -85,7 +92,10 @@ export function isPassOf ({ passHash }: Redeemable, pass: string | undefined): b
   return pass !== undefined && passHash === hash(pass)
 }
 
-/** Spends a ticket for its pass, in one call. Of several who try at once, one gets the pass; the others undefined. */
+/**
+ * Exchanges a ticket for its pass atomically. If several requests try at once, one gets the pass and the others get
+ * undefined.
+ */
 export async function spend (store: Store, { principal, ticket, place, principalHash }: Redeemable): Promise<Pass | undefined> {
   const home = store.homeOf(principal.userId)
   const pass = { name: passName(principal.userId), value: secret(), maxAgeSeconds: secondsLeft(principal) }
@@ -94,7 +104,7 @@ export async function spend (store: Store, { principal, ticket, place, principal
   return spent === undefined ? undefined : pass
 }
 
-/** It says itself where things of its user are kept; nothing, if it is none. */
+/** A ticket names the partition and the place of its user. Both are undefined if the text is no ticket. */
 function partsOf (ticket: string): { home?: string | undefined, place?: string | undefined } {
   const [, home, place] = /^([^.]*)\.([\w-]{16}\.\d{1,3})\.[\w-]{43}$/.exec(ticket) ?? []
   return { home, place }

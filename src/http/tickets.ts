@@ -1,4 +1,5 @@
-// POST /api/notifications/tickets: so that no token stands in a URL, where EventSource can put nothing else.
+// POST /api/notifications/tickets: one-time tickets. EventSource can send credentials in the URL only, and no token
+// should stand there.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Broker } from '../broker/broker.ts'

@@ -1,4 +1,4 @@
-// /api/users: the groups of a user, and whether they are online. For login handlers and back offices.
+// /api/users: groups, logout and presence of a user, for login handlers and back offices.
 import type { FastifyPluginAsyncTypebox, TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
@@ -20,7 +20,7 @@ const userParams = Type.Object({ userId: UserIdText })
 const groupParams = Type.Object({ userId: UserIdText, group: GroupNameText })
 const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_GROUPS }) }, { additionalProperties: false, description: 'All groups of the user, however they were joined.', examples: [{ groups: ['Complaints', 'Sales'] }] })
 
-/** Room for MAX_GROUPS names, however they are escaped. */
+/** Leaves room for MAX_GROUPS names in any JSON escaping. */
 const GROUPS_BODY_BYTES = 2_097_152
 
 export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sessions }> = async (app, { members, sessions }) => {

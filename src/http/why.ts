@@ -1,4 +1,4 @@
-// GET /api/users/:userId/why: for whoever has to answer "user 42 did not get it".
+// GET /api/users/:userId/why: answers "why did user 42 not get it?".
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Trail } from '../broker/trail.ts'
