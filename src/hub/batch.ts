@@ -1,9 +1,9 @@
-// Coalescing: what a stream is to get in its next write, shared by all streams that get the same sequence.
+// The bytes that a stream gets in its next write, shared by all streams that get the same sequence of frames.
 import type { Frame } from './frame.ts'
 
 /**
- * A node of a tree of sequences: the root is empty, each step adds a frame. Streams that get the same frames stand on
- * the same node, so a message costs each of them one pointer, and the bytes are joined once for all.
+ * A node in a tree of sequences. The root is the empty sequence, and each step adds a frame. Streams that get the same
+ * frames stand on the same node, so a message costs each of them one pointer, and the bytes are joined once for all.
  */
 export class Batch {
   readonly #parent: Batch | undefined
@@ -18,8 +18,8 @@ export class Batch {
   }
 
   /**
-   * The sequence one frame longer. It remembers one only: the coalescer hands a frame to all its streams before the
-   * next.
+   * This sequence with one more frame. One successor is cached, since the coalescer hands a frame to all its streams
+   * before the next frame.
    */
   plus (frame: Frame): Batch {
     if (this.#next === undefined || this.#next.#frame !== frame) this.#next = new Batch(this, frame)

@@ -1,18 +1,20 @@
-// Which streams of this node belong to which channel, and whether it is subscribed and heard.
+// The channels of this node: which streams listen to each, whether it is subscribed, and whether its messages arrive.
 import type { Channel as Name, Messages } from '../broker/broker.ts'
 import type { Stream } from './stream.ts'
 
-/** A reload of a page leaves and comes back within this; the channel stays subscribed meanwhile. */
+/**
+ * How long a channel without streams stays subscribed, so that a page reload does not unsubscribe and subscribe again.
+ */
 const LINGER_MS = 5000
 
 export class Channel {
   readonly name: Name
   readonly streams = new Set<Stream>()
-  /** Settles when it is subscribed; undefined once it is. */
+  /** Settles when the subscription does; undefined once the channel is subscribed. */
   subscribing: Promise<void> | undefined
-  /** Subscribed, but not heard: the broker's line broke. */
+  /** True while the channel is subscribed but its messages do not arrive, because the broker's line broke. */
   isInterrupted = false
-  /** When its last stream left, by a clock that never steps. */
+  /** When its last stream left, in monotonic milliseconds. */
   idleSinceMs = 0
 
   constructor (name: Name) {
@@ -25,7 +27,7 @@ export class Channels {
   readonly #nowMs: () => number
   readonly #channels = new Map<Name, Channel>()
   readonly #idle = new Set<Channel>()
-  /** Resolves when channels are heard again. */
+  /** Resolves when the broker's line is restored. */
   #restoration = Promise.withResolvers<void>()
 
   constructor (broker: Pick<Messages, 'subscribe' | 'unsubscribe'>, nowMs: () => number) {
@@ -53,7 +55,7 @@ export class Channels {
     stream.channels.push(channel)
   }
 
-  /** False: it was not in it. */
+  /** Returns false if the stream was not in the channel. */
   remove (stream: Stream, name: Name): boolean {
     const at = stream.channels.findIndex((channel) => channel.name === name)
     if (at === -1) return false
@@ -62,7 +64,7 @@ export class Channels {
     return true
   }
 
-  /** Makes the stream's channels those that it should have. Returns how many are new. */
+  /** Adds and removes channels so that the stream has exactly these. Returns how many were added. */
   follow (stream: Stream, names: Iterable<Name>): number {
     const wanted = new Set(names)
     for (const { name } of [...stream.channels]) if (!wanted.delete(name)) this.remove(stream, name)
@@ -81,13 +83,13 @@ export class Channels {
     this.#idle.add(channel)
   }
 
-  /** Resolves once every channel of the stream is subscribed and heard; throws Unavailable. */
+  /** Resolves once every channel of the stream is subscribed and its messages arrive. Rejects with Unavailable. */
   async subscribed (stream: Stream): Promise<void> {
     for (const { subscribing } of [...stream.channels]) if (subscribing !== undefined) await subscribing
     while (stream.channels.some(({ isInterrupted }) => isInterrupted)) await this.#restoration.promise
   }
 
-  /** The broker's line broke: these channels are not heard, until `restored`. */
+  /** The broker's line broke: messages of these channels do not arrive until `restored`. */
   interrupted (isAffected: (name: Name) => boolean): void {
     for (const channel of this.#channels.values()) if (isAffected(channel.name)) channel.isInterrupted = true
   }
@@ -99,14 +101,14 @@ export class Channels {
     resolve()
   }
 
-  // One by one: what is asked in one turn of the event loop, the broker asks together.
+  // One call for each channel: the broker combines the calls of one turn of the event loop.
   #subscribe (channel: Channel): void {
     channel.subscribing = this.#broker.subscribe([channel.name]).then(() => { channel.subscribing = undefined }, (error) => {
-      // Whoever needs the channel next asks anew; the streams that wait for it now hear the error.
+      // The next stream that needs the channel subscribes again. Streams that wait now get the error.
       this.#forget(channel)
       throw error
     })
-    channel.subscribing.catch(() => {}) // heard by the streams that wait, if any still do
+    channel.subscribing.catch(() => {}) // waiting streams handle it; without any it must not be an unhandled rejection
   }
 
   #forget (channel: Channel): void {
@@ -115,7 +117,7 @@ export class Channels {
     for (const { channels } of channel.streams) channels.splice(channels.indexOf(channel), 1)
   }
 
-  /** Unsubscribes what nobody has wanted for a while. */
+  /** Unsubscribes channels that have had no stream for a while. */
   sweep (): void {
     const nowMs = this.#nowMs()
     const gone: Name[] = []
@@ -129,7 +131,7 @@ export class Channels {
   }
 }
 
-/** Whether something that affects channels affects a stream. */
+/** Turns a predicate on channels into one on streams: true if it affects any channel of the stream. */
 export function hits (isAffected: (channel: Name) => boolean): (stream: Stream) => boolean {
   return ({ channels }) => channels.some(({ name }) => isAffected(name))
 }

@@ -1,9 +1,9 @@
-// The two clocks: durations by one that never steps, dates by the wall's.
+// The two clocks: a monotonic one for durations, the wall clock for dates.
 
 export interface Clock {
-  /** Milliseconds since some moment. What lasts, ages or is due is measured with it. */
+  /** Monotonic milliseconds since an arbitrary moment, for durations and deadlines. */
   readonly nowMs: () => number
-  /** Milliseconds since 1970. It may be set, ahead and back. */
+  /** Milliseconds since 1970. The clock may be set forward and back. */
   readonly wallMs: () => number
 }
 

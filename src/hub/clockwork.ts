@@ -1,41 +1,42 @@
-// The one timer of a node: heartbeats, what is due for a stream, and the spread of a drain. Never a timer a stream.
+// The one timer of a node: heartbeats, deadlines of streams, and spreading a drain. There is never a timer for each
+// stream.
 import type { Stream } from './stream.ts'
 
-/** What a stream is due for; `abandon`: it has been ended, but its client has not taken the last words. */
+/** What happens at a stream's deadline. `abandon`: it has ended, but its client has not taken the last bytes. */
 export type Due = 'expiring' | 'expired' | 'age' | 'abandon'
 
-/** A client that reads with a timeout of 5 seconds has heard something by then. */
+/** The first ping comes early, for clients with a read timeout of 5 seconds. */
 const FIRST_PING_SECONDS = 4
 
 interface Place {
   readonly slot: Set<Stream>
-  /** When something is due, in milliseconds, and the second under which that is kept. */
+  /** The deadline in milliseconds, and the second under which `#dues` keeps it. */
   atMs: number
   second: number
 }
 
 export interface ClockworkEvents {
   readonly onDue: (stream: Stream, due: Due) => void
-  /** The streams whose heartbeat it is. */
+  /** Called with the streams to be pinged now. */
   readonly onHeartbeat: (streams: ReadonlySet<Stream>) => void
   readonly onSecond: () => void
 }
 
 export class Clockwork {
   readonly #events: ClockworkEvents
-  /** Milliseconds of a clock that never steps. */
+  /** Monotonic milliseconds. */
   readonly #nowMs: () => number
-  /** Streams by the second of the heartbeat in which they are pinged, round and round. */
+  /** Streams by the second of the heartbeat interval in which they are pinged; used in turn. */
   readonly #slots: Array<Set<Stream>>
   /**
-   * Streams by the second in which something is due, each at most once; of the last second some may still be to come.
+   * Streams by the second of their deadline, each at most once. Deadlines of the current second may still lie ahead.
    */
   readonly #dues = new Map<number, Map<Stream, Due>>()
   readonly #places = new Map<Stream, Place>()
   #timer: NodeJS.Timeout | undefined
   #turn = 0
   #lastSecond: number
-  /** Resolves when the last stream is removed; there while somebody waits for it. */
+  /** Resolves when the last stream is removed. Only there while somebody waits for it. */
   #emptied: PromiseWithResolvers<void> | undefined
 
   constructor (heartbeatSeconds: number, nowMs: () => number, events: ClockworkEvents) {
@@ -57,7 +58,7 @@ export class Clockwork {
     clearInterval(this.#timer)
   }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick (): void {
     this.#turn++
     this.#events.onHeartbeat(this.#slots[this.#turn % this.#slots.length]!)
@@ -71,7 +72,7 @@ export class Clockwork {
     this.#places.set(stream, { slot, atMs: 0, second: 0 })
   }
 
-  /** Says what the stream is due for next, and when; replaces what was said before. */
+  /** Sets the stream's deadline and what happens then. It replaces the previous deadline. */
   plan (stream: Stream, atMs: number, what: Due): void {
     const place = this.#places.get(stream)
     if (place === undefined) return
@@ -102,7 +103,7 @@ export class Clockwork {
   #callDue (nowMs: number): void {
     const from = this.#lastSecond
     const second = this.#lastSecond = Math.max(from, Math.floor(nowMs / 1000))
-    // A process that slept for long does not walk through every second it missed.
+    // After a long sleep of the process, only the seconds with deadlines are visited.
     const missed = second - from < 60
       ? Array.from({ length: second - from + 1 }, (_, i) => from + i)
       : [...this.#dues.keys()].filter((at) => at <= second).sort((a, b) => a - b)
@@ -110,7 +111,7 @@ export class Clockwork {
   }
 
   #call (dues: Map<Stream, Due> | undefined, nowMs: number): void {
-    // A copy: what is planned meanwhile comes later.
+    // A copy, so that deadlines set during the loop wait for the next call.
     for (const [stream, due] of [...dues ?? []]) {
       const place = this.#places.get(stream)
       if (place === undefined || place.atMs > nowMs || dues!.get(stream) !== due) continue
@@ -119,7 +120,7 @@ export class Clockwork {
     }
   }
 
-  /** Calls `end` for all streams, spread evenly over a time; resolves when the last one is removed. */
+  /** Calls `end` for all streams, spread evenly over `spreadMs`. Resolves when the last stream is removed. */
   async drain (spreadMs: number, end: (stream: Stream) => void): Promise<void> {
     const streams = [...this.#places.keys()]
     const startedAtMs = this.#nowMs()

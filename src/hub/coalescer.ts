@@ -1,4 +1,4 @@
-// When streams are written: at once when the node is idle, many messages in one write when it is not.
+// Decides when streams are written: at once when the node is idle, and many messages in one write under load.
 import type { Channel as ChannelName } from '../broker/broker.ts'
 import type { Notification } from '../notification.ts'
 import { deliveries, type Node } from '../tracing.ts'
@@ -8,20 +8,23 @@ import { type Frame, notificationFrame } from './frame.ts'
 import type { Stream } from './stream.ts'
 import { Telling } from './telling.ts'
 
-/** A batch that has grown to this is written without waiting longer. */
+/** A batch of this size is written without waiting longer. */
 const MAX_BATCH_BYTES = 65_536
-/** So many streams are looked at, and then written. */
+/** How many streams are prefetched into the processor's caches before they are written. */
 const SIDE_BY_SIDE = 128
-/** A write to all streams that takes more than so many windows leaves less than a quarter of the time for all else. */
+/**
+ * A write to all streams that takes longer than this many windows is followed by a longer rest, since less than a
+ * quarter of the time would be left for other work.
+ */
 const LONG_IN_WINDOWS = 3
-/** The longest rest after such a one. */
+/** The longest rest after such a write. */
 const MAX_REST_MS = 50
 
 export interface CoalescerOptions {
   readonly node: Node
   /** How long messages are gathered under load, unless writing takes so long that a longer rest is needed. */
   readonly windowMs: number
-  /** Milliseconds of a clock that never steps. */
+  /** Monotonic milliseconds. */
   readonly nowMs: () => number
 }
 
@@ -31,18 +34,18 @@ export class Coalescer {
   #root = new Batch()
   #queued: Stream[] = []
   #bytes = 0
-  /** What the streams are to write, counted for each. */
+  /** Messages queued for the next write, one counted for each stream. */
   #taken = 0
-  /** From one write until what is gathered is written. */
+  /** The shortest time from one write to the next under load. */
   #restMs: number
   #timer: NodeJS.Timeout | undefined
   /**
-   * `idle`: nothing is queued. `gathering`: what is queued is written when the window ends. `reading`: the last frame
-   * was written at once, and what else the same read from the broker's line brings follows right after it.
+   * `idle`: nothing is queued. `gathering`: queued messages are written when the rest ends. `reading`: the last message
+   * was written at once; others from the same read of the broker's connection follow in the next microtask.
    */
   #phase: 'idle' | 'gathering' | 'reading' = 'idle'
   #wroteAtMs = -Infinity
-  /** Means nothing; what is not used would not be read. */
+  /** Has no meaning. If `warm` had no visible result, the compiler could remove its reads. */
   #warmth = 0
 
   constructor (options: CoalescerOptions) {
@@ -51,12 +54,12 @@ export class Coalescer {
     this.#telling = new Telling(options.node, options.nowMs)
   }
 
-  /** Streams that are written when the window ends. */
+  /** How many streams wait for the next write. */
   get gathered (): number { return this.#queued.length }
 
   /**
-   * Sends what came on a channel to its streams, as far as they take it now: at once, or, if the last write was within
-   * the window, at the end of that. Returns how many took it.
+   * Sends a message of a channel to those of its streams that take it now. It is written at once, or, if the last write
+   * was too recent, when the rest ends. Returns how many streams took it.
    */
   send (name: ChannelName, notification: Notification, channel: Channel): number {
     const isHeard = deliveries.hasSubscribers
@@ -110,9 +113,9 @@ export class Coalescer {
     this.#queued = []
     this.#root = new Batch()
     this.#bytes = 0
-    // A write takes so long that nothing of the next stream is in the processor's caches, and it would wait for one
-    // piece of memory after the other. Looked at in a row, what some streams need is fetched at the same time: worth 5
-    // to 10 % of a delivery.
+    // A write evicts the next stream's memory from the processor's caches, so writing would wait for one cache miss
+    // after the other. Reading from many streams in a row lets their misses overlap, which saves 5 to 10 % of a
+    // delivery.
     for (let from = 0; from < queued.length; from += SIDE_BY_SIDE) {
       const end = Math.min(from + SIDE_BY_SIDE, queued.length)
       for (let i = from; i < end; i++) this.#warmth = (this.#warmth + queued[i]!.warm()) & 1
@@ -125,9 +128,9 @@ export class Coalescer {
   }
 
   /**
-   * Where streams get many messages in one write and writing takes most of the time, as with TLS, a message is the
-   * cheaper the more of them a write carries: with as long a rest as the write took there are fewer writes, and whoever
-   * else is on this machine gets on. One message, to however many streams, is followed by the window alone.
+   * How long to rest after a write. If streams get many messages in one write and writing takes most of the time, as
+   * with TLS, resting as long as the write took puts more messages into each write, which makes each cheaper and leaves
+   * time for others on this machine. After a write of one message, to however many streams, the window is enough.
    */
   #restAfter (tookMs: number, messagesInWrite: number): number {
     const { windowMs } = this.#options

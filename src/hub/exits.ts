@@ -1,4 +1,4 @@
-// The ways out: why a stream ends and when, what it is told then, and how long its client may take to hear it.
+// How streams end: why, when, what the client is trace, and how long it may take to receive that.
 import { ends, type EndTrace, type Node } from '../tracing.ts'
 import type { Clock } from './clock.ts'
 import type { Clockwork, Due } from './clockwork.ts'
@@ -7,7 +7,7 @@ import type { Stream } from './stream.ts'
 
 /** Why a stream ended; logged and counted. */
 export type EndReason =
-  | 'client' // the client went, or the line broke
+  | 'client' // the client left, or the connection broke
   | 'slow' // more than STREAM_BUFFER_BYTES unsent
   | 'age' // MAX_STREAM_SECONDS
   | 'expired' // the token's exp
@@ -17,13 +17,13 @@ export type EndReason =
   | 'closed' // logout; for good
   | 'unavailable' // the broker could not be reached while the stream opened
 
-/** How long a client has to take its last words. */
+/** How long a client has to take the last bytes of an ended stream. */
 const LAST_WORDS_MS = 2000
 
 export interface ExitsOptions {
   readonly retryMs: number
   readonly maxStreamSeconds: number
-  /** How long before its token's end a stream says `expiring`, at most. */
+  /** The longest time before its token expires that a stream gets `expiring`. */
   readonly expiringSeconds: number
 }
 
@@ -31,7 +31,7 @@ export class Exits {
   readonly #options: ExitsOptions
   readonly #clockwork: Clockwork
   readonly #clock: Clock
-  /** When the token of a stream ends, by the clock that never steps. */
+  /** When the token of a stream expires, in monotonic milliseconds. */
   readonly #expiries = new WeakMap<Stream, number>()
 
   constructor (options: ExitsOptions, clockwork: Clockwork, clock: Clock) {
@@ -40,18 +40,18 @@ export class Exits {
     this.#clock = clock
   }
 
-  /** The reconnect hint, jittered where many may come at once. */
+  /** The value of `retry:`, jittered so that many clients do not reconnect at the same moment. */
   retryMs (): number {
     return Math.round(this.#options.retryMs * (0.5 + Math.random()))
   }
 
-  /** Plans the end of a stream that opens: by age, or with its token. */
+  /** Sets the first deadline of a new stream: its age limit or its token's expiry. */
   plan (stream: Stream): void {
     const { maxStreamSeconds, expiringSeconds } = this.#options
-    // The only look at the wall clock: a token ends when so much time has passed, wherever that clock is set meanwhile.
+    // The wall clock is read only here, so setting it later does not change when the token expires.
     const expiresAtMs = stream.openedAtMs + stream.owner.expiresAtSeconds * 1000 - this.#clock.wallMs()
     const agesAtMs = stream.openedAtMs + maxStreamSeconds * 1000 * (0.8 + 0.2 * Math.random())
-    // Jittered, so that the pages of one morning do not all ask for a token in the same second.
+    // Jittered, so that pages opened in the same minute do not all ask for a token in the same second.
     const noticeMs = expiringSeconds * 1000 * (0.5 + 0.5 * Math.random())
     if (agesAtMs < expiresAtMs - noticeMs) {
       this.#clockwork.plan(stream, agesAtMs, 'age')
@@ -61,7 +61,7 @@ export class Exits {
     this.#clockwork.plan(stream, expiresAtMs - noticeMs, 'expiring')
   }
 
-  /** What was planned for a stream has come. */
+  /** Acts on a deadline of a stream. */
   due (stream: Stream, due: Due): void {
     switch (due) {
       case 'expiring':
@@ -73,12 +73,12 @@ export class Exits {
     }
   }
 
-  /** Ends a stream so that the browser comes back by itself, spread over time. */
+  /** Ends a stream so that the browser reconnects by itself, after a jittered time. */
   end (stream: Stream, reason: Exclude<EndReason, 'client' | 'slow' | 'closed' | 'replaced'>): void {
     this.#end(stream, reason, comeBackFrame(this.retryMs()))
   }
 
-  /** Ends a stream so that the browser does not come back. */
+  /** Ends a stream so that the browser does not reconnect. */
   endForGood (stream: Stream, reason: 'closed' | 'replaced', data: object): void {
     this.#end(stream, reason, terminalFrame(reason, data))
   }
@@ -89,12 +89,12 @@ export class Exits {
   }
 }
 
-/** Tells whoever listens that a stream has ended, and what it had by then. */
+/** Publishes on the diagnostics channel that a stream has ended, and up to which id it was written. */
 export function tellEnd (node: Node, stream: Stream, reason: EndReason): void {
   if (!ends.hasSubscribers) return
   const { owner: { userId }, name, takenTo } = stream
-  // What waited for the end of the window is not written any more.
+  // A pending batch is not written any more.
   const writtenTo = stream.pending === undefined ? stream.cursor : takenTo
-  const told: EndTrace = { node, userId, stream: name, reason, writtenTo, takenTo }
-  ends.publish(told)
+  const trace: EndTrace = { node, userId, stream: name, reason, writtenTo, takenTo }
+  ends.publish(trace)
 }

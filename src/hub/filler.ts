@@ -1,4 +1,5 @@
-// The way to live: subscribe, read the logs, write, sync, release. At connect, join, leave, and after the line broke.
+// Brings streams to live: subscribes, reads the logs, writes what is owed and `sync`, then releases what was held. Runs
+// at connect, join and leave, and after the broker's line broke.
 import { type Broker, type HistoryPage, Revoked, type ResumeQuery } from '../broker/broker.ts'
 import { ALL, groupAddress, type ResumeFrom, userAddress } from '../notification.ts'
 import { fills, type FillTrace, type Node, resumes } from '../tracing.ts'
@@ -9,7 +10,7 @@ import type { Sessions } from './sessions.ts'
 import type { Stats } from './stats.ts'
 import type { Stream } from './stream.ts'
 
-/** Data in one page of history; the next one is read when the socket has taken it. */
+/** Bytes of data in one page of history. The next page is read when the socket has taken this one. */
 const PAGE_BYTES = 131_072
 
 export interface FillerParts {
@@ -17,11 +18,11 @@ export interface FillerParts {
   readonly channels: Channels
   readonly stats: Stats
   readonly exits: Exits
-  /** Undefined: a user may have any number of streams. */
+  /** Undefined unless SESSION_POLICY is `single`. */
   readonly sessions: Sessions | undefined
   readonly node: Node
   readonly heartbeatSeconds: number
-  /** Milliseconds of a clock that never steps. */
+  /** Monotonic milliseconds. */
   readonly nowMs: () => number
   readonly log: { warn: (data: object, text: string) => void }
 }
@@ -30,9 +31,9 @@ export class Filler {
   readonly #parts: FillerParts
   /** Streams that wait for the broker. */
   readonly #waiting = new Set<Stream>()
-  /** Streams in whose history something is missing, and whose last `sync` has not said so yet. */
+  /** Streams whose history has a gap that no `sync` has told them of yet. */
   readonly #gaps = new WeakSet<Stream>()
-  /** Streams that may have missed what has no id. */
+  /** Streams that may have missed events without an id, such as `read`. */
   readonly #deaf = new WeakSet<Stream>()
   #errors: unknown[] = []
 
@@ -40,17 +41,17 @@ export class Filler {
     this.#parts = parts
   }
 
-  /** Streams that wait for the broker: open, and silent. */
+  /** How many streams are open but wait for the broker. */
   get waiting (): number { return this.#waiting.size }
 
-  /** Brings a new stream to live. Resolves when it is, or has ended. */
+  /** Brings a new stream to live. Resolves when it is live or has ended. */
   async open (stream: Stream, from: ResumeFrom): Promise<void> {
     await this.#run(stream, from)
   }
 
   /**
-   * Something changed: holds a stream until it has what it is owed. `since`: the id of the change; an answer of the
-   * broker at a later position includes it.
+   * Holds a live stream and fills it again after a change. `since`: the id of the change. An answer of the broker with
+   * a position not below it includes the change; Infinity asks for a new answer.
    */
   fill (stream: Stream, since = Infinity): void {
     if (stream.hasEnded) return
@@ -64,7 +65,7 @@ export class Filler {
     } catch (error) {
       this.#failed(stream, error)
     }
-    // A fill adds channels, also to a stream that has ended meanwhile.
+    // A fill may have added channels to a stream that ended meanwhile.
     if (stream.hasEnded) this.forget(stream)
   }
 
@@ -85,40 +86,40 @@ export class Filler {
     this.#waiting.add(stream)
   }
 
-  /** Messages for a stream may be missing from now on, until `restored`. `isLost`: for ever. */
+  /** Messages for the stream may be missing until `restored`. `isLost`: they cannot be read from the logs either. */
   interrupted (stream: Stream, isLost: boolean): void {
     this.#deaf.add(stream)
     if (isLost) this.#gaps.add(stream)
     if (stream.state === 'live') this.#wait(stream)
-    // Whoever fills it goes round once more. One that waits is filled by nobody, and waits on.
+    // The running fill makes another round. A waiting stream has no running fill, and goes on waiting.
     else if (stream.isHeld && stream.state !== 'waiting') stream.fill(Infinity)
   }
 
-  /** The channels of some streams are heard again. */
+  /** Messages of these streams arrive again: fills those that wait. */
   restored (isAffected: (stream: Stream) => boolean): void {
     for (const stream of [...this.#waiting]) if (isAffected(stream)) this.fill(stream)
   }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick (): void {
     const { broker, log } = this.#parts
-    // One line for all of them: when the broker is away, thousands fail alike.
+    // One log line for all of them, since thousands of streams fail together when the broker is away.
     const [err] = this.#errors
     if (err !== undefined) log.warn({ err, streams: this.#errors.length }, 'streams could not be filled from the logs; live ones are tried again, new ones come back')
     this.#errors = []
     if (this.#waiting.size > 0 && broker.state().up) this.restored(() => true)
   }
 
-  /** The stream has ended. */
+  /** Removes a stream that has ended. */
   forget (stream: Stream): void {
     this.#parts.channels.removeAll(stream)
     this.#waiting.delete(stream)
   }
 
   /**
-   * Writes what the stream is owed since `from`, oldest first, then lets it be live. A first `sync` is always written,
-   * a later one only to say that something may be missing. Throws what the broker throws; the stream is then still
-   * held.
+   * Writes what the stream is owed since `from`, oldest first, then makes it live. The first fill always writes a
+   * `sync`; later ones only if something may be missing. Rejects with what the broker rejects with; the stream is still
+   * held then.
    */
   async #bring (stream: Stream, from: ResumeFrom): Promise<void> {
     const { channels, stats, sessions, node, nowMs } = this.#parts
@@ -135,7 +136,7 @@ export class Filler {
       if (sessions !== undefined && !await sessions.own(stream)) return
       const page = await this.#read(stream, cursor)
       if (stream.hasEnded) return
-      // What was published on a new channel since this page was read may have passed us by.
+      // Messages on a newly added channel may have been missed since this page was read, so one more round is needed.
       if (channels.follow(stream, this.#channelsOf(stream, page.membership.keys())) > 0) stream.fill(Infinity)
 
       stream.cork()
@@ -144,7 +145,7 @@ export class Filler {
       if (stream.hasEnded) return
       replayed += page.entries.length
       stats.replayed += page.entries.length
-      // Also without entries: all up to the position has been written, and the next round goes on from there.
+      // The position counts even without entries: everything up to it has been written.
       cursor = page.position
       if (!page.more && stream.isSatisfiedWith(page.position)) {
         const isDeaf = this.#deaf.delete(stream)
@@ -158,8 +159,8 @@ export class Filler {
         if (fills.hasSubscribers) {
           const { owner: { userId }, name } = stream
           const { position } = page
-          const told: FillTrace = { node, userId, stream: name, isFirst, from, position, resume, replayed, startedAtMs, filledAtMs: nowMs() }
-          fills.publish(told)
+          const trace: FillTrace = { node, userId, stream: name, isFirst, from, position, resume, replayed, startedAtMs, filledAtMs: nowMs() }
+          fills.publish(trace)
         }
         stats.delivered += stream.release(page.position)
         stream.uncork()
@@ -180,8 +181,8 @@ export class Filler {
       : await broker.resume(query)
   }
 
-  // Channels first: what comes on them from here on is held. The user's own, on which a join or leave is heard; and
-  // those of the groups that the token claims, since most often these are all there are.
+  // Subscribes before the logs are read, so that newer messages are held: the user's own channel, which also carries
+  // joins and leaves, `all`, and the groups that the token claims, since these are usually all groups of the user.
   #listen (stream: Stream): void {
     const groups = stream.state === 'opening' ? stream.owner.groups ?? [] : []
     for (const channel of this.#channelsOf(stream, groups)) this.#parts.channels.add(stream, channel)
@@ -193,10 +194,9 @@ export class Filler {
   }
 
   /**
-   * Before what is left after a gap, an `incomplete` with the id just before it. Whoever receives one of the entries
-   * has been told; a client that is cut off before that comes back from where it stood, and is told then. At the end it
-   * is told again: a broker that is being failed over from may have acknowledged ids beyond the first entry of the new
-   * one.
+   * After a gap, writes `sync` with `incomplete` before the first entry that is left, with the id just below it. A
+   * client that is cut off before this comes back with its old position and is told then. The fill tells it again at
+   * its end: a broker that is failed over from may have acknowledged ids above the first entry of its successor.
    */
   #tellGap (stream: Stream, page: HistoryPage, replayed: number): void {
     if (!page.gap) return
@@ -209,7 +209,7 @@ export class Filler {
     const { heartbeatSeconds } = this.#parts
     const groups = [...membership.keys()].sort()
     const data = { resume, ...more && { more }, replayed, ...inboxData(inbox), groups, heartbeatSeconds }
-    // After a gap the ids that follow may be smaller than before: the clock of a broker that took over may be behind.
+    // After a gap, ids may be smaller than before, since the clock of the new broker may be behind.
     stream.sync(syncFrame(id, data), resume === 'incomplete')
   }
 }
@@ -217,7 +217,7 @@ export class Filler {
 async function write (stream: Stream, { entries }: HistoryPage): Promise<void> {
   for (const entry of entries) {
     const frame = replayedFrame(entry)
-    // A client is not slow because we write ahead of it.
+    // Waits for the socket, so that a client is not cut as slow while history is written.
     if (!stream.hasRoomFor(frame.chunked.length)) {
       stream.uncork()
       await stream.drained()

@@ -1,4 +1,4 @@
-// A notification as bytes: what EventSource reads, encoded once and shared by every stream it goes to.
+// Events as bytes in the format of EventSource, encoded once and shared by every stream that gets them.
 import type { InboxCounts } from '../broker/inbox.ts'
 import { DEFAULT_EVENT, type Notification, TERMINAL_MARK } from '../notification.ts'
 
@@ -7,11 +7,13 @@ import { DEFAULT_EVENT, type Notification, TERMINAL_MARK } from '../notification
  * can go straight to every socket; `bare` is the same without it, for HTTP/1.0, which knows no chunks.
  */
 export interface Frame {
-  /** What the stream's cursor becomes; 0 for what has no place in the order. */
+  /** The id that becomes the stream's cursor; 0 for an event without an id. */
   readonly id: number
-  /** A position whose `sync` makes the frame pointless, since it says the same or newer; 0 if none does. */
+  /**
+   * A stream that got a `sync` at this position or later drops the frame, since it knows the same or newer; 0: never.
+   */
   readonly asOf: number
-  /** What the copies of one without an id share; empty if there is one alone. */
+  /** Marks copies of one notification without an id; empty if there are none. */
   readonly once: string
   readonly chunked: Buffer
   readonly bare: Buffer
@@ -24,8 +26,8 @@ function frame (text: string, id = 0, asOf = 0, once = ''): Frame {
 }
 
 /**
- * `event` and `json` are checked before: a name of EVENT_NAME, one line of JSON. Nothing here can break out of its
- * field.
+ * Encodes a notification. `event` and `json` were checked before (an allowed name, one line of JSON), so they cannot
+ * break out of their fields.
  */
 export function notificationFrame ({ id, event, json, asOf = 0, once }: Notification): Frame {
   const idLine = id === 0 ? '' : `id: ${id}\n`
@@ -35,7 +37,7 @@ export function notificationFrame ({ id, event, json, asOf = 0, once }: Notifica
 
 const replayed = new WeakMap<Notification, Frame>()
 
-/** The same, made once for each notification: many who come back in the same moment are owed the same. */
+/** The same, cached for each notification object: many clients that reconnect together are owed the same entries. */
 export function replayedFrame (notification: Notification): Frame {
   let frame = replayed.get(notification)
   if (frame === undefined) replayed.set(notification, frame = notificationFrame(notification))
@@ -44,9 +46,9 @@ export function replayedFrame (notification: Notification): Frame {
 
 export interface SyncData {
   readonly resume: 'fresh' | 'complete' | 'incomplete'
-  /** Told early: notifications from the logs follow, and then another `sync`. */
+  /** Set in a `sync` that is sent early: notifications from the logs follow, and then another `sync`. */
   readonly more?: true
-  /** Notifications written from the logs before this. */
+  /** How many notifications from the logs were written before it. */
   readonly replayed: number
   readonly seen: string
   readonly read: string
@@ -60,39 +62,37 @@ export function syncFrame (position: number, data: SyncData): Frame {
   return frame(`id: ${position}\nevent: sync\ndata: ${JSON.stringify(data)}\n\n`, position)
 }
 
-/** What the user has done with the inbox. Cursors are ids, and as such strings. */
+/** The cursors and counts of the inbox as JSON. Cursors are ids, which are strings in JSON. */
 export function inboxData ({ seen, read, unseen, unread }: InboxCounts): Pick<SyncData, 'seen' | 'read' | 'unseen' | 'unread'> {
   return { seen: String(seen), read: String(read), unseen, unread }
 }
 
-/** The same for a stream that may have missed a `read` and gets no `sync`. */
+/** The event `read` for a stream that may have missed one and gets no `sync`. */
 export function readFrame (inbox: InboxCounts): Frame {
   return frame(`event: read\ndata: ${JSON.stringify(inboxData(inbox))}\n\n`)
 }
 
 export const pingFrame: Frame = frame('event: ping\ndata: {}\n\n')
 
-/** How long the browser is to wait before it reconnects: no event yet, but the first line of one that follows. */
+/** Sets how long the browser waits before it reconnects. It is no block of its own: an event's lines follow. */
 export function retryLine (retryMs: number): Frame {
   return frame(`retry: ${retryMs}\n`)
 }
 
 /**
- * Last words of a stream that the browser is to open again, and when. They stand in the block of an event, since
- * several client libraries take a block with nothing but `retry:` for an empty message.
+ * The last bytes of a stream that the browser shall open again, with the time to wait. `retry:` stands in the block of
+ * an event, since several client libraries take a block with `retry:` alone for an empty message.
  */
 export function comeBackFrame (retryMs: number): Frame {
   return frame(`retry: ${retryMs}\nevent: ping\ndata: {}\n\n`)
 }
 
-/**
- * The token ends soon: a page that puts a fresh one into its cookie goes on without a gap. `expiresAtMs`: since 1970.
- */
+/** Says that the token expires soon, so that the page can put a new one into its cookie. `expiresAtMs`: since 1970. */
 export function expiringFrame (expiresAtMs: number): Frame {
   return frame(`event: expiring\ndata: {"at":"${new Date(expiresAtMs).toISOString()}"}\n\n`)
 }
 
-/** Ends a stream for good: the browser sends the id back and is answered 204, at which EventSource stops. */
+/** Ends a stream for good: the browser reconnects with this id and is answered 204, which stops EventSource. */
 export function terminalFrame (event: 'replaced' | 'closed', data: object): Frame {
   return frame(`id: ${TERMINAL_MARK}${event}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
 }

@@ -1,8 +1,8 @@
-// While a stream may not write: what came meanwhile, and how new an answer of the broker must be to end that.
+// What a stream holds back while it is filled, and how new an answer of the broker must be to end the hold.
 import type { Channel } from './channels.ts'
 import type { Frame } from './frame.ts'
 
-/** A notification that waits, and where it came from. */
+/** A held notification and its channel. */
 interface Held {
   readonly frame: Frame
   readonly channel: Channel
@@ -17,23 +17,24 @@ export class Hold {
     this.frames.push({ frame, channel })
     this.#bytes += frame.chunked.length
     if (this.#bytes <= maxBytes) return
-    // Too much to keep. What has an id stands in the logs and is read from there; what has none was promised to nobody.
+    // Too much to keep, so the logs are read again. Notifications with an id are there; those without were never
+    // promised.
     this.frames = []
     this.#bytes = 0
     this.#since = Infinity
   }
 
-  /** Something changed, at this id: an answer must be as new. */
+  /** Something changed at this id: only an answer of the broker with this position or a later one ends the hold. */
   needs (since: number): void {
     this.#since = Math.max(this.#since, since)
   }
 
-  /** The broker is asked now: its answer knows all that has changed so far. */
+  /** The broker is asked now, so its answer includes all changes so far. */
   asks (): void {
     this.#since = 0
   }
 
-  /** Whether an answer of the broker knows all that has changed. */
+  /** Whether an answer of the broker at this position includes all changes. */
   isSatisfiedWith (position: number): boolean {
     return this.#since <= position
   }

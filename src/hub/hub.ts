@@ -1,4 +1,4 @@
-// A node's live streams: who is connected, what arrives for them, and the ways in and out.
+// The hub: the live streams of a node, how messages reach them, and how they open and end.
 import type { Broker, Channel as ChannelName } from '../broker/broker.ts'
 import type { BrokerListener, Control, DropReason } from '../broker/listener.ts'
 import { groupAddress, type Notification, type ResumeFrom } from '../notification.ts'
@@ -21,12 +21,12 @@ export interface HubOptions {
   readonly node: Node
   readonly heartbeatSeconds: number
   readonly maxStreamSeconds: number
-  /** Streams of the node; 0: no limit. */
+  /** The most streams of the node; 0: no limit. */
   readonly maxStreams: number
-  /** Streams of one user on the node. */
+  /** The most streams of one user on the node. */
   readonly maxStreamsPerUser: number
   readonly retryMs: number
-  /** How long before its token's end a stream says `expiring`, at most. */
+  /** The longest time before its token expires that a stream gets `expiring`. */
   readonly expiringSeconds: number
   /** SESSION_POLICY=single. */
   readonly isSingleSession: boolean
@@ -35,15 +35,14 @@ export interface HubOptions {
   /** Unsent bytes before a slow stream is cut. */
   readonly bufferBytes: number
   readonly log: { info: (data: object, text: string) => void, warn: (data: object, text: string) => void }
-  /** For a test that turns it. */
+  /** Tests inject their own. */
   readonly clock?: Clock
 }
 
-/** What became of a request for a stream. */
 export type Opening =
   /** `opened` resolves when the stream is live, or has ended. */
   | { readonly stream: Stream, readonly opened: Promise<void> }
-  /** Not now: the client comes back after a time. */
+  /** The client shall come back after this time. */
   | { readonly refused: 'for now', readonly retryMs: number }
   /** The user has MAX_STREAMS_PER_USER. */
   | { readonly refused: 'too many' }
@@ -62,7 +61,7 @@ export class Hub implements BrokerListener {
   readonly #filler: Filler
   readonly #limits: StreamLimits
   readonly #users = new Map<string, Set<Stream>>()
-  /** When a dropped message was logged for a channel, in the last minute. */
+  /** When a dropped message was last logged for a channel; entries are removed after a minute. */
   readonly #dropsLogged = new Map<ChannelName, number>()
   #isDraining = false
 
@@ -113,13 +112,13 @@ export class Hub implements BrokerListener {
   get streams (): number { return this.#clockwork.size }
   get users (): number { return this.#users.size }
   get channels (): number { return this.#channels.size }
-  /** Streams that are open and wait for the broker. */
+  /** How many streams are open but wait for the broker. */
   get waiting (): number { return this.#filler.waiting }
   get gathered (): number { return this.#coalescer.gathered }
   get isDraining (): boolean { return this.#isDraining }
-  /** Whether the next stream is refused for now, whoever asks. */
+  /** Whether the node has MAX_STREAMS, so that anybody's next stream is refused for now. */
   get isFull (): boolean { return this.#options.maxStreams > 0 && this.streams >= this.#options.maxStreams }
-  /** What clients have not taken yet, and how many they are. Looks at every stream. */
+  /** Unsent bytes of all streams, how many streams have any, and the most of one. Visits every stream. */
   unsent (): { bytes: number, streams: number, most: number } {
     const sum = { bytes: 0, streams: 0, most: 0 }
     for (const streams of this.#users.values()) {
@@ -133,14 +132,14 @@ export class Hub implements BrokerListener {
   }
 
   streamsOf (userId: string): number { return this.#users.get(userId)?.size ?? 0 }
-  /** The reconnect hint, jittered where many may come at once. */
+  /** The value of `retry:`, jittered so that many clients do not reconnect at the same moment. */
   retryMs (): number { return this.#exits.retryMs() }
 
   // — the path of a connection —
 
   /**
-   * The one way in. Answers at once; only if there is a place, `answer` is called, at once too: it sends the head and
-   * returns the response, which is the stream's from here on. `about` is for the log.
+   * Opens a stream, if there is a place. Only then `answer` is called, synchronously: it sends the response head and
+   * returns the response, which belongs to the stream from then on. `about`: more fields for the log line.
    */
   open (answer: () => Answer, owner: StreamOwner, from: ResumeFrom, about: object = {}): Opening {
     if (this.#isDraining) return { refused: 'for now', retryMs: this.retryMs() }
@@ -184,16 +183,16 @@ export class Hub implements BrokerListener {
     this.stats.delivered += this.#coalescer.send(name, notification, channel)
   }
 
-  // A control message is only a hint, since anyone who may PUBLISH can forge one: each is checked with the broker. Also
-  // during a fill: the answer under way may be older than the change.
+  // A control message is only a hint, since anyone who may PUBLISH can forge one, so each is checked with the broker.
+  // Streams that are being filled are told too, since the answer under way may be older than the change.
   control (userId: string, control: Control): void {
     for (const stream of [...this.#users.get(userId) ?? []]) {
       switch (control.control) {
         case 'leave':
-          // What has been taken away must be looked up anew, also if a newer answer has the group, joined again, in it.
+          // A removed channel needs a new answer, even if a newer one has the group because the user joined again.
           this.#filler.fill(stream, this.#leave(stream, control.group) ? Infinity : control.id)
           break
-        case 'join': // what reached the group since is in its log
+        case 'join': // the group's log has what was published since the join
           if (control.id > stream.filledTo) this.#filler.fill(stream, control.id)
           break
         case 'logout': this.#filler.fill(stream, control.id); break
@@ -202,14 +201,14 @@ export class Hub implements BrokerListener {
     }
   }
 
-  /** False: it was not in it. */
+  /** Returns false if the stream was not in the group's channel. */
   #leave (stream: Stream, group: string): boolean {
     return this.#channels.remove(stream, this.#broker.channelOf(stream.owner.userId, groupAddress(group)))
   }
 
   dropped (channel: ChannelName, reason: DropReason): void {
     this.stats.dropped[reason]++
-    // Once a minute for each channel: whoever publishes nonsense does so in a loop.
+    // At most once a minute for each channel, since a faulty publisher repeats itself in a loop.
     if (this.#dropsLogged.has(channel)) return
     this.#dropsLogged.set(channel, this.#clock.nowMs())
     this.#options.log.warn({ channel, reason }, 'a channel message was dropped; its sender should PUBLISH {"event":"<name>","data":<JSON>}')
@@ -232,7 +231,7 @@ export class Hub implements BrokerListener {
 
   // — the ways out —
 
-  /** Ends all streams, spread evenly over a time; resolves when the last socket has closed. New ones are not taken. */
+  /** Takes no new streams and ends all, spread over `spreadMs`. Resolves when the last socket has closed. */
   async drain (spreadMs: number): Promise<void> {
     this.#isDraining = true
     await this.#clockwork.drain(spreadMs, (stream) => { this.#exits.end(stream, 'drain') })

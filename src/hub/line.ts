@@ -1,24 +1,29 @@
-// The connection under a stream: what is written to it, what it has not taken yet, and that it never takes too much.
+// The connection of a stream: writes to it, and bounds the bytes that the client has not taken.
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 
-/** Of the event loop, until TLS has said of everything that the kernel takes that it was taken; 512 KB go in one. */
+/**
+ * How many turns of the event loop TLS may need to report that the kernel took everything; 512 KB are reported in one.
+ */
 const TURNS_OF_TLS = 4
 
 const nothing = Buffer.alloc(0)
 
-/** What HTTP answers a request for a stream with. */
+/** The HTTP response of a stream. */
 export type Answer = ServerResponse
 
-/** Only once the head has been sent it is known whether the answer is chunked: `connectionOf` looks. */
+/**
+ * A stream's view of its response. Whether that is chunked is known only once its head was sent, so `connectionOf`
+ * makes this.
+ */
 export interface Connection {
   readonly response: Pick<Answer, 'once' | 'end'>
   readonly socket: Socket
   readonly isChunked: boolean
 }
 
-/** Of a response whose head has been sent. */
+/** Throws unless the head was sent and the socket is open. */
 export function connectionOf (response: Answer): Connection {
   if (!response.headersSent || response.socket === null) throw new Error('A stream needs a response whose head has been sent, on an open socket.')
   return { response, socket: response.socket, isChunked: response.chunkedEncoding }
@@ -29,13 +34,16 @@ export abstract class Line {
   readonly #response: Connection['response']
   readonly #socket: Socket
   readonly #bufferBytes: number
-  /** Not TLS, which takes one write at a time, and ends the process if another goes past the queue. */
+  /** False for TLS, which takes one write at a time and ends the process if another write bypasses the queue. */
   readonly #isPlain: boolean
-  /** More waits than may, and it is looked whether it still does. */
+  /** True while `#lookAgain` waits to see whether TLS still has too many unsent bytes. */
   #isLooking = false
-  /** Nothing more is written: the connection is closed, or is for its next request. */
+  /** Nothing more may be written: the connection is closed, or carries its next request. */
   #isOver = false
-  /** Bytes that the socket has not taken whole and, since they went past its queue, does not count. */
+  /**
+   * Bytes of a direct write that the kernel has not taken. They bypassed the socket's queue, so `writableLength` lacks
+   * them.
+   */
   #underway = 0
 
   constructor ({ response, socket, isChunked }: Connection, bufferBytes: number) {
@@ -46,44 +54,42 @@ export abstract class Line {
     this.#isPlain = !(socket instanceof TLSSocket)
   }
 
-  /** More than `bufferBytes` are unsent. */
+  /** Called when more than `bufferBytes` are unsent. */
   protected abstract overflowed (): void
 
-  /** Also as soon as its socket is gone, before it is told so. */
+  /** True as soon as the socket is destroyed, even before its 'close' event. */
   get hasEnded (): boolean {
     return this.#isOver || this.#socket.destroyed
   }
 
-  /** Reads what `send` is going to read, and answers a number that means nothing. */
+  /** Reads the memory that `send` will read. The result has no meaning. */
   protected look (): number {
     if (this.#isOver) return 0
-    // The descriptor stands in libuv's part of the socket, which no public property reads. Where there is none, less is
-    // read ahead.
+    // Only this undocumented property reaches the memory of libuv's handle. Without it, less is prefetched.
     const { _handle: handle } = this.#socket as { _handle?: { fd?: number } | null }
     return this.#socket.writableLength + (handle?.fd ?? 0)
   }
 
   /**
-   * Writes at once where nothing waits: past the queue of the socket's Writable, whose bookkeeping costs as much as all
-   * that is ours (0.4 µs). What `_write` does and calls back is laid down for those who write streams
-   * (https://nodejs.org/api/stream.html#writable_writechunk-encoding-callback); with nothing in the queue or on its
-   * way, it is what the Writable would have done next. (Had the socket a timeout, Node would no longer see that a slow
-   * client makes progress. It has none: MAX_STREAM_SECONDS ends a stream.)
+   * Writes at once if nothing is waiting, bypassing the queue of the socket's Writable, whose bookkeeping costs as much
+   * as all our own work (0.4 µs). `_write` and its callback are documented for authors of streams
+   * (https://nodejs.org/api/stream.html#writable_writechunk-encoding-callback). With an empty queue and no write under
+   * way, the Writable would call it the same way. (With a socket timeout, Node would not see a slow client's progress.
+   * There is none: MAX_STREAM_SECONDS ends a stream.)
    */
   protected send (bytes: Buffer): void {
-    // Not hasEnded, and no look at whether the socket is destroyed: this runs once a delivery, and such a socket
-    // answers with an error.
+    // Not hasEnded: this runs once for each delivery, and a destroyed socket only answers with an error.
     if (this.#isOver) return
     const socket = this.#socket
     if (this.#isPlain && this.#underway === 0 && socket.writableLength === 0 && socket.writableCorked === 0) {
       let wasTaken = false
-      // Called late where the kernel did not take all of it at once: if it never does, nothing may follow.
+      // Called asynchronously if the kernel did not take everything. Until then nothing may follow directly.
       socket._write(bytes, 'buffer' as BufferEncoding, (error) => {
         wasTaken = true
         if (error !== undefined && error !== null) socket.destroy(error)
       })
       if (wasTaken) return
-      // The kernel's buffer is full, and libuv keeps the rest. From here to its end the Writable queues what comes.
+      // The kernel's buffer is full and libuv keeps the rest. Until that is sent, the Writable queues what follows.
       this.#underway = bytes.length
       socket.write(nothing, () => { this.#underway = 0 })
     } else if (socket.write(bytes) && this.#underway === 0) return
@@ -92,7 +98,7 @@ export abstract class Line {
     else if (!this.#isLooking) this.#lookAgain(TURNS_OF_TLS)
   }
 
-  /** TLS says a turn later that a write was taken, and of what waited behind it one later still. */
+  /** TLS reports a turn later that a write was taken, and the writes queued behind it still later. */
   #lookAgain (turns: number): void {
     this.#isLooking = turns > 0
     if (this.#isOver || this.unsent <= this.#bufferBytes) this.#isLooking = false
@@ -105,14 +111,14 @@ export abstract class Line {
     return this.#underway + this.#socket.writableLength
   }
 
-  /** Whether so many bytes can be written now without going over the limit of unsent ones. */
+  /** Whether this many bytes can be written now without exceeding the limit of unsent bytes. */
   hasRoomFor (bytes: number): boolean {
     return this.unsent + bytes <= this.#bufferBytes
   }
 
-  /** From here to `uncork` what is written goes out as one write: history and sync cost one system call. */
+  /** What is written until `uncork` goes out in one write, so history and `sync` cost one system call. */
   cork (): void {
-    // Once it is over, the socket is for the connection's next request, and nobody would uncork that.
+    // After the end the socket serves the connection's next request, and nobody would uncork it.
     if (!this.hasEnded) this.#socket.cork()
   }
 
@@ -120,14 +126,14 @@ export abstract class Line {
     this.#socket.uncork()
   }
 
-  /** Resolves when the socket has taken what was written so far, or is gone. */
+  /** Resolves when the socket has taken everything written so far, or is gone. */
   async drained (): Promise<void> {
     if (this.unsent === 0 || this.hasEnded) return
-    // Not 'drain': that is told only of what goes over the socket's own mark.
+    // Not 'drain': it is only emitted after the socket's high-water mark was exceeded.
     await new Promise<void>((resolve) => { this.#socket.write(nothing, () => { resolve() }) })
   }
 
-  /** Ends the answer; the connection may go on to its next request. */
+  /** Ends the response. The connection may carry its next request. */
   protected close (): void {
     this.#isOver = true
     this.#response.end()

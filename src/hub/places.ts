@@ -1,13 +1,14 @@
-// Whether there is room for one more stream: MAX_STREAMS, MAX_STREAMS_PER_USER, and whose place a reconnect takes.
+// Decides whether there is room for one more stream (MAX_STREAMS, MAX_STREAMS_PER_USER), and whose place a reconnect
+// takes.
 import type { Stream, StreamOwner } from './stream.ts'
 
-/** How long it is remembered that a stream was displaced, or that its client came back. */
+/** How long a displaced stream, and a client that came back from it, are remembered. */
 const MEMORY_MS = 600_000
-/** Streams of one user that may be displaced in that time. */
+/** The most streams of one user that may be displaced in that time. */
 const MAX_DISPLACED = 100
-/** A client whose stream was displaced asks again at least so often. */
+/** The longest time that a client without a place is told to wait. */
 const MAX_WAIT_MS = 60_000
-/** Users of whom that is remembered; beyond it the longest ago are forgotten. */
+/** The most users that are remembered. Past that, the least recently touched one is forgotten. */
 const MAX_REMEMBERED = 10_000
 
 export interface PlacesOptions {
@@ -20,28 +21,30 @@ export interface PlacesOptions {
 }
 
 export type Place =
-  /** `instead`: the stream whose place it is, which ends. */
+  /** There is room. `instead`: the stream that must end for it. */
   | { readonly room: true, readonly instead?: Stream }
-  /** Not now: the client comes back after a time. */
+  /** No room now: the client shall come back after this time. */
   | { readonly room: false, readonly retryMs: number }
-  /** Not at all. */
+  /** Refused for good. */
   | { readonly room: false, readonly retryMs?: undefined }
 
 /** What is remembered of a user whose streams were displaced. */
 interface Displaced {
-  /** Where those streams ended, and how often a client has come back from there. */
+  /** The cursor at which each displaced stream ended, and how often a client came back from there without a place. */
   readonly comebacks: Map<number, number>
-  /** When that was. */
+  /** When streams were displaced, in monotonic milliseconds. */
   times: number[]
   touchedAtMs: number
 }
 
 /**
- * A line that is lost without a word leaves its stream behind until it is of age. So a reconnect never finds the limit
- * closed for good by streams that nobody reads: it takes the place of one of them. If that one was read after all, its
- * client comes back from exactly where it ended, which shows that there are more clients than places. Such a client
- * takes nobody's place: it asks again, less and less often, until one is free. So 21 pages that live never chase each
- * other.
+ * The limit of streams for each user.
+ *
+ * A connection that breaks silently leaves its stream open until its age limit, so a user's own dead streams could lock
+ * the user out. Therefore a reconnect takes the place of one of the user's streams. If that stream was alive after all,
+ * its client comes back from exactly where it ended, which shows that there are more clients than places. Such a client
+ * displaces nobody: it retries, less and less often, until a place is free. So 21 live pages do not displace each other
+ * for ever.
  */
 export class Places {
   readonly #options: PlacesOptions
@@ -51,7 +54,10 @@ export class Places {
     this.#options = options
   }
 
-  /** `total`: streams of the node. `streams`: of the user. To be acted upon at once, before anything is awaited. */
+  /**
+   * Finds a place. `total`: open streams of the node; `streams`: those of the user. The answer holds until the next
+   * await.
+   */
   find ({ userId, reconnectsFrom }: StreamOwner, total: number, streams: ReadonlySet<Stream> | undefined): Place {
     const { maxStreams, maxStreamsPerUser, retryMs } = this.#options
     if (maxStreams > 0 && total >= maxStreams) return { room: false, retryMs: retryMs() }
@@ -64,13 +70,13 @@ export class Places {
   #takeOne (userId: string, from: number, open: readonly Stream[]): Place {
     const { nowMs } = this.#options
     const { comebacks, times } = this.#displacedOf(userId, nowMs())
-    // Without an id, its client would come back as a fresh one, and be refused.
+    // A stream without a cursor is left alone: its client would come back as a fresh one and be refused.
     const candidates = open.filter(({ cursor }) => cursor > 0)
-    // Clients that come back from a position of their own choice are not recognised, and are bounded all the same.
+    // MAX_DISPLACED also bounds clients that make up their position and so are not recognised.
     if (candidates.length === 0 || times.length >= MAX_DISPLACED) return { room: false, retryMs: this.#waitMs(Infinity) }
     const comeback = comebacks.get(from)
-    // Not if it was this client that displaced that stream: it comes back from there if its line is lost before its
-    // `sync`.
+    // The client that displaced that stream may stand at the same position, and come back from there if it lost its
+    // connection before `sync`. Then its own stream is taken.
     const instead = comeback === undefined
       ? candidates.reduce((a, b) => isLikelier(b, a, from) ? b : a)
       : candidates.find(({ owner }) => owner.reconnectsFrom === from)
@@ -89,7 +95,7 @@ export class Places {
     return Math.min(retryMs * 2 ** times, Math.max(retryMs, MAX_WAIT_MS))
   }
 
-  /** What is remembered of a user, who is the newest from here on. */
+  /** What is remembered of a user. Moves the user to the end of the map, so that the oldest entry is the first. */
   #displacedOf (userId: string, nowMs: number): Displaced {
     const known = this.#displaced.get(userId)
     const displaced = known ?? { comebacks: new Map(), times: [], touchedAtMs: nowMs }
@@ -101,7 +107,7 @@ export class Places {
     return displaced
   }
 
-  /** Forgets what is long ago. */
+  /** Forgets users that were not touched for MEMORY_MS. */
   sweep (): void {
     const nowMs = this.#options.nowMs()
     for (const [userId, { touchedAtMs }] of this.#displaced) {
@@ -111,11 +117,11 @@ export class Places {
   }
 }
 
-/** Whether the client of `a` has more likely gone than that of `b`, as seen by one that comes back from a position. */
+/** Whether the client of `a` has more likely gone than that of `b`, judged by a client that comes back from `from`. */
 function isLikelier (a: Stream, b: Stream, from: number): boolean {
-  // What a client has not taken waits. The last stream of a client that comes back ended where it stands, if all that
-  // was sent has arrived; and a stream that was sent nothing newer may be its.
-  for (const sign of [(one: Stream) => one.unsent > 0, (one: Stream) => one.cursor === from, (one: Stream) => one.cursor <= from]) {
+  // In this order: unsent bytes show a client that reads nothing; a stream that ended exactly at `from` is probably
+  // this client's own; so may be one that was sent nothing newer.
+  for (const sign of [(stream: Stream) => stream.unsent > 0, (stream: Stream) => stream.cursor === from, (stream: Stream) => stream.cursor <= from]) {
     if (sign(a) !== sign(b)) return sign(a)
   }
   return a.openedAtMs < b.openedAtMs

@@ -1,10 +1,11 @@
-// One stream a user over all nodes (SESSION_POLICY=single): taken at connect, taken over, verified at each heartbeat.
+// SESSION_POLICY=single, one stream for each user over all nodes: takes the session at connect, ends streams that lose
+// it, and verifies it at each heartbeat.
 import { randomUUID } from 'node:crypto'
 import type { Session, Sessions as Broker } from '../broker/broker.ts'
 import type { Exits } from './exits.ts'
 import type { Stream } from './stream.ts'
 
-/** A stream's own session, and the newest takeover by another stream that it has heard of. */
+/** A stream's own session, and the newest takeover by another stream that it heard of. */
 interface Claim {
   session: Session | undefined
   takenOverAt: number
@@ -27,8 +28,8 @@ export class Sessions {
   }
 
   /**
-   * Takes the session for a stream that opens, or looks whether a live one still owns it. False: the stream was
-   * replaced, and ended.
+   * Takes the session for a new stream, or checks that a live one still owns it. Resolves with false if the stream was
+   * replaced, and so was ended.
    */
   async own (stream: Stream): Promise<boolean> {
     const claim = this.#claimOf(stream)
@@ -39,12 +40,13 @@ export class Sessions {
       this.#exits.endForGood(stream, 'replaced', {})
       return false
     }
-    // A later takeover's message can arrive before our answer. So can our own, which changes nothing.
+    // The message of a later takeover can arrive before our answer. Our own message can too, and changes nothing.
     return session.takenAt >= claim.takenOverAt || await this.#check([stream])
   }
 
   /**
-   * Another stream of the user says that it has taken the session: only a hint, which anyone who may PUBLISH can give.
+   * Handles the message that another stream took the session. It is only a hint, since anyone who may PUBLISH can send
+   * one.
    */
   heard (stream: Stream, takenAt: number, tag: string): void {
     const claim = this.#claimOf(stream)
@@ -55,10 +57,10 @@ export class Sessions {
   }
 
   /**
-   * The repair of a lost takeover message: asks the broker, for many streams at once, which of them own theirs no more.
+   * Repairs lost takeover messages: asks the broker which of these streams no longer own their session, and ends them.
    */
   async verify (streams: Iterable<Stream>): Promise<void> {
-    await this.#check([...streams]).catch(() => {}) // the broker is away: the next heartbeat asks again
+    await this.#check([...streams]).catch(() => {}) // the broker is away; the next heartbeat asks again
   }
 
   async #check (streams: readonly Stream[]): Promise<boolean> {

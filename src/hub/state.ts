@@ -1,14 +1,17 @@
-// What a stream can be, and what it can become: the one table of its states.
+// The states of a stream and the allowed transitions.
 
 /**
- * - `opening`: never live yet; what comes is held while it is filled for the first time.
- * - `live`: what comes is written.
- * - `filling`: was live; what comes is held while the filler reads what it is owed.
- * - `waiting`: was live; what comes is held, and nobody reads: the broker is away, or its channels are not heard.
- * - `ending`: its last words are sent, or its socket is dropped; nothing more is written.
- * - `ended`: the connection is done with.
+ * The states:
  *
- * A stream that is held for another reason while it is `opening` or `filling` stays that, for another round.
+ * - `opening`: not live yet; messages are held while it is filled for the first time.
+ * - `live`: messages are written.
+ * - `filling`: was live; messages are held while the filler reads what it is owed.
+ * - `waiting`: was live; messages are held, and no fill runs: the broker is away, or its channels are interrupted.
+ * - `ending`: its last bytes were sent, or its socket was dropped; nothing more is written.
+ * - `ended`: its connection is closed.
+ *
+ * A stream that must be held for another reason while it is `opening` or `filling` keeps that state, and its fill makes
+ * another round.
  */
 export const transitions = {
   opening: ['live', 'ending', 'ended'],
@@ -21,7 +24,7 @@ export const transitions = {
 
 export type State = keyof typeof transitions
 
-/** The state to be in next. Throws if there is no way from the one to the other. */
+/** Returns `to`. Throws if there is no such transition. */
 export function step (from: State, to: State): State {
   if (!(transitions[from] as readonly State[]).includes(to)) throw new Error(`a stream cannot become ${to} when it is ${from}`)
   return to

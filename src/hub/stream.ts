@@ -1,4 +1,4 @@
-// One open SSE connection of one user: its state, what it was sent, what waits for it, and how it ends.
+// One open SSE connection of one user: its state, its cursor, what it is sent, and how it ends.
 import type { Identity } from '../broker/broker.ts'
 import type { ResumeFrom } from '../notification.ts'
 import type { Batch } from './batch.ts'
@@ -10,31 +10,31 @@ import { type Connection, Line } from './line.ts'
 import { type State, step } from './state.ts'
 
 export interface StreamOwner extends Identity {
-  /** The groups that the token claims, undefined if it has no claim; needed again when the stream is filled again. */
+  /** The groups that the token claims; undefined without that claim. Each fill needs them. */
   readonly groups: readonly string[] | undefined
-  /** The id of the visit that let it in. */
+  /** The id of the visit that admitted it. */
   readonly admittedAt: number
-  /** Where the client's own reconnect says that it stood (`Last-Event-ID`); `fresh` if a page opened it. */
+  /** The position that the browser's reconnect sent (`Last-Event-ID`); `fresh` if a page opened the stream. */
   readonly reconnectsFrom: ResumeFrom
 }
 
-/** What all streams of a node have in common. */
+/** What all streams of a node share. */
 export interface StreamLimits {
   /** Unsent bytes before a stream is cut. */
   readonly bufferBytes: number
-  /** Goes out before the first event: how long the browser is to wait before it reconnects. */
+  /** Goes out before the first event. */
   readonly retryLine: Frame
 }
 
-/** Streams of one process are counted from here on: a node that starts again with its name does not begin anew. */
+/** Numbers the streams of this process. It starts at random, so that a restarted node does not reuse names. */
 let lastSerial = Math.floor(Math.random() * 2 ** 30)
 
-/** Extends its line rather than having one: one object less to fetch from memory at each delivery. */
+/** Extends Line instead of holding one: that saves a memory access at each delivery. */
 export class Stream extends Line {
   readonly owner: StreamOwner
-  /** Milliseconds of the clock that never steps. */
+  /** Monotonic milliseconds. */
   readonly openedAtMs: number
-  /** Whose notifications it gets. Kept by the hub's channels. */
+  /** The channels whose messages it gets. Managed by Channels. */
   readonly channels: Channel[] = []
 
   readonly #serial = ++lastSerial
@@ -52,7 +52,7 @@ export class Stream extends Line {
   #isGreeted = false
   #endReason: EndReason | undefined
 
-  /** `onEnd` is called once, when the connection is done with. */
+  /** `onEnd` is called once, when the connection has closed. */
   constructor (connection: Connection, owner: StreamOwner, limits: StreamLimits, openedAtMs: number, onEnd: (stream: Stream, reason: EndReason) => void) {
     super(connection, limits.bufferBytes)
     this.owner = owner
@@ -65,26 +65,26 @@ export class Stream extends Line {
     })
   }
 
-  /** Names it in the log, and where it is told who got what. */
+  /** The name of the stream in logs, traces and receipts. */
   get name (): string { return this.#serial.toString(36) }
   get state (): State { return this.#state }
-  /** The greatest id written; what is not greater is a duplicate. */
+  /** The greatest id written. A notification whose id is not greater is a duplicate. */
   get cursor (): number { return this.#cursor }
-  /** The position of the last fill: what happened until then is known. 0: it has never been live. */
+  /** The position of the last fill, which included all changes until then. 0: it was never live. */
   get filledTo (): number { return this.#filledTo }
-  /** What is not greater was taken by the socket for sure, as of the last heartbeat or the end. */
+  /** Everything up to this id was certainly taken by the socket, as of the last heartbeat or the end. */
   get takenTo (): number { return !this.hasEnded && this.unsent === 0 && this.#pending === undefined ? this.#cursor : this.#takenTo }
   /** Notifications written, live and from the logs. */
   get written (): number { return this.#written }
-  /** What is written next, at `flush`. */
+  /** The batch that `flush` will write. */
   get pending (): Batch | undefined { return this.#pending }
   get isHeld (): boolean { return this.#hold !== undefined }
 
   // — its states —
 
   /**
-   * Something changed, at the id `since`: what comes is held until an answer of the broker is as new. What was under
-   * way goes out first: order is by id. True: nobody fills the stream yet, it is for the caller to begin.
+   * Something changed at the id `since`: holds messages until an answer of the broker is as new. A pending batch is
+   * written first, to keep the order of ids. Returns true if no fill runs yet, so that the caller must start one.
    */
   fill (since: number): boolean {
     const begins = this.#state === 'live' || this.#state === 'waiting'
@@ -93,7 +93,7 @@ export class Stream extends Line {
     return begins
   }
 
-  /** What comes is held, and nobody reads what is owed: `fill` is called when that can be done. */
+  /** Holds messages without a running fill, until `fill` is called. */
   wait (): void {
     this.#halt('waiting')
   }
@@ -104,19 +104,17 @@ export class Stream extends Line {
     this.#hold ??= new Hold()
   }
 
-  /** The broker is asked now: its answer knows all for which the stream is held so far. */
+  /** The broker is asked now, so its answer includes all changes so far. */
   asks (): void {
     this.#hold!.asks()
   }
 
-  /** Whether an answer of the broker knows all for which the stream is held. */
+  /** Whether an answer of the broker at this position includes all changes. */
   isSatisfiedWith (position: number): boolean {
     return this.#hold!.isSatisfiedWith(position)
   }
 
-  /**
-   * Filled up to a position: writes what was held and is newer, and is live. Returns how many notifications that were.
-   */
+  /** Ends a fill: writes held notifications above `position` and becomes live. Returns how many were written. */
   release (position: number): number {
     this.#state = step(this.#state, 'live')
     const { frames } = this.#hold!
@@ -125,7 +123,7 @@ export class Stream extends Line {
     this.#filledTo = position
     this.#cursor = Math.max(this.#cursor, position)
     for (const { frame, channel } of frames) {
-      // Not of a group that the user is not in (any more): what a token claims is listened to before that is known.
+      // Skips groups that the user is not in: claimed groups are subscribed before membership is known.
       if (!this.channels.includes(channel) || !this.#enters(frame)) continue
       this.#write(frame)
     }
@@ -134,7 +132,7 @@ export class Stream extends Line {
 
   // — what it is sent —
 
-  /** Takes a live notification, to be written with the next `flush`. False: it is held, or the client has it. */
+  /** Takes a live notification, to be written by the next `flush`. Returns false if it was held, or is a duplicate. */
   takes (frame: Frame, channel: Channel, root: Batch): boolean {
     if (this.#hold !== undefined) {
       this.#hold.add(frame, channel, this.#limits.bufferBytes)
@@ -145,13 +143,13 @@ export class Stream extends Line {
     return true
   }
 
-  /** Moves the cursor and counts. False: the client has it, or has newer. */
+  /** Moves the cursor and counts the notification. Returns false if the client has it or has newer. */
   #enters (frame: Frame): boolean {
     if (frame.id !== 0) {
       if (frame.id <= this.#cursor) return false
       this.#cursor = frame.id
     } else if (frame.once !== '') {
-      if (frame.once === this.#once) return false // copies follow one another
+      if (frame.once === this.#once) return false // copies arrive one after the other
       this.#once = frame.once
     } else if (frame.asOf !== 0 && frame.asOf <= this.#syncedTo) return false
     this.#written++
@@ -163,14 +161,16 @@ export class Stream extends Line {
     if (this.#enters(frame)) this.#write(frame)
   }
 
-  /** Writes a `sync`. `resets`: the ids that follow may be smaller than what was written before. */
+  /** Writes a `sync`. `resets`: ids that follow may be smaller than those written before. */
   sync (frame: Frame, resets: boolean): void {
     this.#cursor = resets ? frame.id : Math.max(this.#cursor, frame.id)
     this.#syncedTo = frame.id
     this.#write(frame)
   }
 
-  /** Writes something that is no notification. `asOf`: what is told as of an earlier position is pointless after it. */
+  /**
+   * Writes an event that is no notification. `asOf`: events `read` as of an earlier position are dropped from now on.
+   */
   say (frame: Frame, asOf = 0): void {
     this.#syncedTo = Math.max(this.#syncedTo, asOf)
     this.#write(frame)
@@ -186,28 +186,28 @@ export class Stream extends Line {
     this.send(this.isChunked ? frame.chunked : frame.bare)
   }
 
-  /** In one block with the first event, whichever that is. */
+  /** Writes `retry:` as the first line of the first event's block. */
   #greet (): void {
     this.#isGreeted = true
     const { retryLine } = this.#limits
     this.send(this.isChunked ? retryLine.chunked : retryLine.bare)
   }
 
-  /** Writes the batch under way. */
+  /** Writes the pending batch. */
   flush (): void {
     const batch = this.#pending
     this.#pending = undefined
     if (batch !== undefined) this.send(batch.bytes(this.isChunked))
   }
 
-  /** Reads what `flush` is going to read, and answers a number that means nothing. */
+  /** Reads the memory that `flush` will read. The result has no meaning. */
   warm (): number {
     return this.#pending === undefined ? 0 : this.look()
   }
 
   // — its end —
 
-  /** Ends in good order, with last words: when to come back, or a terminal event. */
+  /** Ends the stream in good order with a last frame: when to come back, or a terminal event. */
   end (reason: EndReason, lastWords: Frame): void {
     if (this.hasEnded) return
     this.flush()
@@ -217,7 +217,7 @@ export class Stream extends Line {
     this.close()
   }
 
-  /** Drops the connection: the client is not reading, and would not read last words either. */
+  /** Drops the connection, since the client does not read and would not read a last frame either. */
   cut (reason: EndReason): void {
     if (this.hasEnded) return
     this.#finish(reason)
@@ -234,9 +234,9 @@ export class Stream extends Line {
     this.#endReason = reason
   }
 
-  /** After `end`: closes the socket even if the client has not taken its last words. */
+  /** After `end`: drops the socket if the client has not taken the last bytes. */
   abandon (): void {
-    // Ended, the connection may carry another answer.
+    // Once ended, the connection may carry another response.
     if (this.#state === 'ending') this.drop()
   }
 }

@@ -1,22 +1,23 @@
-// Tells tracing.ts what became of notifications, by objects that are used again: who looks on gives the heap nothing.
+// Publishes deliveries on the diagnostics channel of tracing.ts. Its objects are reused, so tracing does not load the
+// heap.
 import type { Channel as ChannelName } from '../broker/broker.ts'
 import type { Notification } from '../notification.ts'
 import { deliveries, type DeliverTrace, type Node } from '../tracing.ts'
 
-type Told = { -readonly [Name in keyof DeliverTrace]: DeliverTrace[Name] }
+type Report = { -readonly [Name in keyof DeliverTrace]: DeliverTrace[Name] }
 
-/** Stands in what is not in use, so that no message is kept. */
+/** Put into unused reports, so that they keep no message in memory. */
 const NOTHING: Notification = { id: 0, event: '', json: '' }
 
 export class Telling {
   readonly #node: Node
   readonly #nowMs: () => number
   #heardAtMs = 0.5
-  /** The first `#count` are under way. */
-  #told: Told[] = []
+  /** Reports. The first `#count` of them are in use. */
+  #reports: Report[] = []
   #count = 0
-  /** Those to go on with while the others are told of. */
-  #spare: Told[] = []
+  /** A second set, used for new messages while the first is published. */
+  #spare: Report[] = []
 
   constructor (node: Node, nowMs: () => number) {
     this.#node = node
@@ -27,35 +28,35 @@ export class Telling {
     this.#heardAtMs = this.#nowMs()
   }
 
-  /** What was heard last will be written to so many streams. */
+  /** The message heard last will be written to this many streams. */
   taken (channel: ChannelName, notification: Notification, streams: number): void {
-    let told = this.#told[this.#count]
-    if (told === undefined) {
-      // Not 0: V8 keeps a number with a point in its place, and makes a new one for each that was an integer before.
-      told = { channel, notification, node: this.#node, streams, heardAtMs: 0.5, writeAtMs: 0.5, writtenAtMs: 0.5 }
-      this.#told.push(told)
+    let report = this.#reports[this.#count]
+    if (report === undefined) {
+      // Not 0: V8 stores a double in place, but allocates a new one for a field that first held an integer.
+      report = { channel, notification, node: this.#node, streams, heardAtMs: 0.5, writeAtMs: 0.5, writtenAtMs: 0.5 }
+      this.#reports.push(report)
     }
     this.#count++
-    told.channel = channel
-    told.notification = notification
-    told.streams = streams
-    told.heardAtMs = this.#heardAtMs
-    deliveries.start.publish(told)
+    report.channel = channel
+    report.notification = notification
+    report.streams = streams
+    report.heardAtMs = this.#heardAtMs
+    deliveries.start.publish(report)
   }
 
-  /** All of them are written. */
+  /** All reports in use were written. */
   written (writeAtMs: number, writtenAtMs: number): void {
-    const all = this.#told
+    const all = this.#reports
     const count = this.#count
-    this.#told = this.#spare
+    this.#reports = this.#spare
     this.#spare = all
     this.#count = 0
     for (let i = 0; i < count; i++) {
-      const told = all[i]!
-      told.writeAtMs = writeAtMs
-      told.writtenAtMs = writtenAtMs
-      deliveries.asyncEnd.publish(told)
-      told.notification = NOTHING
+      const report = all[i]!
+      report.writeAtMs = writeAtMs
+      report.writtenAtMs = writtenAtMs
+      deliveries.asyncEnd.publish(report)
+      report.notification = NOTHING
     }
   }
 }
