@@ -1,4 +1,4 @@
-// The port between nodes: what a broker promises. The adapters, each in a folder, keep the promises.
+// The port that connects nodes: what every broker promises. Each adapter has a folder of its own.
 import type { Address, Keep, Notification } from '../notification.ts'
 import type { Inbox, InboxCounts } from './inbox.ts'
 import type { BrokerListener } from './listener.ts'
@@ -7,125 +7,124 @@ import type { BrokerState } from './state.ts'
 import type { Trail } from './trail.ts'
 
 /**
- * Ids are integers in microseconds, one strictly growing order over all addresses. Whatever an id was given to
- * is published in that order on every channel, so a position (cursor) in that order is a position in everything.
+ * Ids are integers in microseconds and grow strictly over all addresses. Every channel carries them in that order, so
+ * one position (cursor) says up to where a client has seen everything. Any call rejects with Unavailable or Uncertain
+ * when the broker cannot be reached; further errors are named at the call.
  */
 export interface Broker extends Messages, Members, Sessions, Store, Inbox {
-  /** What it is, for a person: `/readyz` says it. */
+  /** The kind of broker, as `/readyz` shows it. */
   readonly name: string
-  /** What nodes note of who got what. */
+  /** What nodes record about deliveries, for "why". */
   readonly trail: Trail
-  /** What it tells of itself to whoever watches, under names of its own. */
+  /** Metrics of the adapter, under names of its own. */
   readonly meters: readonly Meter[]
 
-  /** Begins to work and keeps trying. */
+  /** Starts to connect, and keeps trying. */
   start: (listener: BrokerListener) => void
-  /** Resolves when it is up for the first time, or can never be with these settings: `state()` says which. */
+  /** Resolves when it is up for the first time, or can never be with these settings: `state().isRefused` tells. */
   readonly settled: Promise<void>
   state: () => BrokerState
   close: () => Promise<void>
 }
 
-/** Publishing, hearing, and reading what was published. */
+/** Publishing, subscribing, and reading history. */
 export interface Messages {
   /**
-   * Takes one id, whatever the number of addresses, appends to the log of each and publishes, all or nothing. An
-   * address named twice is named once. The same `idempotencyKey` within 24 h publishes nothing and returns the first
-   * answer. Of `keep: 'none'` nothing is stored and nothing has an id.
-   * Throws Unavailable (nothing was stored) or Uncertain (no answer; it may have been).
+   * Publishes under one id to all addresses (an address named twice counts once), all or nothing: appends to the log of
+   * each and sends on its channel. The same `idempotencyKey` within 24 h publishes nothing and returns the first
+   * answer. With `keep: 'none'` nothing is stored and there is no id. Throws Revoked (see `publisher`).
    */
   publish: (request: PublishRequest) => Promise<PublishAnswer>
   /**
    * Takes a notification back from an address: it is gone from replay, lists and counts, and every stream of the
-   * address hears `retracted` with `{ to, id, key? }`. False: there was none, or not any more; nobody hears anything.
-   * Throws Revoked.
+   * address gets `retracted` with `{ to, id, key? }`. False if there is no such notification any more; nobody is told
+   * then. Throws Revoked.
    */
   retract: (request: RetractRequest) => Promise<boolean>
 
-  /** The channel on which a user hears what is published to an address. Pure. */
+  /** The channel that carries messages of an address to this user. Pure. */
   channelOf: (userId: string, address: Address) => Channel
-  /** What a channel is of. Pure. */
+  /** The address of a channel. Pure. */
   addressOf: (channel: Channel) => Address
   /**
-   * Resolves once the subscription is in force: what is published from then on reaches the listener. What is asked in
-   * one turn of the event loop is asked together. Throws Unavailable.
+   * Resolves once the subscription is in force: what is published from then on reaches the listener. Calls within one
+   * turn of the event loop are combined.
    */
   subscribe: (channels: readonly Channel[]) => Promise<void>
   unsubscribe: (channels: readonly Channel[]) => void
 
   /**
-   * What a stream needs to go on from a cursor, as of one moment: the groups of its user, which are made to follow the
-   * token's claim (see Reader), and one page of what stands in their logs. Throws Revoked if the user has logged out
-   * since the token was issued, or since the stream was let in.
+   * Reads what a stream needs to go on from a cursor, as of one moment: its user's groups, after applying the token's
+   * claim (see Reader), and one page of history. Throws Revoked if the user has logged out since the token was issued,
+   * or since the stream was admitted.
    */
   resume: (query: ResumeQuery) => Promise<HistoryPage>
 }
 
-/** Who is in which group, and who is here. */
+/** Group membership and presence. */
 export interface Members {
-  /** The groups of a user. */
   groups: (userId: string) => Promise<Membership>
   /** Throws TooManyGroups. */
   join: (userId: string, group: string) => Promise<void>
   leave: (userId: string, group: string) => Promise<void>
   /** Throws TooManyGroups. */
   replaceGroups: (userId: string, groups: readonly string[]) => Promise<void>
-  /** How many nodes are subscribed to the user's channel. */
+  /** How many nodes have a stream of the user: those that are subscribed to the user's channel. */
   presence: (userId: string) => Promise<number>
 }
 
-/** Whose token still counts, and which stream holds the one session of a user. */
+/** Revocation of tokens, and which stream holds a user's one session. */
 export interface Sessions {
-  /** Before a stream opens: whether its token and, where only one stream is allowed, its cursor still count. */
+  /** Called before a stream opens: whether its token and, with SESSION_POLICY=single, its cursor are still valid. */
   visit: (visitor: Visitor) => Promise<Visit>
-  /** Ends every stream of the user, and refuses tokens issued up to now. */
+  /** Ends every stream of the user, and refuses tokens that were issued until now. */
   logout: (userId: string) => Promise<void>
   /**
-   * Takes the user's one session for a stream; the holder so far hears `takeover`. Undefined: the cursor is that of a
+   * Takes the user's one session for a stream; the previous holder hears `takeover`. Undefined: the cursor belongs to a
    * stream that was replaced while it was away.
    */
   takeSession: (userId: string, tag: string, cursor: number | 'fresh') => Promise<Session | undefined>
-  /** The tags of those that hold their session no more. Of many too, nobody else waits for long. */
+  /** The tags of those sessions that were taken over. Long lists are checked in parts, so that other calls go on. */
   verifySessions: (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>) => Promise<string[]>
 }
 
 /**
- * Small things that every node must find. `home` is a user's id, or what `homeOf` says of one: what is kept stands with
- * all else of that user.
+ * Small values that every node can read. `home`, a user's id or the result of `homeOf`, says where the value is kept:
+ * with everything else of that user.
  */
 export interface Store {
-  /** A short name that says nothing of the user but where things of them are kept. Pure. */
+  /** A short name of the place where things of this user are kept. It does not reveal the user. Pure. */
   homeOf: (userId: string) => string
   put: (home: string, key: string, text: string, seconds: number) => Promise<void>
   get: (home: string, key: string) => Promise<string | undefined>
-  /** Reads and deletes, so that only one caller ever gets it. */
+  /** Reads and deletes, so that only one caller gets the value. */
   take: (home: string, key: string) => Promise<string | undefined>
-  /** Takes what is under `key` and puts `kept`; neither, and undefined, if nothing is there. One caller gets it. */
+  /** Takes `key` and puts `kept`, both or neither. Undefined if `key` is not there. Only one caller gets it. */
   exchange: (home: string, key: string, kept: { readonly key: string, readonly text: string, readonly seconds: number }) => Promise<string | undefined>
-  /** Counts up. Each is remembered for as long as it says; when none is any more, the count begins anew. */
+  /** Counts up and returns the count. It starts again once `seconds` of every earlier call are over. */
   ordinal: (home: string, key: string, seconds: number) => Promise<number>
-  /** Counts in a window that begins with its first hit. */
+  /** Adds `hits` (default 1) in a window that begins with its first hit. `restMs`: until the window ends. */
   hit: (home: string, key: string, windowMs: number, hits?: number) => Promise<{ count: number, restMs: number }>
 }
 
-/** Where messages of an address arrive for the users of one partition. The hub compares it and never reads it. */
+/** The name under which messages of an address arrive for the users of one partition. The hub only compares it. */
 export type Channel = string
 
-/** Whose token it is, and since when: what revocation looks at. */
+/** The user and the age of a token, by which revocation decides. */
 export interface Identity {
   readonly userId: string
-  /** Seconds since 1970, as in a token's `iat`; 0 when the token does not say. */
+  /** Seconds since 1970, the token's `iat`; 0 if it has none. */
   readonly issuedAtSeconds: number
-  /** Seconds since 1970, as in its `exp`. What the user leaves behind is kept at least until then. */
+  /** Seconds since 1970, the token's `exp`. The user's records are kept at least until then. */
   readonly expiresAtSeconds: number
 }
 
 /**
- * Who reads. With a token, the groups follow its claim first. The newest claim counts, by `issuedAtSeconds`: what it
- * names is joined (except what `leave` or `replaceGroups` took away in its second or later, and beyond MAX_GROUPS),
- * what an older one gave and it does not name is left. Of several of one age each adds; an older one changes nothing.
- * What `join` or `replaceGroups` gave stays. Without a claim (`groups` undefined) nothing changes. Without `token` a
- * back end reads for the user: nothing changes and nothing is refused.
+ * Who reads. With a token, its claim is applied to the groups first. Only the newest claim (by `issuedAtSeconds`)
+ * counts: its groups are joined, except beyond MAX_GROUPS and those that `leave` or `replaceGroups` took away in the
+ * second of `iat` or later. Groups that an older claim gave and the newest lacks are left. Claims of the same age add
+ * up; older ones change nothing. What `join` or `replaceGroups` gave stays. Without a claim (`groups` undefined)
+ * nothing changes. Without `token` a back end reads for the user: nothing changes and nothing is refused.
  */
 export interface Reader {
   readonly userId: string
@@ -135,18 +134,18 @@ export interface Reader {
 export interface PublishRequest {
   readonly to: readonly Address[]
   readonly event: string
-  /** The data as it came, one line of JSON. */
+  /** `data` as it was published, one line of JSON. */
   readonly json: string
   readonly keep: Keep
-  /** After this it is not replayed, listed or counted; at most, and by default, HISTORY_SECONDS. */
+  /** After this time it is not replayed, listed or counted. HISTORY_SECONDS is the default and the maximum. */
   readonly ttlSeconds?: number | undefined
-  /** Of the same address, a newer one with the same key takes the older one's place. */
+  /** Replaces the older notification with the same key and address. */
   readonly key?: string | undefined
-  /** The W3C trace context of the publish; rides in the message. */
+  /** The W3C trace context of the publish, which travels in the message. */
   readonly traceparent?: string | undefined
-  /** Already bound to the publisher; two publishers never share a key. */
+  /** Already bound to the publisher, so that two publishers never share a key. */
   readonly idempotencyKey?: string | undefined
-  /** Throws Revoked if they have logged out since their token was issued. */
+  /** If given, Revoked is thrown if this user has logged out since the token was issued. */
   readonly publisher?: Identity | undefined
 }
 
@@ -157,17 +156,17 @@ export interface RetractRequest {
 }
 
 export interface Visitor extends Identity {
-  /** Where a stream resumes from, if only one a user is allowed; undefined otherwise. */
+  /** With SESSION_POLICY=single, where the stream resumes from; undefined otherwise. */
   readonly sessionCursor?: number | 'fresh' | undefined
-  /** Counted up by the visit, each in a window of VISIT_WINDOW_MS that begins with its first hit. */
+  /** Counters that the visit adds 1 to, each in a window of VISIT_WINDOW_MS that begins with its first hit. */
   readonly counters?: readonly string[]
 }
 
 export interface Visit {
   readonly verdict: 'admitted' | 'revoked' | 'replaced'
-  /** What the counters say now, in their order. A revoked visit is not counted: all are 0. */
+  /** The counters after the visit, in their order. A revoked visit is not counted: all are 0. */
   readonly counts: readonly number[]
-  /** The id of the visit; 0 of a revoked one. A logout after it ends the stream, whatever its token says of its age. */
+  /** The id of the visit; 0 if revoked. A later logout ends the stream, whatever `iat` its token has. */
   readonly admittedAt: number
 }
 
@@ -175,72 +174,75 @@ export const VISIT_WINDOW_MS = 60_000
 
 export interface Session {
   readonly tag: string
-  /** When it was taken, in the order of ids. */
+  /** The id at which it was taken. */
   readonly takenAt: number
-  /** Cursors below this are those of replaced streams. */
+  /** Cursors below this belong to replaced streams. */
   readonly fence: number
 }
 
 export interface PublishAnswer {
-  /** True when an earlier call with the same key had published already. */
+  /** True if an earlier call with the same idempotency key had published. */
   readonly replayed: boolean
   /** Undefined for `keep: 'none'`. */
   readonly id: number | undefined
   readonly notifications: ReadonlyArray<{ readonly to: Address, readonly receivers: number }>
-  /** Partitions that are away and get it when they are back; undefined: none. */
+  /** How many partitions are away and get it later; undefined: none. */
   readonly pending?: number
 }
 
-/** Group name → id at which the user joined. */
+/** Group name → id of the join. */
 export type Membership = Map<string, number>
 
 export interface ResumeQuery {
   readonly user: Identity
-  /** What the token claims; undefined if it has no claim. */
+  /** The token's claim; undefined without one. */
   readonly groups: readonly string[] | undefined
-  /** From the visit that let the stream in. */
+  /** `admittedAt` of the visit that admitted the stream. */
   readonly admittedAt: number
-  /** Read after this position; `fresh` reads no entries, only the clock and the unread count. */
+  /** Entries with greater ids are read. `fresh`: no entries, only the position and the counts. */
   readonly cursor: number | 'fresh'
-  /** The page ends before its data exceeds this. At least one entry is returned if there is one. */
+  /** In bytes of `data`. The page ends before it exceeds this, but has at least one entry if there is one. */
   readonly maxBytes: number
 }
 
 export interface HistoryPage {
-  /** All that is addressed to the user with an id up to here is in the page or before it. */
+  /** Everything for the user with an id up to here is in this page or an earlier one. */
   readonly position: number
   readonly membership: Membership
   /**
-   * Something after the cursor may be missing: trimmed, older than the history, evicted or lost; or it was published to
-   * a group while the user was in it, and they are not any more (if they are again, it is among the entries). What was
-   * replaced, retracted, dismissed, or outlived its `ttl` is not missing.
+   * Something after the cursor may be missing: it was trimmed, is older than the history, was evicted or lost, or was
+   * published to a group that the user has left since. (After a rejoin it is among the entries.) What was replaced,
+   * retracted, dismissed, or outlived its `ttl` is not missing.
    */
   readonly gap: boolean
-  /** The page is full; read on from its position. */
+  /** The page is full: read on from its position. */
   readonly more: boolean
   /**
-   * Oldest first. What several streams are owed may be the same objects. They live as long as the page, since what is
-   * made of one (a frame) lives as long as it does.
+   * Oldest first. Several streams may be given the same objects, so that their frames are shared. They must not outlive
+   * the page, since a frame lives as long as its notification.
    */
   readonly entries: readonly Notification[]
-  /** As of the position. Only the last page, and one with a gap, must have it; elsewhere it may be all 0. */
+  /** Counts as of the position. They may be all 0, except on the last page and on one with a gap. */
   readonly inbox: InboxCounts
 }
 
-/** What a broker keeps. */
+/** The limits of what a broker keeps. */
 export interface HistoryLimits {
-  /** Entries that the log of a user keeps, at least. */
+  /** How many entries the log of a user keeps at least. */
   readonly historyLength: number
-  /** The same of a group and of `all`. */
+  /** The same for a group and for `all`. */
   readonly groupHistoryLength: number
   readonly historySeconds: number
   readonly maxDataBytes: number
 }
 
-/** Groups that one user may be in. */
+/** How many groups a user may be in. */
 export const MAX_GROUPS = 1000
 
+/** The broker could not be asked: nothing was changed. */
 export class Unavailable extends Error {}
+/** No answer came: the call may have taken effect. */
 export class Uncertain extends Error {}
 export class TooManyGroups extends Error {}
+/** The user has logged out since the token was issued. */
 export class Revoked extends Error {}

@@ -1,12 +1,12 @@
-// What a broker has to tell of itself beyond the port: numbers under its own names, read when somebody looks.
+// Metrics that an adapter adds to those of the port, read at each scrape.
 
-/** A number; or one for each value of a label, all of them there before anything happens. */
+/** A number, or one for each value of a label. All label values are there from the start. */
 export type Reading = number | Readonly<Record<string, number>>
 
 interface PlainMeter {
   readonly kind: 'gauge' | 'counter'
   readonly name: string
-  /** A sentence without its full stop. */
+  /** One sentence, without a full stop. */
   readonly help: string
   readonly label?: string
   readonly read: () => Reading
@@ -21,20 +21,20 @@ interface SpreadMeter {
 
 export type Meter = PlainMeter | SpreadMeter
 
-/** How values are spread: how many were at most each of some bounds. To add one costs a few comparisons. */
+/** A histogram: how many values were at most each of some bounds. Adding one costs a few comparisons. */
 export class Spread {
   readonly bounds: readonly number[]
-  /** Of each bound those that are above the one before, and at last those above all. */
+  /** For each bound the values above the previous bound, and at the end those above all bounds. */
   readonly #counts: number[]
   #sum = 0
 
-  /** `bounds` grow. */
+  /** `bounds`: ascending. */
   constructor (bounds: readonly number[]) {
     this.bounds = bounds
     this.#counts = Array.from({ length: bounds.length + 1 }, () => 0)
   }
 
-  /** Returns of which bound it is now one, by its index. */
+  /** Counts a value. Returns the index of its bucket. */
   add (value: number): number {
     let at = 0
     while (at < this.bounds.length && value > this.bounds[at]!) at++
@@ -45,7 +45,7 @@ export class Spread {
 
   get sum (): number { return this.#sum }
 
-  /** How many were at most each bound; the last number is all. */
+  /** How many values were at most each bound, and at the end how many there were. */
   totals (): number[] {
     let total = 0
     return this.#counts.map((count) => {

@@ -1,19 +1,19 @@
-// How a broker is: what readiness, metrics and people ask.
+// The state of a broker, for /readyz, metrics and people.
 
 export interface BrokerState {
-  /** Both ways work: publishing and hearing. */
+  /** Both publishing and receiving work. */
   readonly up: boolean
-  /** For a person: what is wrong and since when. */
+  /** For people: what is wrong and since when. */
   readonly detail: string
   readonly channels: number
-  /** For how long in all, since the start, nothing was heard from the other nodes. */
+  /** For how long in total, since the start, nothing was heard from other nodes. */
   readonly deafSeconds: number
-  /** For a person, a sentence each: what works now and will not be relied upon (eviction, clocks, memory). */
+  /** For people, a sentence each: what works now but cannot be relied upon (eviction, clocks, memory). */
   readonly warnings: readonly string[]
-  /** How far this node's clock is ahead of the broker's, in seconds. */
+  /** How many seconds this node's clock is ahead of the broker's. */
   readonly clockDifferenceSeconds: number
-  /** Where users are divided among several: how each is. `up` is true while any is. */
+  /** Each partition, if there are several. `up` of the whole is true while any partition is. */
   readonly partitions?: ReadonlyArray<{ readonly up: boolean, readonly detail: string }>
-  /** What it found can never be used with these settings; `detail` says why. */
+  /** True if it can never be used with these settings; `detail` says why. */
   readonly isRefused?: boolean
 }

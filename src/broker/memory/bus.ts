@@ -1,4 +1,4 @@
-// What the embedded brokers of one process share. Each call is one moment: nothing happens in between.
+// The state that the embedded brokers of one process share. All calls are synchronous, so each is atomic.
 import { type Address, type Notification, userAddress } from '../../notification.ts'
 import {
   type HistoryLimits, type HistoryPage, type Identity, type PublishAnswer, type PublishRequest, type Reader, type ResumeQuery, type RetractRequest,
@@ -18,15 +18,15 @@ import { MemorySessions } from './sessions.ts'
 import { MemoryTrail } from './trail.ts'
 
 const IDEMPOTENT_MS = 86_400_000
-/** A group that was left is remembered at least so long, so that no older token brings it back. */
+/** A left group is remembered at least this long, so that no older token brings it back. */
 const MIN_LEFT_SECONDS = 86_400
 
 const NOTHING: InboxCounts = { seen: 0, read: 0, unseen: 0, unread: 0 }
 
 export interface MemoryBusOptions extends HistoryLimits {
-  /** Milliseconds since 1970; a test may turn the clock. Default: Date.now. */
+  /** Milliseconds since 1970. Tests inject their own. Default: Date.now. */
   readonly nowMs?: () => number
-  /** Milliseconds of a clock that never steps: by it things last. Default: performance.now. */
+  /** Monotonic milliseconds, for lifetimes. Default: performance.now. */
   readonly steadyMs?: () => number
 }
 
@@ -44,7 +44,7 @@ export class MemoryBus {
   readonly sessions: MemorySessions
   readonly seats = new Seats()
   readonly trail: MemoryTrail
-  /** What `put` puts. */
+  /** The values of the port's Store. */
   readonly kept: ExpiringMap<string>
 
   constructor ({ nowMs = Date.now, steadyMs = () => performance.now(), ...limits }: MemoryBusOptions) {
@@ -88,26 +88,26 @@ export class MemoryBus {
     })
   }
 
-  /** Returns how many nodes are told. */
+  /** Returns how many nodes get it. */
   #tell (address: Address, notification: Notification): number {
     return this.seats.tell(address, (listener) => { listener.notification(address, notification) })
   }
 
   publish ({ to, event, json, keep, ttlSeconds, key, idempotencyKey, publisher, traceparent }: PublishRequest): PublishAnswer {
     if (publisher !== undefined) this.#revocation.checkPublisher(publisher)
-    const known = idempotencyKey === undefined ? undefined : this.#answers.get(idempotencyKey)
-    if (known !== undefined) return { ...known, replayed: true }
+    const first = idempotencyKey === undefined ? undefined : this.#answers.get(idempotencyKey)
+    if (first !== undefined) return { ...first, replayed: true }
     const id = keep === 'none' ? undefined : this.#clock.next()
     const addresses = to.length === 1 ? to : [...new Set(to)]
-    // Without an id, nothing else tells a stream that it has had it by another address.
+    // Without an id, only this mark tells a stream that it got the same notification by another address.
     const once = id === undefined && addresses.length > 1 ? String(this.#clock.next()) : undefined
     const notification: Notification = { id: id ?? 0, event, json }
-    const told = once === undefined && traceparent === undefined
+    const message = once === undefined && traceparent === undefined
       ? notification
       : { ...notification, ...once !== undefined && { once }, ...traceparent !== undefined && { traceparent } }
     const notifications = addresses.map((address) => {
       if (id !== undefined) this.#logs.append(address, { id, event, json, keep, key, ttlSeconds })
-      return { to: address, receivers: this.#tell(address, told) }
+      return { to: address, receivers: this.#tell(address, message) }
     })
     const answer = { replayed: false, id, notifications }
     if (idempotencyKey !== undefined) this.#answers.set(idempotencyKey, answer, IDEMPOTENT_MS)
@@ -141,9 +141,9 @@ export class MemoryBus {
 
   ordinal (key: string, lifeMs: number): number {
     const nowMs = this.#steadyMs()
-    const known = this.#hits.get(key)
-    const endsAtMs = Math.max(known?.endsAtMs ?? 0, nowMs + lifeMs)
-    const count = (known?.count ?? 0) + 1
+    const last = this.#hits.get(key)
+    const endsAtMs = Math.max(last?.endsAtMs ?? 0, nowMs + lifeMs)
+    const count = (last?.count ?? 0) + 1
     this.#hits.set(key, { count, endsAtMs }, endsAtMs - nowMs)
     return count
   }
@@ -156,7 +156,7 @@ export class MemoryBus {
     return { count: hits.count, restMs: hits.endsAtMs - nowMs }
   }
 
-  /** A good token came by: what it says of its user's groups counts from now on. */
+  /** Applies what a valid token says of its user and groups. */
   #see (user: Identity, groups: readonly string[] | undefined): void {
     this.#revocation.see(user)
     this.members.see(user)
@@ -205,7 +205,7 @@ export class MemoryBus {
     return this.#inbox.mark(reader.userId, id, as)
   }
 
-  /** Frees the memory of what is over. */
+  /** Frees the memory of expired things. */
   sweep (): void {
     for (const part of [this.#logs, this.#answers, this.#hits, this.kept, this.sessions, this.#revocation, this.members, this.trail]) part.sweep()
     this.#inbox.sweep(this.#clock.now)

@@ -1,4 +1,4 @@
-// The one order of ids: microseconds that only grow.
+// The clock of ids: microseconds that only grow.
 
 export const SECOND = 1_000_000
 
@@ -11,13 +11,13 @@ export class IdClock {
     this.#nowMs = nowMs
   }
 
-  /** Takes the next id: now, or one more than the last where the time stands still or was set back. */
+  /** Takes the next id: the time, or one more than the last id if the time stood still or was set back. */
   next (): number {
     this.#last = Math.max(Math.floor(this.#nowMs() * 1000), this.#last + 1)
     return this.#last
   }
 
-  /** The time of ids, without taking one. */
+  /** The current time in the order of ids, without taking an id. */
   get now (): number {
     return Math.max(Math.floor(this.#nowMs() * 1000), this.#last)
   }

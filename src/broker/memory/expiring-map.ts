@@ -1,10 +1,10 @@
-// A map that forgets: each entry is gone after its time.
+// A map whose entries expire.
 
 export class ExpiringMap<Value> {
   readonly #entries = new Map<string, { readonly value: Value, readonly expiresAtMs: number }>()
   readonly #nowMs: () => number
 
-  /** `nowMs`: of a clock that never steps. */
+  /** `nowMs`: monotonic. */
   constructor (nowMs: () => number) {
     this.#nowMs = nowMs
   }
@@ -22,7 +22,7 @@ export class ExpiringMap<Value> {
     this.#entries.delete(key)
   }
 
-  /** Frees the memory of what is gone. */
+  /** Frees the memory of expired entries. */
   sweep (): void {
     const nowMs = this.#nowMs()
     for (const [key, { expiresAtMs }] of this.#entries) if (expiresAtMs <= nowMs) this.#entries.delete(key)

@@ -1,4 +1,4 @@
-// What a user's logs hold after a cursor, oldest first, and whether something is missing there.
+// Reads what a user is owed after a cursor, oldest first, and whether something is missing.
 import { ALL, type Notification } from '../../notification.ts'
 import { SECOND } from './clock.ts'
 import type { Entry, Log } from './log.ts'
@@ -6,10 +6,10 @@ import type { Logs } from './logs.ts'
 import type { Member } from './membership.ts'
 import { merge } from './merge.ts'
 
-/** Entries that a page may have. */
+/** The most entries of a page. */
 const MAX_PAGE = 1024
 
-/** Entries that are looked at for a page: copies of what is in it already, and what is not shown. */
+/** The most entries that are read for a page, including copies of the same notification and hidden ones. */
 const MAX_LOOKED_AT = 4096
 
 export interface HistoryParts {
@@ -35,7 +35,7 @@ export interface Page {
   readonly entries: readonly Notification[]
 }
 
-/** A part of a log that was addressed to the user: after < id ≤ upTo. */
+/** A part of a log that is meant for the user: after < id ≤ upTo. */
 interface Piece {
   readonly log: Log
   readonly after: number
@@ -50,24 +50,25 @@ export function readPage ({ logs, born, historySeconds }: HistoryParts, query: P
   const { owed, lost } = piecesOf(logs, userId, member, cursor)
   const gap = cursor < born || cursor < position - historySeconds * SECOND || cursor < (member?.forgottenTo ?? 0) ||
     [...owed, ...lost].some(({ log, after }) => after < log.trimmedTo) ||
-    // What was addressed to the user then is not theirs to read any more.
+    // What was published to a group that the user has left must not be read any more.
     lost.some(({ log, after, upTo }) => hasAny(log.between(after, upTo), isShown))
 
   const entries: Notification[] = []
   let bytes = 0
   let lookedAt = 0
-  // All up to here is in the page.
+  // Everything up to here is in the page.
   let last = cursor
   const end = (): Page => ({ position: last, gap, more: true, entries })
   for (const entry of merge(owed.map(({ log, after, upTo }) => log.between(after, upTo)))) {
     const { id, event, json } = entry
-    // Whoever is in a thousand groups may be owed a thousand copies of each: they fill no page, and take the node.
+    // A user in a thousand groups may be owed a thousand copies of each notification. They do not fill the page, but
+    // reading them all would block the node.
     if (++lookedAt > MAX_LOOKED_AT && last > cursor) return end()
     if (id === last) continue
     if (isShown(entry)) {
       bytes += Buffer.byteLength(json)
       if (entries.length > 0 && (bytes > maxBytes || entries.length >= MAX_PAGE)) return end()
-      // A copy: a frame that is made of one lives as long as it does, and the log's live long.
+      // A copy, because frames are cached for as long as their notification lives, and the log's entries live long.
       entries.push({ id, event, json })
     }
     last = id
@@ -80,7 +81,7 @@ function hasAny (entries: Iterable<Entry>, isShown: (entry: Entry) => boolean): 
   return false
 }
 
-/** What the user is owed after a cursor, and what they would be, had they not left. */
+/** The parts of logs that the user is owed after a cursor, and those of groups that the user has left. */
 function piecesOf (logs: Logs, userId: string, member: Member | undefined, cursor: number): { owed: Piece[], lost: Piece[] } {
   const owed: Piece[] = []
   const lost: Piece[] = []

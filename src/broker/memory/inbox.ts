@@ -1,4 +1,4 @@
-// What each user has seen, read and dismissed: the two cursors, the marks beside them, and the counts that follow.
+// The embedded inbox: each user's two cursors and marks, and the list and the counts that follow from them.
 import { type Address, ALL, groupAddress, MAX_UNREAD, type Notification, userAddress } from '../../notification.ts'
 import {
   FuturePosition, type InboxCounts, type InboxItem, type InboxMark, type InboxPage, type ListQuery, MAX_MARKS, MAX_OLD_DISMISSED, NoNotification, TooManyMarks
@@ -12,11 +12,11 @@ interface State {
   seen: number
   read: number
   readonly marks: Map<number, InboxMark>
-  /** The id at which it is forgotten: what it speaks of is older than the history then. */
+  /** The id at which the state is forgotten, because everything that it concerns is older than the history. */
   expiresAt: number
 }
 
-/** A log that the user may list, from where on, and what of it they know without having read it. */
+/** A log that the user may list. Ids up to `after` are not listed, and ids up to `known` count as seen and read. */
 interface Source {
   readonly to: Address
   readonly log: Log
@@ -29,7 +29,7 @@ interface View {
   readonly userId: string
   readonly state: Readonly<State>
   readonly position: number
-  /** The address that a notification is said to have come by is the first that has it. */
+  /** In the order in which an address is chosen if a notification came by several. */
   readonly sources: readonly Source[]
 }
 
@@ -68,7 +68,7 @@ export class MemoryInbox {
     const groups = [...member?.marks ?? []].flatMap(([group, { joinedAt }]) => joinedAt === undefined ? [] : [{ group, joinedAt }])
     groups.sort((a, b) => a.group < b.group ? -1 : 1)
     for (const { group, joinedAt } of groups) add(groupAddress(group), logs.group(group), joinedAt, 0)
-    // What went to all before somebody first came is no news to them.
+    // What was published to `all` before the user's first visit counts as seen and read.
     add(ALL, logs.get(ALL), 0, member?.firstVisit ?? Infinity)
     return { userId, state: this.#stateOf(userId, position), position, sources }
   }
@@ -78,7 +78,7 @@ export class MemoryInbox {
     return (id) => marks.get(id) === 'dismissed'
   }
 
-  /** The two cursors, and what is marked of one notification. */
+  /** The two cursors, and the mark of one notification. */
   cursors (userId: string, id: number, now: number): { readonly seen: number, readonly read: number, readonly mark: InboxMark | undefined } {
     const { seen, read, marks } = this.#stateOf(userId, now)
     return { seen, read, mark: marks.get(id) }
@@ -90,18 +90,18 @@ export class MemoryInbox {
 
   list (userId: string, { before = Infinity, limit, unreadOnly }: Pick<ListQuery, 'before' | 'limit' | 'unreadOnly'>): InboxPage {
     const view = this.#view(userId)
-    const found = new Map<number, InboxItem>()
+    const items = new Map<number, InboxItem>()
     for (const source of view.sources) {
       let count = 0
       for (const entry of source.log.backwards(source.after, before)) {
         const isRead = !isUnread(view, source, entry.id)
         if (!isListed(view, entry) || (unreadOnly && isRead)) continue
         const { id, event, json, key } = entry
-        if (!found.has(id)) found.set(id, { id, event, json, to: source.to, key, isRead })
-        if (++count > limit) break // none of its older ones can be among the newest of all
+        if (!items.has(id)) items.set(id, { id, event, json, to: source.to, key, isRead })
+        if (++count > limit) break // its older entries cannot be on this page
       }
     }
-    const newest = [...found.values()].sort((a, b) => b.id - a.id)
+    const newest = [...items.values()].sort((a, b) => b.id - a.id)
     const notifications = newest.slice(0, limit)
     return {
       position: view.position,
@@ -133,7 +133,7 @@ export class MemoryInbox {
     if (as !== 'dismissed' && isUnread(view, source, id) === (as === 'unread')) return countsOf(view)
     const marks = new Map(state.marks)
     marks.delete(id)
-    // Without a mark, the cursor says it already.
+    // No mark is needed if the cursor already says so.
     const isSaid = as !== 'dismissed' && isUnread({ ...view, state: { ...state, marks } }, source, id) === (as === 'unread')
     if (!isSaid) {
       if (isFull(state, marks)) this.#compact(view, marks)
@@ -144,9 +144,9 @@ export class MemoryInbox {
     return this.#save(userId, { ...state, marks }, change)
   }
 
-  /** Lets go of marks whose notification has left. */
+  /** Removes marks whose notification is no longer in the logs. */
   #compact ({ userId, sources }: View, marks: Map<number, InboxMark>): void {
-    // A group that was left may be joined again, and what was dismissed there must not come back.
+    // A left group may be joined again, and what was dismissed there must not come back.
     const left = [...this.#parts.memberOf(userId)?.marks ?? []].flatMap(([group, { spans }]) => spans.length === 0 ? [] : [this.#parts.logs.group(group)])
     const hasEntry = (id: number): boolean =>
       sources.some(({ log, after }) => id > after && log.get(id) !== undefined) || left.some((log) => log?.get(id) !== undefined)
@@ -184,7 +184,7 @@ function isUnread ({ state: { marks, read } }: View, { known }: Source, id: numb
   return mark === 'unread' || (mark !== 'read' && id > Math.max(read, known))
 }
 
-/** Where a notification of the inbox came by. */
+/** The log by which a notification is in the inbox. */
 function sourceOf (view: View, id: number): Source | undefined {
   return view.sources.find(({ log, after }) => {
     const entry = id > after ? log.get(id) : undefined
@@ -200,15 +200,15 @@ function countsOf (view: View): InboxCounts {
   return { seen, read, unseen: Math.min(unseen.size, MAX_UNREAD), unread: Math.min(unread.size, MAX_UNREAD) }
 }
 
-/** Listed, above a cursor, and not read one by one. Stops where nobody counts on. */
+/** Ids that are listed, above a cursor and not marked as read. Stops at MAX_UNREAD. */
 function newer (view: View, cursor: number): Set<number> {
-  const found = new Set<number>()
+  const ids = new Set<number>()
   for (const { log, after, known } of view.sources) {
     for (const entry of log.backwards(Math.max(after, cursor, known))) {
       if (!isListed(view, entry) || view.state.marks.get(entry.id) === 'read') continue
-      if (found.size >= MAX_UNREAD) return found
-      found.add(entry.id)
+      if (ids.size >= MAX_UNREAD) return ids
+      ids.add(entry.id)
     }
   }
-  return found
+  return ids
 }

@@ -1,39 +1,39 @@
-// The bounded history of one address: what was published, oldest first, and up to where it was trimmed.
+// The bounded history of one address, oldest first, and up to where it was trimmed.
 import type { Keep, Notification } from '../../notification.ts'
 import { MAX_GONE } from '../trail.ts'
 
 export interface Entry extends Notification {
   readonly keep: Keep
   readonly key: string | undefined
-  /** From this id on it is not replayed, listed or counted. */
+  /** From this id on it is not replayed, listed or counted; Infinity without a ttl. */
   readonly expiresAt: number
 }
 
-/** Trimming moves the whole array, so it is done for a hundred entries at once. */
+/** Trimming moves the whole array, so a hundred entries are removed at once. */
 const TRIM_STEP = 100
 
-/** What was taken out on purpose, and when, in the order of ids. */
+/** Why an entry was removed on purpose, and at which id. */
 export interface Buried {
   readonly state: 'retracted' | 'replaced'
   readonly at: number
 }
 
 export class Log {
-  /** Ids grow. */
+  /** In ascending order of ids. */
   readonly #entries: Entry[] = []
   /** Key → id of the one entry that has it. */
   readonly #keys = new Map<string, number>()
-  /** The newest MAX_GONE, in the order in which they went. */
+  /** The newest MAX_GONE removed entries by id, in the order of their removal. */
   readonly #gone = new Map<number, Buried>()
   #trimmedTo = 0
   #last = 0
 
-  /** The id of the newest entry that was trimmed; 0: none. What was taken out on purpose does not count. */
+  /** The id of the newest trimmed entry; 0: none. Entries removed on purpose do not count. */
   get trimmedTo (): number { return this.#trimmedTo }
-  /** The id of the newest entry that it ever had. */
+  /** The id of the newest entry that was ever appended. */
   get last (): number { return this.#last }
 
-  /** Appends, takes out the one with the same key, and trims to `length` now and then. */
+  /** Appends an entry, removes the one with the same key, and now and then trims the log to `length`. */
   append (entry: Entry, length: number): void {
     if (entry.key !== undefined) {
       const older = this.#keys.get(entry.key)
@@ -54,13 +54,13 @@ export class Log {
     return entry?.id === id ? entry : undefined
   }
 
-  /** The one with a key. */
+  /** The entry with this key. */
   withKey (key: string): Entry | undefined {
     const id = this.#keys.get(key)
     return id === undefined ? undefined : this.get(id)
   }
 
-  /** Takes an entry out on purpose, which is no gap. */
+  /** Removes an entry on purpose, which is no gap. */
   retract ({ id, key }: Entry, at: number): void {
     this.#takeOut(id, { state: 'retracted', at })
     if (key !== undefined) this.#keys.delete(key)
@@ -74,12 +74,12 @@ export class Log {
     if (this.#gone.size > MAX_GONE) this.#gone.delete(this.#gone.keys().next().value!)
   }
 
-  /** What became of one that was taken out, if that is remembered. */
+  /** Why an entry was removed, if that is remembered. */
   buried (id: number): Buried | undefined {
     return this.#gone.get(id)
   }
 
-  /** Whether more were taken out since an id than are remembered. */
+  /** Whether more entries were removed after this id than are remembered. */
   isForgetful (id: number): boolean {
     const [oldest] = this.#gone.values()
     return this.#gone.size >= MAX_GONE && oldest!.at > id

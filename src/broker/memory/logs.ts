@@ -1,4 +1,4 @@
-// All logs, each of which is gone when its newest entry is older than the history.
+// The logs of all addresses. A log is removed when its newest entry is older than the history.
 import { type Address, type Keep, type Notification, userAddress, groupAddress } from '../../notification.ts'
 import type { HistoryLimits } from '../broker.ts'
 import { SECOND } from './clock.ts'
@@ -25,9 +25,9 @@ export class Logs {
     return log !== undefined && !this.#isOver(log) ? log : undefined
   }
 
-  /** That of a user. */
+  /** The log of a user. */
   user (userId: string): Log | undefined { return this.get(userAddress(userId)) }
-  /** That of a group. */
+  /** The log of a group. */
   group (group: string): Log | undefined { return this.get(groupAddress(group)) }
 
   #isOver (log: Log): boolean {
@@ -38,12 +38,12 @@ export class Logs {
     const { historyLength, groupHistoryLength } = this.#limits
     let log = this.get(address)
     if (log === undefined) this.#logs.set(address, log = new Log())
-    // Without a ttl it stands as long as the log; what is older than the history says so by itself.
+    // Without a ttl the age of the history limits it.
     const expiresAt = ttlSeconds === undefined ? Infinity : id + ttlSeconds * SECOND
     log.append({ id, event, json, keep, key, expiresAt }, address.startsWith('user:') ? historyLength : groupHistoryLength)
   }
 
-  /** Takes an entry back. Undefined: there is none, or not any more. */
+  /** Takes an entry back. Undefined if there is no such entry any more. */
   retract (address: Address, what: { readonly id: number } | { readonly key: string }): Entry | undefined {
     const log = this.get(address)
     const entry = 'id' in what ? log?.get(what.id) : log?.withKey(what.key)

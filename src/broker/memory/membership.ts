@@ -1,8 +1,8 @@
-// Who is in which group since when, who was, and what a token's claim changes. One record a user.
+// Group membership: who is or was in which group and when, and how a token's claim changes that. One record a user.
 import { type Identity, MAX_GROUPS, type Membership, TooManyGroups } from '../broker.ts'
 import { SECOND } from './clock.ts'
 
-/** From a join to a leave: the ids in (from, to] were addressed to the user. */
+/** A past membership: ids in (from, to] were meant for the user. */
 interface Span {
   readonly from: number
   readonly to: number
@@ -11,9 +11,9 @@ interface Span {
 interface Mark {
   /** Undefined: not a member now. */
   joinedAt: number | undefined
-  /** Joined by the routes: a claim does not take it away. */
+  /** Joined through the API, so no claim takes it away. */
   byRoute: boolean
-  /** When the routes took it away: no older token brings it back. */
+  /** The id at which the API took it away, so no older token brings it back; -1: never. */
   leftAt: number
   /** Earlier memberships, oldest first. */
   spans: Span[]
@@ -21,29 +21,29 @@ interface Mark {
 
 /** What is known of one user. */
 export interface Member {
-  /** Undefined until a token of theirs was seen. */
+  /** The id of the first visit; undefined before a token of the user was seen. */
   firstVisit: number | undefined
   newestIssuedAtSeconds: number
   newestExpiresAtSeconds: number
-  /** The `iat` of the claim that counts; older ones change nothing. */
+  /** The `iat` of the newest claim; older ones change nothing. */
   claimIssuedAtSeconds: number
   readonly marks: Map<string, Mark>
-  /** A cursor below this may lack something of a group that is remembered no more. */
+  /** A cursor below this may lack notifications of a group whose past membership was forgotten. */
   forgottenTo: number
-  /** Without groups of the routes, the record ends at this id. */
+  /** The id at which the record is removed, unless the user is in a group by the API. */
   expiresAt: number
 }
 
-/** Earlier memberships of one group that are remembered. */
+/** How many past memberships of one group are remembered. */
 const MAX_SPANS = 4
-/** Groups that are remembered as left. */
+/** How many left groups of a user are remembered. */
 const MAX_LEFT = 5000
 
 export interface MembershipParts {
   readonly nextId: () => number
   readonly now: () => number
   readonly historySeconds: number
-  /** For how long an older token may bring a left group back. */
+  /** How long a left group is remembered, because an older token could bring it back. */
   readonly leftSeconds: () => number
   readonly tell: (userId: string, control: 'join' | 'leave', id: number, group: string) => void
 }
@@ -68,7 +68,7 @@ export class Memberships {
     this.#parts = parts
   }
 
-  /** To be read. Undefined: nothing is known of this user. */
+  /** The record of a user, for reading. Undefined if there is none. */
   get (userId: string): Member | undefined {
     const member = this.#members.get(userId)
     return member === undefined || this.#isOver(member) ? undefined : member
@@ -80,7 +80,7 @@ export class Memberships {
     return true
   }
 
-  /** To be written. */
+  /** The record of a user, for writing. */
   #touch (userId: string): Member {
     let member = this.get(userId)
     if (member === undefined) this.#members.set(userId, member = newMember())
@@ -90,11 +90,11 @@ export class Memberships {
 
   #extend (member: Member): void {
     const { now, historySeconds } = this.#parts
-    // A stream lives as long as its token, and comes back within the history.
+    // A stream may live as long as its token, and come back within the history after that.
     member.expiresAt = Math.max(now(), member.newestExpiresAtSeconds * SECOND) + historySeconds * SECOND
   }
 
-  /** A token of the user came by. */
+  /** Remembers a valid token of the user. */
   see ({ userId, issuedAtSeconds, expiresAtSeconds }: Identity): void {
     const member = this.#touch(userId)
     member.firstVisit ??= this.#parts.nextId()
@@ -116,14 +116,14 @@ export class Memberships {
     this.#enter(userId, member, group, true)
   }
 
-  /** Leaves its mark also for a group never joined: a token that claims it must not bring it back. */
+  /** Marks the group as left even if it was never joined, so that a token that claims it does not bring it in. */
   leave (userId: string, group: string): void {
     const member = this.#touch(userId)
     this.#exit(userId, member, group, true)
     this.#forgetOld(member)
   }
 
-  /** Throws TooManyGroups, and then nothing has changed. */
+  /** Throws TooManyGroups; nothing has changed then. */
   replace (userId: string, wanted: readonly string[]): void {
     const kept = new Set(wanted)
     if (kept.size > MAX_GROUPS) throw tooMany()
@@ -136,8 +136,8 @@ export class Memberships {
   }
 
   /**
-   * What the newest token says of its user's groups replaces what an older one said. Of more than MAX_GROUPS the first
-   * count.
+   * Applies a token's claim. The newest claim replaces what older ones gave. Beyond MAX_GROUPS further groups are
+   * ignored.
    */
   claim ({ userId, issuedAtSeconds }: Identity, groups: readonly string[]): void {
     const member = this.#touch(userId)
@@ -177,13 +177,13 @@ export class Memberships {
     mark.joinedAt = undefined
     mark.byRoute = false
     if (byRoute) mark.leftAt = id
-    // At the end: what was left last is forgotten last.
+    // Moves it to the end, so that the group that was left last is forgotten last.
     member.marks.delete(group)
     member.marks.set(group, mark)
     this.#parts.tell(userId, 'leave', id, group)
   }
 
-  /** Lets go of memberships that nobody can ask for any more, and of the oldest left ones beyond MAX_LEFT. */
+  /** Removes past memberships that no cursor or token can reach any more, and the oldest beyond MAX_LEFT. */
   #forgetOld (member: Member): void {
     const { now, historySeconds, leftSeconds } = this.#parts
     const spansSince = now() - historySeconds * SECOND

@@ -1,4 +1,4 @@
-// The embedded broker: one process, nothing kept. Several nodes may share a bus (the demo does).
+// The embedded broker: one process, in memory only. Several nodes may share a bus, as in the demo.
 import { setImmediate } from 'node:timers/promises'
 import { userAddress } from '../../notification.ts'
 import type { Broker, Channel, HistoryPage, ResumeQuery } from '../broker.ts'
@@ -52,7 +52,7 @@ export class MemoryBroker implements Broker {
 
   async resume (query: ResumeQuery): Promise<HistoryPage> {
     const page = this.#bus.resume(query)
-    // Others come first before the next.
+    // Other work runs before the next page is read.
     if (page.more) await setImmediate()
     return page
   }

@@ -1,4 +1,4 @@
-// Several logs read as one, in the order of ids, and no further than somebody reads.
+// Merges several logs in the order of ids, reading no further than needed.
 import type { Entry } from './log.ts'
 
 interface Head {
@@ -7,8 +7,9 @@ interface Head {
 }
 
 /**
- * Each source must grow by id. What stands in several comes several times in a row: each is a step, and whoever reads
- * counts them. A binary heap of their heads, so that one step costs the logarithm of their number.
+ * Merges sources that are sorted by id, lazily. A notification in several of them is yielded several times in a row,
+ * since the caller counts these too. A binary heap holds the next entry of each source, so a step costs the logarithm
+ * of their number.
  */
 export function * merge (sources: ReadonlyArray<Iterator<Entry, void>>): Generator<Entry, void> {
   const heads: Head[] = []

@@ -1,14 +1,14 @@
-// Logouts, and the tokens that they refuse.
+// Remembers logouts, and decides which tokens they revoke.
 import { type Identity, Revoked } from '../broker.ts'
 import { SECOND } from './clock.ts'
 import { ExpiringMap } from './expiring-map.ts'
 
-/** A mark of a logout stays at least so long; longer if tokens that live longer were seen. */
+/** A logout is remembered at least this long, and longer if tokens with a longer life were seen. */
 const MIN_MARK_SECONDS = 30 * 86_400
 
 interface Logout {
   readonly id: number
-  /** Of the tokens that were seen until then. One from a clock that ran ahead is as old as these. */
+  /** The newest `iat` that was seen by then. It catches tokens of an issuer whose clock runs ahead. */
   readonly newestIssuedAtSeconds: number
 }
 
@@ -17,13 +17,13 @@ export class Revocation {
   readonly #nowMs: () => number
   #longestTokenSeconds = 0
 
-  /** `nowMs`: since 1970, as in tokens; `steadyMs`: of a clock that never steps. */
+  /** `nowMs`: since 1970, as in tokens; `steadyMs`: monotonic. */
   constructor (nowMs: () => number, steadyMs: () => number) {
     this.#nowMs = nowMs
     this.#logouts = new ExpiringMap(steadyMs)
   }
 
-  /** How long the longest token lives that was seen, in seconds. */
+  /** The longest life of a token that was seen, in seconds. */
   get longestTokenSeconds (): number { return this.#longestTokenSeconds }
 
   see ({ issuedAtSeconds, expiresAtSeconds }: Identity): void {
@@ -45,14 +45,17 @@ export class Revocation {
     if (this.isRevoked(user)) throw revoked()
   }
 
-  /** Who publishes was never seen, so a token of the second of the logout may be older than it. Throws Revoked. */
+  /**
+   * Publishers' tokens are not remembered, so one issued in the second of the logout may be older than it and is
+   * refused. Throws Revoked.
+   */
   checkPublisher (user: Identity): void {
     this.check(user)
     const logout = this.#logouts.get(user.userId)
     if (logout !== undefined && user.issuedAtSeconds <= secondOf(logout)) throw revoked()
   }
 
-  /** A stream ends by a logout after it was let in, whatever its token says of its age. Throws Revoked. */
+  /** A logout ends every stream that was admitted before it, whatever its token's `iat`. Throws Revoked. */
   checkStream (user: Identity, admittedAt: number): void {
     this.check(user)
     if (admittedAt < (this.#logouts.get(user.userId)?.id ?? 0)) throw revoked()

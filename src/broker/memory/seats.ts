@@ -1,4 +1,4 @@
-// The nodes on the bus, what each is subscribed to, and how they are told.
+// The nodes on the bus: what each is subscribed to, and delivery to them.
 import type { Channel } from '../broker.ts'
 import type { BrokerListener } from '../listener.ts'
 
@@ -9,7 +9,7 @@ export interface Seat {
 
 export class Seats {
   readonly #seats = new Set<Seat>()
-  // Messages reach listeners in order and never inside the call that published them, as with a real line.
+  // Messages reach listeners in order, and never within the call that published them, as over a network.
   #queue: Array<() => void> = []
 
   take (seat: Seat): void { this.#seats.add(seat) }
@@ -21,19 +21,19 @@ export class Seats {
     return count
   }
 
-  /** Tells everybody who is subscribed now; returns how many. */
+  /** Calls `say` later for every node that is subscribed now. Returns how many these are. */
   tell (channel: Channel, say: (listener: BrokerListener) => void): number {
     const seats = [...this.#seats].filter(({ channels }) => channels.has(channel))
     if (seats.length > 0) this.#post(() => { for (const { listener } of seats) say(listener) })
     return seats.length
   }
 
-  #post (one: () => void): void {
-    if (this.#queue.push(one) > 1) return
+  #post (delivery: () => void): void {
+    if (this.#queue.push(delivery) > 1) return
     queueMicrotask(() => {
       const queue = this.#queue
       this.#queue = []
-      for (const send of queue) send()
+      for (const deliver of queue) deliver()
     })
   }
 }

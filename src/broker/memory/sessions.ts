@@ -1,9 +1,9 @@
-// Which stream holds the one session of a user, and from where on a cursor is that of a replaced one.
+// Which stream holds the one session of a user, and which cursors belong to replaced streams.
 import type { Session } from '../broker.ts'
 import type { Control } from '../listener.ts'
 import { ExpiringMap } from './expiring-map.ts'
 
-/** Renewed at every heartbeat of its stream. */
+/** A session lives this long; each heartbeat of its stream renews it. */
 const SESSION_MS = 86_400_000
 
 export interface SessionParts {
@@ -28,21 +28,21 @@ export class MemorySessions {
   take (userId: string, tag: string, cursor: number | 'fresh'): Session | undefined {
     const { nextId, tell } = this.#parts
     const takenAt = nextId()
-    const known = this.#sessions.get(userId)
+    const holder = this.#sessions.get(userId)
     const resumes = cursor !== 'fresh' && cursor <= takenAt
-    if (known !== undefined && resumes && cursor < known.fence) return undefined
-    const fence = resumes ? known?.fence ?? cursor : takenAt
+    if (holder !== undefined && resumes && cursor < holder.fence) return undefined
+    const fence = resumes ? holder?.fence ?? cursor : takenAt
     this.#sessions.set(userId, { fence, tag }, SESSION_MS)
     tell(userId, { control: 'takeover', id: takenAt, tag })
     return { tag, takenAt, fence }
   }
 
-  /** The tags of those that hold their session no more. One whose session was lost has it again. */
+  /** The tags of sessions that were taken over. A session that was lost is restored. */
   verify (held: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): string[] {
     const lost: string[] = []
     for (const { userId, session: { tag, fence } } of held) {
-      const known = this.#sessions.get(userId)
-      if (known !== undefined && known.tag !== tag) lost.push(tag)
+      const holder = this.#sessions.get(userId)
+      if (holder !== undefined && holder.tag !== tag) lost.push(tag)
       else this.#sessions.set(userId, { fence, tag }, SESSION_MS)
     }
     return lost

@@ -1,4 +1,4 @@
-// The trail of the embedded broker: what nodes noted, and the evidence read from the very logs.
+// The embedded broker's records for "why", and the evidence read from its logs.
 import { type Address, ALL, groupAddress, userAddress } from '../../notification.ts'
 import type { Channel } from '../broker.ts'
 import { FuturePosition, type InboxMark } from '../inbox.ts'
@@ -8,9 +8,9 @@ import type { Log } from './log.ts'
 import type { Logs } from './logs.ts'
 import type { Member } from './membership.ts'
 
-/** Notifications that have a receipt, at most: the oldest go. */
+/** How many notifications have receipts at most. The oldest are dropped. */
 const MAX_RECEIPTS = 100_000
-/** Nodes that wrote one notification; more of them share a bus in no sense. */
+/** How many receipts one notification has at most. No more nodes than this share a bus. */
 const MAX_NODES = 64
 
 interface Lines {
@@ -43,22 +43,22 @@ export class MemoryTrail implements Trail {
   wrote (node: string, _channel: Channel, id: number, receipt?: { readonly atMs: number, readonly streams: number }): void {
     if (id > (this.#written.get(node) ?? 0)) this.#written.set(node, id)
     if (receipt === undefined) return
-    const known = this.#receipts.get(id)
-    if (known === undefined) this.#receipts.set(id, [{ node, ...receipt }])
-    else if (known.length < MAX_NODES) known.push({ node, ...receipt })
+    const receipts = this.#receipts.get(id)
+    if (receipts === undefined) this.#receipts.set(id, [{ node, ...receipt }])
+    else if (receipts.length < MAX_NODES) receipts.push({ node, ...receipt })
     if (this.#receipts.size > MAX_RECEIPTS) this.#receipts.delete(this.#receipts.keys().next().value!)
   }
 
   note (userId: string, line: string): void {
     const expiresAt = this.#parts.now() + this.#parts.historySeconds * SECOND
-    // Apart: whoever reads one by one must not push out what is known of their streams.
+    // Kept apart, so that many reads do not push out what is known of the user's streams.
     const all = line.startsWith('read ') ? this.#reads : this.#lines
     all.set(userId, { lines: [line, ...this.#linesOf(all, userId)].slice(0, MAX_TRAIL), expiresAt })
   }
 
   #linesOf (all: ReadonlyMap<string, Lines>, userId: string): string[] {
-    const known = all.get(userId)
-    return known !== undefined && known.expiresAt > this.#parts.now() ? known.lines : []
+    const entry = all.get(userId)
+    return entry !== undefined && entry.expiresAt > this.#parts.now() ? entry.lines : []
   }
 
   keepsNone (): void {
@@ -117,7 +117,7 @@ type Memberships = Place['memberships']
 
 const always: Memberships = [{ from: 0, to: Infinity }]
 
-/** The addresses that a user has or had, and when. */
+/** The addresses that a user has or had, with the times. */
 function * addressesOf (userId: string, member: Member | undefined): Generator<[Address, Memberships]> {
   yield [userAddress(userId), always]
   yield [ALL, always]
