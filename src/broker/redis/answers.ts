@@ -1,4 +1,4 @@
-// What Redis's errors mean: one of the port's, a refusal before anything was done, or no answer.
+// What errors of Redis mean: one of the port's errors, a refusal before anything was done, or a missing answer.
 import { Revoked, TooManyGroups, Uncertain, Unavailable } from '../broker.ts'
 import { FuturePosition, NoNotification, TooManyMarks } from '../inbox.ts'
 import { explain } from './diagnosis.ts'
@@ -12,43 +12,42 @@ const ERRORS: Readonly<Record<string, new (message: string) => Error>> = {
   TIDINGS_NOT_READY: Unavailable
 }
 
-/** Redis's answers that it gives before it runs anything; and the client's, when there is no line to ask on. */
+/** Errors that Redis answers before it runs anything, and the client's error when it has no connection. */
 const isRefusal = /^(OOM|READONLY|LOADING|MASTERDOWN|NOREPLICAS|MISCONF|BUSY|NOPERM|NOAUTH|WRONGPASS|CLUSTERDOWN|MOVED|ASK|TRYAGAIN|Stream isn't writeable)/
 
-/** The function is not in the library, or there is none. */
+/** The library lacks the function, or is not loaded. */
 export function isMissing ({ message }: Error): boolean {
   return message.includes('Function not found')
 }
 
-/** A library of this name is there. */
+/** A library of this name is loaded already. */
 export function isAlreadyLoaded ({ message }: Error): boolean {
   return /Library '\w+' already exists/.test(message)
 }
 
 /**
- * In a Cluster: somebody else has the key, or will have it; nothing was done. Behind Sentinels a master that is one no
- * more.
+ * The key belongs to another node, or soon will (Cluster), or this is no master any more (Sentinel). Nothing was done.
  */
 export function isElsewhere ({ message }: Error): boolean {
   return /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|READONLY) /.test(message)
 }
 
-/** There was no line to ask on. */
+/** There was no connection to send the command on. */
 export function isClosed ({ message }: Error): boolean {
   return message === 'Connection is closed.' || message.startsWith("Stream isn't writeable")
 }
 
-/** Asked, but not answered: a time-out, or the connection broke underneath. */
+/** The command got no answer: it timed out, or the connection broke. */
 export function isUnanswered (error: Error): boolean {
   return error.message.includes('timed out') || error.name === 'MaxRetriesPerRequestError' || isClosed(error)
 }
 
-/** Redis's error as one of the port's. */
+/** Maps an error of Redis to one of the port's. */
 export function translate (error: Error): Error {
   const { message } = error
   if (error instanceof Unavailable) return error
   const code = /^TIDINGS_[A-Z_]+/.exec(message)?.[0]
-  const Known = code === undefined ? undefined : ERRORS[code]
-  if (Known !== undefined) return new Known(explain(message))
+  const PortError = code === undefined ? undefined : ERRORS[code]
+  if (PortError !== undefined) return new PortError(explain(message))
   return isRefusal.test(message) || isMissing(error) ? new Unavailable(explain(message)) : new Uncertain(explain(message))
 }

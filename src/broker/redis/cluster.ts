@@ -1,5 +1,5 @@
-// Which master of a Cluster has which slot, from what its nodes say (CLUSTER NODES). A table of our own over plain
-// connections: a client library's stays deaf where a slot or a master moves.
+// Finds out which master of a Cluster has which slot, from CLUSTER NODES. It keeps its own table over plain
+// connections, because client libraries go deaf when a slot or a master moves.
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'
@@ -8,23 +8,23 @@ import { SLOTS } from './slot.ts'
 import type { Whereabouts } from './whereabouts.ts'
 
 const TIMEOUT_MS = 1000
-/** Ticks (seconds) between two looks while nothing is wrong. */
+/** Ticks (seconds) between two lookups while nothing is wrong. */
 const LOOK_TICKS = 5
-/** In the table of slots. */
+/** In the table: a slot without a master. */
 const NOBODY = -1
-/** Nodes that are asked at once where none of the masters answers. */
+/** How many nodes are asked at once when a connected one is missing. */
 const MAX_ASKED = 32
 
 /** One line of CLUSTER NODES. */
 interface ClusterNode {
   readonly address: RedisAddress
   readonly isMaster: boolean
-  /** Of several that claim a slot, the one with the higher epoch has it. */
+  /** If several nodes claim a slot, the highest epoch wins. */
   readonly epoch: number
   readonly slots: ReadonlyArray<readonly [from: number, to: number]>
 }
 
-/** `asked`: whom we asked, for a node that does not know its own address yet. */
+/** `asked`: the node that answered, which may not know its own address yet. */
 function readNodes (text: string, asked: RedisAddress): ClusterNode[] {
   return text.split('\n').filter((line) => line !== '').flatMap((line) => {
     const [, place = '', flags = '', , , , epoch, , ...slots] = line.trim().split(' ')
@@ -39,7 +39,7 @@ function readNodes (text: string, asked: RedisAddress): ClusterNode[] {
       address: { host: host === '' ? asked.host : host, port: Number(port) },
       isMaster: flags.includes('master'),
       epoch: Number(epoch),
-      // [93->-<node>]: on its way; whoever has it has it until it is there.
+      // [93->-<node>] is a slot being moved. Its old owner has it until the move is complete.
       slots: slots.filter((slot) => /^\d/.test(slot)).map((slot) => {
         const [from, to = from] = slot.split('-').map(Number) as [number, number?]
         return [from, to] as const
@@ -53,7 +53,7 @@ export class ClusterMasters implements Whereabouts {
   readonly #connected: () => readonly Redis[]
   #nodes: readonly RedisAddress[] = []
   #masters: readonly RedisAddress[] = []
-  /** For each slot the place of its master in `#masters`. */
+  /** For each slot the index of its master in `#masters`. */
   #table = new Int16Array(SLOTS).fill(NOBODY)
   #isTroubled = true
   #ticks = 0
@@ -91,12 +91,14 @@ export class ClusterMasters implements Whereabouts {
     this.#table = table
     this.#isTroubled = table.includes(NOBODY)
     this.#fault = this.#isTroubled ? CLUSTER_HAS_HOLES : ''
-    // By number, not by name: in a call of the event loop, once a second while a master is away.
+    // Compares indexes instead of names, since this runs once a second while a master is away.
     const now = before.names.map((name) => at.get(name) ?? NOBODY)
     return before.table.some((was, slot) => (was === NOBODY ? NOBODY : now[was]) !== table[slot])
   }
 
-  /** Those that are connected, and where one of them is missed everybody who was ever named. */
+  /**
+   * Asks the connected nodes. If something is wrong or none is connected, also asks all others that were ever named.
+   */
   async #ask (): Promise<{ nodes: ClusterNode[], reasons: Error[] }> {
     const connected = this.#connected()
     const asked = connected.map((redis) => ask(redis, { host: redis.options.host!, port: redis.options.port! }))

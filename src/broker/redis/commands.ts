@@ -1,4 +1,4 @@
-// Commands for what stands under one prefix, at whichever Redis has it; and when the data there is other data.
+// Commands for the data of one prefix, sent to whichever Redis has it. Also detects when that data was lost.
 import { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import { type HistoryLimits, Uncertain, Unavailable } from '../broker.ts'
@@ -13,14 +13,14 @@ import { canEvict } from './warnings.ts'
 export type Args = ReadonlyArray<string | number>
 
 export interface RedisCommandsOptions extends HistoryLimits {
-  /** First part of every key and channel. In a Cluster it has a hash tag, so that all of them are in one slot. */
+  /** First part of every key and channel. In a Cluster it has a hash tag, so that all of them share one slot. */
   readonly prefix: string
   readonly log: Log
 }
 
 /**
- * `up`: commands can be given. `loading`: a library with this nonce may speak from now on; `library`: this one does.
- * `anew`: the data went: the live streams are to be refilled, and told.
+ * `up`: commands can be sent. `loading`: a library with this nonce may send messages from now on. `library`: the loaded
+ * library has this nonce. `anew`: the data was lost, so live streams must be filled again and told.
  */
 interface Events {
   up: []
@@ -35,7 +35,7 @@ export class RedisCommands extends EventEmitter<Events> {
   readonly #known: Known
   #nonce = ''
   #link: Link | undefined
-  /** Why no command can be given although the link is up; empty if one can. */
+  /** Why no command can be sent although the link is up; empty if one can. */
   #fault = NOT_CONNECTED
   #setup: Promise<void> | undefined
   #isClosed = false
@@ -46,7 +46,7 @@ export class RedisCommands extends EventEmitter<Events> {
   readonly #onLoading = (nonce: string): void => { this.emit('loading', nonce) }
   readonly #onDown = (): void => { this.#fault = NOT_CONNECTED }
 
-  /** `heard`: what notifications say that were heard on the channels. */
+  /** `heard`: the newest id that was heard on the channels. */
   constructor (options: RedisCommandsOptions, links: Links, heard: { readonly newestId: number }) {
     super()
     this.#options = options
@@ -59,7 +59,7 @@ export class RedisCommands extends EventEmitter<Events> {
     this.#follow()
   }
 
-  /** Goes to where the prefix is now. */
+  /** Switches to the link of the Redis that has the prefix now. */
   #follow (): void {
     const link = this.#links.of(this.#options.prefix)
     if (link === this.#link) return
@@ -74,7 +74,7 @@ export class RedisCommands extends EventEmitter<Events> {
     this.#link?.off('up', this.#onUp).off('loading', this.#onLoading).off('down', this.#onDown)
   }
 
-  /** Why no command can be given; empty if one can. */
+  /** Why no command can be sent; empty if one can. */
   get fault (): string {
     if (this.#isClosed) return 'closed'
     const { prefix } = this.#options
@@ -85,32 +85,32 @@ export class RedisCommands extends EventEmitter<Events> {
   get clockDifferenceSeconds (): number { return this.#clockDifferenceSeconds }
   get roundTripSeconds (): number { return this.#roundTripSeconds }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick (): void {
     if (this.#link?.fault === '' && this.#fault !== '') void this.setup()
   }
 
   /**
-   * Once a second while it is up. It finds out what a connection that answers does not tell: that a flushed Redis has
-   * lost our settings or functions, that it takes no writes any more, or that another node has loaded another library.
+   * Called once a second while commands can be sent. Detects what an open connection does not show: a flushed Redis
+   * lost our settings or functions, Redis takes no writes any more, or another node loaded another library.
    */
   async confirm (): Promise<void> {
     try {
       await this.#configure(false)
     } catch (error) {
-      if (!isUnanswered(error as Error)) await this.setup() // no answer: the canary's business
+      if (!isUnanswered(error as Error)) await this.setup() // a missing answer is handled by the canary
     }
   }
 
-  /** Redis does not answer. */
+  /** Redis does not answer: opens a new connection. */
   reconnect (fault: string): void {
     if (this.#link?.fault === '') this.#link.reconnect(fault)
   }
 
-  /** What the link and what stands under the prefix need. Never rejects. */
+  /** Sets up the link and what the prefix needs. Never rejects. */
   async setup (): Promise<void> {
     const link = this.#link
-    await link?.setup() // tells 'up', and so sets this up too
+    await link?.setup() // emits 'up', which sets up the prefix too
     await this.#setup
   }
 
@@ -142,7 +142,7 @@ export class RedisCommands extends EventEmitter<Events> {
     let link: Link
     let startedMs = 0
     const [version, born, id, timeUs, nonce] = await this.#links.give(prefix, (redis) => {
-      // Wherever it is by now.
+      // The prefix may have moved before this attempt.
       link = this.#links.of(prefix)!
       const { runId = '', policy = '' } = link.info ?? {}
       known.meets(runId)
@@ -153,7 +153,7 @@ export class RedisCommands extends EventEmitter<Events> {
     const tookMs = performance.now() - startedMs
     this.#roundTripSeconds = tookMs / 1000
     this.#clockDifferenceSeconds = (Date.now() - tookMs / 2) / 1000 - Number(timeUs) / 1e6
-    // Somebody flushed the functions, and a node of an older version was the first to load its own.
+    // The functions were flushed, and a node of an older version was the first to load its own.
     if (version < LIBRARY_VERSION) throw new Error('an older function library stands in Redis')
     const isEmptied = known.learns(Number(id), born, startedMs)
     if (nonce !== this.#nonce) {
@@ -161,23 +161,23 @@ export class RedisCommands extends EventEmitter<Events> {
       this.emit('library', nonce)
     }
     if (link!.info !== undefined) link!.warnings.look(link!.info, this.#clockDifferenceSeconds)
-    // Its data went (FLUSHALL), groups too, and the line that hears has not noticed.
+    // The data was lost (FLUSHALL), groups too, and the subscriber connection does not notice that.
     if (isEmptied) this.emit('anew')
   }
 
-  /** An id that Redis answered with. */
+  /** Remembers an id that Redis answered. */
   saw (id: number): void {
     this.#known.saw(id)
   }
 
-  /** Calls a function of the library. Throws the port's errors. */
+  /** Calls a function of the library. Rejects with the port's errors. */
   async call (prefix: string, name: string, args: Args): Promise<unknown> {
     this.#mustBeUp()
     const call = async (): Promise<unknown> => await this.#links.give(prefix, (redis) => redis.fcall(name, 1, prefix, ...args))
     try {
       return await call().catch(async (error: Error) => {
         if (!isMissing(error)) throw error
-        // Somebody flushed the functions of a running Redis. Nothing has run, so the call can be made again.
+        // The functions of a running Redis were flushed. Nothing has run, so the call can be repeated.
         await this.setup()
         this.#mustBeUp()
         return await call()
@@ -188,7 +188,7 @@ export class RedisCommands extends EventEmitter<Events> {
     }
   }
 
-  /** Gives a command to the Redis that has the prefix. Throws the port's errors. */
+  /** Sends a command to the Redis that has the prefix. Rejects with the port's errors. */
   async ask<T> (command: (redis: Redis) => Promise<T>): Promise<T> {
     this.#mustBeUp()
     return await this.#links.give(this.#options.prefix, command).catch((error: Error) => { throw this.translate(error) })
@@ -199,22 +199,22 @@ export class RedisCommands extends EventEmitter<Events> {
     if (fault !== '') throw new Unavailable(fault)
   }
 
-  /** Says something on a channel. */
+  /** Publishes on a channel. */
   async publish (channel: string, payload: string): Promise<void> {
     await this.ask((redis) => this.#links.isCluster ? redis.spublish(channel, payload) : redis.publish(channel, payload))
   }
 
-  /** How many connections hear a channel. */
+  /** How many connections are subscribed to a channel. */
   async subscribers (channel: string): Promise<number> {
     const reply = await this.ask((redis) => this.#links.isCluster ? redis.pubsub('SHARDNUMSUB', channel) : redis.pubsub('NUMSUB', channel))
     return Number(reply[1])
   }
 
-  /** Redis's error as one of the port's; told, if nobody expects it. */
+  /** Maps an error of Redis to one of the port's. Unexpected ones are logged. */
   translate (error: Error): Error {
-    const known = translate(error)
-    if (known instanceof Uncertain && !isUnanswered(error)) this.#options.log.warn(`Redis: ${known.message}`)
-    return known
+    const portError = translate(error)
+    if (portError instanceof Uncertain && !isUnanswered(error)) this.#options.log.warn(`Redis: ${portError.message}`)
+    return portError
   }
 
   close (): void {

@@ -1,14 +1,14 @@
-// One connection to one Redis, as every one of a node is made.
+// Opens connections to Redis; all of a node's connections are made here.
 import { isIP } from 'node:net'
 import { Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress, RedisPlace } from '../../redis-url.ts'
 
-/** How a node gets into the Redis of a place. */
+/** What a node needs to connect to Redis. */
 export interface Entry {
   readonly place: RedisPlace
   /** Names the connections in Redis's CLIENT LIST. */
   readonly nodeName: string
-  /** Under it nodes agree on which of them replaces an older library. */
+  /** The prefix under which nodes agree on who replaces an older library. */
   readonly lockPrefix?: string
 }
 
@@ -16,7 +16,7 @@ type Options = Omit<RedisOptions, 'replyMapping'>
 
 export const nameOf = ({ host, port }: RedisAddress): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
-/** One that stays: it is tried again until it is closed. Nothing waits in it while there is no line. */
+/** A permanent connection: it reconnects until it is closed. Commands are not queued while it is disconnected. */
 export function openConnection ({ place, nodeName }: Entry, { host, port }: RedisAddress, options: Options): Redis {
   return new Redis({
     host,
@@ -31,21 +31,21 @@ export function openConnection ({ place, nodeName }: Entry, { host, port }: Redi
     autoResendUnfulfilledCommands: false,
     connectTimeout: 5000,
     connectionName: `tidings:${nodeName.replace(/[^\x21-\x7e]/g, '_')}`,
-    // Spread out, so that a hundred nodes do not knock in the same millisecond when Redis is back.
+    // Jittered, so that a hundred nodes do not reconnect in the same millisecond when Redis is back.
     retryStrategy: (times: number) => Math.min(times * 100, 1000) * (0.5 + Math.random()),
     ...options
   })
 }
 
 /**
- * Where a database may not be selected the client library says so, and goes on in database 0, whose data is somebody
- * else's. Rejects with Redis's error.
+ * Selects the database. If that fails, the client library only reports it and goes on with database 0, whose data is
+ * somebody else's. Rejects with Redis's error.
  */
 export async function selectDatabase (redis: Redis, { database }: RedisPlace): Promise<void> {
   if (database !== 0) await redis.select(database)
 }
 
-/** Asks one question on a connection of its own. Rejects within a few seconds if there is no answer. */
+/** Sends one request on a connection of its own. Rejects within 2 × `timeoutMs` if there is no answer. */
 export async function askOnce<T> (
   entry: Entry, address: RedisAddress, timeoutMs: number, question: (redis: Redis) => Promise<T>, options: Options = {}
 ): Promise<T> {
@@ -54,7 +54,7 @@ export async function askOnce<T> (
   })
   let reason: Error | undefined
   redis.on('error', (error) => { reason ??= error })
-  // A server that is stopped takes the connection, and the client library would wait for its greeting.
+  // A stopped server accepts the connection, and the client library would wait for its greeting for ever.
   const impatience = setTimeout(() => { redis.disconnect() }, 2 * timeoutMs)
   try {
     await redis.connect()

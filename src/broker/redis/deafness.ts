@@ -1,4 +1,4 @@
-// How long nothing was heard, in all: deaf from the start, until it is heard.
+// Measures for how long in total nothing was heard. It starts deaf, until `end`.
 export class Deafness {
   #sinceMs: number | undefined = performance.now()
   #sumMs = 0

@@ -1,4 +1,4 @@
-// What a Redis is that cannot be used, and what to do about it, in one sentence.
+// Says in one sentence why a Redis cannot be used, and what to do.
 import type { RedisPlace } from '../../redis-url.ts'
 
 /** From Redis's INFO. */
@@ -10,7 +10,7 @@ export interface ServerInfo {
   readonly version: string
   /** standalone, cluster or sentinel. */
   readonly mode: string
-  /** Of a replica, where its master is; '' of a master. */
+  /** The address of its master if it is a replica, else ''. */
   readonly master: string
 }
 
@@ -27,7 +27,7 @@ export function readInfo (text: string): ServerInfo {
   }
 }
 
-/** Why a Redis cannot be used where REDIS_URL says that it is. */
+/** Why the Redis at REDIS_URL cannot be used; undefined if it can. `kind`: what REDIS_URL says that it is. */
 export function placeFault ({ version, mode, master }: ServerInfo, kind: RedisPlace['kind']): string | undefined {
   if (mode === 'sentinel') return 'REDIS_URL is that of a Sentinel, which holds no data; write redis+sentinel://host:port,host:port/<master>, with all Sentinels'
   if (mode === 'cluster' && kind !== 'cluster') return 'REDIS_URL is that of a node of a Redis Cluster; write redis+cluster:// instead, with some of its nodes'
@@ -38,7 +38,7 @@ export function placeFault ({ version, mode, master }: ServerInfo, kind: RedisPl
     : 'the master has become a replica; the one that took its place is being looked for'
 }
 
-/** Why nothing can be given before the first answer, or since there was none. */
+/** The fault before the first answer. */
 export const NOT_CONNECTED = 'not connected yet'
 
 const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
@@ -67,15 +67,15 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/wrong version number|packet length too long|EPROTO|before secure TLS connection/i, 'Redis does not speak TLS there; use redis:// instead of rediss://, or its TLS port']
 ]
 
-/** The same with the words of Redis behind it. */
+/** Explains an error of Redis. Its own words follow in brackets. */
 export function explain (message: string): string {
   if (message.startsWith('TIDINGS_')) return message.slice(message.indexOf(' ') + 1)
-  if (message.endsWith(']')) return message // it was explained already
-  const known = SENTENCES.find(([pattern]) => pattern.test(message))
-  return known === undefined ? message : `${known[1]} [${message.replace(/^(read|write) (?=E)/, '').slice(0, 200)}]`
+  if (message.endsWith(']')) return message // already explained
+  const match = SENTENCES.find(([pattern]) => pattern.test(message))
+  return match === undefined ? message : `${match[1]} [${message.replace(/^(read|write) (?=E)/, '').slice(0, 200)}]`
 }
 
-/** Why no Sentinel has told which Redis is the master. */
+/** Why no Sentinel has named the master. */
 export function sentinelFault (reasons: readonly Error[], masterName: string): string {
   const messages = reasons.map(({ message }) => message)
   if (messages.some((message) => /No such master/.test(message))) return `the Sentinels know no master named ${masterName}; give REDIS_URL the name that stands in their "sentinel monitor"`
@@ -84,7 +84,7 @@ export function sentinelFault (reasons: readonly Error[], masterName: string): s
   return `no Sentinel answers: ${explain(messages[0] ?? 'none is known')}`
 }
 
-/** Why no node of a Cluster has told who its masters are. */
+/** Why no node of the Cluster has named the masters. */
 export function clusterFault (reasons: readonly Error[]): string {
   if (reasons.some(({ message }) => message.includes('cluster support disabled'))) return 'REDIS_URL says redis+cluster://, and what answers there is no Cluster; write redis://'
   return `no node of the Cluster answers: ${explain(reasons[0]?.message ?? 'none is known')}`

@@ -1,32 +1,32 @@
-// The connection to one Redis that hears, for all prefixes that are served there.
+// The subscriber connection to one Redis, shared by all prefixes that are there.
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { type Entry, openConnection } from './connection.ts'
 import { readInfo } from './diagnosis.ts'
 import type { Log } from './links.ts'
 
-/** Channels in one SUBSCRIBE: larger ones keep Redis busy for long, smaller ones cost round trips. */
+/** Channels in one SUBSCRIBE. More would keep Redis busy for long; fewer would cost round trips. */
 const BATCH = 500
 /**
- * Ticks (seconds) without a sound after which the line is taken for deaf. Counted, not timed: a busy process is not a
- * deaf one.
+ * Ticks (seconds) without a message after which the connection counts as deaf. Ticks are counted instead of time,
+ * because a busy process is not a deaf one.
  */
 export const DEAF_TICKS = 3
-/** Ticks that a connection has to come up before another one is tried. */
+/** Ticks that a connection may take to come up before another one is tried. */
 const CONNECT_TICKS = 5
 
-/** Who hears what stands under one prefix. */
+/** Receives the messages of one prefix. */
 export interface Hearer {
-  /** With the colon behind it. */
+  /** Ends with a colon. */
   readonly prefix: string
   readonly isUp: boolean
-  /** Redis does not let it subscribe: the line is not to blame. */
+  /** Redis refuses its subscriptions, so the connection is not to blame. */
   readonly isRefused: boolean
-  /** There is a line; nothing is subscribed on it. */
+  /** The connection is there, and nothing is subscribed on it yet. */
   connected: () => void
   hear: (channel: string, payload: string) => void
   interrupt: () => void
-  /** Some channels were taken away. */
+  /** Some subscriptions were taken away; it should look whether its own are there. */
   audit: () => void
 }
 
@@ -35,7 +35,7 @@ export class Ear {
   readonly #isCluster: boolean
   readonly #log: Log
   readonly #hearers = new Map<string, Hearer>()
-  /** If there is but one. */
+  /** The hearer, if there is only one. */
   #only: Hearer | undefined
   #silentTicks = 0
   #unheardTicks = 0
@@ -57,7 +57,7 @@ export class Ear {
     }
     this.redis.on(this.#isCluster ? 'smessage' : 'message', hear)
     this.redis.on('ready', () => {
-      // Before anything is subscribed.
+      // Sent before anything is subscribed.
       this.redis.info('server').then((text) => { this.#serverId = readInfo(text).runId }, () => {})
       for (const hearer of this.#hearers.values()) hearer.connected()
     })
@@ -65,12 +65,14 @@ export class Ear {
       this.#serverId = ''
       this.#interrupt('its connection closed')
     })
-    this.redis.on('error', () => {}) // the command connection tells the same story
+    this.redis.on('error', () => {}) // the command connection reports the same
     this.redis.on('moved', () => { this.#moved() })
     this.redis.connect().catch(() => {})
   }
 
-  /** The Cluster has taken a subscription away, or refused one. It says so of each: those of one turn are told once. */
+  /**
+   * The Cluster took away or refused a subscription. It says so for each channel; those of one turn are reported once.
+   */
   #moved (): void {
     if (this.#isMoved) return
     this.#isMoved = true
@@ -85,13 +87,14 @@ export class Ear {
   }
 
   /**
-   * Whether Redis has confirmed a channel on this line and has not taken it away since. The client library writes down
-   * what Redis says of each; which command an answer is for, it can but guess once a Cluster speaks unasked.
+   * Whether Redis has confirmed a channel on this connection and has not taken it away since. The client library
+   * records what Redis says of each channel. It cannot reliably match answers to commands once a Cluster sends unasked
+   * ones.
    */
   isSubscribed (channel: string): boolean {
     const { subscriber = false } = this.redis.condition ?? {}
     if (subscriber === false) return false
-    // Its public `channels()` copies all of them.
+    // The public `channels()` would copy all of them.
     const { set } = subscriber as unknown as { readonly set: Readonly<Record<'subscribe' | 'ssubscribe', Readonly<Record<string, true>>>> }
     return set[this.#isCluster ? 'ssubscribe' : 'subscribe'][channel] === true
   }
@@ -121,11 +124,12 @@ export class Ear {
   get isConnected (): boolean { return this.redis.status === 'ready' }
 
   /**
-   * Another hearer hears: what one does not hear is not the line's fault. Ticks of hearers and lines come in any order.
+   * True if any hearer got a message recently, so that the silence of another is not the connection's fault. One tick
+   * of tolerance, since hearers and connections tick in any order.
    */
   get isHearing (): boolean { return this.isConnected && this.#unheardTicks <= 1 }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick (): void {
     const hearers = [...this.#hearers.values()]
     if (hearers.length === 0 || hearers.every(({ isRefused }) => isRefused)) return
@@ -142,7 +146,7 @@ export class Ear {
     for (const hearer of hearing) hearer.interrupt()
   }
 
-  /** The line is there, and has just been used. */
+  /** Starts the silence anew, since the connection has just been used. */
   rest (): void {
     this.#silentTicks = 0
   }
@@ -158,7 +162,7 @@ export class Ear {
   }
 
   unsubscribe (channels: readonly string[]): void {
-    // Without a line the refusal means nothing.
+    // Without a connection the error means nothing.
     for (const some of batches(channels)) (this.#isCluster ? this.redis.sunsubscribe(...some) : this.redis.unsubscribe(...some)).catch(() => {})
   }
 

@@ -1,25 +1,25 @@
-// Many questions, one call: thousands of clients that come back in the same second must not cost a call each.
+// Combines many questions into few calls, since thousands of clients may come back in the same second.
 
-/** The answer to one question; an Error rejects that one alone. */
+/** The answer to one question. An Error rejects this question alone. */
 export type Answer<A> = A | Error
 
 export interface GatheringOptions<Question> {
-  /** How heavy a question is. Default: nothing. */
+  /** The weight of a question. Default: 0. */
   readonly weigh?: (question: Question) => number
-  /** How many questions one call carries, at most: it keeps everybody else from Redis while it runs. Default 64. */
+  /** The most questions in one call, since Redis serves nobody else while it runs. Default 64. */
   readonly maxQuestions?: number
-  /** How heavy they are together, at most, if there is more than one; in bytes, more or less. Default 1 MiB. */
+  /** The most weight of a call with more than one question, roughly in bytes. Default 1 MiB. */
   readonly maxWeight?: number
   /**
-   * How many calls are under way at once: the last of many would wait longer than a command may take, and publishers
-   * with them. Default 4.
+   * The most calls under way at once. With too many, the last would wait longer than the command time-out, and
+   * publishes with it. Default 4.
    */
   readonly maxCalls?: number
 }
 
 /**
- * Gathers what is asked in one turn of the event loop, or while a call is under way, and asks it with one call. Those
- * that fill a call need not wait for another.
+ * Collects the questions of one turn of the event loop, or those asked while a call is under way, and sends them as one
+ * call. Enough questions to fill a call are sent without waiting.
  */
 export class Gathering<Question, A> {
   readonly #call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>
@@ -29,15 +29,15 @@ export class Gathering<Question, A> {
   #isScheduled = false
 
   /**
-   * `call` answers the questions in their order, and at least the first: those that it leaves over are asked again with
-   * the next call. If it throws, all of them hear the error.
+   * `call` answers the questions in their order, and at least the first. Those without an answer are asked again in the
+   * next call. If it throws, all of its questions are rejected.
    */
   constructor (call: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer<A>>>, options: GatheringOptions<Question> = {}) {
     this.#call = call
     this.#options = { weigh: () => 0, maxQuestions: 64, maxWeight: 1_048_576, maxCalls: 4, ...options }
   }
 
-  /** Questions that are not asked yet. */
+  /** How many questions wait to be sent. */
   get waiting (): number { return this.#waiting.length }
 
   ask (question: Question): Promise<A> {
@@ -71,7 +71,7 @@ export class Gathering<Question, A> {
   async #next (): Promise<void> {
     const asked = this.#waiting.splice(0, this.#fitting())
     this.#calls++
-    this.#schedule() // what is over goes with another call
+    this.#schedule() // the rest goes with another call
     try {
       const answers = await this.#call(asked.map(({ question }) => question))
       for (const [i, answer] of answers.entries()) {

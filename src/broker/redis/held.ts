@@ -1,9 +1,9 @@
-// The channels that somebody holds under one prefix: asked for together, and looked after, since what was subscribed
-// may be taken away.
+// The channels of one prefix that a node wants: subscribes them in batches, and checks that they stay subscribed, since
+// a Cluster may take subscriptions away.
 import type { Channel } from '../broker.ts'
 import { Gathering } from './gathering.ts'
 
-/** Ticks (seconds) in which each of them is looked at once, although nothing was told. */
+/** Within this many ticks (seconds) each channel is checked once, even if Redis reported nothing. */
 const ROUND_TICKS = 30
 
 export interface HeldOptions {
@@ -14,11 +14,12 @@ export interface HeldOptions {
 export class Held {
   readonly #options: HeldOptions
   readonly #channels = new Set<Channel>()
-  /** Of these: asked for, and not answered yet. */
+  /** Those whose SUBSCRIBE has no answer yet. */
   readonly #asked = new Set<Channel>()
-  /** What is asked for in one turn, or while an answer is awaited, is asked together. */
+  /** Channels that are wanted in one turn, or while an answer is awaited, share one SUBSCRIBE. */
   readonly #asking = new Gathering<readonly Channel[], void>(async (asked) => {
-    // What was given up while it waited would stay subscribed: its UNSUBSCRIBE has gone before.
+    // A channel that was given up while it waited is left out: its UNSUBSCRIBE was sent already, so it would stay
+    // subscribed.
     await this.#options.subscribe(asked.flat().filter((channel) => this.#channels.has(channel)))
     return asked.map(() => undefined)
   }, { maxQuestions: Infinity, maxCalls: 1 })
@@ -32,7 +33,7 @@ export class Held {
   get size (): number { return this.#channels.size }
   all (): Channel[] { return [...this.#channels] }
 
-  /** Resolves when they were asked for and answered; true: all that is held of them is subscribed. */
+  /** Subscribes channels. Resolves with true if all of them that are still wanted are subscribed. */
   async take (channels: readonly Channel[]): Promise<boolean> {
     for (const channel of channels) {
       this.#channels.add(channel)
@@ -46,13 +47,13 @@ export class Held {
     for (const channel of channels) this.#channels.delete(channel)
   }
 
-  /** Whether one of them is missing that should be there. */
+  /** Whether any wanted channel is not subscribed. */
   isLacking (): boolean {
     for (const channel of this.#channels) if (this.#isMissing(channel)) return true
     return false
   }
 
-  /** The same of the next few. Once a second. */
+  /** The same, for the next few channels. Called once a second. */
   isNextLacking (): boolean {
     for (let count = Math.ceil(this.#channels.size / ROUND_TICKS); count > 0; count--) {
       this.#round ??= this.#channels.values()

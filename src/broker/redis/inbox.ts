@@ -1,4 +1,4 @@
-// The inbox at Redis: each call is one function of the library, and each reply read back.
+// The inbox on Redis: each call is one call of a library function, whose reply is parsed here.
 import type { Reader } from '../broker.ts'
 import type { Inbox, InboxCounts, InboxItem, InboxMark, InboxPage, InboxState, ListQuery } from '../inbox.ts'
 import type { RedisCommands } from './commands.ts'

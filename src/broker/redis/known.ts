@@ -1,44 +1,44 @@
-// What a node remembers of the data under one prefix: a Redis that has lost some shows it by that.
+// What a node remembers of the data of one prefix, by which it notices that Redis lost some.
 
 export class Known {
   readonly #heard: { readonly newestId: number }
-  /** When the history began. */
+  /** The `born` mark of the data. */
   #born = ''
-  /** Which Redis process it was. */
+  /** The run id of the Redis process. */
   #runId = ''
-  /** Of Redis's own answers. */
+  /** The newest id in Redis's own answers. */
   #newestId = 0
-  /** When the last of them was asked for, in milliseconds of `performance.now()`. */
+  /** When the last answer was asked for, in monotonic milliseconds. */
   #askedAtMs = 0
   #newestBefore = 0
 
-  /** `heard`: what notifications say that were heard on the channels. */
+  /** `heard`: the newest id that was heard on the channels. */
   constructor (heard: { readonly newestId: number }) {
     this.#heard = heard
   }
 
-  /** The newest id of the Redis process before this one: ids go on after it. */
+  /** The newest id of the previous Redis process. New ids must be greater. */
   get newestBefore (): number { return this.#newestBefore }
 
-  /** It is this process that is asked now. */
+  /** Called with the process that is asked now. */
   meets (runId: string): void {
     if (runId !== this.#runId && this.#runId !== '') this.#newestBefore = this.#newestGiven()
     this.#runId = runId
   }
 
-  // What others published was only heard, and who reads and writes the channels may have put any number there: it
-  // counts as far as Redis can have come since it answered.
+  // Ids of others were only heard, and whoever can publish may send any number. So they count only as far as Redis's
+  // clock can have advanced since its last answer.
   #newestGiven (): number {
     const newestId = this.#newestId
     return Math.max(newestId, Math.min(this.#heard.newestId, newestId + Math.ceil((performance.now() - this.#askedAtMs) * 1000)))
   }
 
-  /** An id that Redis answered with. */
+  /** Remembers an id that Redis answered. */
   saw (id: number): void {
     if (id > this.#newestId) this.#newestId = id
   }
 
-  /** What Redis has answered, asked at `askedAtMs`. True: the data that was there is gone. */
+  /** Remembers an answer of Redis that was asked for at `askedAtMs`. True: the data that was there is gone. */
   learns (id: number, born: string, askedAtMs: number): boolean {
     this.saw(id)
     this.#askedAtMs = askedAtMs

@@ -1,5 +1,5 @@
-// The connections to one Redis: one for commands, which has the function library loaded there and finds out when it
-// cannot be used, and the ear.
+// The two connections to one Redis: one for commands, which loads the function library and finds out when Redis cannot
+// be used, and the subscriber connection (ear).
 import { EventEmitter } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
@@ -13,22 +13,22 @@ import type { Log } from './links.ts'
 import { Warnings } from './warnings.ts'
 
 const COMMAND_TIMEOUT_MS = 3000
-/** Ticks (seconds) that a connection has to come up before another one is tried. */
+/** Ticks (seconds) that a connection may take to come up before another one is tried. */
 const CONNECT_TICKS = 5
 /**
- * Ticks between two connections while the address leads to a replica: a name may lead to the new master by now, and is
- * asked only when a connection is made.
+ * Ticks between two reconnects while the address leads to a replica. Its name may lead to the new master by now, and it
+ * is resolved only when a connection is made.
  */
 const REPLICA_TICKS = 2
-/** How long one node has for replacing an older library before another one does, and how often that one looks. */
+/** How long one node may take to replace an older library before another node does, and how often the others look. */
 const REPLACE_MS = 2000
 const LOOK_MS = 50
-/** Ticks between two looks at Redis's memory. */
+/** Ticks between two checks of Redis's memory. */
 const MEMORY_TICKS = 10
 
 /**
- * `up`: commands can be given; whether an older library was replaced just now. `loading`: a library with this nonce may
- * speak from now on. `down`: nothing can be given from now on.
+ * `up`: commands can be sent; `hasReplacedOld` if an older library was just replaced. `loading`: a library with this
+ * nonce may send messages from now on. `down`: no commands can be sent from now on.
  */
 interface Events {
   up: [hasReplacedOld: boolean]
@@ -66,11 +66,11 @@ export class Link extends EventEmitter<Events> {
     this.redis.on('ready', () => { void this.setup() })
     this.redis.on('close', () => { this.#down('the command connection closed') })
     this.redis.on('error', (error) => { this.#down(explain(error.message)) })
-    this.redis.connect().catch(() => {}) // told by 'error', tried again by retryStrategy
+    this.redis.connect().catch(() => {}) // reported by 'error', repeated by retryStrategy
     this.ear.start()
   }
 
-  /** Why no command can be given; empty if one can. */
+  /** Why no command can be sent; empty if one can. */
   get fault (): string { return this.#fault }
   get info (): ServerInfo | undefined { return this.#info }
 
@@ -79,11 +79,12 @@ export class Link extends EventEmitter<Events> {
     return maxMemory > 0 ? usedMemory / maxMemory : 0
   }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick (): void {
     this.ear.tick()
     this.#ticks++
-    // A server that accepts connections and answers nothing (stopped, or half-open) would be waited for without end.
+    // Without this, a server that accepts connections but never answers (stopped, half-open) would be waited for
+    // without end.
     this.#downTicks = this.#fault === '' ? 0 : this.#downTicks + 1
     if (this.redis.status === 'ready') {
       if (this.#fault !== '') {
@@ -92,7 +93,7 @@ export class Link extends EventEmitter<Events> {
         return
       }
       this.#checkEar()
-      if (this.#ticks % MEMORY_TICKS === 0) this.#readInfo().catch(() => {}) // no answer: the canary's business
+      if (this.#ticks % MEMORY_TICKS === 0) this.#readInfo().catch(() => {}) // the canary notices a missing answer
     } else if (this.#downTicks % CONNECT_TICKS === CONNECT_TICKS - 1) this.reconnect('no answer')
   }
 
@@ -122,12 +123,12 @@ export class Link extends EventEmitter<Events> {
     if (wasUp || this.#fault === NOT_CONNECTED || (text !== this.#fault && text !== 'the command connection closed')) {
       this.#log.warn(`Redis: ${text}; trying again until it answers`)
     }
-    // A connection that closes after it was refused has the refusal for its reason.
+    // If the connection closes after an error, the error stays the reason.
     if (wasUp || text !== 'the command connection closed') this.#fault = text
     if (wasUp) this.emit('down')
   }
 
-  /** Runs at every connect: a Redis that came back may be another one, or an empty one. Never rejects. */
+  /** Runs at every connect, since the Redis that came back may be another one or empty. Never rejects. */
   async setup (): Promise<void> {
     this.#setup ??= this.#setUp().finally(() => { this.#setup = undefined })
     await this.#setup
@@ -153,7 +154,10 @@ export class Link extends EventEmitter<Events> {
     return this.#info
   }
 
-  /** Whether an older one was replaced. A newer one stays: it keeps the functions that we call. */
+  /**
+   * Loads the library unless this version or a newer one is there: newer ones keep the functions that we call. Returns
+   * whether an older one was replaced.
+   */
   async #loadLibrary (): Promise<boolean> {
     const version = await this.#libraryVersion()
     if (version >= LIBRARY_VERSION) return false
@@ -161,8 +165,8 @@ export class Link extends EventEmitter<Events> {
     const nonce = newNonce()
     const text = library({ nonce, isCluster: this.#entry.place.kind === 'cluster' })
     this.emit('loading', nonce)
-    // Nodes that start together all find none. The first one's stays: each that replaced it would make what the others
-    // say a stranger's.
+    // Nodes that start together all find no library. The first one loads its own and the others keep that: each
+    // replacement would change the nonce, and nodes would drop messages until they learn it.
     const isLoaded = version === 0 && await this.redis.function('LOAD', text).then(() => true, (error: Error) => {
       if (isAlreadyLoaded(error)) return false
       throw error
@@ -172,8 +176,9 @@ export class Link extends EventEmitter<Events> {
   }
 
   /**
-   * Of nodes that find an older library in the same moment one replaces it: each that did would have all streams filled
-   * anew. A counter that the older library has, too, and that ends by itself; where it cannot be asked, each does.
+   * Of nodes that find an older library at the same moment, only one should replace it, because each replacement makes
+   * all streams be filled again. They agree by a counter that expires, which older libraries have too. If it cannot be
+   * asked, each node replaces the library.
    */
   async #isFirstToReplace (): Promise<boolean> {
     const { lockPrefix } = this.#entry
@@ -190,7 +195,7 @@ export class Link extends EventEmitter<Events> {
     return false
   }
 
-  /** 0: there is none, or none that tells. */
+  /** 0: no library is loaded, or one without a version. */
   async #libraryVersion (): Promise<number> {
     return Number(await this.redis.fcall_ro('tidings_version', 0).catch((error: Error) => {
       if (isMissing(error)) return 0

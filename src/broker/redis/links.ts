@@ -1,5 +1,4 @@
-// The Redis that this node talks to: which of them is the master of a key, and the connections to it, however many
-// prefixes share them.
+// All Redis servers of this node: finds the master of a key, and keeps the connections, which all prefixes share.
 import { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
@@ -12,7 +11,7 @@ import { CALL_BOUNDS } from './meters.ts'
 import { keySlot } from './slot.ts'
 import { whereaboutsOf, type Whereabouts } from './whereabouts.ts'
 
-/** How long a call waits for a slot that is on its way to another master. */
+/** How long a call waits while its slot moves to another master. */
 const PATIENCE_MS = 1000
 const PAUSE_MS = 50
 
@@ -25,11 +24,11 @@ export interface LinksOptions extends Entry {
   readonly log: Log
 }
 
-/** `moved`: something may be at another master. */
+/** `moved`: some slots may have another master now. */
 export class Links extends EventEmitter<{ moved: [] }> {
   readonly isCluster: boolean
   readonly database: number
-  /** How long commands take, in seconds; those that fail, too. */
+  /** How long commands take, in seconds, including those that fail. */
   readonly times = new Spread(CALL_BOUNDS)
   readonly #options: LinksOptions
   readonly #where: Whereabouts
@@ -52,7 +51,7 @@ export class Links extends EventEmitter<{ moved: [] }> {
     void this.look()
   }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick (): void {
     for (const link of this.#links.values()) link.tick()
     const isDue = this.#where.isDue([...this.#links.values()].some(({ fault }) => fault !== ''))
@@ -60,8 +59,8 @@ export class Links extends EventEmitter<{ moved: [] }> {
   }
 
   /**
-   * Finds out who is master of what. One look that is under way may have been answered before what the caller knows:
-   * then it is waited for, and another one begun, for all who ask meanwhile. Never rejects.
+   * Finds out which master has which slots. A lookup that is under way may have been answered before the caller's news,
+   * so another one follows it, shared by all who ask meanwhile. Never rejects.
    */
   async look (): Promise<void> {
     if (this.#looking === undefined) {
@@ -92,7 +91,7 @@ export class Links extends EventEmitter<{ moved: [] }> {
     }
   }
 
-  /** Of the master that has a key now; undefined while it is not known. */
+  /** The link to the master of a key; undefined while the master is unknown. */
   of (key: string): Link | undefined {
     const address = this.#where.masterOf(this.isCluster ? keySlot(key) : 0)
     return address === undefined || this.#isClosed ? undefined : this.#open(address)
@@ -100,8 +99,8 @@ export class Links extends EventEmitter<{ moved: [] }> {
 
   #open (address: RedisAddress): Link {
     const name = nameOf(address)
-    const known = this.#links.get(name)
-    if (known !== undefined) return known
+    const open = this.#links.get(name)
+    if (open !== undefined) return open
     const link = new Link(this.#options, address, this.#options.log)
     this.#links.set(name, link)
     link.on('down', () => { if (this.#options.place.kind !== 'single') void this.look() })
@@ -110,13 +109,13 @@ export class Links extends EventEmitter<{ moved: [] }> {
     return link
   }
 
-  /** Why no command can be given for a key; empty if one can. */
+  /** Why no command can be sent for a key; empty if one can. */
   faultOf (key: string): string {
     const link = this.of(key)
     return link?.fault ?? (this.#isClosed ? 'closed' : this.#where.fault)
   }
 
-  /** Gives a command to the master of a key. Throws the port's errors. */
+  /** Sends a command to the master of a key. Rejects with the port's errors. */
   async ask<T> (key: string, command: (redis: Redis) => Promise<T>): Promise<T> {
     const fault = this.faultOf(key)
     if (fault !== '') throw new Unavailable(fault)
@@ -124,9 +123,9 @@ export class Links extends EventEmitter<{ moved: [] }> {
   }
 
   /**
-   * The same with Redis's own errors. A master that says that the key is elsewhere has done nothing: whoever has it now
-   * is asked. While its slot moves, nobody is: on data of which half is elsewhere a function would find that the rest
-   * was lost.
+   * The same, but rejects with Redis's own errors. A master that answers that the key is elsewhere has done nothing, so
+   * the new master is asked. While a slot moves nobody is asked: a function would see half of the data and take the
+   * rest for lost.
    */
   async give<T> (key: string, command: (redis: Redis) => Promise<T>): Promise<T> {
     const end = performance.now() + PATIENCE_MS
@@ -137,7 +136,7 @@ export class Links extends EventEmitter<{ moved: [] }> {
         return await this.#timed(command(link.redis))
       } catch (error) {
         if (!isElsewhere(error as Error)) throw error
-        // One that is under way may know it already.
+        // A lookup that is under way may know the new master already.
         await this.#looking
         if (this.of(key) === link) await this.look()
         if (!this.isCluster || performance.now() > end || this.#isClosed) throw error
@@ -157,10 +156,10 @@ export class Links extends EventEmitter<{ moved: [] }> {
     }
   }
 
-  /** Commands that were given and are not answered. */
+  /** How many commands wait for an answer. */
   get waiting (): number { return this.#waiting }
 
-  /** One prefix or many: the worst that is known of any. */
+  /** The highest share of any Redis. */
   get memoryUsed (): number {
     return Math.max(0, ...[...this.#links.values()].map(({ memoryUsed }) => memoryUsed))
   }

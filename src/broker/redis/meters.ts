@@ -1,15 +1,15 @@
-// What this adapter tells of itself: how Redis answers, and what waits for it.
+// The metrics of this adapter: how fast Redis answers, and what waits for it.
 import type { Meter } from '../meters.ts'
 import type { Links } from './links.ts'
 
-/** Seconds. Below a millisecond is an answer of a Redis nearby; at three seconds a command is given up. */
+/** In seconds. A Redis nearby answers in less than a millisecond; after three seconds a command is given up. */
 export const CALL_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3]
 
-/** What one prefix knows. */
+/** The measurements of one prefix. */
 export interface Measured {
-  /** How long the last look at Redis took. */
+  /** How long the last check of Redis took. */
   readonly commands: { readonly roundTripSeconds: number }
-  /** Questions that are gathered and not asked yet. */
+  /** How many questions were collected but not sent yet. */
   readonly requests: { readonly gathered: Gathered }
 }
 
@@ -19,7 +19,7 @@ export interface Gathered {
   readonly visits: number
 }
 
-/** `parts`: of all prefixes. */
+/** `parts`: one for each prefix. */
 export function metersOf (links: Links, parts: readonly Measured[]): Meter[] {
   const sum = (what: keyof Gathered): number => parts.reduce((sum, { requests }) => sum + requests.gathered[what], 0)
   return [

@@ -1,5 +1,5 @@
-// The broker on Redis: the port, over one connection for commands and one that hears. The atomic parts stand in
-// functions/.
+// The broker on Redis: implements the port with one connection for commands and one subscriber connection. The atomic
+// operations are Lua functions in functions/.
 import type { Redis } from 'ioredis'
 import { userAddress } from '../../notification.ts'
 import { parseRedisUrl } from '../../redis-url.ts'
@@ -16,16 +16,16 @@ import { readMembership, RedisRequests } from './requests.ts'
 import { RedisSubscriber } from './subscriber.ts'
 import { RedisTrail } from './trail.ts'
 
-/** Sessions that one call looks at: it keeps everybody else from Redis meanwhile. */
+/** Sessions that one call checks, since Redis serves nobody else meanwhile. */
 const VERIFIED_AT_ONCE = 500
 
 export interface RedisBrokerOptions extends RedisCommandsOptions {
-  /** Where Redis is, as REDIS_URL says it. */
+  /** REDIS_URL. */
   readonly url: string
   readonly nodeName: string
-  /** Connections that others use too. Default: its own. */
+  /** Connections shared with others. Default: its own. */
   readonly links?: Links
-  /** Called whenever commands can be given again, and when the data that stood there is gone. */
+  /** Called whenever commands can be sent again, and when the data was lost. */
   readonly onUp?: () => void
 }
 
@@ -37,14 +37,17 @@ export class RedisBroker implements Broker {
   readonly settled: Promise<void>
   readonly #prefix: string
   readonly #links: Links
-  /** Those that nobody else opens, ticks and closes. */
+  /** Set if the links are its own, so that it must start, tick and close them. */
   readonly #ownLinks: Links | undefined
   readonly #commands: RedisCommands
   readonly #subscriber: RedisSubscriber
   readonly #requests: RedisRequests
   readonly #inbox: RedisInbox
   readonly #onUp: () => void
-  /** Whether this is all there is; undefined: it is one of several, which somebody else looks after. */
+  /**
+   * Checks that Redis is not divided otherwise. Undefined if this is one of several partitions, which their owner
+   * checks.
+   */
   readonly #division: Division | undefined
   #ticker: NodeJS.Timeout | undefined
 
@@ -163,27 +166,27 @@ export class RedisBroker implements Broker {
     return `${this.#prefix}:kept:${key}`
   }
 
-  /** Puts it, unless something stands there. Resolves with what stands there then. */
+  /** Puts a value unless the key exists. Resolves with the value that is there afterwards. */
   async claim (key: string, text: string, seconds: number): Promise<string> {
     return await this.#commands.ask((redis) => redis.set(this.#kept(key), text, 'EX', seconds, 'NX', 'GET')) ?? text
   }
 
-  /** Calls a function of the library under this prefix. Throws the port's errors. */
+  /** Calls a function of the library with this prefix. Rejects with the port's errors. */
   call (name: string, ...args: Array<string | number>): Promise<unknown> {
     return this.#commands.call(this.#prefix, name, args)
   }
 
-  /** Gives a command. Throws the port's errors. */
+  /** Sends a command. Rejects with the port's errors. */
   ask<T> (command: (redis: Redis) => Promise<T>): Promise<T> {
     return this.#commands.ask(command)
   }
 
-  /** An error that a function answered with, as one of the port's. */
+  /** Maps an error that a function answered to one of the port's. */
   translate (why: string): Error {
     return this.#commands.translate(new Error(why))
   }
 
-  /** An id that was answered. */
+  /** Remembers an id that Redis answered. */
   saw (id: number): void {
     this.#commands.saw(id)
   }

@@ -1,20 +1,20 @@
-// Redis does not let us use our channels: said once for each reason, and asked again with pauses that grow.
+// Redis refuses our subscriptions: logs each reason once, and retries with growing pauses.
 import { explain } from './diagnosis.ts'
 import type { Log } from './links.ts'
 
-/** The longest pause; it doubles from one second on. */
+/** The longest pause in ticks (seconds). Pauses start at one and double. */
 const MAX_PAUSE_TICKS = 8
 
 const REFUSED = /^(NOPERM|NOAUTH|WRONGPASS|ERR|OOM)/
 
 export class Refusal {
-  /** Empty: there is none. */
+  /** Empty if there is no refusal. */
   #reason = ''
-  #told = ''
+  #logged = ''
   #pauseTicks = 0
   #restTicks = 0
 
-  /** Of an error: whether Redis refuses, and the line is not to blame. */
+  /** Whether an error is a refusal by Redis, so that the connection is not to blame. */
   static is ({ message }: Error): boolean {
     return REFUSED.test(message)
   }
@@ -26,25 +26,25 @@ export class Refusal {
     this.#reason = explain(message)
     this.#pauseTicks = Math.min(MAX_PAUSE_TICKS, Math.max(1, this.#pauseTicks * 2))
     this.#restTicks = this.#pauseTicks
-    // The words of Redis that stand behind differ with the command.
+    // Redis's own words in brackets differ with the command, so they are not compared.
     const sentence = this.#reason.replace(/ \[.*$/, '')
-    if (sentence !== this.#told) log.warn(`Redis: cannot subscribe, ${this.#reason}; asking again, with pauses`)
-    this.#told = sentence
+    if (sentence !== this.#logged) log.warn(`Redis: cannot subscribe, ${this.#reason}; asking again, with pauses`)
+    this.#logged = sentence
   }
 
-  /** Once a second while it stands: whether it is time to ask again. */
+  /** Called once a second during a refusal: true when it is time to retry. */
   tick (): boolean {
     return --this.#restTicks <= 0
   }
 
-  /** Redis has taken the subscriptions. */
+  /** Redis has accepted the subscriptions. */
   end (): void {
     this.#reason = ''
   }
 
-  /** And they are heard: what comes next begins anew. */
+  /** Messages arrive again, so the next refusal is logged and starts with a short pause. */
   forget (): void {
-    this.#reason = this.#told = ''
+    this.#reason = this.#logged = ''
     this.#pauseTicks = 0
   }
 }

@@ -1,5 +1,5 @@
-// What comes by the thousand (publishes, visits, resumes) in few calls: those of one moment go together, and resumes
-// share what they read.
+// Batches of the frequent calls (publishes, visits, resumes): those of one moment go to Redis together, and resumes
+// share the entries that they read.
 import { oneLine } from '../../json-text.ts'
 import { type Address, eventFault, type Notification } from '../../notification.ts'
 import {
@@ -9,12 +9,12 @@ import type { RedisCommands } from './commands.ts'
 import { type Answer, Gathering } from './gathering.ts'
 import type { Gathered } from './meters.ts'
 
-/** What one call may read from the logs, more or less: it keeps everybody else from Redis meanwhile. */
+/** About how many bytes one call may read from the logs, since Redis serves nobody else meanwhile. */
 const WORK_BYTES = 1_048_576
-/** What an argument of a call, or writing to one address, counts beside its bytes. */
+/** The weight of one argument, or of writing to one address, beside its bytes. */
 const ARGUMENT_WEIGHT = 100
 
-/** What the library says of one who could not be answered. */
+/** The library's reply to a request that failed. */
 type Failed = ['error', why: string]
 type PublishReply = [replayed: 0 | 1, id: string, receivers: number[], to: string[] | 0]
 type VisitReply = [verdict: Visit['verdict'], ...counts: number[]]
@@ -26,7 +26,7 @@ export class RedisRequests {
   readonly #commands: RedisCommands
   readonly #prefix: string
   readonly #resumes = new Gathering<ResumeQuery, HistoryPage>((queries) => this.#resume(queries), {
-    // A token may claim as many groups as a user may be in.
+    // A token may claim up to MAX_GROUPS groups.
     weigh: ({ groups = [] }) => groups.length * ARGUMENT_WEIGHT
   })
 
@@ -45,17 +45,14 @@ export class RedisRequests {
     return { publishes: this.#publishes.waiting, resumes: this.#resumes.waiting, visits: this.#visits.waiting }
   }
 
-  /** As Broker's. */
   publish (request: PublishRequest): Promise<PublishAnswer> {
     return this.#publishes.ask(request)
   }
 
-  /** As Broker's. */
   visit (visitor: Visitor): Promise<Visit> {
     return this.#visits.ask(visitor)
   }
 
-  /** As Broker's. */
   resume (query: ResumeQuery): Promise<HistoryPage> {
     return this.#resumes.ask(query)
   }
@@ -80,7 +77,7 @@ export class RedisRequests {
       return {
         replayed: replayed === 1,
         id: id === '' ? undefined : Number(id),
-        // Whom an answer was for is kept with it unless it was very many.
+        // A replayed answer brings its addresses, unless they were too many to be kept.
         notifications: receivers.map((count, at) => ({ to: to[at]!, receivers: count }))
       }
     })
@@ -99,7 +96,7 @@ export class RedisRequests {
   }
 
   async #resume (queries: readonly ResumeQuery[]): Promise<Array<Answer<HistoryPage>>> {
-    // Pages are one size for all of a call: every stream asks for the same.
+    // All pages of a call have one size limit, since every stream asks for the same.
     const args = queries.flatMap(({ user, groups, admittedAt, cursor }) => [
       user.userId, user.issuedAtSeconds, user.expiresAtSeconds, admittedAt, cursor === 'fresh' ? '' : cursor,
       groups === undefined ? -1 : groups.length, ...groups ?? []
@@ -126,25 +123,21 @@ export class RedisRequests {
   }
 }
 
-/**
- * What stands in a log. Undefined: not written by the library, which takes nothing that cannot be read here; so
- * something is missing.
- */
+/** Parses an entry of a log. Undefined if the library cannot have written it, so that something is missing. */
 export function readEntry (id: string, event: string, json: string): Notification | undefined {
   const number = Number(id)
   if (!Number.isSafeInteger(number) || eventFault(event) !== undefined) return undefined
   try {
-    // Whoever may write in a log can put anything there.
+    // Whoever has access to Redis can write anything into a log.
     JSON.parse(json)
   } catch {
     return undefined
   }
-  // The old library stored what it was given with its line breaks, which can only stand between tokens; a frame is one
-  // line.
+  // Older libraries stored line breaks between JSON tokens. A frame must be one line.
   return { id: number, event, json: oneLine(json) }
 }
 
-/** From group, id, group, id… */
+/** From a flat list: group, id, group, id… */
 export function readMembership (flat: ReadonlyArray<string | number>): Membership {
   const membership: Membership = new Map()
   for (let i = 0; i < flat.length; i += 2) membership.set(String(flat[i]), Number(flat[i + 1]))

@@ -1,18 +1,18 @@
-// Asks the Sentinels which Redis is the master: all of them, and the one counts that has seen the newest failover.
+// Asks all Sentinels which Redis is the master. The one that has seen the newest failover counts.
 import type { Login, RedisAddress } from '../../redis-url.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'
 import { NOT_CONNECTED, sentinelFault } from './diagnosis.ts'
 import type { Whereabouts } from './whereabouts.ts'
 
 const TIMEOUT_MS = 1000
-/** Ticks (seconds) between two looks while nothing is wrong. */
+/** Ticks (seconds) between two lookups while nothing is wrong. */
 const LOOK_TICKS = 2
-/** Sentinels that have joined since the start are asked too; so many, at most. */
+/** The most Sentinels that are asked, including those that joined after the start. */
 const MAX_SENTINELS = 16
 
-interface Told {
+interface Report {
   readonly address: RedisAddress
-  /** Grows with each failover: a Sentinel that was cut off from the others still has the old one. */
+  /** Grows with each failover. A Sentinel that was cut off from the others still has the old one. */
   readonly epoch: number
   readonly others: readonly RedisAddress[]
 }
@@ -33,49 +33,49 @@ export class SentinelMaster implements Whereabouts {
   get fault (): string { return this.#fault }
   masterOf (): RedisAddress | undefined { return this.#master }
   masters (): readonly RedisAddress[] { return this.#master === undefined ? [] : [this.#master] }
-  // Also while all is well: a node whose connection to an old master stands would go on writing there.
+  // Asks even while all is well: a node whose connection to an old master survives would go on writing there.
   isDue (isTroubled: boolean): boolean { return isTroubled || this.#fault !== '' || ++this.#ticks % LOOK_TICKS === 0 }
 
   async look (): Promise<boolean> {
     const answers = await Promise.allSettled(this.#sentinels.map((address) => this.#ask(address)))
-    const told = answers.filter((answer) => answer.status === 'fulfilled').map(({ value }) => value).sort((a, b) => b.epoch - a.epoch)
-    const [newest] = told
+    const reports = answers.filter((answer) => answer.status === 'fulfilled').map(({ value }) => value).sort((a, b) => b.epoch - a.epoch)
+    const [newest] = reports
     if (newest === undefined) {
-      // A master that is known stays one: the Sentinels are not needed as long as it answers.
+      // A known master is kept: the Sentinels are not needed as long as it answers.
       const reasons = answers.map((answer) => answer.status === 'rejected' ? answer.reason as Error : undefined)
       this.#fault = sentinelFault(reasons.filter((reason) => reason !== undefined), this.#entry.place.masterName)
       this.#sentinels = merge(this.#entry.place.addresses, this.#sentinels)
       return false
     }
     this.#fault = ''
-    this.#sentinels = merge([...this.#entry.place.addresses, ...told.flatMap(({ others }) => others)])
+    this.#sentinels = merge([...this.#entry.place.addresses, ...reports.flatMap(({ others }) => others)])
     const isOther = this.#master === undefined || nameOf(newest.address) !== nameOf(this.#master)
-    // A few that were cut off are not believed; most of them are, also if they were all set up anew and count from zero
-    // again.
-    const sayers = told.filter(({ address }) => nameOf(address) === nameOf(newest.address))
+    // A lower epoch is believed only if most Sentinels say so. A few may have been cut off; most of them are right,
+    // even if they were all set up again and count from zero.
+    const sayers = reports.filter(({ address }) => nameOf(address) === nameOf(newest.address))
     if (newest.epoch < this.#epoch && sayers.length * 2 <= this.#sentinels.length) return false
     this.#epoch = newest.epoch
     this.#master = newest.address
     return isOther
   }
 
-  async #ask (address: RedisAddress): Promise<Told> {
+  async #ask (address: RedisAddress): Promise<Report> {
     const { sentinelLogin } = this.#entry.place
     if (sentinelLogin !== undefined) return await this.#askAs(address, sentinelLogin)
     return await this.#askAs(address).catch((error: Error) => {
-      // Sentinels often have no password where the Redis behind them has one.
+      // Sentinels often have no password although their Redis has one.
       if (!/^(WRONGPASS|ERR AUTH|ERR Client sent AUTH)/.test(error.message)) throw error
       return this.#askAs(address, { username: '', password: '' })
     })
   }
 
-  async #askAs (address: RedisAddress, login: Partial<Login> = {}): Promise<Told> {
+  async #askAs (address: RedisAddress, login: Partial<Login> = {}): Promise<Report> {
     const { masterName } = this.#entry.place
     // A Sentinel has no databases.
     return await askOnce({ ...this.#entry, place: { ...this.#entry.place, ...login, database: 0 } }, address, TIMEOUT_MS, async (redis) => {
       const [master, others] = await Promise.all([redis.call('SENTINEL', 'MASTER', masterName), redis.call('SENTINEL', 'SENTINELS', masterName)])
-      const told = fields(master)
-      return { address: addressOf(told), epoch: Number(told['config-epoch']), others: (others as unknown[]).map((other) => addressOf(fields(other))) }
+      const state = fields(master)
+      return { address: addressOf(state), epoch: Number(state['config-epoch']), others: (others as unknown[]).map((other) => addressOf(fields(other))) }
     })
   }
 }
@@ -84,7 +84,7 @@ function addressOf ({ ip = '', port }: Record<string, string>): RedisAddress {
   return { host: ip, port: Number(port) }
 }
 
-/** From name, value, name, value… */
+/** From a flat list: name, value, name, value… */
 function fields (flat: unknown): Record<string, string> {
   if (!Array.isArray(flat)) return flat as Record<string, string>
   return Object.fromEntries(Array.from({ length: flat.length / 2 }, (_, i) => [String(flat[2 * i]), String(flat[2 * i + 1])]))

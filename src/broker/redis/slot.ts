@@ -1,4 +1,4 @@
-// Which of a Cluster's 16,384 slots a key is in, as CLUSTER KEYSLOT says it (Redis Cluster Specification, "Hash tags").
+// The slot of a key among the 16,384 of a Cluster, as CLUSTER KEYSLOT (Redis Cluster Specification, "Hash tags").
 
 export const SLOTS = 16_384
 
@@ -9,7 +9,7 @@ const TABLE = Array.from({ length: 256 }, (_, byte) => {
   return crc & 0xffff
 })
 
-/** Of what stands between the first { and the next }, if something does; else of the whole. */
+/** Hashes the part between the first { and the next } if it is not empty, else the whole key. */
 export function keySlot (key: string): number {
   const open = key.indexOf('{')
   const close = open === -1 ? -1 : key.indexOf('}', open + 1)

@@ -1,5 +1,5 @@
-// Hearing what stands under one prefix: which channels this node wants, proof that it hears them, and what to do when
-// it does not.
+// Receives the messages of one prefix: subscribes the channels that this node wants, proves that messages arrive, and
+// repairs it when they do not.
 import { EventEmitter } from 'node:events'
 import { type Channel, Unavailable } from '../broker.ts'
 import type { BrokerListener } from '../listener.ts'
@@ -21,9 +21,9 @@ export interface SubscriberOptions {
 }
 
 /**
- * A half-open line says nothing, and a client library that subscribed again proves nothing. So the node publishes to a
- * channel of its own (the canary) and must hear it here: only then is the connection up, and when it falls silent it is
- * built anew. `subscribed`: the canary may be published to.
+ * A half-open connection reports no error, and that a client library subscribed again proves nothing. So the node
+ * publishes to a channel of its own (the canary) once a second, and counts as up only if it hears that here. When the
+ * canary falls silent, the connection is replaced. `subscribed`: the canary may be published now.
  */
 export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements Hearer {
   readonly prefix: string
@@ -31,7 +31,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   readonly #canary: Channel
   readonly #wire: Wire
   readonly #log: Log
-  /** What is subscribed, or will be as soon as there is a connection. */
+  /** The channels that are subscribed, or will be as soon as there is a connection. */
   readonly #held = new Held({ subscribe: (channels) => this.#send(channels), isSubscribed: (channel) => this.#isSubscribed(channel) })
   #ear: Ear | undefined
   #listener: BrokerListener | undefined
@@ -39,7 +39,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   #wasUp = false
   readonly #heard = Promise.withResolvers<void>()
   #silentTicks = 0
-  /** The master of this line has said that somebody else has the channels: the line works. */
+  /** The master of this connection said that another one has the channels, so the connection works. */
   #wasSentAway = false
   readonly #refusal = new Refusal()
   #newestId = 0
@@ -55,20 +55,23 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     this.#log = log
   }
 
-  /** What the other connection must publish to once a second. */
+  /** The channel to which the command connection must publish once a second. */
   get canaryChannel (): string { return this.prefix + this.#canary }
 
   get isUp (): boolean { return this.#up }
-  /** Of all notifications heard; 0: of none. */
+  /** The newest id of all notifications heard; 0 if there was none. */
   get newestId (): number { return this.#newestId }
   /** Resolves when the canary is heard for the first time. */
   get heard (): Promise<void> { return this.#heard.promise }
   get isRefused (): boolean { return this.#refusal.stands }
 
-  /** What the library's messages bear from now on. */
+  /** The nonce that messages of the library carry from now on. */
   expect (nonce: string): void { this.#wire.expect(nonce) }
 
-  /** Another library is there. What it said before we knew of it was dropped: then live streams must be refilled. */
+  /**
+   * Another library is loaded. Its messages before we learned its nonce were dropped, so live streams must be filled
+   * again.
+   */
   meet (nonce: string): void {
     this.#wire.expect(nonce)
     if (this.#wire.hasHeardStranger) this.startOver()
@@ -81,33 +84,33 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     this.#follow()
   }
 
-  /** Goes to where the prefix is now. */
+  /** Switches to the connection to the Redis that has the prefix now. */
   #follow (): void {
     const ear = this.#links.of(this.prefix)?.ear
     if (ear === this.#ear) return
     if (this.#up) this.#log.warn('Redis: a subscription of this node has moved to another master; streams stay open, it subscribes there')
     this.interrupt()
-    // No UNSUBSCRIBE there: a Cluster takes away what leaves a master, and the answer to one that comes too late would
-    // be taken for that of another command.
+    // Sends no UNSUBSCRIBE to the old master: a Cluster takes away the subscriptions of slots that leave, and a late
+    // answer would be taken for that of another command.
     this.#ear?.remove(this)
     this.#ear = ear
     ear?.add(this)
   }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick (): void {
     if (this.#refusal.stands) {
-      // The line stands, and Redis has said no: to ask at once would get the same answer.
+      // The connection works but Redis refused, so asking again at once would get the same answer.
       if (this.#refusal.tick() && this.#ear?.isConnected === true) void this.#resubscribe()
       return
     }
     if (++this.#silentTicks > DEAF_TICKS) {
-      // The line that hears others does not hear these channels. (Where it hears nobody it is built anew.)
+      // The connection hears other prefixes but not this one. (One that hears nothing at all is replaced by the ear.)
       if (this.#wasSentAway || this.#ear?.isHearing === true) this.#again('a part of the channels fell silent')
     } else if (this.#up && this.#held.isNextLacking()) this.#again(TAKEN)
   }
 
-  /** Redis has taken something away on this line, whose it ever was. */
+  /** Redis took some subscription away on this connection; it may not be one of ours. */
   audit (): void {
     if (this.#up && this.#isLacking) this.#again(TAKEN)
   }
@@ -136,8 +139,8 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     else if (channel.startsWith('user:')) this.#listener?.control(channel.slice(5), incoming.control)
   }
 
-  // All channels were subscribed before the canary was, so whoever hears it hears them, unless they were taken away
-  // since: a Cluster does so to a slot that is assigned, also to the master that has it.
+  // All channels were subscribed before the canary, so hearing it proves them, unless some were taken away since: a
+  // Cluster does that for a slot that is assigned, even to the master that has it.
   #prove (): void {
     if (this.#up) return
     if (this.#isLacking) {
@@ -155,10 +158,13 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     this.#heard.resolve()
   }
 
-  /** Has the live streams refilled although the line stood. `isLost`: the data went, and they are told. */
+  /**
+   * Has all live streams filled again although the connection is fine. `isLost`: the data was lost, and streams are
+   * told.
+   */
   startOver (isLost = false): void {
     if (this.#up || isLost) this.#listener?.interrupted(() => true, isLost)
-    if (this.#up) this.#listener?.restored(() => true) // else they will be, when it is there again
+    if (this.#up) this.#listener?.restored(() => true) // otherwise this follows when the connection is up again
   }
 
   interrupt (): void {
@@ -178,7 +184,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     try {
       for (const channels of [this.#held.all(), [this.#canary]]) {
         await this.#send(channels)
-        if (ear !== this.#ear) return // it has moved meanwhile, and is subscribed there
+        if (ear !== this.#ear) return // the prefix has moved meanwhile and is subscribed there
       }
       this.#refusal.end()
       this.#wasSentAway = false
@@ -188,16 +194,16 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     } catch (error) {
       if (ear !== this.#ear) return
       if (isMoved.test((error as Error).message)) {
-        // Its slot is elsewhere, or will be in a moment.
+        // The slot is at another master, or soon will be.
         this.#wasSentAway = true
         this.#silentTicks = DEAF_TICKS
         await this.#links.look()
-      } else if (!ear.isConnected || !Refusal.is(error as Error)) ear.reconnect() // the line broke again: a new connection starts over
+      } else if (!ear.isConnected || !Refusal.is(error as Error)) ear.reconnect() // the connection broke again; a new one starts over
       else this.refused(error as Error)
     }
   }
 
-  /** Redis does not let us use our channels. */
+  /** Redis refuses our channels. */
   refused (error: Error): void {
     this.#refusal.begin(error, this.#log)
   }
@@ -215,10 +221,10 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     if (!this.#up) throw new Unavailable(this.fault)
     try {
       const isThere = await this.#held.take(channels)
-      // While it is not up, all that is held is being subscribed anew, and told of when it is.
+      // While it is not up, all wanted channels are being subscribed again, which is reported when it is done.
       if (!isThere && this.#up) throw new Error('a channel was taken away while it was subscribed')
     } catch (error) {
-      // A part of them may have been taken.
+      // Some of them may have been subscribed.
       this.unsubscribe(channels)
       throw new Unavailable(explain((error as Error).message))
     }
@@ -226,11 +232,11 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
 
   unsubscribe (channels: readonly Channel[]): void {
     this.#held.giveUp(channels)
-    // Also while the line is not proved yet: it may just be subscribing them again.
+    // Also while the connection is not proved yet, since it may be subscribing them again just now.
     this.#ear?.unsubscribe(channels.map((channel) => this.prefix + channel))
   }
 
-  /** Why nothing is heard; empty if it is. */
+  /** Why nothing is heard; empty if messages arrive. */
   get fault (): string {
     if (this.#up) return ''
     return this.#refusal.stands ? `cannot subscribe: ${this.#refusal.reason}` : 'the subscriber connection is not there'

@@ -1,19 +1,18 @@
-// The trail at Redis: what a node notes goes out once a second, as one call of the library, and is read back as
-// evidence.
+// Records for "why" on Redis: sends what a node records once a second in one library call, and reads the evidence.
 import type { Address } from '../../notification.ts'
 import type { Channel } from '../broker.ts'
 import type { InboxMark } from '../inbox.ts'
 import type { Evidence, Gone, Place, Receipt, Trail } from '../trail.ts'
 import type { RedisCommands } from './commands.ts'
 
-/** What waits, at most; what is more is lost. */
+/** The most records that wait to be sent. Further ones are lost. */
 const MAX_WAITING = 20_000
-/** Receipts of one entry in Redis; why.lua counts on 4 KB. */
+/** Receipts in one entry in Redis. why.lua reckons with 4 KB. */
 const RECEIPTS_IN_BATCH = 256
-/** Lines of one call: it keeps everybody else from Redis meanwhile. */
+/** Lines in one call, since Redis serves nobody else meanwhile. */
 const LINES_AT_ONCE = 500
 
-/** How often a node says that it keeps no receipts. Each time it is said for 15 s, see why.lua. */
+/** How often a node without receipts says so. Each time it holds for 15 s (why.lua). */
 const SAY_NONE_EVERY_MS = 10_000
 
 type PlaceReply = [to: string, state: '' | 'r' | 'p' | 'x', goneAt: string, expiresAt: string, isReplay: string, memberships: string]
@@ -23,13 +22,16 @@ type WhyReply = [
   absent: string[], isUnnoted: number
 ]
 
-/** A group in which the user was not then, and when they were: of it this partition need not have had a copy. */
+/**
+ * A group of which the user was no member at that time, with the times of membership. This partition may have no copy
+ * of the notification.
+ */
 export type Absence = [to: Address, memberships: string]
 
 const STATES: Readonly<Record<PlaceReply[1], 'kept' | Gone>> = { '': 'kept', r: 'retracted', p: 'replaced', x: 'expired' }
 const MARKS: Readonly<Record<WhyReply[8], InboxMark | undefined>> = { '': undefined, r: 'read', u: 'unread', d: 'dismissed' }
 
-/** What one node has written since the last call. */
+/** What one node wrote since the last call. */
 interface Waiting {
   upTo: number
   readonly receipts: Array<{ readonly id: number, readonly lateMs: number, readonly streams: number }>
@@ -42,7 +44,7 @@ export class RedisTrail implements Trail {
   #lines: string[] = []
   #waiting = 0
   #flushing: Promise<void> | undefined
-  /** When it is to be said again that this node keeps no receipts. */
+  /** When this node must say again that it keeps no receipts, in monotonic milliseconds. */
   #sayNoneAtMs = Infinity
 
   constructor (commands: RedisCommands, prefix: string) {
@@ -69,7 +71,7 @@ export class RedisTrail implements Trail {
     this.#sayNoneAtMs = -Infinity
   }
 
-  /** Also once a second. */
+  /** Also called once a second. */
   async flush (): Promise<void> {
     while (this.#flushing !== undefined) await this.#flushing
     if (this.#nodes.size === 0 && this.#lines.length === 0 && performance.now() < this.#sayNoneAtMs) return
@@ -83,7 +85,7 @@ export class RedisTrail implements Trail {
     this.#nodes = new Map()
     this.#lines = []
     this.#waiting = 0
-    // Notes are no reason to be not ready, nor to hold anything up: what Redis does not take is lost.
+    // Records must not make a node unready nor delay anything, so what Redis does not take is lost.
     const record = async (...args: Array<string | number>): Promise<unknown> => await this.#commands.call(this.#prefix, 'tidings_record', args).catch(() => {})
     if (performance.now() >= this.#sayNoneAtMs && await record('', 'none', 0) !== undefined) this.#sayNoneAtMs = performance.now() + SAY_NONE_EVERY_MS
     for (const [node, { upTo, receipts }] of nodes) {
@@ -99,7 +101,7 @@ export class RedisTrail implements Trail {
     return (await this.evidenceHere(userId, id)).evidence
   }
 
-  /** And what a group's home, which is another partition, may know more of. */
+  /** The same, with the groups about which their home partition may know more. */
   async evidenceHere (userId: string, id: number): Promise<{ evidence: Evidence, absences: Absence[] }> {
     await this.flush()
     const [ownId, position, historyFrom, places, trimmed, isForgetful, seen, read, mark, trail, reads, receipts, written, absent, isUnnoted] =
@@ -123,7 +125,7 @@ export class RedisTrail implements Trail {
     return { evidence, absences: pairs(absent) as Absence[] }
   }
 
-  /** Where an id stands, or stood, of groups that are at home here. */
+  /** Looks an id up in the logs of groups that have their home in this partition. */
   async stands (id: number, absences: readonly Absence[]): Promise<Place[]> {
     return (await this.#commands.call(this.#prefix, 'tidings_stands', [id, ...absences.flat()]) as PlaceReply[]).map(readPlace)
   }
@@ -153,7 +155,7 @@ function readReceipts (flat: readonly string[], id: number): Receipt[] {
 }
 
 function pairs (flat: readonly string[]): Array<[string, string]> {
-  const found: Array<[string, string]> = []
-  for (let i = 0; i < flat.length; i += 2) found.push([String(flat[i]), String(flat[i + 1])])
-  return found
+  const all: Array<[string, string]> = []
+  for (let i = 0; i < flat.length; i += 2) all.push([String(flat[i]), String(flat[i + 1])])
+  return all
 }

@@ -1,11 +1,11 @@
-// What works now at a Redis and will not be relied upon: eviction, a memory that ends, clocks that differ. Said once
-// for as long as it holds.
+// Warnings about what works now but cannot be relied upon: eviction, scarce memory, clocks that differ. Each is logged
+// once for as long as it holds.
 import type { Log } from './links.ts'
 import type { ServerInfo } from './diagnosis.ts'
 
-/** From here on it is said that the memory ends. */
+/** The share of maxmemory above which a warning is given. */
 const MEMORY_WARNING = 0.9
-/** Seconds by which two clocks may differ before it is said. */
+/** Seconds by which the clocks may differ without a warning. */
 const CLOCK_WARNING = 2
 
 export class Warnings {
@@ -30,7 +30,7 @@ export class Warnings {
     if (seconds > CLOCK_WARNING) {
       warnings.push(`this node's clock is ${seconds.toFixed(0)} seconds ${clockDifferenceSeconds > 0 ? 'ahead of' : 'behind'} Redis's; synchronise both`)
     }
-    // Whatever its numbers do meanwhile.
+    // A warning whose numbers changed is the same warning.
     const kindOf = (text: string): string => text.replace(/\d+/g, '')
     for (const text of warnings) {
       if (!this.#said.some((said) => kindOf(said) === kindOf(text))) this.#log.warn(`Redis: ${text}`)

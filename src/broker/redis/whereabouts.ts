@@ -1,4 +1,4 @@
-// Who is master of a slot: of a single Redis always the same; of the others, sentinel.ts and cluster.ts.
+// Finds the master of a slot: here for a single Redis, in sentinel.ts and cluster.ts for the others.
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { ClusterMasters } from './cluster.ts'
@@ -7,12 +7,12 @@ import { NOT_CONNECTED } from './diagnosis.ts'
 import { SentinelMaster } from './sentinel.ts'
 
 export interface Whereabouts {
-  /** Undefined: not known. */
+  /** Undefined if it is not known. */
   masterOf: (slot: number) => RedisAddress | undefined
   masters: () => readonly RedisAddress[]
-  /** Asks. Whether the answer is another one than before. Never rejects. */
+  /** Looks it up. Resolves with true if the answer has changed. Never rejects. */
   look: () => Promise<boolean>
-  /** Asked once a second: whether it is time to look, of itself, or since something is wrong. */
+  /** Called once a second: true if a lookup is due, by time or because of trouble. */
   isDue: (isTroubled: boolean) => boolean
   /** Why a master is not known. */
   readonly fault: string
@@ -32,7 +32,7 @@ class SingleMaster implements Whereabouts {
   isDue (): boolean { return false }
 }
 
-/** `connected`: the connections for commands that stand. */
+/** `connected`: the command connections that work now. */
 export function whereaboutsOf (entry: Entry, connected: () => readonly Redis[]): Whereabouts {
   const { kind, addresses } = entry.place
   if (kind === 'sentinel') return new SentinelMaster(entry)

@@ -1,22 +1,19 @@
-// What travels on a Redis channel, read back: a notification with an id (from the function library), a plain one, or a
-// control message.
+// Parses messages on Redis channels: notifications with an id (sent by the function library), plain ones, and control
+// messages.
 import { memberText } from '../../json-text.ts'
 import { DEFAULT_EVENT, eventFault, isTooDeep, type Notification } from '../../notification.ts'
 import { parseTraceparent } from '../../trace-context.ts'
 import type { Control, DropReason } from '../listener.ts'
 
-/**
- * What the library begins its notifications with; the nonce follows. A plain PUBLISH that brings an `id` of its own has
- * it ignored.
- */
+/** The beginning of the library's notifications; the nonce follows. An `id` in a plain PUBLISH is ignored. */
 const DURABLE = '{"tidings":1,'
 const CONTROL = '{"control":'
-/** Behind the event of one that is a part of a trace. */
+/** Follows the event name if the notification carries a trace. */
 const TRACE = '","tp":"'
-/** What a plain payload may have around its data. */
+/** Bytes that a plain message may have beside its data. */
 const ENVELOPE_BYTES = 1024
 
-/** Nonces that are known at a time. */
+/** How many nonces are accepted at a time. */
 const NONCES = 3
 
 export type Incoming =
@@ -29,12 +26,11 @@ const MALFORMED: Incoming = { dropped: 'malformed' }
 /** Reads what arrives on the channels of one prefix. */
 export class Wire {
   readonly #maxDataBytes: number
-  /** The newest first; of those before, messages may still be on their way. */
+  /** The accepted beginnings of messages, newest nonce first. Messages with older nonces may still be on their way. */
   #marks: readonly string[] = []
   #nonces: readonly string[] = []
   /**
-   * Whether something bore a nonce that is not known: a forgery, or from a library that is newer than what we know of
-   * it.
+   * Set when a message had an unknown nonce: it was forged, or sent by a newer library that we have not learned of yet.
    */
   hasHeardStranger = false
 
@@ -42,22 +38,22 @@ export class Wire {
     this.#maxDataBytes = maxDataBytes
   }
 
-  /** What the library's messages bear from now on. Who can only PUBLISH does not know it. */
+  /** Accepts this nonce from now on. Whoever can only PUBLISH does not know it. */
   expect (nonce: string): void {
     this.#nonces = [nonce, ...this.#nonces.filter((known) => known !== nonce)].slice(0, NONCES)
     this.#marks = this.#nonces.map((nonce) => `${DURABLE}"n":"${nonce}","id":`)
   }
 
-  /** Never throws, whatever somebody published: it would take the node down, and all nodes that listen. */
+  /** Never throws, whatever was published: an exception would end this node and every other one that listens. */
   read (payload: string): Incoming {
-    // The library has checked what it sends, so that nothing is parsed here.
+    // The library has checked what it sends, so nothing is parsed here.
     for (const mark of this.#marks) if (payload.startsWith(mark)) return readDurable(payload, mark.length)
     if (payload.startsWith(DURABLE)) return this.#stranger()
     if (payload.length > this.#maxDataBytes + ENVELOPE_BYTES) return { dropped: 'oversized' }
     try {
       return payload.startsWith(CONTROL) ? this.#readControl(payload) : this.#readPlain(payload)
     } catch {
-      // No JSON, or so deep that not even the stack is enough for it.
+      // It is not JSON, or so deep that the stack overflowed.
       return MALFORMED
     }
   }
@@ -84,7 +80,7 @@ export class Wire {
     if (control !== undefined || typeof event !== 'string' || data === undefined) return MALFORMED
     const fault = eventFault(event)
     if (fault !== undefined) return { dropped: fault }
-    // Without its own opening brace: the data may be as deep as with FCALL.
+    // The message's own brace does not count: data may be as deep as with FCALL.
     if (isTooDeep(payload.slice(payload.indexOf('{') + 1))) return MALFORMED
     const json = memberText(payload, 'data')!
     if (Buffer.byteLength(json) > this.#maxDataBytes) return { dropped: 'oversized' }
