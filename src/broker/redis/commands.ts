@@ -98,7 +98,7 @@ export class RedisCommands extends EventEmitter<Events> {
     try {
       await this.#configure(false)
     } catch (error) {
-      if (!isUnanswered(error as Error)) await this.setup() // a missing answer is handled by the canary
+      if (!isUnanswered(error as Error)) await this.setup() // the canary notices a missing answer
     }
   }
 

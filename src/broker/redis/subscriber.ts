@@ -68,10 +68,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   /** The nonce that messages of the library carry from now on. */
   expect (nonce: string): void { this.#wire.expect(nonce) }
 
-  /**
-   * Another library is loaded. Its messages before we learned its nonce were dropped, so live streams must be filled
-   * again.
-   */
+  /** Another library is loaded. Messages with its nonce were dropped until now, so live streams are filled again. */
   meet (nonce: string): void {
     this.#wire.expect(nonce)
     if (this.#wire.hasHeardStranger) this.startOver()
@@ -158,10 +155,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     this.#heard.resolve()
   }
 
-  /**
-   * Has all live streams filled again although the connection is fine. `isLost`: the data was lost, and streams are
-   * told.
-   */
+  /** Has all live streams filled again although the line is fine. `isLost`: the data was lost, so they are told. */
   startOver (isLost = false): void {
     if (this.#up || isLost) this.#listener?.interrupted(() => true, isLost)
     if (this.#up) this.#listener?.restored(() => true) // otherwise this follows when the connection is up again
@@ -198,7 +192,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
         this.#wasSentAway = true
         this.#silentTicks = DEAF_TICKS
         await this.#links.look()
-      } else if (!ear.isConnected || !Refusal.is(error as Error)) ear.reconnect() // the connection broke again; a new one starts over
+      } else if (!ear.isConnected || !Refusal.is(error as Error)) ear.reconnect() // it broke again; a new one starts over
       else this.refused(error as Error)
     }
   }

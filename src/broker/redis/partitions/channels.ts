@@ -1,5 +1,5 @@
-// A channel over partitions is an address with the number of the partition before it: the same address is another
-// channel in each.
+// Channel names with several partitions: `<number of the partition>/<address>`, since the same address has a channel in
+// each partition.
 import type { Address } from '../../../notification.ts'
 import type { Channel } from '../../broker.ts'
 
@@ -11,7 +11,7 @@ export function partitionAt (channel: Channel): number {
   return Number(channel.slice(0, channel.indexOf('/')))
 }
 
-/** The name of a group may have a slash of its own. */
+/** Cuts at the first slash: the name of a group may contain more. */
 export function addressAt (channel: Channel): Address {
   return channel.slice(channel.indexOf('/') + 1)
 }

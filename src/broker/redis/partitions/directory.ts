@@ -1,23 +1,27 @@
-// What the homes of groups know: in which partitions they have members. It is entered there before anybody becomes one.
+// The directory: the home of each group records which partitions have members. A partition is entered there before
+// anybody in it becomes a member.
 import { Uncertain, Unavailable } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
 import { partitionOf } from './slots.ts'
 
 /**
- * How much longer than needed an entry stands, so that it is renewed once a day and not at each visit; less than half
- * of it is never left.
+ * How much longer than needed an entry is made, so that it is renewed once a day and not at each visit. At least half
+ * of this margin is always left.
  */
 const SPARE_SECONDS = 2 * 86_400
 /**
- * What the routes joined lasts for ever, and what its home knows of it so long, after all nodes have gone: they renew
- * it every few hours.
+ * Memberships made through the API have no end, but their entries last this long after all nodes have gone. Nodes renew
+ * them every few hours.
  */
 const JOINED_SECONDS = 30 * 86_400
-/** Ticks (seconds) between two looks whether that is due. */
+/** Ticks (seconds) between two checks whether a renewal is due. */
 const RENEWAL_TICKS = 60
-/** Entries that a node remembers to have made; beyond, it begins to remember anew. */
+/** How many entries a node remembers. Past that it starts to remember from nothing. */
 const MOST_REMEMBERED = 200_000
-/** Groups that a node has let users in with, of each partition, whose homes are away. Beyond, who comes waits. */
+/**
+ * How many groups of each partition may wait to be told to homes that are away. Past that, users with further groups
+ * must wait.
+ */
 const MOST_LATE = 10_000
 
 export interface DirectoryOptions {
@@ -25,8 +29,8 @@ export interface DirectoryOptions {
   readonly tags: readonly string[]
   readonly historySeconds: number
   /**
-   * Something may be missing for the members of these groups in a partition: their homes did not know of them for a
-   * while.
+   * Called when something may be missing for the members of these groups in a partition, because their homes did not
+   * know of them for a while.
    */
   readonly onLate: (partition: number, groups: readonly string[]) => void
 }
@@ -36,12 +40,12 @@ export class Directory {
   readonly #tags: readonly string[]
   readonly #historySeconds: number
   readonly #onLate: DirectoryOptions['onLate']
-  /** For each partition: group, whose home has yet to be told → second until which. */
+  /** For each partition: groups whose home must still be told → until which second they must be entered. */
   readonly #late: ReadonlyArray<Map<string, number>>
   #isTelling = false
   #isRenewing = false
   #ticks = 0
-  /** For each partition: group → second until which it stands in its home. */
+  /** For each partition: group → until which second it is entered at its home. */
   #entered: ReadonlyArray<Map<string, number>>
 
   constructor ({ partitions, tags, historySeconds, onLate }: DirectoryOptions) {
@@ -53,16 +57,15 @@ export class Directory {
     this.#entered = tags.map(() => new Map<string, number>())
   }
 
-  /** Something that was entered may be lost. */
+  /** Forgets what was entered, since Redis may have lost it. */
   forget (): void {
     this.#ticks = 0
     this.#entered = this.#tags.map(() => new Map<string, number>())
   }
 
   /**
-   * A partition has members of these groups, whom the routes join: renewed for as long as it has. Costs nothing if the
-   * node has entered it before.
-   * Throws Unavailable if a home is away.
+   * Enters the user's partition at the homes of groups that are joined through the API. Renewed for as long as it has
+   * such members. Costs nothing if this node has entered it before. Throws Unavailable if a home is away.
    */
   async enter (userId: string, groups: readonly string[]): Promise<void> {
     const { failure } = await this.#enter(partitionOf(userId, this.#tags.length), groups, Date.now() / 1000 + JOINED_SECONDS)
@@ -70,10 +73,10 @@ export class Directory {
   }
 
   /**
-   * While a token of theirs is good, and for as long as they may ask for what was published then; who comes with one is
-   * let in although a home is away. Nothing can be published to such a group meanwhile; what is published between the
-   * home's return and its being told is missing in the partition. So its log counts as cut until then, also if this
-   * node dies.
+   * The same for groups of a token: entered until the token expires, and for as long as the user may ask for their
+   * history after that. A user with a token is admitted even if a home is away. Nothing can be published to such a
+   * group meanwhile, but what is published after the home's return and before it is told would be missing in the
+   * partition. So the log there counts as cut until then, even if this node dies.
    */
   async admit (userId: string, groups: readonly string[] | undefined, untilSeconds: number): Promise<void> {
     const partition = partitionOf(userId, this.#tags.length)
@@ -81,12 +84,12 @@ export class Directory {
     if (failure === undefined) return
     const late = this.#late[partition]!
     if (late.size >= MOST_LATE) throw failure
-    // Who is a member already was entered when they became one.
+    // Existing members were entered when they joined.
     const unheard = await this.#partitions[partition]!.call('tidings_unheard', userId, ...away) as string[]
     for (const group of unheard) late.set(group, Math.max(untilSeconds, late.get(group) ?? 0))
   }
 
-  /** Once a second: tells homes that are back, and now and then what must not end. */
+  /** Called once a second: tells homes that are back, and now and then renews entries of memberships without an end. */
   tick (): void {
     if (this.#ticks++ % RENEWAL_TICKS === 0 && !this.#isRenewing) {
       this.#isRenewing = true
@@ -99,8 +102,8 @@ export class Directory {
   }
 
   /**
-   * One node in some hours: the homes of all that the routes joined in a partition are told again. What they did not
-   * know, was not copied meanwhile.
+   * One node every few hours: enters all groups with members by the API again. If a home did not know of them,
+   * notifications were not copied meanwhile.
    */
   async #renew (partition: number): Promise<void> {
     const until = Math.ceil(Date.now() / 1000 + JOINED_SECONDS)
@@ -119,8 +122,8 @@ export class Directory {
   }
 
   /**
-   * `away`: groups whose homes could not be told. Throws what is no passing condition, or if the partition itself is
-   * away.
+   * Resolves with the groups whose homes are away, and why. Rejects if the failure is not a passing one, or if the
+   * user's own partition is away.
    */
   async #enter (partition: number, groups: Iterable<string>, untilSeconds: number): Promise<{ away: string[], failure: Error | undefined }> {
     const entered = this.#entered[partition]!
@@ -150,14 +153,14 @@ export class Directory {
     return { away, failure }
   }
 
-  /** Ends what `admit` began, here or on another node. */
+  /** Homes were told: ends what `admit` began for these groups, on this node or another. */
   async #heard (partition: number, late: readonly string[], others: readonly string[]): Promise<void> {
     const cut = await this.#partitions[partition]!.call('tidings_heard', late.length, ...late, ...others) as string[]
     for (const group of late) this.#late[partition]!.delete(group)
     if (cut.length > 0) this.#onLate(partition, cut)
   }
 
-  /** The tags of the partitions beside the home that have members. */
+  /** The tags of the partitions beside the home that have members, for each address. */
   async membersOf (home: number, addresses: readonly string[]): Promise<string[][]> {
     return await this.#partitions[home]!.call('tidings_members', ...addresses) as string[][]
   }

@@ -1,13 +1,13 @@
-// How many partitions there are: written where they are at the first start, and a node that was told another number
-// does not work with them.
+// Checks the number of partitions: the first start writes it into Redis, and a node with another number refuses to
+// work.
 import type { Links, Log } from '../links.ts'
 import { NO_PARTITION, UNDER_WAY } from './under-way.ts'
 import { Unavailable } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
 
 /**
- * Ticks (seconds) between two looks at the list: a Redis that lost its data has lost it, too, and other services go by
- * it.
+ * Ticks (seconds) between two checks of the list of partitions. A Redis that lost its data has lost the list too, and
+ * other services need it.
  */
 const LOOK_TICKS = 5
 
@@ -35,33 +35,33 @@ export class Division {
     this.#prefixes = options.tags.map((tag) => tag === '' ? options.root : `${options.root}:{${tag}}`)
   }
 
-  /** What stands there is what this node was told. */
+  /** Redis has the number of partitions that this node is configured for. */
   get isAgreed (): boolean { return this.#isAgreed }
 
-  /** What stands there will never be what this node was told. */
+  /** Redis has another number, which this node can never work with. */
   get isRefused (): boolean { return this.#refusal !== '' }
 
-  /** Resolves when it is agreed; the other one when it is refused. */
+  /** Resolves when isAgreed becomes true; `refused` when isRefused does. */
   get agreed (): Promise<void> { return this.#agreed.promise }
   get refused (): Promise<void> { return this.#refused.promise }
 
-  /** Why the node does not work with what stands there; empty if it does. */
+  /** Why the node does not work with these partitions; empty if it does. */
   get fault (): string {
     return this.#refusal === '' && !this.#isAgreed ? 'waiting for all partitions; at the first start all must be up at once' : this.#refusal
   }
 
-  /** Once a second, and when something may have changed: looks, if it is not known yet. */
+  /** Called once a second and when something may have changed. Checks unless the result is known. */
   check (): void {
     if (this.#refusal !== '') return
     if (this.#isAgreed) {
-      // A partition that is away says so elsewhere.
+      // A partition that is away is reported elsewhere.
       if (this.#options.tags[0] !== '' && ++this.#ticks % LOOK_TICKS === 0) this.#list().catch(() => {})
       return
     }
     this.#checking ??= this.#check().catch(() => {}).finally(() => { this.#checking = undefined })
   }
 
-  /** The list is away: each partition knows it, too. Throws if none is there. */
+  /** Reads the list from a partition when the list itself is out of reach. Throws if no partition has it. */
   async #known (): Promise<string[]> {
     const { partitions } = this.#options
     const tags = await Promise.any(partitions.map(async (partition, i) => {
@@ -76,18 +76,18 @@ export class Division {
     return tags.split(' ').map((tag) => `${this.#options.root}:{${tag}}`)
   }
 
-  /** The list of all, made if there is none. */
+  /** Returns the list of partitions, after writing it if there is none. */
   async #list (): Promise<string[]> {
     const { root, links } = this.#options
     const key = `${root}:partitions`
-    const found = await links.ask(key, (redis) => redis.fcall('tidings_list_partitions', 1, key, ...this.#prefixes)) as string[]
-    if (found.join() === this.#prefixes.join()) await this.#refuseAtRoot()
-    return found
+    const listed = await links.ask(key, (redis) => redis.fcall('tidings_list_partitions', 1, key, ...this.#prefixes)) as string[]
+    if (listed.join() === this.#prefixes.join()) await this.#refuseAtRoot()
+    return listed
   }
 
   /**
-   * Who publishes at REDIS_PREFIX itself is told where to: nobody reads what stands there. In a Cluster Redis refuses
-   * it.
+   * Makes publishing by FCALL to REDIS_PREFIX itself an error that says where to go, since nobody reads what is there.
+   * In a Cluster Redis itself refuses it.
    */
   async #refuseAtRoot (): Promise<void> {
     const { root, tags, links } = this.#options
@@ -96,7 +96,7 @@ export class Division {
     await links.ask(key, (redis) => redis.hset(key, { partitions: tags.join(' '), partition: NO_PARTITION }))
   }
 
-  /** One partition without a tag stands there. */
+  /** Whether Redis has one partition without a tag. */
   async #isRootAlone (): Promise<boolean> {
     const { root, links } = this.#options
     const key = `${root}:config`
@@ -109,7 +109,7 @@ export class Division {
     const key = `${root}:partitions`
     let found = await links.ask(key, (redis) => redis.lrange(key, 0, -1)).catch(async () => await this.#known())
     if (found.length === 0 && tags[0] === '') {
-      // Whatever their number, one of several has the tag 0, and knows the others if the list is lost.
+      // If there are several partitions, one has the tag 0, and knows the others even if the list is lost.
       const known = await links.ask(key, (redis) => redis.hget(`${root}:{0}:config`, 'partitions'))
       found = known === null ? [...this.#prefixes] : this.#named(known)
     }

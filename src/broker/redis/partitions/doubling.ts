@@ -1,7 +1,7 @@
-// Divides partitions into more of them, offline, each into parts of its own range of slots. Ids stay, so do cursors.
+// Divides each partition into several, offline, by its range of slots. Ids stay the same, so cursors do too.
 //
-// Whatever it does can be done again: it copies a key to where it belongs, and only then takes it away. Killed at any
-// moment, it is run again. Until it is through, the list of partitions says so, and no node starts.
+// Every step can be repeated: a key is copied to where it belongs and only then removed. A tool that was killed at any
+// moment is started again. Until it is done, the list of partitions says so and no node starts.
 import type { Redis } from 'ioredis'
 import { Gates } from './gates.ts'
 import { KEY_SECONDS, kindOf } from './keys.ts'
@@ -13,18 +13,18 @@ import { NO_PARTITION, UNDER_WAY } from './under-way.ts'
 import { verify } from './verify.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
 
-/** Every so many logs one is compared, byte for byte, with what it was. */
+/** One of this many logs is compared byte for byte after copying. */
 const COMPARED_EVERY = 20
-/** Of the keys that are not known, so many are named. */
+/** How many unknown keys are named in the output. */
 const MOST_NAMED = 5
 
 export interface DoublingOptions {
   readonly root: string
   readonly from: number
   readonly to: number
-  /** Gives a command to where a key stands. */
+  /** Sends a command to the Redis that has a key. */
   readonly ask: Ask
-  /** In a Cluster one partition alone has a tag, too. */
+  /** In a Cluster even a single partition has a tag. */
   readonly isCluster: boolean
   readonly isDryRun: boolean
   readonly say: (text: string) => void
@@ -39,7 +39,7 @@ export interface Doubled {
 interface Copied {
   readonly from: string
   readonly targets: readonly string[]
-  /** It does not stay where it was. */
+  /** It must be removed from its source. */
   readonly isLeaving: boolean
 }
 
@@ -68,7 +68,7 @@ export class Doubling {
     this.#gates = new Gates(options, this.#sources, this.#targets)
   }
 
-  /** Throws a sentence that says what to do. */
+  /** Rejects with a sentence that says what to do. */
   async run (): Promise<Doubled> {
     const { from, to, isDryRun, say } = this.#options
     if (await this.#isBegun() === 'done') {
@@ -81,7 +81,7 @@ export class Doubling {
       await this.#mark([`${UNDER_WAY} from ${from} to ${to}`])
       await this.#gates.shut()
       await refuseDebts(this.#options, this.#sources).catch(async (error: Error) => {
-        // Something was published in the last moment.
+        // Something was published at the last moment.
         await this.#gates.reopen()
         if (this.#sources[0] === this.#options.root) await this.#options.ask(this.#list, (redis) => redis.unlink(this.#list))
         else await this.#mark(this.#sources)
@@ -143,7 +143,7 @@ export class Doubling {
     return this.#numbersOf(source).map((n) => this.#targets[n]!)
   }
 
-  /** The parts go on where the whole was: the same clock, the same beginning, the same limits. */
+  /** Sets the new partitions up with the clock, the history's beginning and the limits of their source. */
   async #found (i: number): Promise<void> {
     const source = this.#sources[i]!
     const [clock, born, config] = await this.#redis(source, (redis) =>
@@ -166,7 +166,7 @@ export class Doubling {
         const copy = await this.#copy(source, rest)
         if (copy !== undefined) copied.push(copy)
       })
-      // Only what cannot be lost any more where it is now is taken away where it was.
+      // Removed at the source only once the replicas of the target have it.
       await this.#replicas.have([...new Set(copied.flatMap(({ targets }) => targets))])
       await each(copied.filter(({ isLeaving }) => isLeaving), async (copy) => { await this.#redis(source, (redis) => redis.unlink(copy.from)) })
       done += rests.length
@@ -174,14 +174,17 @@ export class Doubling {
     }
   }
 
-  /** Where a key belongs; numbers of parts of its own source alone, but for what an idempotency key goes by. */
+  /**
+   * The numbers of the partitions in which a key belongs: parts of its source, except for pointers and answers, which
+   * go by their idempotency key.
+   */
   #placesOf (source: string, rest: string): number[] {
     const numbers = this.#numbersOf(source)
     const known = kindOf(rest)
     switch (known.kind) {
       case 'user': return [partitionOf(known.userId, this.#options.to)]
       case 'pointer': return [partitionOf(known.key, this.#options.to)]
-      // Where a pointer leads to: of one partition there was none, and it is looked for by the key.
+      // Where its pointer leads. With a single partition there was no pointer, so the key decides.
       case 'answer': return this.#options.from === 1 ? [partitionOf(known.key, this.#options.to)] : [Math.max(numbers[0]!, this.#targets.indexOf(source))]
       case 'shared': {
         const home = partitionOf(nameOf(known.address), this.#options.to)
@@ -192,7 +195,7 @@ export class Doubling {
     }
   }
 
-  /** Undefined: there is nothing to take away. */
+  /** Copies a key to where it belongs. Undefined: there is nothing to remove. */
   async #copy (source: string, rest: string): Promise<Copied | undefined> {
     const known = kindOf(rest)
     const from = `${source}:${rest}`
@@ -225,7 +228,7 @@ export class Doubling {
   async #compare (source: string, targets: readonly string[], rest: string, dump: Buffer): Promise<void> {
     for (const target of targets) {
       const there = await this.#redis(target, (redis) => redis.dumpBuffer(`${target}:${rest}`))
-      // The version and the check sum stand in the last ten bytes.
+      // The last ten bytes are the version and the checksum.
       if (there === null || !there.subarray(0, -10).equals(dump.subarray(0, -10))) throw new Error(`${source}:${rest} is not the same under ${target}: nothing of it was taken away; call again, and report it`)
     }
     this.#compared++

@@ -1,11 +1,11 @@
-// Keeps those out who publish by FCALL while partitions are divided, if they were not ended: what they wrote then might
-// be lost.
+// Refuses publishers by FCALL while partitions are divided, in case they were not stopped. What they wrote could be
+// lost.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Ask } from './scan.ts'
 import { tagsOf } from './slots.ts'
 import { NO_PARTITION } from './under-way.ts'
 
-/** Between two looks at Redis's clock. */
+/** Between two reads of Redis's clock. */
 const TURN_MS = 50
 
 export interface GatesOptions {
@@ -20,7 +20,7 @@ export class Gates {
   readonly #options: GatesOptions
   readonly #sources: readonly string[]
   readonly #targets: readonly string[]
-  /** REDIS_PREFIX, where nothing of partitions stands. In a Cluster Redis itself refuses it. */
+  /** REDIS_PREFIX, which is no partition. In a Cluster Redis itself refuses it. */
   readonly #bare: readonly string[]
 
   constructor (options: GatesOptions, sources: readonly string[], targets: readonly string[]) {
@@ -30,7 +30,7 @@ export class Gates {
     this.#bare = options.isCluster || sources.includes(options.root) ? [] : [options.root]
   }
 
-  /** They are refused from now on, by what a partition knows of itself: it is none of them. */
+  /** Refuses publishes from now on, by telling every partition that it is none of the listed ones. */
   async shut (): Promise<void> {
     const { ask, to } = this.#options
     const secondOf = async (prefix: string): Promise<number> => Number((await ask(prefix, (redis) => redis.time()))[0])
@@ -38,12 +38,12 @@ export class Gates {
     for (const prefix of new Set([...this.#sources, ...this.#targets])) {
       if (!this.#sources.includes(prefix) && await ask(prefix, (redis) => redis.exists(`${prefix}:config`)) === 0) continue
       await this.#write(prefix, to, '')
-      // Functions look at it once a second.
+      // Functions read this setting once a second.
       for (const second = await secondOf(prefix); await secondOf(prefix) === second;) await sleep(TURN_MS)
     }
   }
 
-  /** As it was before. */
+  /** Restores what was there before. */
   async reopen (): Promise<void> {
     const { root, from, ask } = this.#options
     for (const [i, source] of this.#sources.entries()) {
@@ -53,10 +53,7 @@ export class Gates {
     for (const bare of this.#bare) await this.#write(bare, from, NO_PARTITION)
   }
 
-  /**
-   * The parts take what is published there. What was one before, and is none any more, tells whoever still calls it
-   * where to go.
-   */
+  /** Lets the new partitions accept publishes. A prefix that is no partition any more answers where to go. */
   async open (): Promise<void> {
     const { to, ask } = this.#options
     for (const [n, target] of this.#targets.entries()) await this.#write(target, to, tagsOf(to)[n]!)

@@ -1,10 +1,10 @@
-// What becomes of each kind of key when a partition is divided.
+// What happens to each kind of key when a partition is divided.
 import { nameOf } from './slots.ts'
 
 /**
- * `user`: goes where the user is; `shared`: stands in each part that has members, and in its home; `each`: stands in
- * each part; `own`: belongs to the partition itself and is made anew; `answer`: what an idempotency key was answered;
- * `pointer`: where that answer is; `unknown`: nothing of ours, and stays where it is.
+ * `user`: goes with its user. `shared`: copied to each part that has members, and to the home. `each`: copied to each
+ * part. `own`: belongs to the partition itself and is made again. `answer`: the stored answer of an idempotency key.
+ * `pointer`: where that answer is. `unknown`: not ours, left where it is.
  */
 export type Kind =
   | { readonly kind: 'user', readonly userId: string }
@@ -12,24 +12,21 @@ export type Kind =
   | { readonly kind: 'pointer' | 'answer', readonly key: string }
   | { readonly kind: 'each' | 'own' | 'unknown' }
 
-/** Of an address: `<kind>:user:<id>`, `<kind>:group:<name>`, `<kind>:all`. `was` has an id behind it. */
+/** Keys of an address: `<kind>:user:<id>`, `<kind>:group:<name>`, `<kind>:all`. `was` is followed by an id. */
 const OF_ADDRESSES = new Set(['log', 'trim', 'keys', 'gone', 'was'])
 const OF_USERS = new Set(['groups', 'inbox', 'trail', 'reads', 'revoked', 'session'])
-/**
- * Made anew: the directory and what partitions owe each other is gone or rebuilt. `config`, `clock` and `born` are
- * copied by hand.
- */
+/** Made again: the directory is rebuilt, and no debts are left. `config`, `clock` and `born` are set up separately. */
 const OWN = new Set(['config', 'clock', 'born', 'members', 'joined', 'outbox', 'sent', 'taken', 'copied', 'courier', 'partitions'])
-/** Counters, tickets, answers that services were given, and what is known of streams. */
+/** Counters, tickets, answers to services, and records about streams. */
 const EACH = new Set(['hits', 'kept', 'overlong', 'idem-fcall', 'receipts', 'written'])
 const POINTER = 'idempotency:'
 
 /**
- * How long a pointer is kept. Longer than the answer that it leads to: who asks again is led to it, or finds neither.
+ * How long a pointer is kept. Longer than the answer that it leads to, so that a retry finds either both or neither.
  */
 export const KEY_SECONDS = 90_000
 
-/** `rest`: a key without its prefix and the colon. */
+/** `rest`: the key without its prefix and colon. */
 export function kindOf (rest: string): Kind {
   const end = rest.indexOf(':')
   const [kind, name] = end === -1 ? [rest, ''] : [rest.slice(0, end), rest.slice(end + 1)]

@@ -1,9 +1,9 @@
-// What one partition hears, told on with its number.
+// Passes on what one partition reports, with its number in the channel names.
 import type { Channel } from '../../broker.ts'
 import type { BrokerListener } from '../../listener.ts'
 import { addressAt, channelIn, partitionAt } from './channels.ts'
 
-/** `takes`: the channel is none of the listener's. */
+/** `takes`: returns true for a channel that it handles itself. */
 export function listenerOf (listener: BrokerListener, partition: number, takes: (channel: Channel) => boolean): BrokerListener {
   const affects = (isAffected: (channel: Channel) => boolean) =>
     (channel: Channel): boolean => partitionAt(channel) === partition && isAffected(addressAt(channel))
@@ -16,7 +16,7 @@ export function listenerOf (listener: BrokerListener, partition: number, takes: 
   }
 }
 
-/** Has the streams of these groups in a partition look into their logs, which say that something may be missing. */
+/** Fills the streams of these groups in a partition again. Their logs say that something may be missing. */
 export function refill (listener: BrokerListener, partition: number, groups: readonly string[]): void {
   const channels = new Set(groups.map((group) => channelIn(partition, `group:${group}`)))
   const isAffected = (channel: Channel): boolean => channels.has(channel)

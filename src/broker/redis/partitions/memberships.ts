@@ -1,23 +1,23 @@
-// Who is in which group, when partitions are divided: read from users, since their home knew it by other parts, and
-// written anew.
+// Rebuilds the directory when partitions are divided: reads memberships from the users, since the old directory counted
+// by the old partitions.
 import { type Ask, each, keysUnder } from './scan.ts'
 import { partitionOf } from './slots.ts'
 
-/** Something may be asked for so long after the end of what is known of a user: as long as histories may be. */
+/** How long after the end of a user's record its groups may still be asked for: as long as a history can be. */
 const AFTER_SECONDS = 400 * 86_400
 
 export interface MembershipsOptions {
   readonly ask: Ask
-  /** Of the parts, in their order. */
+  /** Of the new partitions, in order. */
   readonly tags: readonly string[]
   readonly targets: readonly string[]
 }
 
 export class Memberships {
   readonly #options: MembershipsOptions
-  /** Group → number of each part that has members → second until which. */
+  /** Group → number of each new partition with members → until which second. */
   readonly #parts = new Map<string, Map<number, number>>()
-  /** By part: group → how many the routes joined. */
+  /** For each new partition: group → how many members it has by the API. */
   readonly #joined: ReadonlyArray<Map<string, number>>
 
   constructor (options: MembershipsOptions) {
@@ -25,7 +25,7 @@ export class Memberships {
     this.#joined = options.tags.map(() => new Map<string, number>())
   }
 
-  /** Of the users of one partition; some of them may stand in its parts already. */
+  /** Reads the users of one partition, some of whom may be in its parts already. */
   async read (source: string, parts: readonly string[]): Promise<void> {
     const { ask, targets } = this.#options
     const nowSeconds = Number((await ask(source, (redis) => redis.time()))[0])
@@ -34,12 +34,12 @@ export class Memberships {
         await each(rests, async (rest) => {
           const part = partitionOf(rest.slice('groups:'.length), targets.length)
           const target = targets[part]!
-          // Who was being moved when the tool was killed, stands in both.
+          // A user who was being moved when the tool was killed is in both places.
           if (prefix === source && target !== source && await ask(target, (redis) => redis.exists(`${target}:${rest}`)) === 1) return
           const [ends, groups] = await Promise.all([
             ask(prefix, (redis) => redis.expiretime(`${prefix}:${rest}`)), ask(prefix, (redis) => redis.hgetall(`${prefix}:${rest}`))
           ])
-          // What they may still ask for was published before their last membership ended.
+          // Everything they may still ask for was published before their record ends.
           for (const [group, mark] of Object.entries(groups)) this.#add(group, mark, part, (ends < 0 ? nowSeconds : ends) + AFTER_SECONDS)
         })
       }
@@ -50,7 +50,7 @@ export class Memberships {
     if (group === '') return
     const parts = this.#parts.get(group) ?? new Map<number, number>()
     this.#parts.set(group, parts.set(part, Math.max(parts.get(part) ?? 0, until)))
-    // As functions/groups.lua has it: joined, and not by a claim.
+    // As in functions/groups.lua: joined, and not by a claim.
     if (/^\+\d+(?!\d|c)/.test(mark)) this.#joined[part]!.set(group, (this.#joined[part]!.get(group) ?? 0) + 1)
   }
 

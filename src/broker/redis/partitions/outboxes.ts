@@ -1,8 +1,8 @@
-// What partitions owe each other: told to be copied by whoever committed it, and looked after once a second.
+// Settles what partitions owe each other. The committing node copies at once; once a second what is left is copied.
 import type { RedisBroker } from '../redis.ts'
 import { Copies } from './copies.ts'
 
-/** Ticks for which a node that could not copy leaves it to others: it may be the only one whose line is broken. */
+/** Ticks for which a node that could not copy leaves it to other nodes, since only its own connection may be broken. */
 const REST_TICKS = 5
 
 export interface OutboxesOptions {
@@ -19,7 +19,7 @@ export class Outboxes {
   readonly #copies = new Map<number, Copies>()
   readonly #rests: number[]
   readonly #owed: number[]
-  /** By source: a look that is under way, and whether another one is wanted after it. */
+  /** By source: a check that is under way, and whether another one must follow. */
   readonly #looks = new Map<number, { again: boolean }>()
 
   constructor ({ partitions, tags, nodeName }: OutboxesOptions) {
@@ -30,7 +30,7 @@ export class Outboxes {
     this.#owed = tags.map(() => 0)
   }
 
-  /** How many entries stood in the outbox of each partition when it was last looked at. */
+  /** How many entries the outbox of each partition had at the last check. */
   get owed (): readonly number[] { return this.#owed }
 
   copies (source: number, target: number): Copies {
@@ -44,7 +44,7 @@ export class Outboxes {
     return copies
   }
 
-  /** Once a second. */
+  /** Called once a second. */
   tick (): void {
     for (const source of this.#tags.keys()) {
       if (this.#rests[source]! > 0) this.#rests[source]!--
@@ -52,7 +52,7 @@ export class Outboxes {
     }
   }
 
-  /** Another service has published in this partition. */
+  /** Called when another service has published in this partition. */
   nudge (source: number): void {
     this.#look(source, true)
   }
@@ -65,7 +65,7 @@ export class Outboxes {
     }
     const look = { again: false }
     this.#looks.set(source, look)
-    // A partition that is away says so elsewhere; what it owes waits with it.
+    // A partition that is away is reported elsewhere, and what it owes waits.
     void this.#copyRest(source, isFresh).catch(() => {}).then(() => {
       this.#looks.delete(source)
       if (look.again) this.#look(source, true)
@@ -74,7 +74,7 @@ export class Outboxes {
 
   async #copyRest (source: number, isFresh: boolean): Promise<void> {
     const news = this.#tags.flatMap((_, target) => this.#copies.get(source * this.#tags.length + target)?.news() ?? [])
-    // Whoever rests tells what it knows, under a name that never copies.
+    // While this node rests it only reports what it knows, under a name that is never chosen for copying.
     const name = this.#rests[source]! > 0 ? '' : this.#nodeName
     const reply = await this.#partitions[source]!.call('tidings_outbox', this.#tags.join(' '), this.#tags[source]!, name, isFresh ? 1 : 0, ...news)
     const [count, ...owed] = reply as [number, ...string[]]

@@ -1,9 +1,9 @@
-// The broker on several partitions: each is an installation of its own under a prefix of its own, and a user has all of
-// theirs in one.
+// The broker on several partitions. Each partition is a complete installation under its own prefix, and everything of a
+// user is in one of them.
 //
-// What belongs to a user goes straight to their partition. A publish is committed in one (publishing.ts), with one call
-// that also writes what the others are owed; then it is copied to them, exactly once (copies.ts), and what is left over
-// is looked after (outboxes.ts).
+// Calls about a user go directly to the user's partition. A publish is committed in one partition (publishing.ts), by a
+// call that also records what other partitions are owed. Then it is copied to them exactly once (copies.ts); what could
+// not be copied is copied later (outboxes.ts).
 import { parseRedisUrl } from '../../../redis-url.ts'
 import { type Broker, type Channel, type HistoryPage, type Reader, type ResumeQuery, type Session, type Visit, VISIT_WINDOW_MS, type Visitor } from '../../broker.ts'
 import type { BrokerState } from '../../state.ts'
@@ -20,14 +20,14 @@ import { nameOf, partitionOf, tagsOf } from './slots.ts'
 import { metersOf, stateOf } from './state.ts'
 import { trailOf } from './trails.ts'
 
-/** Where a partition hears that something else than a node has published in it. */
+/** The channel on which a partition says that another service published in it. */
 const OUTBOX = 'outbox'
 
-/** Ticks (seconds) that a node gives all partitions to come up, before it serves the users of those that are. */
+/** Ticks (seconds) that a node waits for all partitions before it serves the users of those that are up. */
 const BEGINNING_TICKS = 3
 
 export interface PartitionedBrokerOptions extends RedisBrokerOptions {
-  /** 1 (in a Cluster, where all that is there must be in one slot), 2, 4, 8 … 256. */
+  /** 1 (only in a Cluster, where all keys of a partition must share a slot), 2, 4, 8 … 256. */
   readonly partitions: number
 }
 
@@ -44,10 +44,10 @@ export class PartitionedBroker implements Broker {
   readonly #outboxes: Outboxes
   readonly #publishing: Publishing
   #listener: BrokerListener | undefined
-  /** Partitions whose outbox channel is subscribed, or is being. */
+  /** Partitions whose outbox channel is subscribed, or is being subscribed. */
   readonly #nudged = new Set<number>()
   #ticks = 0
-  /** All partitions have been up, or had the time to be. */
+  /** All partitions were up once, or had enough time to come up. */
   #hasBegun = false
   #ticker: NodeJS.Timeout | undefined
 
@@ -133,7 +133,7 @@ export class PartitionedBroker implements Broker {
     const { userId, expiresAtSeconds } = query.user
     await this.#directory.admit(userId, query.groups, expiresAtSeconds)
     const page = await this.#of(userId).resume(query)
-    // A visit keeps older memberships for longer, too.
+    // A visit also prolongs older memberships.
     await this.#directory.admit(userId, [...page.membership.keys()], expiresAtSeconds)
     return page
   }
@@ -154,7 +154,7 @@ export class PartitionedBroker implements Broker {
 
   readonly presence: Broker['presence'] = (userId) => this.#of(userId).presence(userId)
 
-  /** A counter of something that several users have, such as their address, is where its own name is at home. */
+  /** A counter that several users share, such as their address, lives in the partition of its own name. */
   async visit (visitor: Visitor): Promise<Visit> {
     const { userId, counters = [] } = visitor
     const own = this.#of(userId)
@@ -166,7 +166,7 @@ export class PartitionedBroker implements Broker {
       counts: await Promise.all(counters.map(async (counter, i) => {
         if (homes[i] === own) return counts.shift()!
         if (visit.verdict === 'revoked') return 0
-        // A partition that is away keeps no user of another one out.
+        // A partition that is away must not lock out users of another one.
         return await homes[i]!.hit(userId, counter, VISIT_WINDOW_MS).then(({ count }) => count, () => 0)
       }))
     }
@@ -175,7 +175,7 @@ export class PartitionedBroker implements Broker {
   readonly logout: Broker['logout'] = (userId) => this.#of(userId).logout(userId)
   readonly takeSession: Broker['takeSession'] = (userId, tag, cursor) => this.#of(userId).takeSession(userId, tag, cursor)
 
-  /** Those of a partition that is away are asked for again at the next heartbeat; it throws if all are away. */
+  /** Sessions of a partition that is away are checked again at the next heartbeat. Rejects if all are away. */
   async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
     const groups = [...Map.groupBy(sessions, ({ userId }) => this.#of(userId))]
     const results = await Promise.allSettled(groups.map(async ([partition, some]) => await partition.verifySessions(some)))
@@ -190,7 +190,7 @@ export class PartitionedBroker implements Broker {
   readonly moveCursor: Broker['moveCursor'] = (reader, cursor, upTo) => this.#read(reader, (partition) => partition.moveCursor(reader, cursor, upTo))
   readonly mark: Broker['mark'] = (reader, id, as) => this.#read(reader, (partition) => partition.mark(reader, id, as))
 
-  /** A tag stands for its own partition, as a user's id does. */
+  /** A tag lies in its own partition, so it is a valid `home` just like a user's id. */
   readonly homeOf: Broker['homeOf'] = (userId) => this.#tags[partitionOf(userId, this.#tags.length)]!
   readonly put: Broker['put'] = (home, key, text, seconds) => this.#of(home).put(home, key, text, seconds)
   readonly get: Broker['get'] = (home, key) => this.#of(home).get(home, key)

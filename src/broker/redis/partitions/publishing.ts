@@ -1,5 +1,5 @@
-// The path of a notification over partitions: committed in one of them, in one call, then copied to each other that has
-// somebody to hear it.
+// The path of a notification over partitions: committed in one of them by one call, then copied to all others with
+// listeners.
 import { Gathering, type Answer } from '../gathering.ts'
 import type { Address } from '../../../notification.ts'
 import { type PublishAnswer, type PublishRequest, type RetractRequest, Revoked, type Identity } from '../../broker.ts'
@@ -13,13 +13,13 @@ type Owed = [tag: string, before: string, to: string[]]
 type CommitReply = [replayed: 0 | 1, id: string, receivers: number[], to: string[] | 0, outboxId: string, owed: Owed[]]
 type RetractReply = [isTaken: 0 | 1, origin: string, outboxId: string, owed: Owed[]]
 
-/** A publish, as the partition sees it that commits it. */
+/** A publish as the committing partition needs it. */
 interface Commit {
   readonly request: PublishRequest
-  /** Addresses of this partition; first those that have their home here. */
+  /** Addresses with users in this partition; first those that have their home here. */
   readonly local: readonly Address[]
   readonly homed: number
-  /** Tag and address, for each that is elsewhere and whose home is not here. */
+  /** Tag and address of each copy for another partition whose home is not here. */
   readonly far: ReadonlyArray<readonly [tag: string, address: Address]>
   readonly to: readonly Address[]
   readonly publisher: Identity | undefined
@@ -55,7 +55,7 @@ export class Publishing {
     let home = this.#homeOf(to.find(isShared) ?? to[0]!)
     if (idempotencyKey !== undefined) home = await this.#claim(idempotencyKey, home)
     const publisher = await this.#check(request.publisher, home)
-    // What goes to users of this partition alone, nobody else has to know of.
+    // No other partition needs to know of a publish to this partition's users alone.
     if (to.every((address) => !isShared(address) && this.#homeOf(address) === home)) {
       return await this.#partitions[home]!.publish({ ...request, to, publisher })
     }
@@ -64,7 +64,7 @@ export class Publishing {
     return await this.#finish(prepared, home, reply)
   }
 
-  /** Takes back at the home, which knows what stands there, and tells the partitions with members. */
+  /** Takes a notification back at the home of its address, which has it, and tells the partitions with members. */
   async retract ({ to, what, publisher }: RetractRequest): Promise<boolean> {
     const home = this.#homeOf(to)
     const by = await this.#check(publisher, home)
@@ -79,13 +79,16 @@ export class Publishing {
     return partitionOf(nameOf(address), this.#tags.length)
   }
 
-  /** The partition that an idempotency key was first used in. It is written where anybody looks for that key. */
+  /** The partition in which an idempotency key was first used. It is recorded in the partition of the key itself. */
   async #claim (key: string, home: number): Promise<number> {
     const stands = await this.#partitions[partitionOf(key, this.#tags.length)]!.claim(`idempotency:${key}`, this.#tags[home]!, KEY_SECONDS)
     return Math.max(0, this.#tags.indexOf(stands))
   }
 
-  /** Who publishes, if that partition can look at their logout itself. Throws Revoked. */
+  /**
+   * Checks that the publisher has not logged out. Returns the publisher if the home partition itself must check this.
+   * Rejects with Revoked.
+   */
   async #check (publisher: Identity | undefined, home: number): Promise<Identity | undefined> {
     if (publisher === undefined) return undefined
     const own = partitionOf(publisher.userId, this.#tags.length)
@@ -121,10 +124,10 @@ export class Publishing {
 
   async #finish ({ request, local, to }: Commit, home: number, [replayed, id, receivers, addresses, outboxId, owed]: CommitReply): Promise<PublishAnswer> {
     if (id !== '') this.#partitions[home]!.saw(Number(id))
-    const known = { replayed: replayed === 1, id: id === '' ? undefined : Number(id) }
-    if (known.replayed) {
+    const answer = { replayed: replayed === 1, id: id === '' ? undefined : Number(id) }
+    if (answer.replayed) {
       const kept = addresses === 0 ? to : addresses
-      return { ...known, notifications: receivers.map((count, i) => ({ to: kept[i]!, receivers: count })) }
+      return { ...answer, notifications: receivers.map((count, i) => ({ to: kept[i]!, receivers: count })) }
     }
     const counts = new Map(to.map((address) => [address, 0]))
     const add = (address: Address, count: number): void => { counts.set(address, (counts.get(address) ?? 0) + count) }
@@ -136,13 +139,13 @@ export class Publishing {
     ]
     const pending = await this.#copy(home, outboxId, owed, fields, add)
     if (idempotencyKey !== undefined && owed.length > 0) {
-      // Lost, the kept answer has fewer receivers than the first one had.
+      // If this call fails, a replayed answer has fewer receivers than the first answer.
       await this.#partitions[home]!.call('tidings_settle', idempotencyKey, ...counts.values()).catch(() => {})
     }
-    return { ...known, notifications: [...counts].map(([to, receivers]) => ({ to, receivers })), ...pending > 0 && { pending } }
+    return { ...answer, notifications: [...counts].map(([to, receivers]) => ({ to, receivers })), ...pending > 0 && { pending } }
   }
 
-  /** How many partitions get it later. */
+  /** Copies to each partition that is owed something. Returns how many will get it later. */
   async #copy (
     home: number, outboxId: string, owed: readonly Owed[], fields: readonly string[], add?: (address: Address, count: number) => void
   ): Promise<number> {
@@ -151,7 +154,7 @@ export class Publishing {
       return await this.#outboxes.copies(home, this.#tags.indexOf(tag)).copy(item).then((receivers) => {
         for (const [i, address] of to.entries()) add?.(address, receivers[i] ?? 0)
         return true
-      }, () => false) // it stands in the outbox
+      }, () => false) // the outbox has it
     }))
     return copied.filter((isCopied) => !isCopied).length
   }

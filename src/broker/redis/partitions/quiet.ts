@@ -1,7 +1,7 @@
-// Whether partitions may be divided: no node is alive, and none owes another anything.
+// Checks that partitions may be divided: no node is running, and no partition owes another anything.
 import type { Ask } from './scan.ts'
 
-/** Nodes write something once a second; a margin. */
+/** Nodes write something once a second, so this leaves a margin. */
 const WATCH_MS = 2500
 
 /** Throws a sentence that says what to do. */

@@ -1,5 +1,5 @@
-// Whether replicas have what was written to their master: in a Cluster what goes from one master to another is taken
-// away at the one only then, or a failover of the other would lose it.
+// Waits until replicas have what was written to their master. In a Cluster, keys move from one master to another. They
+// are removed at the source only then, or a failover of the target could lose them.
 import type { Ask } from './scan.ts'
 
 const PATIENCE_MS = 2000
@@ -11,7 +11,7 @@ export interface ReplicasOptions {
 
 export class Replicas {
   readonly #options: ReplicasOptions
-  /** Prefix → how many replicas its master had when it was asked first. */
+  /** Prefix → how many replicas its master had when it was first asked. */
   readonly #counts = new Map<string, number>()
 
   constructor (options: ReplicasOptions) {
@@ -19,8 +19,8 @@ export class Replicas {
   }
 
   /**
-   * Throws a sentence that says what to do, if they do not follow. Where one master has all, its replicas lose nothing
-   * older without what is newer.
+   * Rejects with a sentence that says what to do if they do not follow. With a single master nothing is waited for: its
+   * replicas get all writes in order.
    */
   async have (prefixes: readonly string[]): Promise<void> {
     if (!this.#options.isCluster) return

@@ -1,19 +1,19 @@
-// All keys under a prefix, wherever it stands, some at a time.
+// Iterates over all keys of a prefix, in batches.
 import type { Redis } from 'ioredis'
 
-/** Keys of one turn. */
+/** Keys of one SCAN. */
 export const SCANNED = 500
 const AT_ONCE = 50
 
-/** Gives a command to where a key stands. */
+/** Sends a command to the Redis that has a key. */
 export type Ask = <T>(key: string, command: (redis: Redis) => Promise<T>) => Promise<T>
 
-/** What follows the prefix and its colon. */
+/** Yields keys without the prefix and its colon. */
 export async function * keysUnder (ask: Ask, prefix: string, pattern = '*'): AsyncGenerator<string[]> {
   const match = `${prefix.replaceAll(/[*?[\]\\]/g, '\\$&')}:${pattern}`
   for (let cursor = '0'; ;) {
     const [next, keys] = await ask(prefix, (redis) => redis.scan(cursor, 'MATCH', match, 'COUNT', SCANNED))
-    // Under the prefix without a tag stand those with one, too.
+    // A prefix without a tag also matches the keys of those with one.
     const own = keys.map((key) => key.slice(prefix.length + 1)).filter((rest) => !/^\{\d+\}:/.test(rest))
     if (own.length > 0) yield own
     if (next === '0') return
@@ -21,6 +21,6 @@ export async function * keysUnder (ask: Ask, prefix: string, pattern = '*'): Asy
   }
 }
 
-export async function each<T> (list: readonly T[], act: (one: T) => Promise<void>): Promise<void> {
+export async function each<T> (list: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
   for (let i = 0; i < list.length; i += AT_ONCE) await Promise.all(list.slice(i, i + AT_ONCE).map(act))
 }

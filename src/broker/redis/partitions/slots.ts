@@ -1,16 +1,15 @@
-// Which partition something stands in: by the slot of a name, as in Redis Cluster, so that a partition lies in one slot
-// of it.
+// The partition of a name: by its slot as in Redis Cluster, so that a partition lies within one slot of a Cluster.
 import type { Address } from '../../../notification.ts'
 import { keySlot, SLOTS } from '../slot.ts'
 
-/** The number of the partition, of so many, in which a user, a group or `all` is at home. */
+/** The number of the partition, out of `partitions`, that is the home of a user, a group or `all`. */
 export function partitionOf (name: string, partitions: number): number {
   return Math.floor(keySlot(name) * partitions / SLOTS)
 }
 
 /**
- * For each partition the smallest natural number whose slot lies in its range: it stands in braces at the end of its
- * prefix.
+ * The tags of all partitions, which end their prefixes in braces. Each is the smallest natural number whose slot lies
+ * in the partition's range.
  */
 export function tagsOf (partitions: number): string[] {
   const tags = new Map<number, string>()
@@ -21,12 +20,14 @@ export function tagsOf (partitions: number): string[] {
   return Array.from({ length: partitions }, (_, i) => tags.get(i)!)
 }
 
-/** What the partition of an address goes by: a user's id, a group's name, or `all`. */
+/** The part of an address that decides its partition: a user's id, a group's name, or `all`. */
 export function nameOf (address: Address): string {
   return address.slice(address.indexOf(':') + 1)
 }
 
-/** The home of a group, or of `all`, has to be asked for its members; a user is at home in one partition alone. */
+/**
+ * True for groups and `all`, whose home must be asked for the partitions with members. A user is in one partition only.
+ */
 export function isShared (address: Address): boolean {
   return !address.startsWith('user:')
 }

@@ -1,5 +1,4 @@
-// How all partitions are, as one: up while any is heard, since the users of a partition that is away are the only ones
-// who miss it.
+// The state of all partitions as one: up while any is heard, since a partition that is away affects only its own users.
 import type { Meter } from '../../meters.ts'
 import type { BrokerState } from '../../state.ts'
 import type { Links } from '../links.ts'
@@ -13,7 +12,7 @@ export function stateOf (partitions: readonly BrokerState[], { fault, isRefused 
   const details = new Set(partitions.map(({ detail }) => detail))
   return {
     up: fault === '' && away.length < partitions.length,
-    // What keeps all of them away is the reason, and not what follows from it.
+    // If all are away for one reason, that reason is shown instead of what follows from it.
     detail: isRefused || (fault !== '' && !isAllAway) ? fault : isAllAway && details.size === 1 ? [...details][0]! : away.join('; ') || 'connected',
     channels: partitions.reduce((sum, { channels }) => sum + channels, 0),
     deafSeconds: most(({ deafSeconds }) => deafSeconds),
@@ -24,7 +23,7 @@ export function stateOf (partitions: readonly BrokerState[], { fault, isRefused 
   }
 }
 
-/** What is told of one Redis, and which partition is to blame. */
+/** The metrics of a single Redis, and those by partition. */
 export function metersOf (links: Links, partitions: readonly RedisBroker[], outboxes: { readonly owed: readonly number[] }): Meter[] {
   const measured = partitions.map(({ measured }) => measured)
   return [

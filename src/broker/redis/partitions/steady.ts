@@ -1,4 +1,4 @@
-// Commands of a tool that must not go on once a server has changed under it.
+// Sends commands for a tool that must stop as soon as a server changes under it.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import { isElsewhere, isUnanswered } from '../answers.ts'
@@ -6,14 +6,14 @@ import type { Link } from '../link.ts'
 import type { Links } from '../links.ts'
 import { keySlot } from '../slot.ts'
 
-/** How long Redis may take to answer at first. */
+/** How long Redis may take to answer for the first time. */
 const PATIENCE_MS = 10_000
 const PAUSE_MS = 10
 
 /**
- * Gives commands to where keys stand, as long as it is the connection that was taken first. A Redis that was started
- * anew, or another master in its place, may have lost what was written last, and knows nothing of a SCAN that was begun
- * before: whoever goes on there passes over keys. After that each command is refused with a sentence that says so.
+ * Sends commands to the Redis that has a key, as long as it is the connection that was used first. A restarted Redis,
+ * or another master, may have lost the last writes and does not know a SCAN that was begun before, so going on would
+ * skip keys. After such a change every command is refused with a sentence that says so.
  */
 export class Steady {
   readonly #links: Links
@@ -37,7 +37,7 @@ export class Steady {
     }
   }
 
-  /** Each master of a Cluster is gone to when it is needed first. */
+  /** Connects to each master of a Cluster when it is first needed. */
   async #first (slot: number, key: string): Promise<Link> {
     for (const end = performance.now() + PATIENCE_MS; this.#links.faultOf(key) !== '';) {
       if (performance.now() > end) throw new Error(`Redis cannot be asked: ${this.#links.faultOf(key)}`)

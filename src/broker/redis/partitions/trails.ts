@@ -1,10 +1,11 @@
-// The trails of several partitions as one: what is of a user, and what came on a channel, each stands in its own.
+// Combines the trails of several partitions: records about a user or a channel are in the partition of that user or
+// channel.
 import type { Evidence, Trail } from '../../trail.ts'
 import type { RedisTrail } from '../trail.ts'
 import { addressAt, partitionAt } from './channels.ts'
 import { nameOf } from './slots.ts'
 
-/** `indexOf`: which of them that of a user or a group is. */
+/** `indexOf`: the partition of a user or a group. */
 export function trailOf (trails: readonly RedisTrail[], indexOf: (name: string) => number): Trail {
   return {
     wrote: (node, channel, id, receipt) => {
@@ -16,11 +17,11 @@ export function trailOf (trails: readonly RedisTrail[], indexOf: (name: string) 
     evidence: async (userId, id) => {
       const { evidence, absences } = await trails[indexOf(userId)]!.evidenceHere(userId, id)
       if (evidence.places.length > 0) return evidence
-      // A partition gets what is published to a group while it has members of it: what came before them stands at the
-      // group's home alone.
+      // A partition gets copies of a group's notifications only while it has members. Earlier ones are at the group's
+      // home only.
       const byHome = Map.groupBy(absences, ([to]) => indexOf(nameOf(to)))
-      const found = await Promise.all([...byHome].map(async ([home, absences]) => await trails[home]!.stands(id, absences)))
-      return { ...evidence, places: found.flat() } satisfies Evidence
+      const places = await Promise.all([...byHome].map(async ([home, absences]) => await trails[home]!.stands(id, absences)))
+      return { ...evidence, places: places.flat() } satisfies Evidence
     }
   }
 }

@@ -1,4 +1,4 @@
-// Words in the place of prefixes and tags: what the list of partitions says while they are divided, and what stands in
-// the config of a prefix that is none of them.
+// Marks in place of prefixes and tags: the first entry of the list while partitions are being divided, and the tag in
+// the config of a prefix that is no partition.
 export const UNDER_WAY = 'doubling'
 export const NO_PARTITION = 'none'

@@ -1,9 +1,9 @@
-// Whether partitions were divided as they should be: every key stands where it belongs, and nothing is left.
+// Verifies a division: every key is where it belongs, and nothing is left over.
 import { type Kind, kindOf } from './keys.ts'
 import { type Ask, keysUnder } from './scan.ts'
 import { partitionOf } from './slots.ts'
 
-/** What may stand under a prefix that is no partition any more. */
+/** What may remain under a prefix that is no partition any more. */
 const STAYING: ReadonlySet<Kind['kind']> = new Set(['own', 'unknown'])
 
 export interface VerifyOptions {
@@ -12,7 +12,7 @@ export interface VerifyOptions {
   readonly say: (text: string) => void
 }
 
-/** Throws a sentence that says what to do. */
+/** Rejects with a sentence that says what to do. */
 export async function verify ({ to, ask, say }: VerifyOptions, sources: readonly string[], targets: readonly string[]): Promise<void> {
   say('looking whether everything is where it belongs')
   for (const source of sources.filter((source) => !targets.includes(source))) {
@@ -24,10 +24,10 @@ export async function verify ({ to, ask, say }: VerifyOptions, sources: readonly
     let users = 0
     for await (const rests of keysUnder(ask, target)) {
       for (const rest of rests) {
-        const known = kindOf(rest)
-        if (known.kind !== 'user') continue
+        const key = kindOf(rest)
+        if (key.kind !== 'user') continue
         users++
-        if (partitionOf(known.userId, to) !== n) throw new Error(`${target}:${rest} is in the wrong partition: something has written meanwhile; end it, and call again`)
+        if (partitionOf(key.userId, to) !== n) throw new Error(`${target}:${rest} is in the wrong partition: something has written meanwhile; end it, and call again`)
       }
     }
     say(`partition ${n} of ${to}: ${users} keys of users`)
