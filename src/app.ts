@@ -1,4 +1,4 @@
-// What the service is made of, on one page: a Fastify app around a hub and a broker.
+// All parts of the service on one page: a Fastify app around a hub and a broker.
 import type http from 'node:http'
 import cors from '@fastify/cors'
 import swagger from '@fastify/swagger'
@@ -38,23 +38,23 @@ import { version } from './version.ts'
 
 export interface AppOptions {
   readonly config: Config
-  /** Not started yet; the app starts it when it is ready and closes it when it is closed. */
+  /** Must not be started yet: the app starts it when it is ready, and closes it when the app is closed. */
   readonly broker: Broker
-  /** A pino logger; none logs nothing. */
+  /** A pino logger. Default: nothing is logged. */
   readonly logger?: FastifyBaseLogger
-  /** What became of the log's lines; for the metrics. */
+  /** Counts of failed log writes and lost lines, for the metrics. */
   readonly logCounts?: Readonly<LogCounts>
-  /** What the `Tidings-Node` header says; default NODE_NAME. */
+  /** The value of the `Tidings-Node` header. Default: NODE_NAME. */
   readonly publicName?: string
-  /** The node ends TLS itself, with this one. */
+  /** If set, the node terminates TLS with it. */
   readonly certificate?: Certificate | undefined
 }
 
 /** How long a request may take to arrive. */
 const REQUEST_TIMEOUT_MS = 60_000
-/** How long its head may take, and the handshake of TLS before it (door.ts): nobody knows yet who it is. */
+/** How long the headers may take, and before them the TLS handshake (door.ts). Until then the client is unknown. */
 const HEAD_TIMEOUT_MS = 20_000
-/** How often Node looks for those that took too long. */
+/** How often Node looks for requests that took too long. */
 const LOOK_FOR_LATE_MS = 5000
 
 const logRequest: onResponseHookHandler = (request, reply, done) => {
@@ -62,10 +62,10 @@ const logRequest: onResponseHookHandler = (request, reply, done) => {
   done()
 }
 
-/** Fastify knows an app with TLS as another type; what we do with its server both kinds have. */
+/** Fastify has another type for an app with TLS. What we use of the server is the same in both. */
 function serverOptions (certificate: Certificate | undefined): { http: http.ServerOptions } {
   const options: http.ServerOptions = {
-    // We say it ourselves, in the shape of all errors.
+    // unrouted.ts refuses it in the shape of all errors.
     requireHostHeader: false,
     headersTimeout: HEAD_TIMEOUT_MS,
     connectionsCheckingInterval: LOOK_FOR_LATE_MS
@@ -77,12 +77,15 @@ function serverOptions (certificate: Certificate | undefined): { http: http.Serv
 declare module 'fastify' {
   interface FastifyInstance {
     hub: Hub
-    /** Where OPS_PORT is set; the caller has it listen. */
+    /** Set if OPS_PORT is. The caller makes it listen. */
     opsServer: http.Server | undefined
   }
 }
 
-/** Builds a node; the caller listens. `app.hub.drain(ms)` before `app.close()` ends the streams without a storm. */
+/**
+ * Builds a node. The caller makes it listen. Call `app.hub.drain(ms)` before `app.close()`, so that streams end spread
+ * over that time.
+ */
 export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   const { config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 }, publicName = config.NODE_NAME, certificate } = options
   const headers = commonHeaders(publicName, certificate !== undefined)
@@ -90,24 +93,26 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   const refusals = new Refusals(logger ?? { info: () => {} })
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
-    // Its lines carry URLs, and a one-time ticket may stand in one. We log one line a stream, and requests at debug.
+    // Fastify's own lines contain URLs, which may carry a one-time ticket. We log a line for each stream, and requests
+    // at debug.
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: trustedProxies(config.TRUST_PROXY),
     bodyLimit: MAX_BODY_BYTES,
-    // For a request to arrive, with its body. A stream has arrived with its headers, and is not ended by this.
+    // The time for a request with its body to arrive. A stream's request has arrived with its headers, so it is not
+    // affected.
     requestTimeout: REQUEST_TIMEOUT_MS,
-    // A browser that connects while we close must not be answered 503: EventSource would never come back.
+    // A 503 while closing would end an EventSource for good.
     return503OnClosing: false,
     routerOptions: { maxParamLength: 2048 },
     frameworkErrors: frameworkErrorHandler(allHeaders, refusals),
     clientErrorHandler: clientErrorHandler({ headers: allHeaders, refusals, retryMs: config.RETRY_MS }),
     ...serverOptions(certificate),
-    // Whoever traces finds the lines of a request by its trace.
+    // Log lines of a traced request carry its trace id.
     childLoggerFactory: (logger, bindings, options, request) => {
       const traceparent = parseTraceparent(request.headers.traceparent)
       return logger.child(traceparent === undefined ? bindings : { ...bindings, trace_id: traceIdOf(traceparent) }, options)
     },
-    // JSON is passed on, never merged into an object of ours.
+    // JSON is passed on and never merged into our objects, so these keys are harmless.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false, allowUnionTypes: true } }
@@ -145,7 +150,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   ignoreExpectations(app)
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headers)
-    // Whoever stands in front keeps connections for later requests: later this node is gone.
+    // A proxy keeps connections for later requests, but a draining node will be gone by then.
     if (hub.isDraining) reply.header('connection', 'close')
     done()
   })
@@ -168,8 +173,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   await app.register(swaggerUi, {
     routePrefix: '/docs',
     staticCSP: true,
-    // At http://server:8080 it would have the browser fetch the page's own scripts by https, which nobody answers: a
-    // blank page.
+    // With this directive a page at http://server:8080 would load its own scripts by https, where nobody answers.
     transformStaticCSP: (policy) => policy.replace(/\s*upgrade-insecure-requests;?/, '')
   })
   if (config.CORS_ORIGINS.length > 0) {
@@ -181,7 +185,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
       maxAge: 600
     })
   }
-  // After CORS, so that a page may read what it is refused.
+  // After CORS, so that a page can read the refusal.
   limitAddresses(app, {
     perMinute: config.REQUESTS_PER_MINUTE_PER_ADDRESS, isTrusted: trustedProxies(config.TRUST_PROXY), refusals, retryMs: () => hub.retryMs()
   })
@@ -203,7 +207,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   const endReceipts = keepReceipts({ mode: config.RECEIPTS, node, trail: broker.trail, wallMs: systemClock.wallMs })
   app.addHook('onClose', async () => { endReceipts() })
   app.addHook('onReady', async () => { hub.start() })
-  // Streams are requests that never end; close() would wait for them for ever.
+  // Streams are requests without an end, for which close() would wait for ever.
   app.addHook('preClose', async () => { await hub.close() })
   return app
 }

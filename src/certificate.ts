@@ -1,10 +1,11 @@
-// The certificate of a node that ends TLS itself: read, checked, and read again when its files have changed.
+// The TLS certificate of a node: reads and checks it, and reads it again when its files change.
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 
 /**
- * Forward secrecy and authenticated encryption, as in ops/nginx/start.sh; the cheapest that browsers have stands first.
+ * Ciphers with forward secrecy and authenticated encryption, as in ops/nginx/start.sh; the cheapest for the server
+ * first.
  */
 const CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20'
 const POLICY = { minVersion: 'TLSv1.2', ciphers: CIPHERS, honorCipherOrder: true } as const
@@ -21,7 +22,7 @@ interface Log {
   readonly warn: (data: object, text: string) => void
 }
 
-/** What `setSecureContext` changes; a server has it. */
+/** The part of a TLS server that is needed here. */
 interface Server {
   readonly setSecureContext: (options: SecureContextOptions) => void
 }
@@ -34,10 +35,7 @@ function readPem (setting: string, path: string): Buffer {
   }
 }
 
-/**
- * What the files hold, if it is of use. Throws an Error with a sentence that names the setting and never what is in the
- * key.
- */
+/** Reads and checks the files. Throws an Error with a sentence that names the setting and never quotes the key. */
 function readFiles ({ certFile, keyFile }: CertificateFiles): { context: SecureContextOptions, validTo: Date } {
   const cert = readPem('TLS_CERT_FILE', certFile)
   const key = readPem('TLS_KEY_FILE', keyFile)
@@ -65,7 +63,7 @@ function readFiles ({ certFile, keyFile }: CertificateFiles): { context: SecureC
   return { context, validTo: new Date(first.validTo) }
 }
 
-/** A sentence on what is wrong with the files; undefined: nothing. */
+/** A sentence that says what is wrong with the files; undefined if nothing is. */
 export function certificateFault (files: CertificateFiles): string | undefined {
   try {
     readFiles(files)
@@ -77,50 +75,53 @@ export function certificateFault (files: CertificateFiles): string | undefined {
 export class Certificate {
   readonly #files: CertificateFiles
   #current: ReturnType<typeof readFiles>
-  /** What was wrong at the last look: a pair of files that is being replaced does not fit for a moment. */
+  /**
+   * What was wrong at the last check. While two files are being replaced, they do not match for a moment, so a fault is
+   * logged only if the next check finds it too.
+   */
   #fault: string | undefined
-  #told: string | undefined
+  #logged: string | undefined
   #look: (() => void) | undefined
 
-  /** Throws an Error with a sentence. */
+  /** Throws an Error with a sentence if the files cannot be used. */
   constructor (files: CertificateFiles) {
     this.#files = files
     this.#current = readFiles(files)
   }
 
-  /** For `createServer`. */
+  /** Options for `createServer`. */
   get context (): SecureContextOptions {
     return this.#current.context
   }
 
-  /** Follows the files until `signal` is aborted. Connections that are open keep what they have. */
+  /** Applies changes of the files until `signal` is aborted. Open connections keep the old certificate. */
   follow (server: Server, log: Log, { signal, everyMs = LOOK_EVERY_MS }: { signal: AbortSignal, everyMs?: number }): void {
     this.#look = () => { this.#compare(server, log) }
-    // Not fs.watch: a renewal swaps a link or a whole folder (Kubernetes), and what is watched would be the old file.
+    // Not fs.watch: renewals replace a link or a whole folder (Kubernetes), and it would go on watching the old file.
     const timer = setInterval(this.#look, everyMs).unref()
     signal.addEventListener('abort', () => { clearInterval(timer) })
     this.#warnOfEnd(log)
   }
 
-  /** Looks now, and does not wait for its turn. */
+  /** Checks the files now. */
   look (): void {
     this.#look?.()
   }
 
   #compare (server: Server, log: Log): void {
     try {
-      const found = readFiles(this.#files)
-      this.#fault = this.#told = undefined
+      const next = readFiles(this.#files)
+      this.#fault = this.#logged = undefined
       const { cert, key } = this.#current.context
-      if ((found.context.cert as Buffer).equals(cert as Buffer) && (found.context.key as Buffer).equals(key as Buffer)) return
-      server.setSecureContext(found.context)
-      this.#current = found
-      log.info({ validTo: found.validTo.toISOString() }, 'a new certificate is used from now on')
+      if ((next.context.cert as Buffer).equals(cert as Buffer) && (next.context.key as Buffer).equals(key as Buffer)) return
+      server.setSecureContext(next.context)
+      this.#current = next
+      log.info({ validTo: next.validTo.toISOString() }, 'a new certificate is used from now on')
       this.#warnOfEnd(log)
     } catch (error) {
       const { message } = error as Error
-      if (message === this.#fault && message !== this.#told) {
-        this.#told = message
+      if (message === this.#fault && message !== this.#logged) {
+        this.#logged = message
         log.warn({ reason: message }, 'the new certificate cannot be used; the old one stays until TLS_CERT_FILE and TLS_KEY_FILE fit')
       }
       this.#fault = message

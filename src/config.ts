@@ -1,5 +1,5 @@
-// The settings: environment → Config. The schema below is the type, the defaults, and what docs/reference.md's table is
-// tested against.
+// Reads the settings from the environment. The schema below is their type and their defaults, and docs/reference.md is
+// tested against it.
 import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { envSchema, type EnvSchemaOpt } from 'env-schema'
@@ -15,7 +15,7 @@ const whole = (fallback: number, minimum: number, maximum: number, description: 
 const onOff = (description: string) => Type.Unsafe<'on' | 'off'>({ type: 'string', enum: ['on', 'off'], default: 'off', description })
 const list = (description: string) => Type.Unsafe<string[]>({ type: 'string', separator: ',', default: '', description })
 
-/** A day that a `setTimeout` can still count in milliseconds. */
+/** Keeps milliseconds within the range of `setTimeout`. */
 const MAX_SECONDS = 2_000_000
 
 export const configSchema = Type.Object({
@@ -69,7 +69,7 @@ export const configSchema = Type.Object({
 
 export type Config = Readonly<Static<typeof configSchema>> & { readonly NODE_NAME: string, readonly GROUP_HISTORY_LENGTH: number }
 
-/** What a broker is to keep. */
+/** The settings that a broker needs. */
 export function historyLimits (config: Config): HistoryLimits {
   return {
     historyLength: config.HISTORY_LENGTH,
@@ -79,7 +79,7 @@ export function historyLimits (config: Config): HistoryLimits {
   }
 }
 
-/** Every fault of the environment at once, a sentence each. */
+/** All faults of the settings at once, a sentence each. */
 export class ConfigError extends Error {
   readonly faults: readonly string[]
 
@@ -92,7 +92,7 @@ export class ConfigError extends Error {
 interface Rule { type?: string, default?: unknown, minimum?: number, maximum?: number, enum?: string[], separator?: string }
 const rules = Object.entries(configSchema.properties as Record<string, Rule>)
 
-/** What a pattern of the schema means, in words. */
+/** The patterns of the schema in words. */
 const patternsInWords: Record<string, string> = {
   NODE_NAME: 'must be 1 to 128 visible ASCII characters',
   REDIS_PREFIX: 'must be 1 to 64 visible ASCII characters without ":", which stands between the parts of a key: the keys of "tidings:user" would be among those of "tidings"',
@@ -100,8 +100,8 @@ const patternsInWords: Record<string, string> = {
 }
 
 /**
- * Reads the settings from an environment; a variable set to nothing counts as unset (compose files do that).
- * `nodeName` is the default of NODE_NAME. Throws ConfigError.
+ * Reads and checks the settings. An empty variable counts as unset, because compose files set such. `nodeName`: the
+ * default of NODE_NAME. Throws ConfigError.
  */
 export function parseConfig (env: Env, nodeName: string): Config {
   const faults: string[] = []
@@ -117,7 +117,7 @@ export function parseConfig (env: Env, nodeName: string): Config {
     faults.push('STREAM_BUFFER_BYTES must exceed MAX_DATA_BYTES by at least 4096, or no large notification could ever be sent')
   }
   if (faults.length > 0) throw new ConfigError(faults)
-  // A copy: env-schema writes into the schema it is given.
+  // A copy, because env-schema writes into the schema that it is given.
   const config = envSchema({ schema: structuredClone(configSchema) as NonNullable<EnvSchemaOpt['schema']>, data, env: false }) as unknown as Config
   return Object.freeze({ ...config, GROUP_HISTORY_LENGTH: config.GROUP_HISTORY_LENGTH ?? config.HISTORY_LENGTH })
 }
@@ -136,13 +136,13 @@ function readAll (env: Env, faults: string[]): Record<string, string> {
   return data
 }
 
-/** The entries of a list, as they are looked at and as they are used. */
+/** Splits a list, both for checking it and for using it. */
 function entries (text = ''): string[] {
   return text.split(',').map((entry) => entry.trim()).filter((entry) => entry !== '')
 }
 
 /**
- * What the schema says, said here: a library's rules for numbers take 1e3 and 0x10, and its sentences do not say what
+ * Checks the schema's rules here, because the library accepts 1e3 and 0x10 as numbers, and its messages do not say what
  * would be right.
  */
 function schemaFaults (data: Record<string, string>): string[] {
@@ -168,17 +168,17 @@ function redisFaults ({ REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX = '' }: Record<s
     const isTagged = /^rediss?\+cluster:/i.test(REDIS_URL) && /\{.*\}/.test(REDIS_PREFIX)
     return isTagged ? [`REDIS_PREFIX must not have "{" and "}" in a Cluster, as "${REDIS_PREFIX}" has: they would decide where every key stands`] : []
   }
-  // Nodes that each keep to themselves all say that they are ready, and lose whatever is published on another one.
+  // Several nodes with embedded brokers would all say that they are ready, and each would lose what others publish.
   const mustAsk = readSetting(env, 'NODE_ENV') === 'production' && REDIS_URL_FILE === undefined
   return mustAsk ? [`REDIS_URL must be set where NODE_ENV is production, as in the image: redis://host:6379, or ${MEMORY_URL} for one node alone that keeps everything in its own memory`] : []
 }
 
-/** What is wrong with a REDIS_PREFIX, for who reads no other setting. */
+/** What is wrong with a REDIS_PREFIX, for tools that read no other setting. */
 export function prefixFault (prefix: string): string | undefined {
   return new RegExp((configSchema.properties.REDIS_PREFIX as { pattern?: string }).pattern!).test(prefix) ? undefined : patternsInWords['REDIS_PREFIX']
 }
 
-/** `isIncomplete`: a file could not be read, so what is missing has been said. */
+/** `isIncomplete`: a file could not be read, which is reported already, so a missing key is no further fault. */
 function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, ...data }: Record<string, string>, isIncomplete: boolean): string[] {
   const faults = []
   const given = [JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL].filter((key) => key !== undefined).length
@@ -204,15 +204,15 @@ function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, ...data }: Record<st
   return faults
 }
 
-/** Environment files often cannot hold a line break: `\\n` stands for one. */
+/** Turns `\n` into line breaks, since environment files often cannot hold any. */
 export function publicKeyPem (text: string): string {
   return text.replaceAll('\\n', '\n')
 }
 
-/** NIST SP 800-131A: shorter ones are not to be relied on. */
+/** NIST SP 800-131A: shorter keys are not safe. */
 export const MIN_RSA_BITS = 2048
 
-/** The one algorithm that a public key is used with; a token never chooses. */
+/** The one algorithm for a public key; a token never chooses it. Throws TypeError for other keys. */
 export function keyAlgorithm (pem: string): 'RS256' | 'ES256' {
   const { asymmetricKeyType, asymmetricKeyDetails } = createPublicKey(publicKeyPem(pem))
   if (asymmetricKeyType === 'rsa' && (asymmetricKeyDetails?.modulusLength ?? 0) >= MIN_RSA_BITS) return 'RS256'
@@ -228,7 +228,7 @@ function tlsFaults ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile }: Record<s
 function isTrusted (address: string): boolean {
   if (['loopback', 'linklocal', 'uniquelocal'].includes(address)) return true
   const [ip = '', bits, ...more] = address.split('/')
-  // The library that uses the list refuses a range of 0 bits: it would trust everybody.
+  // A range of 0 bits would trust everybody.
   const isRange = (text: string): boolean => /^\d{1,3}$/.test(text) && Number(text) >= 1 && Number(text) <= (isIP(ip) === 4 ? 32 : 128)
   return isIP(ip) !== 0 && more.length === 0 && (bits === undefined || isRange(bits))
 }

@@ -1,29 +1,26 @@
-// How a setting is read from the environment: one rule for all who read one (the service, its health check, the token
-// maker).
+// Reads settings from the environment, by one rule for the service, its health check and the token maker.
 import { readFileSync } from 'node:fs'
 
 export type Env = Readonly<Record<string, string | undefined>>
 
-/**
- * Where a node listens unless it is told otherwise. They stand here for the health check, which reads no other setting.
- */
+/** Where a node listens by default. Kept here for the health check, which reads no other settings. */
 export const LISTEN_DEFAULTS = { HOST: '127.0.0.1', PORT: 3000 } as const
 
 /**
- * Settings that may stand in a file, which `<name>_FILE` names: what is secret is then in no environment and no list of
- * processes.
+ * Settings that may be given as a file named by `<name>_FILE`, so that secrets stand in no environment and no process
+ * list.
  */
 export const IN_FILES = ['REDIS_URL', 'JWT_SECRET', 'JWT_PUBLIC_KEY'] as const
 
-/** A value without the white space around it; a variable set to nothing counts as unset (compose files do that). */
+/** A value without surrounding white space. An empty variable counts as unset, because compose files set such. */
 export function readSetting (env: Env, name: string): string | undefined {
   const value = env[name]?.trim()
   return value === '' ? undefined : value
 }
 
 /**
- * The same for one that may stand in a file. Throws an Error with a sentence if the file cannot be read, or if both are
- * set.
+ * The same for a setting that may be in a file. Throws an Error with a sentence if the file cannot be read, or if both
+ * are set.
  */
 export function readSettingOrFile (env: Env, name: (typeof IN_FILES)[number]): string | undefined {
   const path = readSetting(env, `${name}_FILE`)

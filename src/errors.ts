@@ -1,4 +1,4 @@
-// Every error a client can see: code, HTTP status, and a sentence that says what to do.
+// Every error that a client can see: its code, HTTP status, and a sentence that says what to do.
 import { format } from 'node:util'
 
 const table = {
@@ -44,15 +44,15 @@ const table = {
 
 export type ErrorCode = keyof typeof table
 
-/** The whole table, for the OpenAPI page, the documents and their test. */
+/** The whole table, for the OpenAPI page, the documentation and their tests. */
 export const errorTable: Readonly<Record<ErrorCode, readonly [status: number, message: string]>> = table
 
-/** An error of the table. `parts` fill the `%s` of its sentence. */
+/** An error of the table. `parts` replace each `%s` of its sentence. */
 export class TidingsError extends Error {
   override readonly name = 'TidingsError'
   readonly code: ErrorCode
   readonly statusCode: number
-  /** What is counted apart, where a code has several. */
+  /** Distinguishes causes with the same code in the metrics. */
   reason: string | undefined
 
   constructor (code: ErrorCode, ...parts: unknown[]) {

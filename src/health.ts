@@ -1,27 +1,23 @@
-// The image's health check: exit 0 exactly when the node beside it is alive. It asks /livez where the node listens by
-// the same settings, read by the same rule, past any proxy. Alive, not ready: a node that waits for its broker comes
-// back by itself.
+// The image's health check: exits with 0 exactly if the node beside it is alive. It reads the same settings by the same
+// rules, and asks /livez directly, not through a proxy. It asks for alive, not ready, because a node that waits for its
+// broker recovers by itself.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { isIPv6 } from 'node:net'
 import { LISTEN_DEFAULTS, readSetting } from './environment.ts'
 
-/** From the start of this process, which a busy machine makes late: Docker gives up after 5 s of it. */
+/** Measured from the start of this process, which may be slow to start on a busy machine. Docker allows 5 s in all. */
 const TIMEOUT_MS = 4000
 
-/**
- * The wildcards are no addresses that one can connect to; every other is the only one that answers. `::` is both, if a
- * system has both.
- */
+/** Addresses to connect to for a listen address. Wildcards are no such addresses; `::` may stand for IPv6 and IPv4. */
 function addressesOf (host: string): string[] {
   if (host === '0.0.0.0') return ['127.0.0.1']
   return host === '::' ? ['::1', '127.0.0.1'] : [host]
 }
 
 /**
- * The port that a node with PORT=0 was given, from Linux's tables: of the process that runs server.ts with the
- * environment that we have.
+ * Finds the port of a node with PORT=0 in Linux's tables: that of the process which runs server.ts with our NODE_NAME.
  */
 function findPort (): number {
   const ours = process.env.NODE_NAME
@@ -39,18 +35,18 @@ function findPort (): number {
         }
       }
     } catch {
-      // Another user's process, or one that has just ended.
+      // This process belongs to another user, or has just ended.
     }
   }
   throw new Error('no node was found that listens')
 }
 
-/** Resolves if /livez answers 200, and rejects with the reason if not. */
+/** Resolves if /livez answers 200. Rejects with the reason otherwise. */
 async function ask (host: string, port: number, isTls: boolean): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    // An agent of its own: the global one goes through HTTP_PROXY where NODE_USE_ENV_PROXY is set.
+    // No agent, because the global one uses HTTP_PROXY if NODE_USE_ENV_PROXY is set.
     const options = { host, port, path: '/livez', agent: false, timeout: Math.max(1, TIMEOUT_MS - performance.now()), headers: { host: isIPv6(host) ? `[${host}]` : host } }
-    // Which name the certificate has is for clients to check.
+    // Clients check the name in the certificate; here it does not matter.
     const request = isTls ? https.get({ ...options, rejectUnauthorized: false }) : http.get(options)
     request.on('timeout', () => { request.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)) })
     request.on('error', reject)

@@ -1,29 +1,29 @@
-// The text of a JSON value as it came. Parsing and writing anew would change 12345678901234567890, 1.10 and 1e400 in
-// silence.
+// Cuts a JSON value out of its text unchanged. Parsing and serialising would silently change 12345678901234567890, 1.10
+// and 1e400.
 
 const [QUOTE, BACKSLASH, COMMA, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [34, 92, 44, 91, 93, 123, 125]
 
 /**
- * The text of a member of an object, on one line. Of several members of the name the last one counts, as with
- * JSON.parse, which must have taken `json` before. Undefined if there is none, or `json` is no object.
+ * The text of a member of an object, on one line; undefined if there is none, or `json` is no object. If the name
+ * occurs several times the last one counts, as with JSON.parse, which must have accepted `json` before.
  */
 export function memberText (json: string, name: string): string | undefined {
   let at = skipSpace(json, 0)
   if (json.charCodeAt(at) !== OPEN_OBJECT) return undefined
-  let found: string | undefined
+  let text: string | undefined
   at = skipSpace(json, at + 1)
   while (json.charCodeAt(at) === QUOTE) {
     const keyEnd = endOfString(json, at)
     const begin = skipSpace(json, skipSpace(json, keyEnd) + 1) // past the colon
     const end = endOfValue(json, begin)
-    if (isKey(json.slice(at, keyEnd), name)) found = json.slice(begin, end)
+    if (isKey(json.slice(at, keyEnd), name)) text = json.slice(begin, end)
     at = skipSpace(json, end)
     if (json.charCodeAt(at) === COMMA) at = skipSpace(json, at + 1)
   }
-  return found === undefined ? undefined : oneLine(found)
+  return text === undefined ? undefined : oneLine(text)
 }
 
-/** Valid JSON without line breaks. They can stand between tokens only, where a space says the same. */
+/** Replaces line breaks in valid JSON by spaces. They can only stand between tokens, where a space means the same. */
 export function oneLine (json: string): string {
   return json.includes('\n') || json.includes('\r') ? json.replaceAll(/[\r\n]/g, ' ') : json
 }
@@ -38,7 +38,7 @@ function skipSpace (json: string, from: number): number {
   return at
 }
 
-/** `at`: its first quote. */
+/** `at`: the position of its opening quote. */
 function endOfString (json: string, at: number): number {
   for (let end = json.indexOf('"', at + 1); ; end = json.indexOf('"', end + 1)) {
     let backslashes = 0

@@ -1,26 +1,25 @@
-// Where a node listens: the port for clients, alone or with others of the same host, and the one for operations.
+// Makes a node listen: on the port for clients, which it may share with other processes of the host, and on OPS_PORT.
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 
 /**
- * Connections that may wait to be accepted; the system cuts it to what it allows (net.core.somaxconn). When a node
- * dies, its clients come to the others in one moment: whoever finds the queue full is not told, and knocks again after
- * 1, 3, 7, 15 seconds.
+ * The most connections that may wait to be accepted; the system caps it (net.core.somaxconn). When a node dies, its
+ * clients come to the others at the same moment. A client that finds the queue full gets no answer and retries after 1,
+ * 3, 7 and 15 seconds.
  */
 const BACKLOG = 65_535
 
 export interface ListenOptions {
   readonly host: string
   readonly port: number
-  /** Other processes may listen there too, and the kernel deals connections out to all. */
+  /** Other processes may listen on this port too; the kernel distributes connections among them. */
   readonly sharesPort: boolean
   readonly opsPort: number | undefined
 }
 
 /**
- * The port for operations first: who probes it must not be refused by a node that clients reach. Rejects if one is
- * taken.
+ * Listens on OPS_PORT first, so that probes are never refused by a node that clients reach. Rejects if a port is taken.
  */
 export async function listen (app: FastifyInstance, { host, port, sharesPort, opsPort }: ListenOptions): Promise<void> {
   const { opsServer } = app
@@ -32,8 +31,8 @@ export async function listen (app: FastifyInstance, { host, port, sharesPort, op
 }
 
 /**
- * New connections go to the other processes on the port from here on; those that are open stay. Without it a node that
- * drains would get its share of them, as no balancer asks it whether it is ready.
+ * Stops accepting connections, so that the other processes on the port get them. Open ones stay. Otherwise a draining
+ * node would still get its share, since no balancer asks it whether it is ready.
  */
 export function leavePort ({ server }: { readonly server: Server }): void {
   const { close } = server

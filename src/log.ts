@@ -1,24 +1,23 @@
-// Where log lines go: a file descriptor, without ever holding up the service. A full disk, a reader that has gone or
-// one that stands still costs the log, and nothing else. (pino's own destination repeats a failed write synchronously,
-// for ever, when the process ends.)
+// Writes log lines to a file descriptor without ever blocking the service. A full disk, a reader that has gone or one
+// that stalls costs the log and nothing else. (pino's own destination repeats a failed write synchronously and without
+// end when the process ends.)
 import { write, writeSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import type { DestinationStream } from 'pino'
 
 /**
- * Under load many lines are one write. No line waits longer than this for others; a write that failed is tried again as
- * late.
+ * Under load many lines share a write. No line waits longer than this, and a failed write is repeated after this time.
  */
 const FLUSH_MS = 100
 const MIN_WRITE_BYTES = 4096
-/** Unwritten lines past this are lost and counted: it bounds what a place that takes nothing costs in memory. */
+/** Lines beyond this many unwritten bytes are dropped and counted, so that a stalled reader costs bounded memory. */
 const MAX_UNWRITTEN_BYTES = 4_194_304
-/** A pipe that is full just now is asked again. */
+/** The pause before a full pipe is tried again. */
 const FULL_PIPE_MS = 5
-/** How long the end of the process waits for a place that takes nothing. */
+/** How long the ending process waits for a reader that takes nothing. */
 const LAST_WRITE_MS = 500
 
-/** Since the start of the process. */
+/** Counts since the start of the process. */
 export interface LogCounts {
   failedWrites: number
   /** Lines that will never be written. */
@@ -31,25 +30,31 @@ export class LogDestination implements DestinationStream {
   readonly #timer: NodeJS.Timeout
   #lines: string[] = []
   #bytes = 0
-  /** What a write has taken and not yet put down. */
+  /** Bytes taken for a write and not written yet. */
   #rest: Buffer | undefined
   #restLines = 0
   #isWriting = false
   #isGone = false
 
-  /** `fd`: 1 for standard output, which should not block (a thread that waits in it cannot be called back). */
+  /**
+   * `fd`: for example 1, standard output. It should be non-blocking: a thread that blocks in a write cannot be called
+   * back.
+   */
   constructor (fd: number) {
     this.#fd = fd
     this.#timer = setInterval(() => { this.#send() }, FLUSH_MS).unref()
   }
 
-  /** Nothing is written any more: for one whose descriptor is closed. */
+  /** Stops writing, for a descriptor that was closed. */
   close (): void {
     clearInterval(this.#timer)
     this.#isGone = true
   }
 
-  /** Resolves when no write is under way; with false when one has not come back within half a second: it never may. */
+  /**
+   * Resolves with true when no write is under way, and with false if one has not returned within half a second and may
+   * never do.
+   */
   async settle (): Promise<boolean> {
     for (const deadlineMs = performance.now() + LAST_WRITE_MS; this.#isWriting; await setTimeout(FULL_PIPE_MS)) {
       if (performance.now() > deadlineMs) return false
@@ -65,17 +70,16 @@ export class LogDestination implements DestinationStream {
     }
     this.#lines.push(line)
     this.#bytes += bytes
-    // A rest waits for the timer: either the write before has failed, or it is under way.
+    // A rest waits for the timer, because the previous write failed or is still under way.
     if (this.#bytes >= MIN_WRITE_BYTES && this.#rest === undefined) this.#send()
   }
 
   /**
-   * Writes what is left, when the process is about to end: for half a second at most, and not at all where a write
-   * fails.
+   * Writes what is left when the process is about to end, for at most half a second. Gives up as soon as a write fails.
    */
   flushSync (): void {
     const deadlineMs = performance.now() + LAST_WRITE_MS
-    // What is under way is in a thread's hands.
+    // A write under way belongs to a thread already.
     let left = this.#isWriting ? this.#take() : this.#next()
     this.#rest = undefined
     while (left !== undefined && left.length > 0 && performance.now() < deadlineMs) {
@@ -124,7 +128,7 @@ export class LogDestination implements DestinationStream {
     }
     this.counts.failedWrites++
     if (code !== 'EPIPE') return
-    // Nobody reads, and nobody will: what waits is lost with all that comes.
+    // The reader has gone for good: what waits and what comes is lost.
     this.#isGone = true
     this.counts.lostLines += this.#restLines + this.#lines.length
     this.#lines = []

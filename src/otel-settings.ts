@@ -1,13 +1,13 @@
-// OpenTelemetry's own environment variables, as far as they say whether and how traces are sent. The exporter reads the
-// rest.
+// Reads those of OpenTelemetry's environment variables that say whether and how traces are sent. The exporter reads the
+// others.
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 import type { Env } from './environment.ts'
 
 export interface OtelSettings {
   readonly serviceName: string
-  /** For traces that begin here. `isParentBased`: whoever began one has decided for it. */
+  /** For traces that begin here. `isParentBased`: a trace that began elsewhere follows the decision made there. */
   readonly sampler: { readonly isParentBased: boolean, readonly ratio: number }
-  /** How long finished spans are gathered. */
+  /** How long finished spans are collected before they are sent. */
   readonly delayMs: number
   readonly queueLength: number
   readonly batchLength: number
@@ -22,7 +22,9 @@ const SAMPLERS: Readonly<Record<string, { readonly isParentBased: boolean, reado
   parentbased_traceidratio: { isParentBased: true }
 }
 
-/** Undefined: no traces are wanted. `warn` is told of what cannot be read, and what happens instead. */
+/**
+ * Undefined if no traces are wanted. `warn` is called for each value that cannot be read, with what happens instead.
+ */
 export function readOtelSettings (env: Env, warn: (text: string) => void): OtelSettings | undefined {
   const read = (name: string): string | undefined => env[name]?.trim() || undefined
   const endpoints = ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT'].map((name) => [name, read(name)] as const)
@@ -35,9 +37,9 @@ export function readOtelSettings (env: Env, warn: (text: string) => void): OtelS
     warn(`${at} must be a URL such as http://collector:4318; no traces go out`)
     return undefined
   }
-  // What the exporter reads itself, it takes for nothing where it cannot read it, and says nothing.
+  // The exporter silently ignores what it cannot read, so these are checked here.
   for (const name of ['OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_HEADERS', 'OTEL_RESOURCE_ATTRIBUTES']) {
-    // The values may be secret.
+    // The values may be secret, so they are not quoted.
     if (read(name)?.split(',').some((entry) => !isPair(entry)) === true) warn(`${name} must be name=value,name=value, percent-encoded; what is not has no effect`)
   }
   for (const name of ['OTEL_EXPORTER_OTLP_TIMEOUT', 'OTEL_EXPORTER_OTLP_TRACES_TIMEOUT']) {

@@ -1,24 +1,24 @@
-// What a node notes of its streams, so that it can be told later who got what: listens to tracing.ts, and hands it to
-// the broker.
+// Records what happens to a node's streams, so that "why" can be answered later: subscribes to tracing.ts and hands
+// records to the broker.
 import type { ChannelListener } from 'node:diagnostics_channel'
 import type { Trail } from './broker/trail.ts'
 import type { ResumeFrom } from './notification.ts'
 import { deliveries, type DeliverTrace, ends, type EndTrace, fills, type FillTrace, type Node, reads, type ReadTrace } from './tracing.ts'
 
-/** Of so many notifications one has a receipt, where not all have. */
+/** With RECEIPTS=sampled, one of this many notifications gets a receipt. */
 const SAMPLE = 16
 
 export type ReceiptsMode = 'off' | 'sampled' | 'all'
 
-/** What a line of the trail says. */
+/** The content of one line of the trail. */
 export type TrailEvent = { readonly node: string, readonly atMs: number } & (
-  /** Brought to live, or filled again: everything in (from, to] was written from the logs. */
+  /** The stream was opened or filled again: everything in (from, to] was written from the logs. */
   | { readonly kind: 'open' | 'fill', readonly stream: string, readonly from: ResumeFrom, readonly to: number, readonly resume: string }
   | { readonly kind: 'end', readonly stream: string, readonly reason: string, readonly writtenTo: number, readonly takenTo: number }
   | { readonly kind: 'read', readonly id: number, readonly what: 'upTo' | 'one' }
 )
 
-/** In words without spaces: a node's name has none. */
+/** Fields separated by spaces, which a node's name cannot contain. */
 function lineOf (event: TrailEvent): string {
   const { kind, node, atMs } = event
   switch (kind) {
@@ -28,7 +28,7 @@ function lineOf (event: TrailEvent): string {
   }
 }
 
-/** Undefined: not a line of this version. */
+/** Undefined if this version does not know the line. */
 export function readLine (line: string): TrailEvent | undefined {
   const [kind, node = '', at, ...rest] = line.split(' ')
   const atMs = Number(at)
@@ -43,11 +43,11 @@ export interface ReceiptsOptions {
   readonly mode: ReceiptsMode
   readonly node: Node
   readonly trail: Trail
-  /** Milliseconds since 1970: what is noted is a date. */
+  /** Milliseconds since 1970: records carry dates. */
   readonly wallMs: () => number
 }
 
-/** Begins to note; returns what ends it. Off, nobody listens, and the broker is told so. */
+/** Starts to record; returns a function that stops it. With `off` nothing is subscribed, and the broker is told so. */
 export function keepReceipts ({ mode, node, trail, wallMs }: ReceiptsOptions): () => void {
   if (mode === 'off') {
     trail.keepsNone()
@@ -68,7 +68,7 @@ export function keepReceipts ({ mode, node, trail, wallMs }: ReceiptsOptions): (
   const onRead = ({ node: by, userId, id, what }: ReadTrace): void => {
     if (by === node) note(userId, { kind: 'read', node: node.name, atMs: wallMs(), id, what })
   }
-  const heard = [[deliveries.asyncEnd, onDelivered], [fills, onFilled], [ends, onEnded], [reads, onRead]] as const
-  for (const [channel, listener] of heard) channel.subscribe(listener as ChannelListener)
-  return () => { for (const [channel, listener] of heard) channel.unsubscribe(listener as ChannelListener) }
+  const listeners = [[deliveries.asyncEnd, onDelivered], [fills, onFilled], [ends, onEnded], [reads, onRead]] as const
+  for (const [channel, listener] of listeners) channel.subscribe(listener as ChannelListener)
+  return () => { for (const [channel, listener] of listeners) channel.unsubscribe(listener as ChannelListener) }
 }

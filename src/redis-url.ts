@@ -1,7 +1,6 @@
-// What REDIS_URL may be. It is looked at here, whole, so that no fault of it is left for a client library to stumble
-// over.
+// Parses and checks REDIS_URL completely, so that no fault is left for a client library to fail on.
 
-/** The embedded broker, asked for by name. */
+/** The value that asks for the embedded broker. */
 export const MEMORY_URL = 'memory:'
 
 export interface RedisAddress {
@@ -10,21 +9,21 @@ export interface RedisAddress {
 }
 
 export interface Login {
-  /** '': none. */
+  /** '' if there is none. */
   readonly username: string
   readonly password: string
 }
 
 /** Where Redis is. */
 export interface RedisPlace extends Login {
-  /** One Redis, some Sentinels that know which, or some nodes of a Cluster. */
+  /** One Redis, the Sentinels that know the master, or some nodes of a Cluster. */
   readonly kind: 'single' | 'sentinel' | 'cluster'
   readonly addresses: readonly RedisAddress[]
   readonly isTls: boolean
   readonly database: number
-  /** By which name the Sentinels know it; '' elsewhere. */
+  /** The master's name among the Sentinels; '' otherwise. */
   readonly masterName: string
-  /** Of the Sentinels, where it is said to be another one. */
+  /** The login of the Sentinels, if it differs. */
   readonly sentinelLogin?: Login
 }
 
@@ -33,7 +32,7 @@ const ENCODE = 'whatever of % / ? # @ : , stands in the password must be percent
 const PORTS = { single: 6379, sentinel: 26_379, cluster: 6379 } as const
 
 /**
- * What is wrong with it, as the end of a sentence that begins with "REDIS_URL"; it never quotes the text, which may
+ * What is wrong with a URL, as the end of a sentence that begins with "REDIS_URL". It never quotes the URL, which may
  * hold a password.
  */
 export function redisUrlFault (text: string): string | undefined {
@@ -42,7 +41,7 @@ export function redisUrlFault (text: string): string | undefined {
   return typeof place === 'string' ? place : undefined
 }
 
-/** Throws what `redisUrlFault` says. */
+/** Throws an Error with the sentence of `redisUrlFault`. */
 export function parseRedisUrl (text: string): RedisPlace {
   const place = readRedisUrl(text)
   if (typeof place === 'string') throw new Error(`REDIS_URL ${place}`)

@@ -1,16 +1,16 @@
-// The door of the process. It can be told to end from its first moment on; what it is made of (start.ts) takes half a
-// second to read, and process 1 of a container does not even get a signal that it has no handler for.
+// The entry of the process. It handles signals from the first moment: loading start.ts takes half a second, and the
+// kernel does not deliver a signal without a handler to process 1 of a container.
 import { setFlagsFromString } from 'node:v8'
 
-// V8 makes an object among the old ones at once where, at that place of the code, most lived through a collection
-// before. In a request that waits for the broker most do. What then lies dead among the old keeps all that it points at
-// until the next full collection. Whether a node fell into this was chance: a publish cost it a third more CPU, and a
-// collection took 20 ms instead of 2.
+// V8's allocation-site pretenuring allocates objects directly in the old generation if most objects of the same place
+// in the code survived an earlier collection, as objects of requests that wait for the broker do. Garbage in the old
+// generation then keeps everything that it references until the next full collection. Whether a node got into this
+// state was chance. A publish then cost a third more CPU, and a minor collection took 20 ms instead of 2.
 setFlagsFromString('--no-allocation-site-pretenuring')
 
 const leave = (): void => { process.exit(0) }
 process.on('SIGTERM', leave).on('SIGINT', leave)
-// A terminal that closes, or a supervisor that says "read your settings again": neither is a reason to end.
+// A closing terminal, or a supervisor's "read your settings again", is no reason to end.
 process.on('SIGHUP', () => {})
 
 const { start } = await import('./start.ts')

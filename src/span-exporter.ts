@@ -1,5 +1,4 @@
-// Where spans go: out by OTLP. A collector that is away, or wants others than us, is told in the log; the library tells
-// nobody.
+// Sends spans by OTLP, and logs when the collector is away or refuses them, which the library does not report.
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace'
 
@@ -15,8 +14,8 @@ const MINUTE_MS = 60_000
 export class ToldExporter implements SpanExporter {
   readonly #exporter = new OTLPTraceExporter()
   readonly #log: Log
-  #toldAtMs = -Infinity
-  /** Since the last line. */
+  #loggedAtMs = -Infinity
+  /** Spans lost since the last log line. */
   #lost = 0
 
   constructor (log: Log) {
@@ -32,17 +31,17 @@ export class ToldExporter implements SpanExporter {
   }
 
   #sent (): void {
-    if (this.#toldAtMs === -Infinity) return
+    if (this.#loggedAtMs === -Infinity) return
     this.#log.info({ lost: this.#lost }, 'traces are sent again')
-    this.#toldAtMs = -Infinity
+    this.#loggedAtMs = -Infinity
     this.#lost = 0
   }
 
   #failed (count: number, { message }: Error): void {
     this.#lost += count
-    if (performance.now() - this.#toldAtMs < MINUTE_MS) return
+    if (performance.now() - this.#loggedAtMs < MINUTE_MS) return
     this.#log.warn({ reason: message.slice(0, 200), lost: this.#lost }, 'traces cannot be sent; check OTEL_EXPORTER_OTLP_ENDPOINT (one line a minute, with the number of spans lost since the last)')
-    this.#toldAtMs = performance.now()
+    this.#loggedAtMs = performance.now()
     this.#lost = 0
   }
 

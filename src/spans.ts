@@ -1,7 +1,7 @@
-// Traces by OpenTelemetry: what tracing.ts tells becomes spans. Loaded only where traces are wanted (start.ts).
+// OpenTelemetry traces: turns the events of tracing.ts into spans. Loaded only if traces are wanted (start.ts).
 //
-// Names and attributes follow the conventions for messaging: a publish is a `send`, whose context rides in the message;
-// each node that writes it to streams has a `process` for it, below and linked to that context.
+// Names and attributes follow the semantic conventions for messaging. A publish is a `send` span, whose context travels
+// in the message. Each node that writes it to streams has a `process` span, a child of that context and linked to it.
 // https://opentelemetry.io/docs/specs/semconv/messaging/
 import type { ChannelListener } from 'node:diagnostics_channel'
 import { type Context, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace, type SpanContext } from '@opentelemetry/api'
@@ -12,10 +12,9 @@ import type { OtelSettings } from './otel-settings.ts'
 import { type Log, ToldExporter } from './span-exporter.ts'
 import { deliveries, type DeliverTrace, fills, type FillTrace, type Node, publishes, type PublishTrace } from './tracing.ts'
 
-/** How long what is left may take to send when a node ends: less than it has after its drain (start.ts). */
+/** How long the last spans may take to send when the node ends; less than it has after its drain (start.ts). */
 const LAST_SPANS_MS = 2000
 
-/** Attributes, by their meaning here. */
 const SYSTEM = { 'messaging.system': 'tidings' }
 
 export interface SpansOptions {
@@ -23,11 +22,11 @@ export interface SpansOptions {
   readonly node: Node
   readonly version: string
   readonly log: Log
-  /** As of the node's broker. */
+  /** `addressOf` of the node's broker. */
   readonly addressOf: Broker['addressOf']
 }
 
-/** Begins to listen, for all nodes of this process that bear the name. `close` sends what is left. */
+/** Starts to make spans for the nodes of this process with this name. `close` sends the last ones. */
 export function startSpans ({ settings, node, version, log, addressOf }: SpansOptions): { close: () => Promise<void> } {
   const { serviceName, sampler: { isParentBased, ratio }, delayMs, queueLength, batchLength } = settings
   const root = new TraceIdRatioBasedSampler(ratio)
@@ -40,12 +39,12 @@ export function startSpans ({ settings, node, version, log, addressOf }: SpansOp
     })]
   })
   const tracer = provider.getTracer('tidings', version)
-  /** A moment of `performance.now()` as a date. */
+  /** Turns a time of `performance.now()` into a date. */
   const dateOf = (ms: number): number => performance.timeOrigin + ms
   const sends = new WeakMap<PublishTrace, Span>()
 
-  const onPublish = (told: PublishTrace): void => {
-    const { request: { to, key, json } } = told
+  const onPublish = (event: PublishTrace): void => {
+    const { request: { to, key, json } } = event
     const span = tracer.startSpan(`send ${kindOf(to[0]!)}`, {
       kind: SpanKind.PRODUCER,
       attributes: {
@@ -58,14 +57,14 @@ export function startSpans ({ settings, node, version, log, addressOf }: SpansOp
         'messaging.message.body.size': Buffer.byteLength(json),
         ...key !== undefined && { 'tidings.key': key }
       }
-    }, contextOf(told.traceparent))
-    sends.set(told, span)
-    told.traceparent = traceparentOf(span.spanContext())
+    }, contextOf(event.traceparent))
+    sends.set(event, span)
+    event.traceparent = traceparentOf(span.spanContext())
   }
 
-  const onPublished = (told: PublishTrace): void => {
-    const { result, error } = told
-    const span = sends.get(told)
+  const onPublished = (event: PublishTrace): void => {
+    const { result, error } = event
+    const span = sends.get(event)
     if (result?.id !== undefined) span?.setAttribute('messaging.message.id', String(result.id))
     if (result !== undefined) span?.setAttribute('tidings.receivers', result.notifications.reduce((sum, { receivers }) => sum + receivers, 0))
     if (result?.replayed === true) span?.setAttribute('tidings.replayed', true)
@@ -102,18 +101,18 @@ export function startSpans ({ settings, node, version, log, addressOf }: SpansOp
     tracer.startSpan(name, { kind: SpanKind.SERVER, root: true, startTime: dateOf(startedAtMs), attributes }).end(dateOf(filledAtMs))
   }
 
-  const listeners: Array<[{ subscribe: (listener: ChannelListener) => void, unsubscribe: (listener: ChannelListener) => unknown }, (told: any) => void]> = [
+  const listeners: Array<[{ subscribe: (listener: ChannelListener) => void, unsubscribe: (listener: ChannelListener) => unknown }, (event: any) => void]> = [
     [publishes.start, onPublish], [publishes.asyncEnd, onPublished], [deliveries.asyncEnd, onDelivered], [fills, onFilled]
   ]
-  const heard = listeners.map(([channel, listener]) => {
-    const own: ChannelListener = (told) => { if ((told as { node: Node }).node.name === node.name) listener(told) }
+  const unsubscribers = listeners.map(([channel, listener]) => {
+    const own: ChannelListener = (event) => { if ((event as { node: Node }).node.name === node.name) listener(event) }
     channel.subscribe(own)
     return () => { channel.unsubscribe(own) }
   })
   return {
     close: async () => {
-      for (const end of heard) end()
-      // A collector that is away, or takes a connection and never answers, keeps no node from ending.
+      for (const end of unsubscribers) end()
+      // A collector that is away or never answers must not keep the node from ending.
       const patience = Promise.withResolvers<void>()
       const timer = setTimeout(patience.resolve, LAST_SPANS_MS)
       await Promise.race([provider.shutdown().catch(() => {}), patience.promise])

@@ -1,4 +1,4 @@
-// A node from its settings to its end: which broker, listen, and a graceful close.
+// Runs a node: reads the settings, chooses the broker, listens, and closes gracefully.
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import type https from 'node:https'
@@ -20,16 +20,16 @@ import { readOtelSettings } from './otel-settings.ts'
 import { version } from './version.ts'
 import { unknownSettings } from './unknown-settings.ts'
 
-/** How long a request that is under way may take when the node closes. */
+/** How long unfinished requests may take when the node closes. */
 const LAST_REQUESTS_MS = 3000
 
 /**
- * How long a node waits for its broker before it listens: a balancer may send it requests from then on, and they would
- * be refused.
+ * How long a node waits for its broker before it listens. Once it listens, a balancer may send it requests, which it
+ * would have to refuse.
  */
 const PATIENCE_MS = 3000
 
-/** What sockets and the broker need after the drain, which has a budget of its own. */
+/** How long closing may take after the drain. */
 const AFTER_DRAIN_SECONDS = 5
 
 const NAME_BY_DEFAULT = `${hostname()}-${process.pid}`
@@ -49,7 +49,7 @@ function chooseBroker (config: Config, log: Logger): Broker {
   const limits = historyLimits(config)
   if (url !== undefined && url !== MEMORY_URL) {
     const options = { url, prefix, nodeName, log, ...limits }
-    // A Cluster has each key in one slot, and so all that is there under a prefix with a tag.
+    // In a Cluster all keys of a partition must share one slot, so even one partition has a prefix with a tag.
     return partitions === 1 && parseRedisUrl(url).kind !== 'cluster' ? new RedisBroker(options) : new PartitionedBroker({ ...options, partitions })
   }
   const why = url === undefined ? 'REDIS_URL is not set' : `REDIS_URL is ${MEMORY_URL}`
@@ -58,11 +58,11 @@ function chooseBroker (config: Config, log: Logger): Broker {
   return new MemoryBroker(new MemoryBus(limits))
 }
 
-/** Resolves when the node listens. `onGraceful` is called when signals drain it, and must not end it any more. */
+/** Resolves when the node listens. `onGraceful` is called once signals are handled here, by draining. */
 export async function start (onGraceful: () => void): Promise<void> {
   const config = readConfig()
-  // Opening it makes a pipe or a socket one that does not block, so that a reader that stands still does not keep a
-  // thread of ours.
+  // Touching process.stdout makes a pipe or socket non-blocking, so that a stalled reader does not block one of our
+  // threads.
   const destination = new LogDestination(process.stdout.fd)
   process.on('exit', () => { destination.flushSync() })
   const log = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } }, destination)
@@ -70,13 +70,12 @@ export async function start (onGraceful: () => void): Promise<void> {
     log.warn({ setting: name, nearest }, `${name} is not a setting and has no effect; did you mean ${nearest}?`)
   }
 
-  // Host and process id are nobody's business outside. The log has both names.
+  // The default name has the host name and the process id, which are not shown outside. The log has both names.
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME
   log.info({ publicName }, 'starting')
   const broker = chooseBroker(config, log)
   const otel = readOtelSettings(process.env, (text) => { log.warn(`OpenTelemetry: ${text}`) })
-  // Only then is any of it loaded: it is much.
-  // eslint-disable-next-line no-restricted-syntax
+  // OpenTelemetry is large, so it is loaded only if traces are wanted.
   const spans = otel && (await import('./spans.ts')).startSpans({
     settings: otel, node: { name: config.NODE_NAME }, version, addressOf: (channel) => broker.addressOf(channel), log
   })
@@ -94,13 +93,13 @@ export async function start (onGraceful: () => void): Promise<void> {
     ending.abort()
     if (config.REUSE_PORT === 'on') leavePort(app)
     await app.hub.drain(err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
-    // Connections without a request, or with half of one, have nothing to wait for; close() would.
+    // Ends connections with no request or half of one, for which close() would wait.
     const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
     await app.close()
     clearTimeout(impatience)
     await spans?.close()
     log.info('closed')
-    // A thread that waits for a dead disk or a stopped terminal would keep exit() waiting as well.
+    // exit() would wait for a thread that is blocked by a dead disk or a stopped terminal.
     if (!await destination.settle()) process.kill(process.pid, 'SIGKILL')
   })
   onGraceful()

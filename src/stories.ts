@@ -1,4 +1,4 @@
-// What each stream of a user had to do with one notification, put together from what its node noted.
+// Works out for each stream of a user what happened to one notification, from what its node recorded.
 import type { Evidence, Place } from './broker/trail.ts'
 import type { TrailEvent } from './receipts.ts'
 
@@ -6,16 +6,17 @@ export interface StreamStory {
   readonly stream: string
   readonly node: string
   /**
-   * `resumed-past`: its page came with a position behind it. `opened-later`: by a page without a position.
-   * `gone-before`: the log had it no more. `ended-before`: the stream did. `cut-as-slow`: written, and probably not
-   * taken. `unconfirmed`: open, and its node has not said yet.
+   * `resumed-past`: the page opened it with a position after the notification. `opened-later`: a page opened it
+   * afterwards, without a position. `gone-before`: the log did not have it any more. `ended-before`: the stream ended
+   * before it. `cut-as-slow`: written, but probably not received. `unconfirmed`: the stream is open, and its node has
+   * not reported yet.
    */
   readonly outcome: 'written' | 'resumed-past' | 'opened-later' | 'gone-before' | 'ended-before' | 'cut-as-slow' | 'unconfirmed'
-  /** When that was, if it is known. */
+  /** The time of the outcome, if known. */
   readonly at?: string
-  /** Written as it came, or from the log when the stream was opened or filled again. */
+  /** Whether it was written as it arrived, or from the log when the stream was opened or filled again. */
   readonly how?: 'live' | 'log'
-  /** Why it ended. */
+  /** Why the stream ended. */
   readonly ended?: string
 }
 
@@ -30,7 +31,7 @@ interface Notes {
   end: End | undefined
 }
 
-/** `events`: newest first, as are the stories. `places`: those at which it was addressed to the user. */
+/** `events`: newest first, as the result. `places`: the logs by which it was addressed to the user. */
 export function storiesOf (events: readonly TrailEvent[], evidence: Evidence, places: readonly Place[], id: number): StreamStory[] {
   const streams = new Map<string, Notes>()
   for (const event of events) {
@@ -69,7 +70,7 @@ function atOpen (open: Fill, places: readonly Place[], id: number): Part {
   return id <= from ? { outcome: 'resumed-past', at: iso(atMs) } : fromLog(open, places)
 }
 
-/** What the log still had when it was read. */
+/** The outcome of reading the log: whether it still had the notification. */
 function fromLog ({ to: position, atMs }: Fill, places: readonly Place[]): Part {
   const stood = places.some(({ state, goneAt, expiresAt = Infinity }) => (state === 'kept' ? expiresAt : goneAt) > position)
   return { outcome: stood ? 'written' : 'gone-before', at: iso(atMs), ...stood && { how: 'log' } }

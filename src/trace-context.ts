@@ -1,9 +1,11 @@
-// W3C Trace Context, as it rides in a message: https://www.w3.org/TR/trace-context/#traceparent-header
+// W3C Trace Context, as messages carry it: https://www.w3.org/TR/trace-context/#traceparent-header
 
 /** Version, trace, span and flags. */
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 
-/** What a header or a member says, if it is one of version 00 or may be read as such. */
+/**
+ * Returns a `traceparent` of version 00, or of a later version that can be read as such; undefined for anything else.
+ */
 export function parseTraceparent (text: unknown): string | undefined {
   return typeof text === 'string' && TRACEPARENT.test(text) ? text : undefined
 }

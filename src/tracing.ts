@@ -1,24 +1,24 @@
-// Where a tracer or a meter listens (node:diagnostics_channel). Unheard, each costs a look.
+// The diagnostics channels for tracers, meters and receipts. Without subscribers each costs one check.
 import { channel, tracingChannel } from 'node:diagnostics_channel'
 import type { Channel, HistoryPage, PublishAnswer, PublishRequest, ResumeQuery } from './broker/broker.ts'
 import type { Notification, ResumeFrom } from './notification.ts'
 
-/** Of several nodes in one process, each is told by this very object. */
+/** Identifies a node among several in one process, by object identity. */
 export interface Node {
   readonly name: string
 }
 
-/** A publish over HTTP, from the broker's being asked to its answer (tracePromise). */
+/** A publish over HTTP, from the call of the broker to its answer (tracePromise). */
 export interface PublishTrace {
   readonly request: PublishRequest
   readonly node: Node
-  /** What the message is to carry: at first what the publisher sent. Whoever traces puts its own here at the start. */
+  /** The `traceparent` for the message: at first the publisher's. A tracer replaces it at `start`. */
   traceparent?: string | undefined
   result?: PublishAnswer
   error?: unknown
 }
 
-/** One page of history for one stream, from the broker's being asked to its answer (tracePromise). */
+/** One page of history for one stream, from the call of the broker to its answer (tracePromise). */
 export interface ResumeTrace {
   readonly query: ResumeQuery
   readonly node: Node
@@ -27,30 +27,30 @@ export interface ResumeTrace {
 }
 
 /**
- * One notification on one node, from being heard (`start`) to being written to its streams (`asyncEnd`), if any of them
- * takes it then. Times are milliseconds of `performance.now()`: it waits until `writeAtMs`, and is written by
- * `writtenAtMs`. The object is used again after `asyncEnd`: whoever wants to keep something of it copies that.
+ * One notification on one node, from its arrival (`start`) to the write to its streams (`asyncEnd`), if any stream
+ * takes it at once. Times are `performance.now()`: it waits until `writeAtMs`, and is written by `writtenAtMs`. The
+ * object is reused after `asyncEnd`, so subscribers must copy what they keep.
  */
 export interface DeliverTrace {
   readonly channel: Channel
   readonly notification: Notification
   readonly node: Node
-  /** Streams that it is written to; those that are held, or have it already, do not count. */
+  /** How many streams it is written to, without those that are held or have it already. */
   streams: number
   readonly heardAtMs: number
   writeAtMs: number
   writtenAtMs: number
 }
 
-/** A stream, as it is named where it is told of. */
+/** Identifies a stream. */
 interface StreamName {
   readonly node: Node
   readonly userId: string
-  /** Names it among all of its node. */
+  /** Its name, unique within its node. */
   readonly stream: string
 }
 
-/** A stream was brought to live: all up to `position` is written. Times are milliseconds of `performance.now()`. */
+/** A stream was filled: everything up to `position` was written. Times are `performance.now()`. */
 export interface FillTrace extends StreamName {
   readonly isFirst: boolean
   readonly from: ResumeFrom
@@ -64,12 +64,12 @@ export interface FillTrace extends StreamName {
 /** A stream has ended. */
 export interface EndTrace extends StreamName {
   readonly reason: string
-  /** Up to which id it was written; and up to which the socket has taken it for sure. */
+  /** Up to which id it was written, and up to which the socket has certainly taken it. */
   readonly writtenTo: number
   readonly takenTo: number
 }
 
-/** A user has read: everything up to an id, or the one. */
+/** A user has read everything up to an id (`upTo`), or one notification (`one`). */
 export interface ReadTrace {
   readonly node: Node
   readonly userId: string

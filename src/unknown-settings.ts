@@ -1,22 +1,21 @@
-// Names in the environment that look like settings of ours and are none: most likely a slip of the pen, which has no
-// effect.
+// Finds variables in the environment that look like misspelt settings of ours, and so have no effect.
 
 export interface UnknownSetting {
   readonly name: string
-  /** The setting that it is most like. */
+  /** The most similar setting. */
   readonly nearest: string
 }
 
-/** What Kubernetes and Docker put beside a program for every service that they know, for example REDIS_SERVICE_HOST. */
+/** Variables that Kubernetes and Docker add for each known service, such as REDIS_SERVICE_HOST. */
 const ORCHESTRATORS = /_SERVICE_(HOST|PORT(_.*)?)$|_PORT(_\d+_(TCP|UDP)(_(ADDR|PORT|PROTO))?)?$/
-/** These first words other programs use too; behind them only what is nearly one of our names is told. */
+/** First words that other programs use too. With one of these, only close misspellings are reported. */
 const COMMON_WORDS = new Set(['HOST', 'PORT', 'NODE', 'MAX', 'LOG', 'SESSION', 'STREAM', 'GROUP', 'TOKEN', 'TRUST', 'CORS', 'REQUESTS', 'CONNECTIONS', 'PROXY', 'TLS', 'OPS', 'REUSE'])
 const OUR_WORD = /^TIDINGS_?/
 
-/** `settings`: every name that has a meaning. */
+/** `settings`: the names of all settings. */
 export function unknownSettings (env: Readonly<Record<string, string | undefined>>, settings: readonly string[]): UnknownSetting[] {
   const families = new Set(settings.map(firstWord).filter((word) => !COMMON_WORDS.has(word)))
-  const found: UnknownSetting[] = []
+  const unknown: UnknownSetting[] = []
   for (const name of Object.keys(env)) {
     if (settings.includes(name) || ORCHESTRATORS.test(name)) continue
     const plain = bare(name.toUpperCase().replace(OUR_WORD, ''))
@@ -27,19 +26,19 @@ export function unknownSettings (env: Readonly<Record<string, string | undefined
     if (best === undefined) continue
     const length = bare(best.setting).length
     const mayDiffer = length < 6 ? 0 : length < 8 ? 1 : 2
-    if (best.slips <= mayDiffer) found.push({ name, nearest: best.setting })
+    if (best.slips <= mayDiffer) unknown.push({ name, nearest: best.setting })
     else if (families.has(firstWord(name))) {
       const sister = ranked.find(({ setting }) => firstWord(setting) === firstWord(name))!
-      found.push({ name, nearest: sister.setting })
+      unknown.push({ name, nearest: sister.setting })
     }
   }
-  return found
+  return unknown
 }
 
 const firstWord = (name: string): string => name.split('_', 1)[0]!
 const bare = (name: string): string => name.replaceAll(/[^A-Z0-9]/g, '')
 
-/** Levenshtein's: letters that must be put in, taken out or changed. */
+/** The Levenshtein distance: letters to be inserted, removed or changed. */
 function distance (a: string, b: string): number {
   let above = Array.from({ length: b.length + 1 }, (_, j) => j)
   for (let i = 1; i <= a.length; i++) {

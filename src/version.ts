@@ -1,4 +1,4 @@
-// The version of the service. It stands in package.json, and nowhere else.
+// The version of the service, which stands in package.json only.
 import { readFileSync } from 'node:fs'
 
 const file = new URL('../package.json', import.meta.url)

@@ -1,9 +1,10 @@
-// Why somebody did, or did not, get a notification: a verdict from the evidence, and the sentence to tell them. Pure.
+// Decides from the evidence why somebody did, or did not, get a notification, and puts it into a sentence. Pure
+// functions.
 import { type Evidence, MAX_TRAIL, type Place } from './broker/trail.ts'
 import { readLine, type ReceiptsMode, type TrailEvent } from './receipts.ts'
 import { type StreamStory, storiesOf } from './stories.ts'
 
-/** In the order in which they are looked for. */
+/** In the order in which they are tried. */
 export const VERDICTS = [
   'too-old', 'trimmed', 'forgotten', 'not-addressed', 'left-before', 'joined-later', 'retracted', 'replaced', 'expired', 'dismissed', 'read', 'written', 'resumed-past',
   'cut-as-slow', 'unconfirmed', 'nobody-online', 'no-receipts'
@@ -12,11 +13,11 @@ type Verdict = typeof VERDICTS[number]
 
 export interface Answer {
   readonly verdict: Verdict
-  /** For whoever asked, to be passed on. */
+  /** A sentence for whoever asked. */
   readonly sentence: string
   readonly publishedAt: string
   readonly addresses: ReadonlyArray<{ readonly to: string, readonly state: string, readonly at?: string }>
-  /** What each stream of the user had to do with it, the newest first. */
+  /** What happened to it on each stream of the user, newest first. */
   readonly streams: readonly StreamStory[]
 }
 
@@ -25,14 +26,14 @@ export interface Question {
   readonly receipts: ReceiptsMode
 }
 
-/** An id, or milliseconds times 1,000, as a date. */
+/** Turns an id (microseconds) into a date. */
 const dateOf = (id: number): string => new Date(id / 1000).toISOString()
 
 export function explain (evidence: Evidence, { userId, receipts }: Question): Answer {
   const { id } = evidence
   const events = [...evidence.trail, ...evidence.reads].map(readLine).filter((event) => event !== undefined)
   const mine = evidence.places.filter((place) => covers(place, id))
-  // Where it does not stand for this user, no stream was to write it.
+  // If it was not addressed to this user, no stream had to write it.
   const streams = mine.length === 0 ? [] : storiesOf(events, evidence, mine, id)
   const [verdict, sentence] = judge({ evidence, events, mine, streams, userId, id, receipts })
   const addresses = evidence.places.map(({ to, state, goneAt }) => ({ to, state, ...state !== 'kept' && { at: dateOf(goneAt) } }))
@@ -43,7 +44,7 @@ interface Case extends Question {
   readonly id: number
   readonly evidence: Evidence
   readonly events: readonly TrailEvent[]
-  /** Places at which it was addressed to the user. */
+  /** The logs by which it was addressed to the user. */
   readonly mine: readonly Place[]
   readonly streams: readonly StreamStory[]
 }
@@ -74,7 +75,7 @@ function notAMember ({ evidence: { places }, userId, id }: Case): [Verdict, stri
   return ['joined-later', `It was published to ${to}, which ${userId} joined later, at ${dateOf(Math.min(...memberships.map(({ from }) => from)))}. What went there before is not theirs.`]
 }
 
-/** It is gone from everywhere. */
+/** It is gone from all logs by which it was addressed to the user. */
 function taken ({ evidence: { position }, mine, streams }: Case): [Verdict, string] | undefined {
   const isOver = ({ expiresAt = Infinity }: Place): boolean => expiresAt <= position
   if (mine.some((place) => place.state === 'kept' && !isOver(place))) return undefined
@@ -88,12 +89,12 @@ function taken ({ evidence: { position }, mine, streams }: Case): [Verdict, stri
   }
 }
 
-/** What the user did with it. */
+/** The user has dismissed or read it. */
 function known ({ evidence: { mark, read }, events, mine, userId, id }: Case): [Verdict, string] | undefined {
   if (mark === 'dismissed') return ['dismissed', `${userId} has dismissed it, on some device.`]
   const isListed = mine.some(({ keep }) => keep !== 'replay')
   if (!isListed || mark === 'unread' || (mark !== 'read' && read < id)) return undefined
-  // The first that read it: events are newest first.
+  // Events are newest first, so the last match is the first read.
   const by = events.findLast((event) => event.kind === 'read' && (event.what === 'one' ? event.id === id : event.id >= id))
   const when = by === undefined ? '' : ` at ${new Date(by.atMs).toISOString()}, through node ${by.node}`
   return ['read', `${userId} has read it${when}.`]
