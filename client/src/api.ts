@@ -1,24 +1,24 @@
-// What a page sees: the options of connect(), the connection that it returns, and the inbox of that.
+// The public types: the options of connect(), the connection that it returns, and its inbox.
 import type { State } from './line.ts'
 
-/** What a handler is told besides the data. */
+/** What a handler gets besides the data. */
 export interface Meta {
-  /** Opaque. Undefined for what has none: a plain PUBLISH, `keep: none`. */
+  /** Opaque. Undefined for a notification without an id: a plain PUBLISH, or `keep: none`. */
   readonly id: string | undefined
   readonly event: string
-  /** It was published while there was no line, and comes from the history. */
+  /** It was published while there was no connection, and comes from the history. */
   readonly isReplay: boolean
 }
 
 export type Handler<Data = any> = (data: Data, meta: Meta) => unknown
 
-/** The data of each event by its name. */
+/** Event name → type of its data. */
 export type EventMap = Record<string, any>
 
-/** What the service itself says. */
+/** Events that the service itself sends. */
 export type OwnEvent = 'sync' | 'ping' | 'read' | 'retracted' | 'expiring' | 'replaced' | 'closed'
 
-/** https://standardschema.dev, as far as it is used here; it must answer at once. */
+/** A Standard Schema (https://standardschema.dev), as far as it is used here. It must validate synchronously. */
 export interface Schema<Data = unknown> {
   readonly '~standard': {
     readonly validate: (value: unknown) =>
@@ -28,29 +28,34 @@ export interface Schema<Data = unknown> {
   }
 }
 
-/** How the service knows the user: by a token or a ticket if one of the functions is there, else by its cookie. */
+/** How the service knows the user: by a token or a ticket if one of these functions is given, else by a cookie. */
 export interface Credentials {
-  /** A token (JWT), for every request: it goes as a header, to the stream as well. */
+  /** Resolves with a token (JWT). Called for every request; the token is sent as a header, to the stream too. */
   readonly token?: (() => Promise<string>) | undefined
-  /** A one-time ticket (your back end asks for it at POST /api/notifications/tickets), for each connect. */
+  /**
+   * Resolves with a one-time ticket, which your back end gets from POST /api/notifications/tickets. Called for every
+   * connect.
+   */
   readonly ticket?: (() => Promise<string>) | undefined
-  /** With a cookie: puts a fresh token into it; called a while before the old one ends. */
+  /** With a cookie: puts a new token into it. Called some time before the old token expires. */
   readonly renew?: (() => unknown) | undefined
 }
 
 export interface ConnectOptions<Events extends EventMap = EventMap> extends Credentials {
-  /** Where the service is: its origin, or the path that it is mounted under. Default: the page's own origin. */
+  /** The service's origin, or the path under which it is mounted. Default: the page's own origin. */
   readonly url?: string | URL | undefined
-  /** `browser`: all tabs share one stream. `tab`: one each. Default: `browser`. */
+  /** `browser`: all tabs share one stream. `tab`: each tab has its own. Default: `browser`. */
   readonly share?: 'browser' | 'tab' | undefined
   /**
-   * Who is signed in. Tabs share a stream only with tabs of the same user. Give it if people can change without a
+   * The signed-in user. Tabs share a stream only with tabs of the same user. Set it if the user can change without a
    * logout.
    */
   readonly user?: string | undefined
-  /** Where to go on from: as `GET /api/notifications/position` gave it before you read your own data. Default: now. */
+  /**
+   * Where to start: the answer of `GET /api/notifications/position`, taken before you read your own data. Default: now.
+   */
   readonly position?: string | undefined
-  /** Checks the data of an event at run time; what does not pass is reported as an error and handed to nobody. */
+  /** Checks the data of events at run time. Invalid data is reported as an error and handed to no handler. */
   readonly schemas?: { readonly [Event in keyof Events]?: Schema<Events[Event]> } | undefined
 }
 
@@ -66,21 +71,21 @@ export interface InboxItem<Data = any> {
   readonly isRead: boolean
 }
 
-/** Never changed, only replaced. */
+/** Immutable: a change makes a new object. */
 export interface InboxState {
   /** Newest first. */
   readonly items: readonly InboxItem[]
-  /** Up to 100, which stands for any more. */
+  /** Counted up to 100; 100 may stand for more. */
   readonly unseen: number
   readonly unread: number
-  /** Up to where the list was shown, and read. */
+  /** The cursors: up to where the list was shown, and up to where it was read. */
   readonly seen: string
   readonly read: string
-  /** The list has come. */
+  /** The list has been fetched. */
   readonly isLoaded: boolean
-  /** There are older ones: loadMore(). */
+  /** There are older notifications: call loadMore(). */
   readonly hasMore: boolean
-  /** False: older ones existed, and have left the history. */
+  /** False: older notifications existed but have left the history. */
   readonly isComplete: boolean
 }
 
@@ -89,47 +94,46 @@ export interface Inbox {
   readonly unseen: number
   readonly unread: number
   readonly hasMore: boolean
-  /** All of it, at this moment. */
+  /** Everything above, as of this moment. */
   readonly state: InboxState
   /**
-   * Called when anything has changed; from the first listener on the list is fetched and kept. Returns how to stop
-   * that.
+   * Calls `listener` when anything has changed. The first listener makes the list be fetched and kept up to date.
+   * Returns a function that unsubscribes.
    */
   subscribe: (listener: () => void) => () => void
   loadMore: () => Promise<void>
-  /** The list was shown: nothing of it is new any more. */
+  /** Marks everything in the list as seen. */
   see: () => Promise<void>
-  /** One is read; or all up to an id, and nothing newer. Without anything: all that is in the list. */
+  /** Marks as read: one notification, everything up to an id, or without an argument everything in the list. */
   read: (...what: [] | [string | { readonly upTo: string }]) => Promise<void>
-  /** One is unread again. */
+  /** Marks one notification as unread again. */
   markUnread: (id: string) => Promise<void>
-  /** Gone for this user, on every device. */
+  /** Removes one notification for this user, on every device. */
   dismiss: (id: string) => Promise<void>
 }
 
 export interface Tidings<Events extends EventMap = EventMap> {
   readonly state: State
-  /** Called when the state has changed. Returns how to stop that. */
+  /** Calls `listener` when the state has changed. Returns a function that unsubscribes. */
   subscribe: (listener: () => void) => () => void
   /**
-   * Calls `handler` for each notification with that event name (`message` if it was published without one), or for all
-   * with `*`. What the service itself says can be heard by its name: sync, ping, read, retracted, expiring, replaced,
-   * closed.
-   * Returns how to stop that.
+   * Calls `handler` for each notification with this event name (`message` if it was published without one), or for all
+   * with `*`. Events of the service itself must be named: sync, ping, read, retracted, expiring, replaced, closed.
+   * Returns a function that unsubscribes.
    */
   on: <Event extends (keyof Events & string) | '*' | 'message' | OwnEvent>(
     event: Event, handler: Handler<Event extends keyof Events ? Events[Event] : any>
   ) => () => void
-  /** Called when something may be missing: fetch your data anew. Returns how to stop that. */
+  /** Calls `handler` when something may be missing: fetch your data again. Returns a function that unsubscribes. */
   onIncomplete: (handler: () => void) => () => void
   readonly inbox: Inbox
   /**
-   * Of all tabs that ask for this id, one calls `fn`; without an id, the one that holds the stream. Resolves to whether
-   * it was this one; to false at the end of the connection.
+   * Of all tabs that ask for this id, one calls `fn`; without an id, the tab that holds the stream. Resolves with
+   * whether it was this tab; with false once the connection has ended.
    */
   once: (id: string | undefined, fn: () => unknown) => Promise<boolean>
-  /** After `replaced`, `closed` or `denied`: opens the stream anew, here. */
+  /** After `replaced`, `closed` or `denied`: opens the stream again in this tab. */
   useHere: () => void
-  /** For good. */
+  /** Closes the connection for good. */
   close: () => void
 }

@@ -1,11 +1,10 @@
-// The text of an event stream, cut into events (WHATWG HTML, 9.2.6). EventSource would hand over only the names that it
-// is told.
+// Parses the text of an event stream (WHATWG HTML, 9.2.6). EventSource would only deliver event names that it was told.
 
-/** One event as it stands on the wire. */
+/** One event as it was sent. */
 export interface Received {
-  /** Its own id; undefined if it has none. (EventSource would repeat the last one.) */
+  /** Its own id; undefined if it has none. (EventSource would repeat the previous one.) */
   readonly id: string | undefined
-  /** `message` if the stream names none. */
+  /** `message` if the event has no name. */
   readonly event: string
   readonly data: string
 }
@@ -16,14 +15,14 @@ export interface EventReader {
   retry: (ms: number) => void
 }
 
-/** A function to be called with each piece of text, whatever the places where the line was cut. */
+/** Returns a function that takes the text piece by piece, wherever it was cut. */
 export function createReader (on: EventReader): (text: string) => void {
   let rest = ''
   let id: string | undefined
   let event = ''
   let data: string | undefined
   return (text) => {
-    // A CR at the very end may be half of a CRLF: it waits for what follows.
+    // A CR at the very end may be half of a CRLF, so it waits for what follows.
     const lines = (rest + text).split(/\r\n|\n|\r(?!$)/)
     rest = lines.pop()!
     for (const line of lines) {
@@ -37,7 +36,7 @@ export function createReader (on: EventReader): (text: string) => void {
       if (field === 'data') data = data === undefined ? value : `${data}\n${value}`
       else if (field === 'event') event = value
       else if (field === 'id') id = value
-      // The service says an hour at most; a timer holds 24 days.
+      // The service says an hour at most. Timers overflow after 24 days.
       else if (field === 'retry' && /^\d{1,7}$/.test(value)) on.retry(Number(value))
     }
   }

@@ -1,8 +1,8 @@
-// Who in the page hears of which event, with its data checked.
+// The page's event handlers, called with checked data.
 import type { Handler, Meta, Schema } from './api.ts'
 import { createListeners, report } from './listeners.ts'
 
-/** What the service itself says; `*` does not mean these. */
+/** Events of the service itself, which `*` does not include. */
 export const isOwn = (event: string): boolean => /^(sync|ping|read|retracted|expiring|replaced|closed)$/.test(event)
 
 export function createHandlers (schemas: { readonly [event: string]: Schema | undefined } = {}) {

@@ -1,5 +1,5 @@
-// The inbox as all tabs show it: one list and four absolute values, changed at once by what the user does, put right by
-// the service.
+// The inbox as all tabs show it: one list and four absolute values. The user's actions change it at once; the service's
+// answers correct it.
 import type { Inbox, InboxState } from './api.ts'
 import { isAfter } from './ids.ts'
 import { ASK_AGAIN_MS, MOST_COUNTED, PAGE } from './limits.ts'
@@ -7,22 +7,22 @@ import { jitter } from './line.ts'
 import { createListeners, type Listeners } from './listeners.ts'
 import type { Sharing } from './sharing.ts'
 
-/** Asks the service; throws what is not 2xx. `path` is relative to …/api/notifications */
+/** Sends a request. Rejects if the answer is not 2xx. `path`: relative to …/api/notifications */
 export type Ask = (method: string, path: string, body?: object) => Promise<any>
 
 const newest = (one = '', other: string): string => isAfter(one, other) ? one : other
 
-/** `spreadMs`: whoever was sent the same does not ask for it in the same moment. */
+/** `spreadMs`: fetches are spread over this time, since many clients get the same event at the same moment. */
 export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   const changed: Listeners<[]> = createListeners()
   let state: InboxState = { items: [], unseen: 0, unread: 0, seen: '', read: '', hasMore: false, isLoaded: false, isComplete: true }
-  /** Somebody looks at the list, in this tab or another. */
+  /** The list is used, in this tab or another. */
   let isWanted = false
   let timer: ReturnType<typeof setTimeout> | undefined
   let again: ReturnType<typeof setTimeout> | undefined
-  /** Something may have been missed that was said of it: no item is kept that does not come again. */
+  /** Changes may have been missed, so items that the next page lacks are dropped. */
   let isStale = false
-  /** What was heard or done since the start: an answer of before is not the last word. */
+  /** Counts changes since the start. An answer to a request from before a change is outdated. */
   let changes = 0
 
   function set (next: Partial<InboxState>): void {
@@ -31,7 +31,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   }
 
   /**
-   * What `sync`, `read` and the answers of the service have in common. A service of before the inbox says only
+   * Applies what `sync`, `read` and the service's answers have in common. A service without the inbox only sends
    * `unread`.
    */
   function take (values: any, items = state.items, more?: Partial<InboxState>): void {
@@ -43,18 +43,18 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     set({ items, read, seen: newest(values.seen, state.seen), unseen: values.unseen ?? 0, unread: values.unread ?? 0, ...more })
   }
 
-  /** The newest page, in place of what it covers. */
+  /** Replaces the part of the list that the newest page covers. */
   function merge (page: any): void {
     const { notifications, next, complete } = page
     const last = notifications.at(-1)?.id ?? next
-    // Where the page does not reach the list there is a hole.
+    // If the page does not reach the list, there is a hole, and the old items are dropped.
     let older = next ? state.items.filter(({ id }) => isAfter(last, id)) : []
     if (isStale || older.length === state.items.length) older = []
     isStale = false
     take(page, [...notifications, ...older], { isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: complete })
   }
 
-  /** Does not throw: it is asked for once more. */
+  /** Fetches the list. Does not reject, but tries again later. */
   async function load (): Promise<void> {
     clearTimeout(again)
     const before = changes
@@ -64,12 +64,12 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       merge(page)
       sharing.post({ type: 'inbox', page })
     } catch (error) {
-      // A service of before the inbox is asked again when the stream is.
+      // 404: a service without the inbox. It is asked again with the next stream.
       if ((error as { statusCode?: number }).statusCode !== 404) again = setTimeout(() => { if (sharing.isIn) void load() }, jitter(ASK_AGAIN_MS))
     }
   }
 
-  /** The leader asks, for all tabs. */
+  /** The leader fetches for all tabs. */
   function later (withinMs = spreadMs): void {
     if (!isWanted || !sharing.isLeader) return
     timer ??= setTimeout(() => {
@@ -84,20 +84,20 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     renew()
   }
 
-  /** What this tab has may be old. */
+  /** What this tab has may be outdated. */
   function renew (): void {
     isStale = true
     if (isWanted) sharing.isLeader ? later(0) : sharing.post({ type: 'inbox?' })
   }
 
-  /** Shows what will be so, asks for it, and takes what is so then. */
+  /** Shows the expected result at once, sends the request, and then shows the real result. */
   async function act (method: string, path: string, guess: object, upTo?: string): Promise<void> {
     const before = ++changes
     const old = state
     take({ ...state, ...guess })
     try {
       const answer = await request(method, `/${path}`, upTo ? { upTo } : undefined)
-      // Otherwise the stream has spoken meanwhile, and goes on to.
+      // Otherwise the stream has brought something newer, and will bring more.
       if (before === changes) take(answer)
     } catch (error) {
       if (before === changes) set(old)
@@ -107,7 +107,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     }
   }
 
-  /** One read, unread again, or dismissed. */
+  /** Marks one notification as read, unread again, or dismissed. */
   async function mark (id: string, method: string, path: string, change: { isRead?: boolean, dismissed?: boolean }): Promise<void> {
     const item = state.items.find((item) => item.id === id)
     const { isRead = true, dismissed } = change
@@ -135,23 +135,23 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       const last = state.items.at(-1)?.id
       let next = last
       let page
-      // A page may be empty, and not the last one: what stood there was dismissed, or has expired.
+      // A page may be empty without being the last one, if its notifications were dismissed or have expired.
       do {
         page = await request('GET', `?limit=${PAGE}${next ? `&before=${next}` : ''}`)
         next = page.next
       } while (next && !page.notifications.length)
-      // Two calls at once bring the same page.
+      // Two calls at the same time fetch the same page.
       if (state.items.at(-1)?.id === last) set({ items: [...state.items, ...page.notifications], hasMore: !!next, isComplete: page.complete })
     },
     async see () {
-      // The badge is there before the list; who clicks on it means what is in the list.
+      // The badge is shown before the list is fetched. A click on it means what is in the list.
       if (!state.isLoaded) await load()
       const upTo = state.items[0]?.id
       if (upTo && (state.unseen > 0 || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
     async read (...args: any[]) {
       const [what] = args
-      // What is undefined, as the id of what has none, is not "all": the service refuses it.
+      // An explicit undefined, as the id of a notification without one, does not mean "all". The service refuses it.
       if (args.length && !what?.upTo) return mark(what, 'PUT', '/read', { isRead: true })
       if (!state.isLoaded) await load()
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
@@ -170,12 +170,12 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     inbox,
     drop: changed.drop,
     /**
-     * From the stream, in every tab. `isListed`: a notification that may be in the list. `wasLost`: there was no stream
-     * before this.
+     * Handles an event of the stream, in every tab. `isListed`: a notification that may be in the list. `wasLost`:
+     * there was no stream before it.
      */
     onEvent (event: string, data: any, isListed: boolean, wasLost: boolean): void {
       if (event === 'sync' || event === 'read') {
-        // A fresh one comes beside the first list, not after a while.
+        // A fresh stream starts together with the first list, so nothing was missed.
         isStale ||= wasLost && data.resume !== 'fresh'
         changes++
         take(data)
@@ -194,7 +194,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       const next = state.hasMore || state.items.length > PAGE ? '1' : undefined
       sharing.post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
     },
-    /** A leader that does not know the list yet, and those who look at it. */
+    /** Called with a new leader, which does not know the list yet. */
     greet: renew
   }
 }

@@ -1,29 +1,28 @@
-// How long things may take, and how many are kept: in one file, since the build writes what is imported in place of its
-// name.
+// All times and limits. They are in one file because the build replaces imported constants by their values.
 
-/** Nothing asked of the page or the network may take longer before there is an answer. */
+/** How long the page's functions and the network may take to answer. */
 export const ANSWER_MS = 10_000
 
-/** How often a tab looks whether the machine slept: one timer a tab, which does nothing else. */
+/** How often a tab checks whether the machine slept. This is the tab's only permanent timer. */
 export const LOOK_MS = 1000
-/** About as often a leader tells the others that it is there. */
+/** About how often the leader tells the other tabs that it is there. */
 export const BEAT_MS = 5000
 
-/** The shortest pause between two tries, whatever the service says. */
+/** The shortest pause between two attempts, whatever the service says. */
 export const SHORTEST_WAIT_MS = 100
-/** The longest pause between two tries. */
+/** The longest pause between two attempts. */
 export const LONGEST_WAIT_MS = 30_000
-/** A stream that lives shorter than this counts as one more failure. */
+/** A stream with a shorter life counts as a failure. */
 export const SHORT_LIFE_MS = 5000
 
-/** Notifications of the list, in one answer. */
+/** How many notifications of the list are fetched at once. */
 export const PAGE = 50
-/** A list that could not be fetched is asked for again within this. */
+/** A list that could not be fetched is fetched again within this time. */
 export const ASK_AGAIN_MS = 20_000
-/** Counts stop there, and stand for any more. */
+/** Counts stop here; this value may stand for more. */
 export const MOST_COUNTED = 100
 
-/** Ids that a tab remembers to have been granted. */
+/** How many granted ids a tab remembers. */
 export const REMEMBERED = 1000
-/** How long a new leader listens to what the others know of them. */
+/** How long a new leader listens for ids that were granted before its term. */
 export const LISTEN_MS = 100

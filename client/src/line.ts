@@ -1,36 +1,36 @@
-// Keeps one stream open: opens it, notices when it is dead, waits, and opens it again from the last id.
+// Keeps one stream open: opens it, notices when it is dead, waits, and resumes from the last id.
 import type { Credentials } from './api.ts'
 import { createReader, type Received } from './events.ts'
 import { ANSWER_MS, LONGEST_WAIT_MS, SHORT_LIFE_MS, SHORTEST_WAIT_MS } from './limits.ts'
 import { ask, speakFor, within } from './request.ts'
 
 /**
- * - `connecting`: a stream is being opened, or what was missed is arriving
- * - `live`: what is published from here on arrives
- * - `waiting`: it was lost; the next try comes by itself
+ * - `connecting`: a stream is being opened, or missed notifications are arriving
+ * - `live`: new notifications arrive
+ * - `waiting`: the stream was lost; the next attempt comes by itself
  * - `replaced`: the account is active elsewhere (SESSION_POLICY=single)
  * - `closed`: logged out, or closed by the page
- * - `denied`: the service does not let this user in (401 after a fresh ticket, or 403)
+ * - `denied`: the service refuses this user (401 even with new credentials, or 403)
  */
 export type State = 'connecting' | 'live' | 'waiting' | 'replaced' | 'closed' | 'denied'
 
 export interface LineOptions {
-  /** Of the stream. */
+  /** The URL of the stream. */
   readonly url: string
   readonly credentials: Credentials
-  /** Where to go on from; empty for a first visit. */
+  /** The id to resume from; '' on a first visit. */
   readonly lastId: () => string
-  /** Between two pings, as the service said. */
+  /** The time between two pings, as the service said. */
   readonly beatMs: () => number
   readonly onEvent: (received: Received, isReplay: boolean) => void
   readonly onState: (state: State) => void
 }
 
 export interface Line {
-  /** Opens a stream. `isHere`: it is the user who asks for it, so it may take the session from another tab. */
+  /** Opens a stream. `isHere`: the user asks for it, so it may take the session from another tab. */
   open: (isHere?: boolean) => void
   /**
-   * Looks whether the stream is dead. `isAwake`: something happened that often kills a stream, or brings the network
+   * Checks whether the stream is dead. `isAwake`: something happened that often kills a stream, or brings the network
    * back.
    */
   check: (isAwake: boolean, isOtherNetwork?: boolean) => void
@@ -38,8 +38,8 @@ export interface Line {
 }
 
 /**
- * Milliseconds since something, by the clock that shows the larger number: one stands still during sleep, the other may
- * be set back.
+ * Returns a function that says how many milliseconds have passed. It takes the larger value of two clocks: the
+ * monotonic one may stand still during sleep, and the wall clock may be set back.
  */
 export function stopwatch (): () => number {
   const since = performance.now()
@@ -55,7 +55,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
   let isLive = false
   let heard = stopwatch()
   let timer: ReturnType<typeof setTimeout> | undefined
-  /** The stream that counts, and the one that is to take its place while that still runs. */
+  /** The stream in use, and the one that will replace it while it still runs. */
   let current: AbortController | undefined
   let next: AbortController | undefined
 
@@ -84,7 +84,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
     void run(current, isHere)
   }
 
-  /** A second stream with a fresh ticket; the first one goes when the second is live. */
+  /** Opens a second stream with new credentials. The first one is closed when the second is live. */
   async function replace (): Promise<void> {
     if (next || !(token ?? ticket ?? renew)) return
     const mine = next = new AbortController()
@@ -109,7 +109,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
         if (signal.aborted) return
         const { event, data } = received
         const sync = event === 'sync' && JSON.parse(data)
-        // One with `more` tells of a gap: what is left of the history follows it, and another sync.
+        // With `more` it only reports a gap: the rest of the history follows, and then another sync.
         if (sync && !sync.more) {
           retryMs = lastWords ?? retryMs
           lastWords = undefined
@@ -126,14 +126,14 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
           return
         }
         if (event === 'replaced' || event === 'closed') {
-          // With SESSION_POLICY=single the next stream takes over from this one: no news to anybody.
+          // With SESSION_POLICY=single our own next stream replaces this one, which is no news.
           if (!next || event === 'closed') {
             onEvent(received, false)
             end(event)
           }
           return
         }
-        // Said at once, after a renewal: that brought the old token again, and so would the next one.
+        // Right after a renewal, it means that the renewal brought the old token again, as the next one would.
         if (event === 'expiring' && !(isRenewal && isShort())) void replace()
         onEvent(received, !lived)
       }
@@ -142,7 +142,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
     try {
       if (renew && (wasRefused || isRenewal)) await within(renew).catch(reportError)
       if (ticket) address.searchParams.set('ticket', await ask(ticket))
-      // The header says "the same visitor, back again"; the parameter takes the session over.
+      // The header means "the same visitor, back again"; the parameter takes the session over.
       if (id) isHere ? address.searchParams.set('lastEventId', id) : headers['last-event-id'] = id
       if (!signal.aborted) {
         const init: RequestInit = ticket ? { headers, credentials: 'omit' } : await speakFor(credentials, headers)
@@ -158,7 +158,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
         }
       }
     } catch {
-      // The line broke, or there was no ticket: it ends, as below.
+      // The connection broke, or there was no ticket. Both are handled below.
     }
     if (signal.aborted || mine !== current) return
     if (next) {
@@ -176,8 +176,8 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
       wasRefused = false
       return end('denied')
     }
-    // The service said itself when to come back, to each client something else: up to 4.5 s with RETRY_MS as it is by
-    // default. Streams that end are spread already, and three seconds are promised.
+    // The service said when to come back, with jitter: up to 4.5 s with the default RETRY_MS. If the stream was live,
+    // the service ends its streams spread over time already, and this client promises 3 s, so a third is enough.
     if (lastWords !== undefined) return wait(lastWords / (lived ? 3 : 1))
     failures = isShort() ? failures + 1 : 0
     wait(jitter(failures < 2 ? Math.min(retryMs, 1000) : Math.min(retryMs * 2 ** (failures - 2), LONGEST_WAIT_MS)))
@@ -193,7 +193,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
   }
 }
 
-/** 50 to 100 %: who lost their streams together do not come back together. */
+/** 50 to 100 % of a time, so that clients that lost their streams together do not come back together. */
 export function jitter (ms: number): number {
   return ms * (0.5 + Math.random() / 2)
 }

@@ -1,10 +1,9 @@
-// A set of listeners. What one of them throws is reported, as for a listener of the DOM, and keeps nobody else from
-// hearing.
+// A set of listeners. An error of one is reported, as for DOM listeners, and does not keep others from being called.
 
 export interface Listeners<Args extends unknown[]> {
-  /** Returns how to take it away again. */
+  /** Returns a function that removes it. */
   add: (listener: (...args: Args) => unknown) => () => void
-  /** Who was taken away while others were called is not called any more. */
+  /** Calls all listeners, but none that was removed during the call. */
   call: (...args: Args) => void
   drop: () => void
 }
@@ -13,7 +12,7 @@ export function createListeners <Args extends unknown[]> (): Listeners<Args> {
   const all = new Set<(...args: Args) => unknown>()
   return {
     add (listener) {
-      // A function of its own: one that is added twice is called twice, and taken away once.
+      // A new function, so that a listener that was added twice is called twice and removed once.
       const own = (...args: Args): unknown => listener(...args)
       all.add(own)
       return () => { all.delete(own) }
@@ -27,7 +26,7 @@ export function createListeners <Args extends unknown[]> (): Listeners<Args> {
   }
 }
 
-/** Runs it; an error, thrown or of a promise, goes where uncaught ones go. */
+/** Runs a function. An error, thrown or of a promise, is reported like an uncaught one. */
 export function report (run: () => unknown): void {
   try {
     const result = run()

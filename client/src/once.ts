@@ -1,15 +1,16 @@
-// Of all tabs one acts: the leader grants an id to the first tab that asks for it, and every tab remembers who got it.
+// Makes one of all tabs act: the leader grants an id to the first tab that asks for it, and every tab remembers the
+// grant.
 import { LISTEN_MS, REMEMBERED } from './limits.ts'
 import { report } from './listeners.ts'
 import type { Message, Sharing } from './sharing.ts'
 
 export interface Once {
-  /** Without an id: the tab that holds the stream acts. */
+  /** Resolves with whether this tab acted. Without an id, the tab that holds the stream acts. */
   claim: (id: string | undefined, run: () => unknown) => Promise<boolean>
   hear: (message: Message) => void
-  /** There is a new leader: it learns what was granted before its time, and is asked again. */
+  /** Called with a new leader. It learns earlier grants, and pending claims are sent again. */
   greet: () => void
-  /** Nobody will be answered any more. */
+  /** Settles all pending claims with false. */
   drop: () => void
 }
 
@@ -42,7 +43,7 @@ export function createOnce (sharing: Sharing): Once {
         ? sharing.isLeader
         : await new Promise<boolean>((resolve) => {
           waiting.set(id, resolve)
-          // A toast is of more use in a tab that is looked at.
+          // Hidden tabs ask later, since a toast is of more use in a visible tab.
           setTimeout(ask, globalThis.document?.hidden ? 300 : 0, id)
         })
       if (isMine) report(run)

@@ -1,5 +1,4 @@
-// tidings-client/react: a connection as React sees it. However many components ask, it is the one that the page has
-// made.
+// tidings-client/react: hooks for React. All components share the one connection that the page made.
 import { createContext, createElement, type ReactNode, useContext, useEffect, useRef, useState, useSyncExternalStore } from 'react'
 import type { EventMap, Handler, Inbox, InboxState, State, Tidings } from './tidings.ts'
 
@@ -10,8 +9,9 @@ const nothing = (): void => {}
 
 export interface TidingsProviderProps {
   /**
-   * A connection, made once outside of components; or a function that makes one: it is called when the provider
-   * appears, and the connection is closed when it goes, as at a logout. (Strict Mode mounts twice: it makes one.)
+   * A connection that was made outside of components, or a function that makes one. The function is called when the
+   * provider mounts, and the connection is closed when it unmounts, for example at a logout. (Strict Mode mounts twice
+   * and makes one.)
    */
   readonly client: Tidings<any> | (() => Tidings<any>)
   readonly children?: ReactNode
@@ -26,31 +26,31 @@ export function TidingsProvider ({ client, children }: TidingsProviderProps): Re
     else clearTimeout(kept.current.closing)
     setMade(kept.current.tidings)
     return () => {
-      // Later, since Strict Mode takes it away and brings it back at once.
+      // Later, since Strict Mode unmounts and mounts again at once.
       const mine = kept.current!
       mine.closing = setTimeout(() => {
         mine.tidings.close()
         if (kept.current === mine) kept.current = undefined
       })
     }
-    // A function of another render makes the same connection.
+    // A new function in a later render does not make a new connection.
   }, [typeof client === 'function'])
   return createElement(Context.Provider, { value: typeof client === 'function' ? made : client }, children)
 }
 
-/** The connection itself; undefined while it is being made, and on a server. */
+/** The connection; undefined while it is being made, and on a server. */
 export function useTidings <Events extends EventMap = EventMap> (): Tidings<Events> | undefined {
   return useContext(Context)
 }
 
-/** The state, and what to do in one that does not end by itself. */
+/** The state, and `useHere` for states that do not end by themselves. */
 export function useConnection (): { state: State, useHere: () => void } {
   const tidings = useContext(Context)
   const state = useSyncExternalStore<State>(tidings?.subscribe ?? never, () => tidings?.state ?? 'connecting', () => 'connecting')
   return { state, useHere: tidings?.useHere ?? nothing }
 }
 
-/** Calls the newest `handler` for each notification with that event name, or for all with `*`. */
+/** Calls the latest `handler` for each notification with this event name, or for all with `*`. */
 export function useNotifications <Data = any> (event: string, handler: Handler<Data>): void {
   const tidings = useContext(Context)
   const newest = useRef(handler)
@@ -58,7 +58,7 @@ export function useNotifications <Data = any> (event: string, handler: Handler<D
   useEffect(() => tidings?.on(event, (data, meta) => newest.current(data, meta)), [tidings, event])
 }
 
-/** The inbox of this moment, and what a user can do with it. */
+/** The current inbox, and the user's actions on it. */
 export function useInbox (): InboxState & Pick<Inbox, 'loadMore' | 'see' | 'markUnread' | 'dismiss'> & { markRead: Inbox['read'] } {
   const inbox = useContext(Context)?.inbox
   const state = useSyncExternalStore(inbox?.subscribe ?? never, () => inbox?.state ?? EMPTY, () => EMPTY)

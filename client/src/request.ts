@@ -1,8 +1,8 @@
-// How the service is asked: who speaks for the user, and how long an answer may take.
+// Requests to the service: adds the user's credentials, and limits how long an answer may take.
 import type { Credentials } from './api.ts'
 import { ANSWER_MS } from './limits.ts'
 
-/** What the page's own function gives, or an error after a while. */
+/** Calls a function of the page. Rejects if it takes longer than ANSWER_MS. */
 export async function within <T> (give: () => T | Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   try {
@@ -12,7 +12,7 @@ export async function within <T> (give: () => T | Promise<T>): Promise<T> {
   }
 }
 
-/** A token or a ticket, if it is what it should be. */
+/** Gets a token or a ticket from the page. Rejects if it is no string. */
 export async function ask (give: () => Promise<string>): Promise<string> {
   const text: unknown = await within(give)
   if (text && typeof text === 'string') return text
@@ -21,7 +21,7 @@ export async function ask (give: () => Promise<string>): Promise<string> {
   throw error
 }
 
-/** What `fetch` needs so that the service knows the user. */
+/** Options for `fetch` with the user's credentials. */
 export async function speakFor ({ token, ticket }: Credentials, headers: Record<string, string> = {}): Promise<RequestInit> {
   const give = token ?? ticket
   if (!give) return { headers, credentials: 'include' }
@@ -36,12 +36,15 @@ export function parse (text: string): any {
   }
 }
 
-/** One request and its JSON answer. Throws for what is not 2xx, with `code` and `statusCode` as the service says. */
+/**
+ * Sends a request and resolves with its JSON answer. Rejects if that is not 2xx, with the service's `code` and
+ * `statusCode`.
+ */
 export async function request (credentials: Credentials, url: string, method: string, body?: object): Promise<any> {
   const init = await speakFor(credentials, body && { 'content-type': 'application/json' })
   const response = await fetch(url, { ...init, method, body: JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) })
   const answer = parse(await response.text())
-  // A proxy's own page may come with 200.
+  // A proxy may answer 200 with a page of its own.
   if (!response.ok || typeof answer === 'string') {
     throw Object.assign(new Error(answer?.message ?? response.status), { code: answer?.code, statusCode: response.status })
   }

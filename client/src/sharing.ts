@@ -1,26 +1,26 @@
-// Who of the tabs holds the stream, and how they speak: a Web Lock elects, a BroadcastChannel tells the rest.
+// Elects the tab that holds the stream, by a Web Lock, and connects the tabs by a BroadcastChannel.
 //
-// A leader has a term, greater than every term before it. What it posts carries the term, and a tab that has heard of a
-// greater one listens to no smaller one: a leader that was frozen and wakes up still believes in itself, until it hears
-// of its successor.
+// Each leader has a term that is greater than every earlier one. Its messages carry the term, and a tab that has heard
+// of a greater term ignores smaller ones: a leader that was frozen and wakes up still takes itself for the leader until
+// it hears of its successor.
 import { stopwatch } from './line.ts'
 
-/** Anything that is posted. Other code of the origin may post to the channel too, so nothing is believed unread. */
+/** A message between tabs. Other code of the origin may post to the channel too, so every field must be checked. */
 export interface Message {
   readonly type: string
   readonly from: unknown
-  /** Present on what only a leader says. */
+  /** Only in messages of a leader. */
   readonly term?: number
   readonly [field: string]: unknown
 }
 
 export interface SharingOptions {
-  /** Of the lock and the channel. */
+  /** The name of the lock and the channel. */
   readonly name: string
-  /** False: this tab is alone, by its own wish. */
+  /** False: this tab does not share a stream. */
   readonly isShared: boolean
   readonly onLead: () => void
-  /** It does not lead any more. */
+  /** Called when this tab no longer leads. */
   readonly onRest: () => void
   readonly onMessage: (message: Message) => void
 }
@@ -28,17 +28,17 @@ export interface SharingOptions {
 export interface Sharing {
   readonly tab: number
   readonly isLeader: boolean
-  /** It leads, or stands in the queue. */
+  /** It leads, or waits for the lock. */
   readonly isIn: boolean
-  /** Leaves the lock to others and hears nothing more; `stays`: goes on listening. */
+  /** Gives the lock up and stops listening; with `stays` it goes on listening. */
   leave: (stays?: boolean) => void
-  /** Stands in the queue for the lock; `steals`: takes it from whoever has it. */
+  /** Waits for the lock; with `steals` it takes the lock from its holder. */
   join: (steals?: boolean) => void
-  /** `asLeader`: is believed by the others only if nobody of a later term has spoken. */
+  /** Sends a message to the other tabs. `asLeader`: with the term, so that tabs which know a later term ignore it. */
   post: (message: { type: string, [field: string]: unknown }, asLeader?: boolean) => void
-  /** Milliseconds since the leader was heard of. */
+  /** Milliseconds since the leader was last heard. */
   silentMs: () => number
-  /** It leads, and another tab stands in the queue. */
+  /** It leads, and another tab waits for the lock. */
   isAwaited: () => Promise<boolean>
 }
 
@@ -49,13 +49,13 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
   let isLeader = false
   let term = 0
   let heard = stopwatch()
-  /** The request for the lock that this tab has made last, and how to give the lock back. */
+  /** This tab's latest request for the lock, and the function that gives the lock back. */
   let request: AbortController | undefined
   let release: (() => void) | undefined
 
   function lead (): void {
     isLeader = true
-    // By the clock, so that it is greater than that of a leader of whom this tab never heard.
+    // From the clock, so that it exceeds the term of leaders of which this tab never heard.
     term = Math.max(term + 1, Date.now())
     onLead()
   }
@@ -72,7 +72,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
     const held = locks.request(name, steal ? { steal } : { signal: mine.signal }, () => {
       if (mine !== request) return
       return new Promise<void>((resolve) => {
-        // First, since what is called may give the lock back.
+        // Set first, since `lead` may give the lock back.
         release = resolve
         lead()
       })
@@ -80,10 +80,10 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
     held.catch((error: unknown) => {
       if (mine !== request) return
       if ((error as Error).name === 'AbortError') {
-        // Stolen: somebody found this tab silent, or missed something.
+        // Another tab stole the lock, because this one was silent or it missed something.
         rest()
         queue()
-      } else alone() // A sandboxed page may not ask for locks.
+      } else alone() // a sandboxed page may not use locks
     })
   }
 
@@ -102,7 +102,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
   function hear ({ data }: MessageEvent): void {
     if (data?.tidings !== 1) return
     if (data.term) {
-      // Far below what a number can hold, since the next term is greater by one.
+      // The limit leaves room for the next term, which is greater by one.
       if (!(data.term >= term && data.term < 9e15)) return
       heard = stopwatch()
       if (data.term > term) {
@@ -116,7 +116,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
     try {
       onMessage(data)
     } catch {
-      // Other code's: ours is well formed, and what listeners throw is reported by itself.
+      // The message was posted by other code: ours are well formed, and errors of listeners are reported elsewhere.
     }
   }
 

@@ -1,5 +1,5 @@
-// tidings-client: one stream for all tabs of a browser, that wakes up, renews its tickets, and says in which state it
-// is.
+// tidings-client: one stream for all tabs of a browser, which survives sleep, renews its credentials, and reports its
+// state.
 import type { ConnectOptions, EventMap, Tidings } from './api.ts'
 import type { Received } from './events.ts'
 import { createHandlers, isOwn } from './handlers.ts'
@@ -25,16 +25,16 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   const incomplete = createListeners<[]>()
   const handlers = createHandlers(options.schemas as any)
   let state: State = 'connecting'
-  /** The position: everything up to here was handed over in this tab, or was before its time. */
+  /** The position: everything up to here was handed over in this tab, or was published before it opened. */
   let last = options.position ?? ''
-  /** The position that the newest stream was opened with. */
+  /** The position with which the latest stream was opened. */
   let opened = ''
   let heartbeatMs = 15_000
   let leaderTerm = 0
-  /** The next stream is one that the user asks for: a page that opens, until it hears of a leader, or useHere(). */
+  /** The next stream is one that the user asks for: a page that opens (until it hears of a leader), or useHere(). */
   let isHere = true
 
-  // On a server, where a page is only rendered, there is nothing to connect to.
+  // During server-side rendering there is nothing to connect to.
   const isInert = !globalThis.location
   const page = globalThis.document as Document | undefined
   const base = new URL(url || (globalThis.origin ?? '/'), page?.baseURI ?? globalThis.location?.href ?? 'http://x')
@@ -51,13 +51,13 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     },
     onRest () {
       line.stop()
-      // Another tab took the lead, which is not for this one to have again.
+      // Another tab leads now, and this one must not take the lead back.
       void leaveIfFinal()
     },
     onMessage: hear
   })
   const once = createOnce(sharing)
-  // A ticket for each request counts as a connect of the user, and so must not be asked for too often.
+  // Each ticket counts as a connect of the user, so requests with tickets are spread more.
   const spreadMs = options.ticket && !options.token ? 4000 : 1000
   const inbox = createInbox(sharing, (method, path, body) => request(options, api + path, method, body), spreadMs)
   const line = createLine({
@@ -74,11 +74,11 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       void leaveIfFinal()
     },
     onEvent (received, isReplay) {
-      // It was no position of this service, whose own ones count from here on.
+      // The position was not one of this service, so only its own positions count from here on.
       if (received.event === 'sync' && isAfter(opened, received.id!)) last = ''
-      // A leader that has just come does not know what was before: whoever was there may have missed it.
+      // A leader with a fresh stream does not know what was before, so older tabs may have missed something.
       const before = received.event === 'sync' && parse(received.data).resume === 'fresh' ? received.id : last
-      // The others first: what a handler does here, they may then hear of.
+      // Posted first, so that other tabs get the event before the effects of our handlers.
       sharing.post({ type: 'event', received, isReplay, before }, true)
       accept(received, isReplay)
     }
@@ -95,12 +95,12 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     sharing.post({ type: 'state', state, at: last, heartbeatMs }, true)
   }
 
-  /** In `replaced` it goes on listening: when another tab is live again, so is this one. */
+  /** After `replaced` it goes on listening: when another tab is live again, so is this one. */
   const leave = (): void => sharing.leave(state === 'replaced')
 
   /**
-   * A leader keeps the lock as long as somebody waits for it: whoever got it before they have heard of the end would
-   * ask the service once more.
+   * A leader keeps the lock while another tab waits for it. A tab that got it before it heard of the end would ask the
+   * service once more.
    */
   async function leaveIfFinal (): Promise<void> {
     if (isFinal(state) && !await sharing.isAwaited() && isFinal(state)) leave()
@@ -123,7 +123,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
 
   function hear (message: Message): void {
     const { type, term } = message
-    // Who comes after the end asks the service for itself.
+    // A tab that comes after the end asks the service for itself.
     if (sharing.isLeader) {
       if (type === 'hello') isFinal(state) ? leave() : tell()
       if (type === 'wake') line.check(true)
@@ -132,7 +132,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     if (type === 'event' && term && !isFinal(state)) {
       const { received, before, isReplay } = message as unknown as { received: Received, before: string, isReplay: boolean }
       if (typeof before !== 'string') return
-      // Empty: what counted as the position was none.
+      // Empty: the position was not a valid one.
       last = before && (last || before)
       if (isAfter(before, last)) return fallBehind()
       accept(received, isReplay)
@@ -161,13 +161,13 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     if (isAfter(at, last)) fallBehind()
   }
 
-  /** What this tab missed only the service knows: it takes the lead, and goes on from its own position. */
+  /** Only the service knows what this tab missed, so this tab takes the lead and goes on from its own position. */
   function fallBehind (): void {
     const at = last
     const term = leaderTerm
     setTimeout(() => {
       if (last !== at || term !== leaderTerm || sharing.isLeader || !sharing.isIn) return
-      // Its browser has the session, or had it a moment ago.
+      // This browser has the session, or had it a moment ago.
       isHere = true
       sharing.join(true)
     }, Math.random() * 50)
@@ -186,14 +186,14 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     if (sharing.isLeader) return line.check(true, isOtherNetwork)
     if (!sharing.isIn || page?.hidden) return
     if (sharing.silentMs() > 1.2 * heartbeatMs) sharing.join(true)
-    // A leader in a tab that nobody looks at may be slow to notice.
+    // A leader in a hidden tab may be slow to notice.
     else sharing.post({ type: 'wake' })
   }
 
   function rejoin (): void {
     if (isFinal(state) || sharing.isIn) return
     setState('connecting')
-    // What was said meanwhile it has not heard, though the same tab may lead.
+    // It heard nothing meanwhile, although the same tab may still lead.
     leaderTerm = 0
     sharing.join()
   }
@@ -205,11 +205,11 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       target?.addEventListener(type, handler, { signal: listening.signal })
     }
     listen(globalThis, 'online', () => wake(true))
-    // A page that is kept for "back" must hold neither lock nor channel nor stream.
+    // A page in the back/forward cache must hold no lock, channel or stream.
     listen(globalThis, 'pagehide', () => sharing.leave())
     listen(globalThis, 'pageshow', rejoin)
     listen(page, 'visibilitychange', () => wake())
-    // Frozen, it could not lead. What the others post meanwhile waits for it.
+    // A frozen tab cannot lead. Messages of other tabs wait until it resumes.
     listen(page, 'freeze', () => sharing.leave(true))
     listen(page, 'resume', rejoin)
     timer = setInterval(look, LOOK_MS)
