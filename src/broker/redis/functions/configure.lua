@@ -1,11 +1,10 @@
--- What nodes do at their start and once a second: limits, the nonce, and what a Redis that answers does not tell by
--- itself.
+-- Called by nodes at their start and once a second: sets limits, returns the nonce, and notices lost data.
 
 local DATABASES = 16
--- Another database's installation is alive if its clock was seen so recently.
+-- An installation in another database counts as running if its clock is this recent.
 local ALIVE = 30 * SECOND
 
--- Pub/Sub knows no databases: an installation with the same prefix in another one would get our messages, and we
+-- Pub/Sub ignores databases: an installation with the same prefix in another database would get our messages, and we
 -- theirs.
 local function other_database(ctx, own)
   local found
@@ -21,12 +20,12 @@ local function other_database(ctx, own)
   return found
 end
 
--- How long it may take until every node has heard of a loss: each asks once a second.
+-- Within this time every node has noticed a loss, since each asks once a second.
 local DOUBT = 3 * SECOND
 
--- A process that began with a clock behind an id that a node was answered before has lost what was acknowledged (a
--- failover, a crash between two writes to disk). What, nobody knows: so the history begins anew, and every older
--- position is told.
+-- If a Redis process started with a clock behind an id that a node was answered before, acknowledged data was lost (a
+-- failover, or a crash between two writes to disk). Nobody knows what, so the history begins anew and every older
+-- position is `incomplete`.
 local function look_for_loss(ctx, clock, run_id, newest_before)
   local key = ctx.prefix .. ':config'
   local run = redis.call('HMGET', key, 'run_id', 'run_clock')
@@ -36,19 +35,19 @@ local function look_for_loss(ctx, clock, run_id, newest_before)
     redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(clock), 'evicted', '0')
   end
   if tonumber(run[2]) < newest_before then
-    -- Ids go on above all that were answered before, however far ahead the clock was that gave them.
+    -- New ids continue above all answered ones, however far ahead the clock was that gave them.
     local born = math.max(next_id(ctx), newest_before + 1)
     ctx.last = born
     redis.call('MSET', ctx.prefix .. ':clock', int(born), ctx.prefix .. ':born', int(born))
-    -- Said once; what is told to the other nodes is the same.
+    -- Recorded, so that the loss is handled once; the other nodes would report the same.
     redis.call('HSET', key, 'run_clock', int(newest_before), 'clock_seen', int(born))
-    -- Other nodes were here before (this one had gone on writing to the old master): their streams have newer ids, and
-    -- were not told.
+    -- Other nodes came here before this one, which had gone on writing to the old master. Their streams have newer ids
+    -- and were not told.
     if not is_first then redis.call('HSET', key, 'doubt', int(born + DOUBT)) end
   end
 end
 
--- Logs that are trimmed in one call.
+-- How many logs one call trims.
 local TRIMMED_AT_ONCE = 100
 local function trim_overlong(ctx, id)
   for _, address in ipairs(redis.call('SPOP', ctx.prefix .. ':overlong', TRIMMED_AT_ONCE)) do trim(ctx, address, id) end
@@ -58,7 +57,7 @@ local function configure_with(ctx, c)
   local key = ctx.prefix .. ':config'
   local clock = tonumber(redis.call('GET', ctx.prefix .. ':clock')) or next_id(ctx)
   if c.is_start or redis.call('EXISTS', key) == 0 then
-    -- Logs expired under the shorter time until now: a longer one does not bring them back.
+    -- Logs have expired by the shorter time until now, which a longer one does not undo.
     local old = tonumber(redis.call('HGET', key, 'history_seconds') or c.seconds)
     if c.seconds > old then redis.call('HSET', key, 'kept_since', int(next_id(ctx) - old * SECOND)) end
     redis.call('HSET', key, 'history_length', int(c.user_length), 'group_history_length', int(c.group_length),
@@ -66,21 +65,21 @@ local function configure_with(ctx, c)
     limits = {}
   end
   if c.run_id then look_for_loss(ctx, clock, c.run_id, c.newest_before) end
-  -- An id each second: it proves that Redis takes writes, and keeps the clock of ids where the time has been.
+  -- Taking an id each second proves that Redis accepts writes, and keeps the clock of ids up to date.
   local id = next_id(ctx)
-  -- Who was first after a leap may not have been allowed to say so.
+  -- The first caller after a leap may have lacked the permission to record it.
   local seen = tonumber(redis.call('HGET', key, 'clock_seen') or nil)
   if seen and leapt(ctx, seen) then redis.call('SET', ctx.prefix .. ':born', int(id)) end
   redis.call('HSET', key, 'clock_seen', int(id))
   trim_overlong(ctx, id)
-  -- Whatever the policy is by now: it may have been another one when they were evicted.
+  -- Checked under any policy: it may have been another one at the time of the eviction.
   look_for_evictions(ctx, id)
   return id
 end
 
 -- ARGV: the database, history_length, group_history_length, history_seconds, max_data_bytes, the run id of this Redis
--- process, the newest id that the node was answered by another one before, 1 at the start of a node (0: the settings
--- that stand are kept), 1 if an older library was replaced just now, 1 if the eviction policy can take what has an end.
+-- process, the newest id that the node was answered by an earlier process, 1 at the start of a node (0: existing
+-- settings are kept), 1 if an older library was just replaced, 1 if the eviction policy can remove keys with an expiry.
 -- Reply: [version, born, an id, the time in microseconds, the nonce]
 local function configure(keys, args)
   local ctx, is_start = open(keys), args[8] == '1'

@@ -1,13 +1,13 @@
--- How a partition takes what another one has committed: each once, in order, under an id of its own where its clock is
--- past the publisher's.
+-- How a partition takes copies of what another one committed: each once, in order. A copy gets an id of its own if the
+-- target's clock has passed the publisher's id.
 --
 --   <prefix>:copied          hash, in the target: tag of the source -> id of the newest entry that was taken from it
 --                            (never)
---   <prefix>:was:<address>:<id>  the id that a copy has here, if it is not the one that the publisher was answered
+--   <prefix>:was:<address>:<id>  the id of a copy here, if it differs from the one that the publisher was answered
 --                                (HISTORY)
 
 do
-  -- The id that something has here, which the publisher knows by another one perhaps; and that other one.
+  -- Translates the id that a publisher was answered to the id here; origin_of does the reverse.
   function others.id_of(ctx, address, origin)
     return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin)) or nil) or origin
   end
@@ -18,7 +18,7 @@ do
     return raw and tonumber(read_entry(raw, math.huge).o) or id
   end
 
-  -- A copy has the publisher's id where that is greater than all ids here, and not far ahead of the time.
+  -- A copy keeps the publisher's id if it is greater than all ids here and not far ahead of the time.
   local function copy_id(ctx, origin)
     local last = ctx.last or tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil)
     if not last or origin <= last or origin > ctx.now + 60 * SECOND or leapt(ctx, last) then return next_id(ctx) end
@@ -52,22 +52,22 @@ do
     return send(ctx, req)
   end
 
-  -- Nodes that would have taken what has been taken here already.
+  -- How many nodes listen, for a copy that was already taken.
   local function listeners(ctx, to)
     local counts = {}
     for i, address in ipairs(to) do counts[i] = redis.call('PUBSUB', NUMSUB, ctx.prefix .. ':' .. address)[2] end
     return counts
   end
 
-  -- What was lost between two copies, nobody knows: the history begins anew.
+  -- Nobody knows what was lost between two copies, so the history begins anew.
   local function begin_after_loss(ctx)
     redis.call('SET', ctx.prefix .. ':born', int(next_id(ctx)))
   end
 
-  -- ARGV: tag of the source, then for each entry, in their order: its id, the id of the one before it, 1 if no older
-  -- one is left for this target, how many fields, name, value…, how many addresses, address…
-  -- Reply: [id of the newest that was taken, the newest id that was given here, for each entry [nodes that took it, for
-  -- each address], …]; fewer if one is missing before the next.
+  -- ARGV: tag of the source, then for each entry in order: its id, the id of the previous one, 1 if no older one is
+  -- left for this target, how many fields, name, value…, how many addresses, address…
+  -- Reply: [id of the newest taken entry, the newest id given out here, for each entry [nodes that got it, for each
+  -- address], …]; fewer if one is missing before the next.
   register('tidings_copy', function(keys, args)
     local ctx, source, at = open(keys), args[1], 2
     local key = ctx.prefix .. ':copied'
@@ -85,7 +85,7 @@ do
           if not is_first then break end
           begin_after_loss(ctx)
         end
-        -- It counts as taken before it is: what fails here, fails always, and must not stop what comes after it.
+        -- Marked as taken first: an entry that fails here always fails, and must not block what follows.
         last = id
         redis.call('HSET', key, source, int(last))
         local ok, receivers

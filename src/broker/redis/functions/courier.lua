@@ -1,18 +1,18 @@
--- What is left over in an outbox, and who copies it: one node at a time, once a second.
---   <prefix>:taken           hash, tag -> id up to which it has all (never)
---   <prefix>:courier         who copies what was left over (some seconds)
+-- Copying what is left in an outbox: one node at a time, once a second.
+--   <prefix>:taken           hash, tag -> id up to which it has everything (never)
+--   <prefix>:courier         the node that copies now (some seconds)
 
 do
-  -- What whoever committed may still be copying.
+  -- The committing node may still be copying entries that are younger than this.
   local GRACE = SECOND
   local COURIER_MS = 3000
-  -- Entries and bytes that one call reads from the outbox, more or less.
+  -- About how many entries and bytes one call reads from the outbox.
   local MOST_READ, MOST_BYTES, CHUNK = 256, 1048576, 64
 
-  -- ARGV: tag, up to which id it has all.
-  -- Reply: ['' if that is all, else the id up to which it was read; [id, id before, 1 for the first, [name, value, …],
-  -- [address, …]], …], the oldest first.
-  -- What others are owed is read, too, and may fill a call by itself.
+  -- ARGV: tag, the id up to which it has everything.
+  -- Reply: ['' if that is all, else the id up to which the outbox was read; [id, id before, 1 for the first, [name,
+  -- value, …], [address, …]], …], oldest first.
+  -- Entries for other targets count towards the limits too, so a reply may have none.
   register('tidings_read_outbox', function(keys, args)
     local ctx, reply, bytes, from = open(keys), { '' }, 0, tonumber(args[2])
     while true do
@@ -60,10 +60,11 @@ do
     return owed, taken
   end
 
-  -- Once a second. ARGV: the tags of all partitions, the own one, who asks ('': only tells), 1 if what is fresh counts
-  -- as left over, then (tag, id up to which it has all)…
-  -- Reply: how many entries wait, then [tag, id up to which it has all]… of those that are owed something, for whoever
-  -- asks to copy; nobody else is told for some seconds.
+  -- Called once a second.
+  -- ARGV: all tags, the own tag, the asking node ('': it only reports), 1 if fresh entries count as left over, then
+  -- (tag, id up to which it has everything)…
+  -- Reply: how many entries wait, then (tag, id up to which it has everything)… of those that are owed something, for
+  -- the asking node to copy. No other node is told for some seconds.
   register('tidings_outbox', function(keys, args)
     local ctx, reply, who_asks = open(keys), { 0 }, args[3]
     if redis.call('HSETNX', ctx.prefix .. ':config', 'partitions', args[1]) == 1 then
@@ -80,7 +81,7 @@ do
     if #owed == 0 then return reply end
     local courier = ctx.prefix .. ':courier'
     local who = redis.call('GET', courier)
-    -- Longer than they may, a courier has it whose time was set back: they may be gone.
+    -- A TTL above the limit means that the time was set back, so that courier may be gone.
     if who_asks == '' or (who and who ~= who_asks and redis.call('PTTL', courier) <= COURIER_MS) then return reply end
     local oldest = redis.call('XRANGE', ctx.prefix .. ':outbox', '-', '+', 'COUNT', 1)[1]
     if not oldest or (args[4] ~= '1' and tonumber(oldest[1]:match('^%d+')) > ctx.now - GRACE) then return reply end

@@ -1,30 +1,29 @@
--- Where there are several partitions: in which of them a group has members. It stands in the group's home, the
--- partition of its name.
+-- With several partitions: the directory of partitions in which a group has members. The home of the group, the
+-- partition of its name, has it.
 --
---   <prefix>:members:<group>  hash, partition -> second until which it has members (the last of them)
---   <prefix>:joined           hash, in the members' partition: group -> how many users of it the routes joined (with
---                             the last of them). Nodes renew what the homes know of those before it ends; nobody has to
---                             take it away
--- In <prefix>:config: `partitions`, the tags of all in order, and `partition`, the own one ('' while they are divided,
--- and `none` where one was that is none any more, and at REDIS_PREFIX itself); `directory` is there while nothing that
--- stood in the directory was lost. Where something may have been, whatever is published to a group goes to all
--- partitions.
+--   <prefix>:members:<group>  hash, partition -> second until which it has members (the latest of them)
+--   <prefix>:joined           hash, in the members' partition: group -> how many of its users are members through the
+--                             API (until there are none). Nodes renew the homes' entries for these before they expire,
+--                             so that nobody has to remove them
+-- Fields of <prefix>:config: `partitions`, all tags in order; `partition`, the own tag ('' while partitions are being
+-- divided; `none` at a prefix that is no partition any more, and at REDIS_PREFIX itself); `directory`, present unless
+-- parts of the directory may have been lost. Without it, whatever is published to a group goes to all partitions.
 
 do
-  -- The tags of all partitions, and the own one; nil where there is one partition alone.
+  -- Returns the limits with all tags and the own tag; nil if there is only one partition.
   function others.known(ctx)
     local known = ctx.limits
     if known.tags == nil then
       local fields = redis.call('HMGET', ctx.prefix .. ':config', 'partitions', 'partition', 'directory')
       known.tags = false
-      -- No REDIS_PREFIX has a colon: this is one of several, or nobody reads what is published there.
+      -- REDIS_PREFIX has no colon, so this is one of several partitions, or a prefix that nobody reads.
       if not fields[1] and ctx.prefix:find(':{') then
         known.tags = nil
         if not ctx.prefix:find(':{%d+}$') then
           refuse('TIDINGS_OTHER_PARTITION ' .. ctx.prefix .. ' is no prefix of a partition: "'
             .. ctx.prefix:match('^(.-):{') .. ':partitions" says which there are')
         end
-        -- It has lost what it knew of the others: a node tells it within the second.
+        -- The partition lost what it knew of the others. A node restores that within a second.
         refuse('TIDINGS_NOT_READY This partition was emptied; call again when a node has set it up, which takes a second')
       end
       if fields[1] then
@@ -35,7 +34,8 @@ do
     return known.tags and known or nil
   end
 
-  -- CRC-16 of XMODEM, modulo 16384, of what stands between the first braces if anything does: as CLUSTER KEYSLOT.
+  -- The slot of a name as CLUSTER KEYSLOT computes it: CRC-16 (XMODEM) modulo 16384 of the part between the first
+  -- braces if it is not empty, else of the whole name.
   local function slot_of(name)
     name = name:match('^[^{]*{([^}]+)}') or name
     local crc = 0
@@ -48,7 +48,7 @@ do
     return crc % 16384
   end
 
-  -- Why something must be published in another partition; nil if its home is here.
+  -- Why something must be published in another partition; nil if the address has its home here.
   function others.fault(ctx, address)
     local known = others.known(ctx)
     if not known then return nil end
@@ -61,7 +61,7 @@ do
     return 'TIDINGS_OTHER_PARTITION The home of ' .. address .. ' is the prefix ' .. name .. ': call it there'
   end
 
-  -- The tags of the other partitions that have members of a group, or users (`all`).
+  -- The tags of the other partitions with members of a group; all others for `all`.
   function others.of(ctx, address)
     local known, tags = others.known(ctx), {}
     if not known or address:sub(1, 5) == 'user:' then return tags end
@@ -78,7 +78,7 @@ do
     return tags
   end
 
-  -- What the routes joined and left: in `others` since groups.lua comes before the partitions are known.
+  -- Counts members through the API. Part of `others`, because groups.lua is loaded before this file.
   function others.count_joined(ctx, deltas)
     local known = others.known(ctx)
     if not known or #known.tags == 1 then return end
@@ -88,11 +88,12 @@ do
     end
   end
 
-  -- An entry lasts so much longer than twice the history at least, whatever a node's clock says: see `leapt`.
+  -- Entries last at least this much longer than twice the history, whatever a node's clock says: see `leapt`.
   local SPARE_SECONDS = 2 * DAY_SECONDS
 
-  -- ARGV: tag, until which second, group…   The partition has members of these groups, whose home is here.
-  -- Reply: those that nothing was known of
+  -- Enters a partition that has members of these groups, whose home is here.
+  -- ARGV: tag, until which second, group…
+  -- Reply: the groups for which it was not entered
   register('tidings_enter', function(keys, args)
     local ctx, reply = open(keys), {}
     local now = math.floor(ctx.now / SECOND)
@@ -109,12 +110,12 @@ do
     return reply
   end)
 
-  -- One node in so many seconds asks.
+  -- One node asks within this time.
   local RENEWED_SECONDS = 6 * 3600
   local MOST_NAMED = 500
 
-  -- ARGV: where to go on, or '' to begin.
-  -- Reply: where to go on ('0': that is all), group… of those that the routes joined users to
+  -- ARGV: the cursor, or '' to begin.
+  -- Reply: the next cursor ('0': that is all), group… of those with members through the API
   register('tidings_joined', function(keys, args)
     local ctx = open(keys)
     if args[1] == '' and not redis.call('SET', ctx.prefix .. ':kept:renewal', '1', 'EX', RENEWED_SECONDS, 'NX') then return { '0' } end
@@ -124,14 +125,14 @@ do
     return reply
   end)
 
-  -- While the home of a group is away nobody can tell it of new members. What reaches it between its return and being
-  -- told is missing here: until then the log counts as cut at an id that is far ahead, also if the node that let them
-  -- in is gone.
+  -- While the home of a group is away, nobody can tell it of new members. What is published there between its return
+  -- and being told is missing here. Until then the log counts as trimmed up to an id far ahead, even if the node that
+  -- admitted the members is gone.
   local AHEAD_SECONDS = 30 * DAY_SECONDS
   local function is_ahead(ctx, key) return (tonumber(redis.call('GET', key) or nil) or 0) > ctx.now + DAY_SECONDS * SECOND end
 
-  -- ARGV: user, group, whose home is away…
-  -- Reply: those that it must be told of later: the user was not a member, or another was let in before
+  -- ARGV: user, group whose home is away…
+  -- Reply: the groups whose homes must be told later, because the user was no member, or another was admitted before
   register('tidings_unheard', function(keys, args)
     local ctx, reply = open(keys), {}
     local marks = redis.call('HMGET', ctx.prefix .. ':groups:' .. args[1], unpack(args, 2))
@@ -145,8 +146,8 @@ do
     return reply
   end)
 
-  -- ARGV: how many groups were late, group…, other groups whose homes were told just now…
-  -- Reply: those whose logs count as cut up to now
+  -- ARGV: how many groups were late, group…, other groups whose homes were just told…
+  -- Reply: the groups whose logs count as trimmed up to now
   register('tidings_heard', function(keys, args)
     local ctx, reply = open(keys), {}
     local late = count_at(args, 1)
@@ -161,15 +162,15 @@ do
     return reply
   end)
 
-  -- ARGV: group or 'all' as an address…   Reply: for each the tags of the other partitions that have members
+  -- ARGV: address of a group, or 'all'…   Reply: for each the tags of the other partitions with members
   register('tidings_members', function(keys, args)
     local ctx, reply = open(keys), {}
     for i, address in ipairs(args) do reply[i] = others.of(ctx, address) end
     return reply
   end)
 
-  -- ARGV: the tags of all, in order, with spaces between; the own one; 1 if nothing can stand in the directory yet.
-  -- What stands is kept.
+  -- ARGV: all tags in order, separated by spaces; the own tag; 1 if nothing can be in the directory yet. Existing
+  -- values are kept.
   register('tidings_divide', function(keys, args)
     local key = keys[1] .. ':config'
     local known = redis.call('HMGET', key, 'partitions', 'partition')
@@ -182,8 +183,8 @@ do
     return 1
   end)
 
-  -- KEYS[1]: the list of all partitions. ARGV: their prefixes, in order, for where there is no list.
-  -- Reply: what stands there then
+  -- KEYS[1]: the list of all partitions. ARGV: their prefixes in order, in case there is no list.
+  -- Reply: the list
   register('tidings_list_partitions', function(keys, args)
     if redis.call('EXISTS', keys[1]) == 0 then redis.call('RPUSH', keys[1], unpack(args)) end
     return redis.call('LRANGE', keys[1], 0, -1)

@@ -1,10 +1,10 @@
--- Entries of the logs: how they are written, how room is made for them, how they are read.
+-- Entries of the logs: writing, trimming and reading them.
 
 local function length_of(ctx, address)
   return address:sub(1, 5) == 'user:' and ctx.limits.user_length or ctx.limits.group_length
 end
 
--- Trims a log that has outgrown its length, and notes up to where: whoever was not beyond it has missed something.
+-- Trims a log that exceeds its length, and records up to where. Whoever had a position below that missed something.
 local function trim(ctx, address, id)
   local log, length = ctx.prefix .. ':log:' .. address, length_of(ctx, address)
   if redis.call('XLEN', log) < length + TRIM_STEP then return end
@@ -13,7 +13,7 @@ local function trim(ctx, address, id)
   redis.call('XTRIM', log, 'MAXLEN', length)
   redis.call('SET', ctx.prefix .. ':trim:' .. address, oldest, 'EXAT', end_of(id, ctx.limits.seconds))
   local keys = ctx.prefix .. ':keys:' .. address
-  -- Of what has a ttl another note stands further up. What many at once leave there goes at its end.
+  -- An entry with a ttl has another note with a higher score, which is removed too. Notes beyond this limit expire.
   for _, member in ipairs(redis.call('ZRANGE', keys, '-inf', oldest, 'BYSCORE', 'LIMIT', 0, 10 * TRIM_STEP)) do
     local with_end = member:match('^\1(%d+):')
     if with_end then redis.call('ZREM', keys, '\3' .. with_end) end
@@ -21,7 +21,8 @@ local function trim(ctx, address, id)
   redis.call('ZREMRANGEBYSCORE', keys, '-inf', oldest)
 end
 
--- To trim is to read, which other services may not: a node does it within the second. Not every publish looks.
+-- Trimming needs reading, which other services may not do, so a node trims within a second. To save time, not every
+-- publish checks the length.
 local LOOKS = 16
 local function ask_for_trim(ctx, address, id)
   if id % LOOKS ~= 0 or redis.call('XLEN', ctx.prefix .. ':log:' .. address) < length_of(ctx, address) + TRIM_STEP then return end
@@ -29,7 +30,7 @@ local function ask_for_trim(ctx, address, id)
   redis.call('EXPIRE', ctx.prefix .. ':overlong', DAY_SECONDS)
 end
 
--- What stands where a log should (another type, or ids of the future) is put away, and its readers are told.
+-- Removes a key that cannot be our log (another type, or ids of the future), and makes its readers `incomplete`.
 local function put_away(ctx, address, log, id)
   redis.call('UNLINK', log)
   redis.pcall('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:' .. address, '-inf', '+inf')
@@ -45,18 +46,18 @@ local function append(ctx, address, log, entry_id, id, fields)
   redis.call('XADD', log, entry_id, unpack(fields))
 end
 
--- An entry that goes takes its key and its notes along.
+-- Removes the key and the notes of an entry that is removed.
 local function forget_entry(ctx, address, id)
   local keys = ctx.prefix .. ':keys:' .. address
   redis.call('ZADD', keys, 'XX', int(id), '\3' .. int(id))
   redis.call('ZREMRANGEBYSCORE', keys, int(id), int(id))
 end
 
--- Takes out the older one with the same key, on purpose: no gap.
+-- Removes the older entry with the same key. This is no gap.
 local function replace_key(ctx, address, log, key, id, ends, order)
   local keys = ctx.prefix .. ':keys:' .. address
   local older = redis.call('ZSCORE', keys, key)
-  -- Which of two is the newer one, the ids say that publishers were answered: so it is the same in every partition.
+  -- The ids that publishers were answered decide which of the two is newer, so that all partitions agree.
   if older and order and others.origin_of(ctx, address, tonumber(older)) > order then
     redis.call('XDEL', log, int(id) .. '-0')
     bury(ctx, address, id, 'p', tonumber(older))
@@ -71,9 +72,10 @@ local function replace_key(ctx, address, log, key, id, ends, order)
   end
 end
 
--- What may not count, and what counts and is large, stands beside the keys, so that who counts need not read it. No key
--- begins with \1 or \2 (or \3, whose score is the id from which on something has expired). It is a help alone: what
--- stands in the log and is not noted is read. `ends`: 0, or the id from which on it does not count.
+-- Notes for counting: entries that may not count, and large entries that do, so that counting need not read them. They
+-- are members of the sorted set of keys. No key begins with \1 or \2 (or \3, whose score is the id at which an entry
+-- expires). Notes only save work: entries without a note are read. `ends`: the id from which on the entry does not
+-- count, or 0.
 local LARGE_BYTES = 4096
 local function note(ctx, address, kind, id, ends, key_ends)
   local keys = ctx.prefix .. ':keys:' .. address
@@ -83,7 +85,7 @@ end
 
 local function note_for_counts(ctx, address, req, key_ends)
   if req.expires then
-    -- Who may not read the log can ask for this one by its name.
+    -- This note can be looked up by name without reading the log, which services may not do.
     redis.pcall('ZADD', ctx.prefix .. ':keys:' .. address, int(req.expires), '\3' .. int(req.id))
     redis.pcall('EXPIREAT', ctx.prefix .. ':keys:' .. address, key_ends)
   end
@@ -92,7 +94,7 @@ local function note_for_counts(ctx, address, req, key_ends)
   if #req.data >= LARGE_BYTES then note(ctx, address, '\2', req.id, req.expires or 0, key_ends) end
 end
 
--- Whether several addresses have it, and one user may have more than one of them.
+-- Whether one user may get it by several addresses.
 local function is_shared(to)
   if #to == 1 then return false end
   for _, address in ipairs(to) do
@@ -101,7 +103,7 @@ local function is_shared(to)
   return false
 end
 
--- Writes to the logs. What was written is taken back if anything fails.
+-- Writes to the logs. If anything fails, what was written is removed again.
 local function store(ctx, req)
   local id, prefix = req.id, ctx.prefix
   local entry_id, ends = int(id) .. '-0', end_of(id, ctx.limits.seconds)
@@ -121,7 +123,7 @@ local function store(ctx, req)
       redis.call('EXPIREAT', log, ends)
       if req.by_service then ask_for_trim(ctx, address, id) end
     end
-    -- From here on others' entries go: all that may be refused has been asked for.
+    -- From here on other entries are removed. Everything that may be refused was done before.
     for i, address in ipairs(req.to) do
       note_for_counts(ctx, address, req, ends)
       if req.key then replace_key(ctx, address, written[i], req.key, id, ends, req.order) end
@@ -136,17 +138,17 @@ local function store(ctx, req)
   error(why, 0)
 end
 
--- Entries as Redis gives them, with names. `x`: the id at which it expires.
+-- Parses an entry. `x`: the id at which it expires.
 local function read_entry(raw, most_bytes, log)
   local id, fields, event, data = raw[1], raw[2], '', ''
-  -- Nearly all are such.
+  -- The most frequent case.
   if #fields == 4 and fields[1] == 'e' and fields[3] == 'd' and #fields[4] <= most_bytes then
     return { id = tonumber(id:sub(1, -3)) or tonumber(id:match('^%d+')), event = fields[2], data = fields[4], log = log }
   end
   if fields[1] == 'e' and fields[3] == 'd' then event, data = fields[2], fields[4] end
-  -- Not written by us: a stream could not take it, and would come back for it for ever.
+  -- Not written by us: a stream could not take an entry this large, and would come back for it for ever.
   if #data > most_bytes then event, data = '', '' end
-  -- Nearly all end in -0.
+  -- Nearly all ids end in -0.
   local entry = { id = tonumber(id:sub(1, -3)) or tonumber(id:match('^%d+')), event = event, data = data, log = log }
   for i = 5, #fields > 4 and #fields or 0, 2 do
     local name, value = fields[i], fields[i + 1]

@@ -1,10 +1,9 @@
--- What was taken out of a log on purpose, and when, so that it can be told why somebody has it no more; and what Redis
--- took out by itself.
+-- Remembers entries that were removed on purpose, so that "why" can be answered, and notices evictions by Redis.
 
 local MAX_GONE = 128
 
--- how: r, p or x (retracted, replaced, expired). A service whose ACL lacks the key publishes all the same; then it is
--- not known.
+-- how: r, p or x (retracted, replaced, expired). A service whose ACL lacks this key can publish all the same; then the
+-- removal is not remembered.
 local function bury(ctx, address, id, how, at)
   local key = ctx.prefix .. ':gone:' .. address
   if type(redis.pcall('ZADD', key, int(at), how .. int(id))) ~= 'number' then return end
@@ -12,7 +11,7 @@ local function bury(ctx, address, id, how, at)
   redis.pcall('EXPIREAT', key, end_of(at, ctx.limits.seconds))
 end
 
--- What was evicted may have been anything: the history begins anew.
+-- Anything may have been evicted, so the history begins anew.
 local function look_for_evictions(ctx, id)
   local key = ctx.prefix .. ':config'
   local evicted, known = redis.call('INFO', 'stats'):match('evicted_keys:(%d+)'), redis.call('HGET', key, 'evicted')

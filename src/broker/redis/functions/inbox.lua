@@ -1,10 +1,10 @@
--- The inbox of a user: what the logs hold for them, less what they dismissed, with two cursors and marks.
+-- The inbox of a user: what the logs of their addresses hold, less what they dismissed, with two cursors and marks.
 --
--- <prefix>:inbox:<user>: the fields seen and read, and for each marked id: "r", "u" or "d" (read, unread, dismissed), a
--- space (or "+" if other addresses have it, too), and the address that it came by. The field "old": ids, dismissed,
--- that the cursor has passed, as one text, so that many of them cost nothing where only what is newer counts.
+-- <prefix>:inbox:<user> has the fields seen and read, and one for each marked id: "r", "u" or "d" (read, unread,
+-- dismissed), a space (or "+" if other addresses have it too), and the address that it came by. The field "old" has the
+-- dismissed ids below the cursor as one text, so that many of them cost nothing when only newer ones count.
 
--- Whoever looks at a mark need not know where it stands.
+-- Makes old dismissed ids visible as marks, unpacking them only when one is looked up.
 function reading.see_old(inbox, list)
   local known
   inbox.old = list
@@ -18,7 +18,7 @@ function reading.see_old(inbox, list)
   end })
 end
 
--- Oldest first. What is no list of numbers was not written by us.
+-- Returns the list of old dismissed ids, oldest first. Anything but a list was not written by us.
 function reading.old_of(inbox)
   if type(inbox.old) == 'string' then
     local ok, list = pcall(cmsgpack.unpack, inbox.old)
@@ -43,8 +43,8 @@ local function read_inbox(ctx, user)
   return inbox
 end
 
--- The logs of an inbox, in the order in which a notification is said to have come by them. `floor`: what is not listed
--- up to there; `known`: what is no news up to there.
+-- The logs of an inbox, in the order in which one is chosen if a notification came by several. `floor`: ids up to it
+-- are not listed; `known`: ids up to it count as seen and read.
 local function view_of(call, user, groups, inbox)
   local view = { user = user, groups = groups, inbox = inbox, logs = {}, by_address = {} }
   local function add(address, floor, known)
@@ -58,7 +58,7 @@ local function view_of(call, user, groups, inbox)
   end
   table.sort(names)
   for _, name in ipairs(names) do add('group:' .. name, groups.marks[name].at, 0) end
-  -- What went to all before somebody first came is no news to them.
+  -- What was published to `all` before the user's first visit counts as seen and read.
   add('all', 0, groups.user.first or math.huge)
   call.work = call.work + #view.logs * LOG_WORK
   return view
@@ -73,8 +73,7 @@ local function is_unread(view, source, id)
   return mark == 'u' or (mark ~= 'r' and id > math.max(view.inbox.read, source.known))
 end
 
--- The newest entries of a log that are above a floor, one by one: the i-th, or nil. They are read once for all who ask
--- in one call.
+-- The i-th newest entry of a log above a floor, or nil. Entries are read once for all requests of the call.
 local function newest(call, log, i, floor, most_wanted)
   while true do
     local entry = log.newest[i]
@@ -88,7 +87,7 @@ local function newest(call, log, i, floor, most_wanted)
   end
 end
 
--- The same for one user alone, who has marked much of it.
+-- The same for one user alone, who has marked many entries of the log.
 function reading.own_newest(call, view, source, floor)
   local own, inbox, log = source.own, view.inbox, source.log
   if not own then
@@ -109,7 +108,7 @@ function reading.own_newest(call, view, source, floor)
   return entry and entry.id > floor and entry or nil
 end
 
--- By which log a notification has come, if it is listed, and its entry.
+-- The log by which a notification is listed, and its entry.
 local function source_of(call, view, id)
   for _, source in ipairs(view.logs) do
     if id > source.floor then
@@ -119,7 +118,7 @@ local function source_of(call, view, id)
   end
 end
 
--- The same for one that is marked: where it came by is known.
+-- Whether a marked notification is still listed. Its mark says where it came by.
 function reading.stands(call, view, id)
   local inbox = view.inbox
   if inbox.shared[id] or inbox.addresses[id] == '' then return source_of(call, view, id) ~= nil end
@@ -135,11 +134,12 @@ local function drop_marks(inbox, ids)
   if #ids > 0 then redis.call('HDEL', inbox.key, unpack(ids)) end
 end
 
--- What a count looks at, in entries; so many bytes are one more. What does not count, or went to a thousand groups of
--- one user, may be more than that, and Redis is everybody's: then at least so many are unread.
+-- A count looks at this many entries at most, where LOOK_BYTES bytes of data count as one more. There may be more
+-- entries that do not count, or that went to a thousand groups of one user, but Redis must stay free for others. Then
+-- the real count is at least as high as the answer.
 reading.MOST_LOOKED_AT, reading.LOOK_BYTES, reading.LOOK_WORK = 4096, 16384, 16
 
--- seen, read, and how many are listed above each cursor and not read one by one, up to MAX_UNREAD.
+-- Returns seen, read, and how many entries are listed above each cursor and not marked as read, up to MAX_UNREAD.
 local function count_inbox(call, view)
   local inbox, counted, unseen, unread, marks, position = view.inbox, {}, 0, 0, view.inbox.marks, call.position
   if view.open then
@@ -180,7 +180,8 @@ local function count_inbox(call, view)
   for id, mark in pairs(inbox.marks) do
     if unread >= MAX_UNREAD then break end
     if mark == 'u' and not counted[id] then
-      -- What is not listed will not be again: it has left, or its group was left, and who joins anew begins anew.
+      -- A notification that is not listed now never will be: it has left the logs, or its group was left, and a rejoin
+      -- starts anew.
       if reading.stands(call, view, id) then unread = unread + 1 else gone[#gone + 1] = id end
     end
   end
@@ -188,9 +189,8 @@ local function count_inbox(call, view)
   return inbox.seen, inbox.read, math.min(unseen, MAX_UNREAD), math.min(unread, MAX_UNREAD)
 end
 
--- ARGV from `at`: the token's iat and exp, how many groups it claims or -1, group…; iat '' is a back end, which reads
--- without a token.
--- Returns the call, the view, and where the next argument stands.
+-- ARGV from `at`: the token's iat and exp, how many groups it claims or -1, group… An iat of '' is a back end without a
+-- token. Returns the call, the view, and the index of the next argument.
 local function enter_inbox(keys, args, at)
   local call, user = open_call(keys), args[1]
   local groups, count = read_groups(call, user), 0

@@ -1,4 +1,4 @@
--- What the routes ask and change of a user's groups.
+-- Reading and changing a user's groups through the API.
 
 -- [group, id at which it was joined, …]
 local function membership_of(groups)
@@ -33,7 +33,8 @@ local function join(keys, args)
   return is_new and 1 or 0
 end
 
--- ARGV: user, group. The mark stays, also for a group never joined: a token that claims it must not bring it back.
+-- ARGV: user, group. The mark is written even for a group that was never joined, so that a token which claims it does
+-- not bring it in.
 local function leave(keys, args)
   local ctx = open(keys)
   local groups = read_groups(ctx, args[1])

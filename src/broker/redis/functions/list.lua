@@ -1,10 +1,10 @@
--- The list of an inbox, page by page, newest first.
+-- The list of an inbox in pages, newest first.
 
--- What a list may look at, more or less, in bytes. Beyond it, or beyond as many entries as a count looks at, the page
--- is short, perhaps empty, and says where to go on.
+-- About how many bytes a list may read. Past that, or past the number of entries that a count looks at, the page is
+-- short or even empty, and says where the next one starts.
 local LIST_WORK = 2097152
 
--- The next entry of a log before an id and above a floor, or nil. What the counts read, too, is read once.
+-- The next entry of a log before an id and above a floor, or nil. Shares what the counts have read.
 function reading.peek(call, source, before, floor)
   local log, entry = source.log, nil
   if before > call.position then
@@ -21,14 +21,14 @@ function reading.peek(call, source, before, floor)
   return entry and entry.id > floor and entry or nil
 end
 
--- The newest entries of an inbox before an id, as many as are asked for. It goes round: a few of each log, then twice
--- as many; and no log is read below the oldest that there is a place for. If too much was looked at before each log
--- was, the others are read down to the newest entry that there is, and the page ends with it.
+-- The newest entries of an inbox before an id, up to `limit`. Reads in rounds: a few entries of each log, then twice as
+-- many. No log is read below the oldest entry that still fits the page. If too much was read before each log was looked
+-- at, the remaining logs are read only down to the newest entry found, and the page ends there.
 local function newest_of(call, view, before, limit, unread_only)
   local kept, heap, bytes, downto, is_cut, is_short = {}, {}, 0, 0, false, false
   local stop_at, top, is_tight, looks = call.work + LIST_WORK, 0, false, 0
   local active, quota = view.logs, #view.logs <= 4 and limit or 4
-  -- Where nothing was marked unread again, nothing up to the cursor is.
+  -- Without "unread" marks, nothing up to the cursor is unread.
   local is_above = unread_only and not view.inbox.has_unread
   for _, source in ipairs(active) do
     source.looked, source.at, source.chunk, source.down = 0, 1, {}, reading.start(before - 1)
@@ -39,7 +39,7 @@ local function newest_of(call, view, before, limit, unread_only)
     for _, source in ipairs(active) do
       local left = quota
       while true do
-        -- What is left of it is looked at in the next round, when less of it is wanted.
+        -- The rest is left to the next round, which wants fewer entries.
         if left == 0 then more[#more + 1] = source; break end
         local is_unknown = source.looked == 0 and #view.logs > 4 and call.work > stop_at
         is_tight = is_tight or is_unknown
@@ -47,7 +47,7 @@ local function newest_of(call, view, before, limit, unread_only)
         if not entry then break end
         if entry.id > top then top = entry.id end
         if source.is_new and source.looked > 0 and (call.work > stop_at or looks >= reading.MOST_LOOKED_AT) then
-          -- Too much was looked at: what is below comes with the next page.
+          -- Too much was read: everything below comes with the next page.
           downto, is_short = entry.id, true
           for id in pairs(kept) do
             if id <= downto then kept[id], is_cut = nil, true end
@@ -62,7 +62,7 @@ local function newest_of(call, view, before, limit, unread_only)
         end
         source.looked, source.at, source.is_new, left, looks = source.looked + 1, source.at + 1, false, left - 1, looks + 1
         local known = kept[entry.id]
-        -- It came by several logs, and is said to have come by the first of them.
+        -- It came by several logs; the first of them counts.
         if known and source.place < known.source.place then known.source = source end
         if not known and is_listed(call, view, entry) and not (unread_only and not is_unread(view, source, entry.id)) then
           kept[entry.id], entry.source = entry, source
@@ -90,7 +90,7 @@ local function newest_of(call, view, before, limit, unread_only)
   return kept, ids, is_short and downto + 1 or (is_cut and ids[#ids]) or nil
 end
 
--- ARGV: user, before or '', limit, 1 for the unread alone, token.
+-- ARGV: user, before or '', limit, 1 for unread ones only, token.
 -- Reply: [position, seen, read, unseen, unread, next or '', 1 if nothing was trimmed, [id, event, data, address, key or
 -- '', 1 if read], …]
 local function list(keys, args)

@@ -1,15 +1,16 @@
--- How the logs are read by those who ask in one call: each piece once, in growing steps, and with an eye on the work.
+-- Reads logs for all requests of a call: each part once, in growing steps, with a limit on the work.
 
--- What an entry counts beside its data, and what it costs to look at a log, in bytes read, more or less.
+-- The work of an entry beside its data, and of looking at a log, in units of about one byte read.
 local ENTRY_WORK = 64
 local LOG_WORK = 256
--- Entries that one XRANGE asks for at most, and bytes that it should bring at most.
+-- The most entries that one XRANGE asks for, and about how many bytes it should return.
 local MAX_STEP = 128
 local STEP_BYTES = 65536
--- No entry of ours is larger, whatever MAX_DATA_BYTES was when it was written; a stream would be cut off for it.
+-- No entry of ours is larger, whatever MAX_DATA_BYTES was when it was written. A stream would be cut off for a larger
+-- one.
 local MOST_ENTRY_BYTES = 1048576
 
--- What those who ask in one call share: one moment, and what was read of each log.
+-- Starts a call whose requests share one position and what was read of each log.
 local function open_call(keys)
   local call = open(keys)
   call.logs, call.shared, call.work, call.waste, call.counts = {}, {}, 0, 0, true
@@ -51,7 +52,7 @@ local function read_chunk(call, log, name, first, last, limit)
   return chunk, bytes, most
 end
 
--- A heap of ids with the greatest on top.
+-- A binary heap of ids with the greatest on top.
 local function push(heap, id)
   local i = #heap + 1
   while i > 1 do
@@ -79,7 +80,7 @@ local function pop(heap)
   return top
 end
 
--- The ids of the newest trimmed entries of some logs, read at once.
+-- Reads the ids of the newest trimmed entries of several logs at once.
 local function read_trims(call, pieces)
   local keys, logs = {}, {}
   for _, piece in ipairs(pieces) do
@@ -95,7 +96,8 @@ local function read_trims(call, pieces)
   end
 end
 
--- The old library trimmed without a note of it: its logs tell only that, and all of it may have been after the cursor.
+-- Older libraries trimmed without a record. Their logs only tell that something was trimmed; any of it may have been
+-- after the cursor.
 local function was_trimmed_by_old(call, log, after)
   if log.old_trim == nil then
     log.old_trim = 0
@@ -114,19 +116,18 @@ end
 
 local function is_over(call, entry) return entry.x and entry.x <= call.position end
 
--- How an inbox is read: logs downwards, by and by, what is marked, and what is counted. (One name for all of it: a
--- library may have 200 at most.)
+-- Functions for reading an inbox. They share one table, because a library may have at most 200 locals.
 local reading = {}
 
--- So many bytes may be read of what does not count; from then on what is known as such is passed over. Small ones are
--- read as fast as passed over.
+-- This many bytes may be read of entries that do not count. After that, known ones are skipped. Small entries are read
+-- as fast as they are skipped.
 reading.WASTE_BYTES = 32768
 reading.SMALL_BYTES = 1024
 function reading.waste_of(entry) return #entry.data > reading.SMALL_BYTES and #entry.data or 0 end
 
--- What is noted of a log (entries.lua), newest first: `skips`, what need not be looked at, and `stops`, these and what
--- counts unread, of which `known` has what there is to know. Where entries went without their notes (evicted, or by
--- hand), nothing is believed that counts.
+-- The notes of a log (entries.lua), newest first. `skips`: ids that need not be read; `stops`: these and the ids of
+-- `known`, which count without being read. If entries disappeared without their notes (evicted, or removed by hand),
+-- notes that count are not trusted.
 function reading.noted(call, log)
   if log.noted then return log.noted end
   local skips, stops, known, count = {}, {}, {}, 0
@@ -146,11 +147,11 @@ function reading.noted(call, log)
   return log.noted
 end
 
--- Where a reader is (upper), and how much it reads at once (step).
+-- A reader's place (upper) and the number of entries that it reads next (step).
 function reading.start(upper) return { upper = upper, step = 4 } end
 
--- The next entries above a floor, newest first, or nil. `own`: what one user need not read, instead of what nobody
--- need. `most_wanted`: entries. A list wants the data of what it shows; who counts is content with what is known.
+-- The next entries above a floor, newest first, or nil. `own`: skips what this user need not read, instead of what
+-- nobody need. `most_wanted`: entries. A list needs the data of its entries; for counting, notes are enough.
 function reading.read(call, log, at, floor, own, most_wanted)
   local skips, known = NO_ENTRIES, NO_ENTRIES
   if own then skips, known = own.stops, own.known elseif call.waste > reading.WASTE_BYTES then
@@ -179,8 +180,8 @@ function reading.read(call, log, at, floor, own, most_wanted)
   end
 end
 
--- Tells of many logs at once which have nothing above a floor: it stands in log.nothing_above then. Those that have are
--- few, or large.
+-- Finds out for many logs at once which have nothing above a floor, and records that in log.nothing_above. Few logs
+-- have something.
 reading.PROBED_AT_ONCE = 32
 function reading.probe(call, view, from, read)
   local args, asked, bytes = {}, {}, 0

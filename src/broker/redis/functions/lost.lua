@@ -1,7 +1,7 @@
--- Whether something was addressed to a user while they were in a group, and is not theirs to read any more since they
--- left it. What has expired, and what they dismissed, is not missing.
+-- Whether a user missed something in a group that they have left since, which they may not read any more. What has
+-- expired or was dismissed is not missing.
 
--- Takes an entry out that is over, and notes it.
+-- Removes an expired entry and remembers it as gone.
 local function sweep(call, entry)
   if redis.call('XDEL', entry.log.key, int(entry.id) .. '-0') > 0 then bury(call, entry.log.address, entry.id, 'x', entry.x) end
   forget_entry(call, entry.log.address, entry.id)
@@ -9,10 +9,10 @@ end
 
 local has_lost
 do
-  -- So many entries, or bytes as a call may read, are taken out by one call.
+  -- One call removes at most this many entries.
   local MOST_SWEPT = 2048
 
-  -- What a user has dismissed, by the one address that has it, oldest first.
+  -- Dismissed ids by address, oldest first, for notifications that came by one address only.
   local function dismissed_by_address(inbox)
     local found = {}
     for id, mark in pairs(inbox.marks) do
@@ -26,9 +26,9 @@ do
     return found
   end
 
-  -- Whether something that is missing stands in a piece, (after, upto]. What was dismissed is passed over unread, and
-  -- what has expired is taken out, so that nobody looks at it twice. Nil: there was too much of that for one call, and
-  -- it is to be asked again.
+  -- Whether a part (after, upto] of a log has something that the user missed. Dismissed entries are skipped without
+  -- reading. Expired entries are removed, so that nobody reads them twice. Nil: there were too many of these for one
+  -- call, so it must be asked again.
   function has_lost(call, inbox, lost)
     local dismissed, swept, work = #lost > 0 and inbox.count > 0 and dismissed_by_address(inbox) or {}, 0, call.work
     for _, piece in ipairs(lost) do
@@ -44,8 +44,7 @@ do
             swept = swept + 1
           end
         end
-        -- So much that was dismissed is not looked through: whoever has dismissed it is told that something may be
-        -- missing.
+        -- Too much was dismissed to look through all of it, so the user is told that something may be missing.
         if swept == 0 and call.work - work > 4 * call.most_work then return true end
         if swept > 0 and (swept > MOST_SWEPT or call.work - work > call.most_work) then return nil end
         if #chunk < step then after = stop else after = chunk[#chunk].id end

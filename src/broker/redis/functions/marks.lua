@@ -1,6 +1,6 @@
--- What a user says of their inbox: how far they have seen and read it, and marks of single notifications.
+-- Changes to an inbox by its user: moving the cursors, and marking single notifications.
 
--- Tells the user's streams what has changed, and answers with it.
+-- Saves the cursors, sends `read` to the user's streams, and returns the counts.
 local function save_inbox(call, view, changed)
   local inbox, numbers = view.inbox, { count_inbox(call, view) }
   redis.call('HSET', inbox.key, 'seen', int(inbox.seen), 'read', int(inbox.read))
@@ -35,13 +35,13 @@ end
 
 local compact
 do
-  -- Marks whose notification has left are looked for when there are too many, and so many of them let go at once.
+  -- When there are too many marks, up to this many whose notification has left are removed at once.
   local COMPACT_AT_ONCE = 32
 
-  -- So many that were dismissed and passed are remembered beside them.
+  -- How many dismissed ids below the read cursor are kept in addition.
   local MAX_OLD = 10000
 
-  -- The id of the oldest entry that may be shown to the user again.
+  -- The id of the oldest entry that the user may still see.
   local function oldest_of(call, view)
     local addresses, oldest = { 'user:' .. view.user, 'all' }, math.huge
     for group in pairs(view.groups.marks) do addresses[#addresses + 1] = 'group:' .. group end
@@ -52,7 +52,7 @@ do
     return oldest
   end
 
-  -- What was dismissed and passed by the cursor makes room.
+  -- Moves dismissed ids below the read cursor to the field "old".
   local function put_aside(call, view)
     local inbox, passed = view.inbox, {}
     for id, mark in pairs(inbox.marks) do
@@ -79,8 +79,8 @@ do
     return #redis.call('XRANGE', call.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0') > 0
   end
 
-  -- Makes room: lets go of marks whose notification has left. One of a group that was left stays while it stands
-  -- there: the user may come back.
+  -- Makes room by removing marks whose notification has left. Marks of a left group stay while the group's log has the
+  -- notification, since the user may come back.
   function compact(call, view)
     local inbox, gone = view.inbox, {}
     put_aside(call, view)
@@ -115,7 +115,7 @@ local function set_inbox_mark(keys, args)
   if mark ~= 'd' and is_unread(view, source, id) == (mark == 'u') then return counts_reply(call, view, {}) end
   local by = (entry.m and '+' or ' ') .. source.log.address
   if was then drop_marks(inbox, { id }) end
-  -- Without a mark, the cursor may say it already.
+  -- The cursor alone may say it already.
   if mark == 'd' or is_unread(view, source, id) ~= (mark == 'u') then
     if inbox.count >= MAX_MARKS then compact(call, view) end
     if inbox.count >= MAX_MARKS then

@@ -1,37 +1,38 @@
--- What happens atomically in Redis (7 or later, or Valkey): ids, logs, publishing, membership, history, inbox.
+-- The function library: all atomic operations in Redis (7 or later, or Valkey). This part: names, limits, ids, checks.
 --
--- Every function takes one key, KEYS[1] = the prefix, and derives from it (what ends when in parentheses; HISTORY is
--- history_seconds):
+-- Every function takes one key, KEYS[1] = the prefix, and derives its keys from it (when each expires in parentheses;
+-- HISTORY is history_seconds):
 --   <prefix>:clock          the last id given out, in microseconds (never)
 --   <prefix>:born           the id at which the history begins (never)
---   <prefix>:config         hash: the limits, and what configure.lua has seen (never)
+--   <prefix>:config         hash: the limits, and what configure.lua has observed (never)
 --   <prefix>:log:<address>  stream, entries <id>-0 {e event, d data; r 1 if it is only replayed, x the id at which it
 --                           expires, k key, m 1 if other addresses have it too, o the id in the partition it was copied
 --                           from} (HISTORY after its newest entry)
---   <prefix>:trim:<address> the id of the newest entry that was trimmed (HISTORY after it was)
+--   <prefix>:trim:<address> the id of the newest trimmed entry (HISTORY after the trim)
 --   <prefix>:keys:<address> sorted set, key -> id of the entry that has it, and notes for counts, see entries.lua
 --                           (HISTORY after the newest)
---   <prefix>:gone:<address> sorted set, r, p or x (retracted, replaced, expired) and an id -> the id of when (HISTORY
---                           after the newest)
---   <prefix>:trail:<user>   list of what nodes noted of the user's streams, newest first (HISTORY after the newest)
---   <prefix>:reads:<user>   list of when they read what (the same)
+--   <prefix>:gone:<address> sorted set, r, p or x (retracted, replaced, expired) followed by an id -> the id at which
+--                           that happened (HISTORY after the newest)
+--   <prefix>:trail:<user>   list of nodes' records about the user's streams, newest first (HISTORY after the newest)
+--   <prefix>:reads:<user>   list of records about the user's reads (the same)
 --   <prefix>:receipts       stream of batches {n node, b first id, r receipts}, see why.lua (HISTORY after the newest)
 --   <prefix>:written        sorted set, node -> up to which id it has written everything (the same)
 --   <prefix>:overlong       set of addresses whose logs a node must trim (a day)
---   <prefix>:groups:<user>  hash, see groups.lua (with groups that the routes joined: never; without: the newest
---                           token's end, or HISTORY after the last visit, whichever is later)
+--   <prefix>:groups:<user>  hash, see groups.lua (with groups joined through the API: never; without: at the newest
+--                           token's end or HISTORY after the last visit, whichever is later)
 --   <prefix>:inbox:<user>   hash: seen, read, and a mark for each id, see inbox.lua (HISTORY after the last change)
 --   <prefix>:idem:<key>, <prefix>:idem-fcall:<key>   the answer to an idempotent publish (24 hours)
 --   <prefix>:revoked:<user> "<id of the logout> <newest iat seen>" (30 days, or the longest token life seen)
 --   <prefix>:session:<user> "<fence> <tag>" of the one stream that a user may have (24 hours after the last heartbeat)
---   <prefix>:kept:<key>     something that nodes keep for a while: tickets (as long as they say)
+--   <prefix>:kept:<key>     a value of the nodes, such as a ticket (as long as the node says)
 --   <prefix>:hits:<key>     a counter of a rate limit (its window)
 --   <prefix>:<address>      the Pub/Sub channel of an address
--- Where there are several partitions, directory.lua, outbox.lua and courier.lua name more.
+-- With several partitions there are more, see directory.lua, outbox.lua and courier.lua.
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
--- During a deploy nodes of two versions share one Redis, which has the newer library: a function that nodes call keeps
--- its arguments and its reply. What must change gets a new name, and the old one stays for a version, in old.lua.
+-- During a deploy, nodes of two versions share one Redis, which has the newer library. So a function that nodes call
+-- never changes its arguments or reply. A changed function gets a new name, and the old one stays for one version, in
+-- old.lua.
 local VERSION = 6
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
@@ -39,30 +40,28 @@ local MAX_MARKS = 1000
 local SECOND = 1000000
 local HOUR = 3600 * SECOND
 local DAY_SECONDS = 86400
--- Entries over a log's length that are trimmed at once, so that few publishes pay for it.
+-- How many entries a log exceeds its length by before it is trimmed, so that few publishes pay for trimming.
 local TRIM_STEP = 100
 local RESERVED = { sync = 1, ping = 1, replaced = 1, closed = 1, expiring = 1, read = 1, retracted = 1, open = 1, error = 1 }
 
--- What concerns other partitions: see directory.lua and outbox.lua.
+-- Functions that concern other partitions, see directory.lua and outbox.lua.
 local others = {}
 
--- A whole number (or the text of one) as text. %d takes a third of the time, where the C beneath Lua has 64 bits for
--- it.
+-- A whole number (or its text) as text. %d takes a third of the time, but is exact only if C's integers have 64 bits.
 local int
 do
   local MOST, whole = 2^53, nil
   function int(n)
-    -- Not while it is loaded: then there is no `string` yet.
+    -- Not at load time, when `string` is not there yet.
     whole = whole or (string.format('%d', MOST) == '9007199254740992' and '%d' or '%.0f')
     return string.format(n % 1 == 0 and n + 0 < MOST and whole or '%.0f', n)
   end
 end
 
--- Ends the call, or one question of it, with an error reply.
+-- Ends the call, or one request in it, with an error reply.
 local function refuse(text) error({ err = text }, 0) end
 
--- What a call needs to know: time and limits. The limits are read once a second, or a quarter of a publish would be
--- spent on them.
+-- Starts a call: its time and limits. Limits are read once a second, since reading them took a quarter of a publish.
 local limits, limits_second = {}, nil
 local function open(keys)
   local prefix, time = keys[1], redis.call('TIME')
@@ -80,16 +79,16 @@ local function open(keys)
   return { prefix = prefix, now = time[1] * SECOND + time[2], limits = known }
 end
 
--- A clock far ahead of the time is right where the time has been there and was set back, and else forged. What
--- `configure` saw each second tells.
+-- Whether a clock far ahead of the time was forged. It is genuine if the time was there once and was set back, which
+-- `configure` recorded each second.
 local function is_forged(ctx, last)
   local seen = tonumber(redis.call('HGET', ctx.prefix .. ':config', 'clock_seen') or 0) or 0
   return last > seen + HOUR
 end
 
--- Where no clock is found the data was lost (or never was), and history begins at the next id.
+-- Without a clock the data was lost, or never was. The history begins at the next id.
 local function begin_anew(ctx)
-  -- What was known of members within this second is gone, too: see directory.lua.
+  -- What was cached about members is lost too, see directory.lua.
   ctx.limits.is_whole = false
   local last = math.max(ctx.now - 1, tonumber(redis.call('HGET', ctx.prefix .. ':config', 'clock_seen') or 0) or 0)
   if redis.pcall('SET', ctx.prefix .. ':born', int(last + 1)).err then
@@ -99,12 +98,12 @@ local function begin_anew(ctx)
   return last
 end
 
--- The time has leapt over all that a history holds (or nobody was there for so long). What partitions know of each
--- other's members may have ended with it, with streams still there; so the history begins anew, nodes say again who is
--- in which group, and clients are told.
+-- The time has leapt by more than a whole history, or no node ran for that long. What partitions know of each other's
+-- members may have expired while streams are still open. So the history begins anew, nodes enter memberships again, and
+-- clients are told.
 local function leapt(ctx, last) return ctx.now > last + (ctx.limits.seconds + DAY_SECONDS / 2) * SECOND and ctx.prefix:find(':{%d+}$') end
 
--- The first of so many ids: now, or one more than the last.
+-- Reserves `count` ids and returns the first: the time, or one more than the last id.
 local function reserve(ctx, count)
   local key, last = ctx.prefix .. ':clock', ctx.last
   if not last then
@@ -114,14 +113,14 @@ local function reserve(ctx, count)
         ctx.last = counted
         return counted - count + 1
       end
-      -- One that was never set, or is far ahead where the time has not been, is no clock of ours.
+      -- A clock that was not set, or is far ahead of any time that was seen, is not ours.
       last = counted - count
       if last < 1 or (last > ctx.now + HOUR and is_forged(ctx, last)) then last = nil end
     end
     if not last then last = begin_anew(ctx)
     elseif ctx.now > last + HOUR / 2 then
       if leapt(ctx, last) then redis.pcall('SET', ctx.prefix .. ':born', int(ctx.now)) end
-      -- A leap of the time is kept, to be told from a forged clock.
+      -- Records the leap, so that it is not taken for a forged clock.
       redis.pcall('HSET', ctx.prefix .. ':config', 'clock_seen', int(ctx.now))
     end
   end
@@ -133,11 +132,11 @@ end
 
 local function next_id(ctx) return reserve(ctx, 1) end
 
--- When a key ends, in seconds since 1970, that is written at an id: by the clock of ids, which a step of Redis's own
--- does not set back.
+-- When a key that is written at an id expires, in seconds since 1970. By the clock of ids, which never goes back, even
+-- if Redis's own clock does.
 local function end_of(id, seconds) return math.floor(id / SECOND) + seconds + 1 end
 
--- How many arguments follow, which must all be there: a count may be anything that a caller wrote.
+-- Reads a count of following arguments and checks that they are all there, since callers may send anything.
 local function count_at(args, at, follow)
   local count = tonumber(args[at])
   if not count or count < 0 or count % 1 ~= 0 or at + (follow or 0) + count > #args then
@@ -149,7 +148,7 @@ end
 -- 1 to 128 code points of UTF-8, no control character (U+0000 to U+001F, U+007F to U+009F).
 local is_name, is_utf8
 do
-  -- What is well-formed (Unicode, table 3-7), with more than one byte.
+  -- Well-formed sequences of more than one byte (Unicode, table 3-7).
   local MORE = '[\128-\191]'
   local SEQUENCES = {
     '[\194-\223]' .. MORE, '\224[\160-\191]' .. MORE, '[\225-\236\238\239]' .. MORE .. MORE, '\237[\128-\159]' .. MORE,
@@ -160,7 +159,7 @@ do
     -- Most texts are ASCII, and one match over all of it takes a third of a search.
     if text:find('^[^\128-\255]*$') then return true end
     for run in text:gmatch('[\128-\255]+') do
-      -- Most often it is one letter of two bytes.
+      -- The most frequent case: one letter of two bytes.
       if #run ~= 2 or not run:find('^[\194-\223][\128-\191]') then
         for _, sequence in ipairs(SEQUENCES) do run = run:gsub(sequence, ' ') end
         if run:find('[\128-\255]') then return false end
@@ -205,16 +204,16 @@ do
     return rest == ''
   end
 
-  -- Whether a control character may stand in a string of something without backslashes, of which the number of strings
-  -- is known. (One may also stand between them, where a line break is white space.) A pattern that looks at each
-  -- character costs more than the publish itself; cjson's encoder, which would write such a character longer, does not.
+  -- Whether a control character may be within a string of `data`, which has no backslashes and `strings` strings. (Line
+  -- breaks between strings are white space.) cjson's encoder makes such characters longer, which shows them. A pattern
+  -- that visits each character would cost more than the publish itself.
   local function may_have_control(data, strings)
     local slashes = data:find('/', 1, true) and select(2, data:gsub('/', '/')) or 0
     return #cjson.encode(data) ~= #data + 2 + 2 * strings + slashes
   end
 
-  -- Strict JSON (RFC 8259). cjson checks the structure; it is lax about numbers, control characters and words, and
-  -- refuses lone surrogates, which JSON allows: those are looked at here. What passes here passes JSON.parse on every
+  -- Checks strict JSON (RFC 8259). cjson checks the structure, but is lax about numbers, control characters and words,
+  -- and refuses lone surrogates, which JSON allows; these are checked here. What passes here passes JSON.parse on every
   -- node.
   function json_fault(data, max_bytes)
     if #data > max_bytes then
@@ -225,7 +224,7 @@ do
     if has_escapes and data:find('\\u[dD][89a-fA-F]') then probe = data:gsub('\\u[dD][89a-fA-F]%x%x', '\\u0041') end
     local ok, why = pcall(cjson.decode, probe)
     if ok then
-      -- What is left without its strings.
+      -- The text without its strings.
       local rest, strings = probe, 0
       if has_escapes then rest = probe:gsub('\\.', '') else rest, strings = probe:gsub('"[^"]*"', ' ') end
       if has_escapes or may_have_control(data, strings) then

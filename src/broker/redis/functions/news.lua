@@ -1,8 +1,7 @@
--- The counts of one user at a glance: of most logs nothing is above what was read, and one look at many tells which
--- have something. Only these are opened. What a token would change is left to `enter_inbox`, and so are marks of
--- "unread".
+-- Fast counts for one user. Most logs have nothing above the read cursor, and one XREAD over many logs shows which do.
+-- Only these are opened. Tokens that change something, and users with "unread" marks, go through `enter_inbox` instead.
 
--- The id at which each group was joined, and what stands for the user; nil if the token says something new.
+-- Reads a user's groups with the ids of the joins; nil if the token changes something.
 function reading.glance(call, user, inbox, token)
   local flat = redis.call('HGETALL', call.prefix .. ':groups:' .. user)
   local groups, joined, count, known, has_left, stays = {}, {}, 0, nil, false, false
@@ -11,7 +10,7 @@ function reading.glance(call, user, inbox, token)
     local name, value = flat[i], flat[i + 1]
     if name == '' then known = read_user(value) else
       if byte(value) == 43 then
-        -- Ids have 16 digits; a pattern takes three times as long.
+        -- Ids have 16 digits. Cutting them out takes a third of the time of a pattern.
         local at, by = cut(value, 2, 17), cut(value, 18)
         if #by > 1 or #at < 16 then at, by = match(value, '^%+(%d+)(%a?)') end
         count = count + 1
@@ -39,10 +38,10 @@ function reading.glance(call, user, inbox, token)
   return { user = user, inbox = inbox, groups = groups, joined = joined, first = known.first }
 end
 
--- So many of each are read by the first look: few logs have more, and only these are asked once more.
+-- How many entries of each log the first XREAD reads. Few logs have more, and only these are read again.
 reading.FIRSTS = 2
 
--- As view_of, of the logs that have something above `read`, or above another id.
+-- The same as view_of, for the logs that have something above `read` or above another id.
 function reading.news(call, above)
   local glance = call.glance
   local user, inbox = glance.user, glance.inbox
@@ -51,10 +50,10 @@ function reading.news(call, above)
   local floor_text, groups, joined, group_prefix = int(floor), glance.groups, glance.joined, prefix .. 'group:'
   local total = #groups + 2
   local first, bytes = 1, 0
-  -- The first is the user's own log, the second that of all.
+  -- Log 1 is the user's own, log 2 that of `all`.
   local all_floor = math.max(floor, glance.first or math.huge)
   local function address_at(i) return i == 1 and 'user:' .. user or i == 2 and 'all' or 'group:' .. groups[i - 2] end
-  -- Opened when somebody comes to it: a count may end before.
+  -- Logs are opened when they are reached, since a count may end before.
   function view.open(i)
     local from = i == 1 and floor or i == 2 and all_floor or math.max(floor, tonumber(joined[i - 2]))
     return { log = open_log(call, address_at(i)), floor = from, known = 0 }
@@ -78,7 +77,7 @@ function reading.news(call, above)
         end
       end
       local at = 1
-      -- They come in the order in which they were asked for.
+      -- Replies come in the order of the request.
       for _, each in ipairs(redis.call('XREAD', 'COUNT', reading.FIRSTS, 'STREAMS', unpack(args)) or {}) do
         bytes = bytes + #(each[2][1][2][4] or '')
         while args[at] ~= each[1] do at = at + 1 end
@@ -92,26 +91,26 @@ function reading.news(call, above)
 end
 
 do
-  -- So many entries and bytes may be read on the short way; whoever has more of what does not count goes the long one.
+  -- The most entries and bytes that the fast way reads. Users with more entries that do not count take the slow way.
   local TALLY_ENTRIES, TALLY_BYTES = 256, 131072
-  -- What one XREAD brings at most.
+  -- The most entries that one XREAD returns.
   local AT_ONCE = 64
 
-  -- The counts by what `news` has found and what stands after it, oldest first: one XREAD for many logs. Nothing is
-  -- opened, and no entry is made of what plainly counts. Returns how many, of these how many are above `seen`, and
-  -- whether these are all; or nil where it would take too long.
+  -- Counts what `news` found and what follows it, oldest first, with one XREAD for many logs. No log is opened, and
+  -- plain entries are not parsed. Returns how many count, how many of these are above `seen`, and whether these are
+  -- all; or nil if it would take too long.
   local function tally(call, view)
     local firsts, marks, seen, position, most_bytes = view.firsts, view.inbox.marks, view.inbox.seen, call.position, call.most_bytes
     if not firsts then return nil end
     local counted, unread, unseen, looked, bytes, active, args = {}, 0, 0, 0, 0, {}, {}
-    -- Returns the id after which the log is to be read on.
+    -- Counts a list of entries. Returns the id after which the log must be read on.
     local function look(list)
       for i = 1, #list do
         local raw = list[i]
         local text, fields = raw[1], raw[2]
         local id, data = tonumber(text:sub(1, -3)), fields[4] or ''
         bytes = bytes + #data
-        -- What is not ours is looked at on the long way, and so is what came from the future.
+        -- Entries that are not ours, or from the future, are handled by the slow way.
         if not id or id > position or text:sub(-2) ~= '-0' then return nil end
         if not counted[id] and marks[id] == nil then
           local counts = #fields == 4 and fields[1] == 'e' and fields[3] == 'd' and fields[2] ~= '' and #data <= most_bytes
@@ -133,7 +132,7 @@ do
       if not last then return nil end
       if #firsts[i][2] == reading.FIRSTS then active[#active + 1] = { firsts[i][1], last } end
     end
-    -- If they are as large as these, it would be too much.
+    -- If the others are as large as these, it would be too much.
     if looked > 0 and bytes / looked * MAX_UNREAD > TALLY_BYTES then return nil end
     while #active > 0 and unread < MAX_UNREAD do
       local more, step = {}, math.min(16, math.ceil((MAX_UNREAD - unread) / #active))
@@ -154,13 +153,13 @@ do
     return unread, unseen, unread < MAX_UNREAD
   end
 
-  -- unseen, unread; or nil, and then they are to be counted the long way.
+  -- Returns unseen and unread, or nil if the slow way must count them.
   local MANY_LOGS = 8
   function reading.counts_of(call, view)
     if #view.logs == 0 then return 0, 0 end
     local seen, is_apart = view.inbox.seen, view.inbox.seen > view.inbox.read
     if is_apart and view.firsts and #view.firsts >= MANY_LOGS then
-      -- There may be too many of them, and then what is above `seen` says it all.
+      -- If there are MAX_UNREAD above `seen`, both counts are known.
       local unseen = tally(call, reading.news(call, seen))
       if not unseen or unseen >= MAX_UNREAD then return unseen, unseen end
       return unseen, (tally(call, view))
@@ -171,8 +170,8 @@ do
   end
 end
 
--- As enter_inbox, for counts. Returns the call, the view or nil (then it is made when the cursors stand, by
--- reading.news), and the inbox.
+-- The same as enter_inbox, for counts. Returns the call, the view, and the inbox. The view is nil if `reading.news`
+-- shall make it once the cursors are known.
 function reading.enter(keys, args, at)
   local call, user, token = open_call(keys), args[1], nil
   if args[at] ~= '' then

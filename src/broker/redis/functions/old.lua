@@ -1,8 +1,8 @@
--- What nodes of 0.1.0 (library version 5) call, with the arguments and replies that they know. To be removed in the
--- version after this one.
+-- Functions for nodes of 0.1.0 (library version 5), with their arguments and replies. To be removed in the next
+-- version.
 
 -- ARGV: history_length, history_seconds, max_data_bytes, the run id of this Redis process, the newest id that the node
--- was answered by another one before, 1 if the settings stand although there are some (0: only if they were lost).
+-- was answered by an earlier process, 0 if existing settings must be kept.
 -- Reply: [version, born]
 local function old_setup(keys, args)
   local ctx = open(keys)
@@ -10,7 +10,7 @@ local function old_setup(keys, args)
     user_length = tonumber(args[1]), group_length = tonumber(redis.call('HGET', keys[1] .. ':config', 'group_history_length') or args[1]),
     seconds = tonumber(args[2]), max_bytes = tonumber(args[3]), run_id = args[5] and args[4], newest_before = tonumber(args[5]), is_start = args[6] ~= '0'
   })
-  -- Called each second by a node that notes nothing of what it writes.
+  -- The calling node keeps no receipts. It calls this each second.
   keeps_none(ctx, id)
   return { VERSION, redis.call('GET', keys[1] .. ':born') }
 end
@@ -54,7 +54,7 @@ local function old_visit(keys, args)
   return reply
 end
 
--- As read_pages, without exp and the visit's id. An empty claim may be none: it takes nothing away.
+-- As read_pages, without exp and the visit's id. An empty claim may mean that there is none, so it takes nothing away.
 -- Reply: [[id, event, data, …], for each: [position, gap, more, unread, [group, id…], [places…]]]
 local function old_resume(keys, args)
   local call = open_history(keys, args[1], args[2])

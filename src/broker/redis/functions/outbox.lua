@@ -1,14 +1,15 @@
--- How what is committed in one partition reaches the others: exactly once, in order, whatever dies in between.
+-- How a commit in one partition reaches the others: exactly once, in order, whatever dies in between.
 --
--- A commit writes to the logs of its own partition and, for the others, one entry to its outbox. Whoever committed
--- copies it at once; what is left over, any node copies (courier.lua). For each target the entry says which one was
--- before it, and the target takes it only after that one.
---   <prefix>:outbox          stream, <id>-0 {e, d, keep, x, k, tp, r: as in a publish, r the id of what is taken back;
+-- A commit writes to the logs of its own partition and one entry for all others to its outbox. The committing node
+-- copies it at once; any node copies what is left (courier.lua). For each target the entry names the previous entry,
+-- and the target takes it only after that one.
+--   <prefix>:outbox          stream, <id>-0 {e, d, keep, x, k, tp: as in a publish; r: the id of what is retracted;
 --                            ><tag>: "<id before>\n<address>\n…"} (until all have it; HISTORY after the newest)
 --   <prefix>:sent            hash, tag -> id of the newest entry that it is owed (never)
 
 do
-  -- A partition that is away is owed so many at most; beyond, its history begins anew, and its clients are told.
+  -- The most entries that a partition which is away is owed. Past that its history begins anew, and its clients are
+  -- told.
   local MOST_OWED = 100000
 
   local function add_target(targets, tag, address)
@@ -17,7 +18,7 @@ do
     addresses[#addresses + 1] = address
   end
 
-  -- Targets: tags in a list, and by tag the list of addresses.   Returns [tag, id before, [address, …]] for each.
+  -- targets: a list of tags, and by tag its addresses.   Returns [tag, id before, [address, …]] for each.
   local function enqueue(ctx, n, item, targets)
     local key, sent, fields = ctx.prefix .. ':outbox', ctx.prefix .. ':sent', {}
     local reply = {}
@@ -30,8 +31,9 @@ do
     end
     local added = redis.pcall('XADD', key, 'MAXLEN', '~', MOST_OWED, int(n) .. '-0', unpack(fields))
     if type(added) ~= 'string' then
-      -- Another hand's key, or ids of the future: those who were owed what stood there find the chain broken, and are
-      -- told. At any other error it stays; whoever is owed this is told in the same way, if nobody brings it now.
+      -- The key is not ours, or has ids of the future. Targets that were owed its entries find the chain broken and
+      -- tell their clients. After any other error the outbox stays; targets notice in the same way, unless the
+      -- committing node copies now.
       local why = type(added) == 'table' and added.err or ''
       if why:find('WRONGTYPE', 1, true) or why:find('equal or smaller', 1, true) then
         redis.call('UNLINK', key)
@@ -52,12 +54,12 @@ do
     return item
   end
 
-  -- Has the nodes copy what another service has published.
+  -- Makes nodes copy what another service published.
   function others.nudge(ctx)
     redis.call(PUBLISH, ctx.prefix .. ':outbox', '{"data":0}')
   end
 
-  -- What another service has published here, to an address whose home is here.
+  -- Queues what another service published to an address whose home is here.
   function others.publish(ctx, address, n, req)
     local targets = {}
     for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
@@ -74,13 +76,13 @@ do
     return int(n), enqueue(ctx, n, { r = int(origin) }, targets)
   end
 
-  -- As publish_one, and what other partitions are owed.
-  -- ARGV from `at`: idempotency key or '', publisher or '' (whose partition this is), their token's iat, event, data,
-  -- keep, ttl or '', key or '', traceparent or '', how many addresses of this partition, address…, how many of them
-  -- have their home here (they come first), how many addresses are elsewhere, (tag, address)…, how many addresses the
-  -- answer is kept with, address…
+  -- Publishes like publish_one, and queues what other partitions are owed.
+  -- ARGV from `at`: idempotency key or '', publisher or '' (if this is their partition), their token's iat, event,
+  -- data, keep, ttl or '', key or '', traceparent or '', how many addresses of this partition, address…, how many of
+  -- them have their home here (these come first), how many addresses are elsewhere, (tag, address)…, how many addresses
+  -- are stored with the answer, address…
   -- Returns [replayed, id or '', [receivers], [address, …] or 0, the id in the outbox, [[tag, id before, [address, …]],
-  -- …]], and where the next begins.
+  -- …]].
   local function commit_one(ctx, id, args, at, local_count, far_count, all_count)
     local key, user, keep, ttl, replaces, tp = args[at], args[at + 1], args[at + 5], args[at + 6], args[at + 7], args[at + 8]
     if user ~= '' and is_publisher_revoked(ctx, user, tonumber(args[at + 2])) then refuse(REVOKED) end
@@ -115,7 +117,7 @@ do
     return { 0, answer[1], answer[2], 0, #owed > 0 and int(id) or '', owed }
   end
 
-  -- ARGV: how many requests, then each as commit_one says.   Reply: for each what it returns.
+  -- ARGV: how many requests, then each as for commit_one.   Reply: for each the result of commit_one.
   register('tidings_commit', function(keys, args)
     local ctx, reply, at = open(keys), {}, 2
     local requests = count_at(args, 1)
@@ -132,7 +134,7 @@ do
     return reply
   end)
 
-  -- ARGV: idempotency key, nodes that took it, for each address.   What copies add to an answer that is kept.
+  -- Adds the receivers of copies to a stored answer. ARGV: idempotency key, nodes that got it, for each address.
   register('tidings_settle', function(keys, args)
     local key = keys[1] .. ':idem:' .. args[1]
     local text = redis.call('GET', key)
@@ -144,8 +146,8 @@ do
   end)
 
   -- ARGV: publisher or '', their token's iat, address, 'id' or 'key', which.
-  -- Reply: [1, or 0 if there was none; the id of what the publisher was answered, the id in the outbox, [[tag, id
-  -- before, [address]], …]]
+  -- Reply: [1, or 0 if there is none; the id that the publisher was answered, the id in the outbox, [[tag, id before,
+  -- [address]], …]]
   register('tidings_take_back', function(keys, args)
     local ctx, address = open(keys), args[3]
     if args[1] ~= '' and is_publisher_revoked(ctx, args[1], tonumber(args[2])) then refuse(REVOKED) end

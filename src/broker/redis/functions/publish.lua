@@ -1,28 +1,27 @@
--- Publishing: one id, the logs, the channels; all or nothing.
+-- Publishing: takes one id, appends to the logs and sends on the channels, all or nothing.
 
 local IDEMPOTENT_SECONDS = 86400
--- Addresses of an answer that are kept with it, in bytes. Beyond it, their hash: who asks again has them.
+-- Up to this many bytes of addresses are stored with an answer. Of more only the hash, since whoever repeats the
+-- request has the addresses.
 local KEPT_ADDRESS_BYTES = 4096
--- What stands on a channel begins so. Who can only PUBLISH does not know the nonce, so nodes take it for what it is: a
--- forgery.
+-- The beginning of our messages. Whoever can only PUBLISH does not know the nonce, so nodes recognise forged ids.
 local DURABLE = '{"tidings":1,"n":"' .. NONCE .. '","id":'
 
 local function encode(text) return (cjson.encode(text):gsub('\\/', '/')) end
 
--- Answers one of many who ask in the same call. What fails for one, a key that is stuck, fails for that one alone:
--- ['error', why].
+-- Answers one of many requests in a call. A failure (such as a stuck key) fails this request alone: ['error', why].
 local function alone(answer, ...)
   local ok, result = pcall(answer, ...)
   if ok then return result end
   return { 'error', type(result) == 'table' and result.err or tostring(result) }
 end
 
--- Tells the nodes. Returns for each address how many took it.
+-- Sends to the nodes. Returns for each address how many nodes got it.
 local function send(ctx, req)
   local payload
   if req.keep == 'none' then
     payload = '{"event":"' .. req.event .. '"'
-    -- Without an id, nothing else tells a stream that it has had it by another address.
+    -- Without an id, only this mark tells a stream that it got the same notification by another address.
     if #req.to > 1 then payload = payload .. ',"once":"' .. int(next_id(ctx)) .. '"' end
   else
     payload = DURABLE .. int(req.id) .. ',"event":"' .. req.event .. '"'
@@ -33,7 +32,7 @@ local function send(ctx, req)
   for i, address in ipairs(req.to) do
     local reply = redis.pcall(PUBLISH, ctx.prefix .. ':' .. address, payload)
     if type(reply) == 'number' then receivers[i] = reply else
-      -- Whoever may not speak on the channel has not published. Once it was said to one, it was.
+      -- If the first channel is refused, nothing is published. After that, it was.
       if i == 1 then
         if req.keep ~= 'none' then
           redis.pcall('XDEL', ctx.prefix .. ':log:' .. address, int(req.id) .. '-0')
@@ -54,8 +53,8 @@ local function keep_answer(key, req, receivers)
   redis.call('SET', key, cmsgpack.pack(answer), 'EX', IDEMPOTENT_SECONDS)
 end
 
--- [id or '', receivers, addresses] of an earlier publish with the same key; an answer of the old library was address,
--- id, receivers…
+-- Returns [id or '', receivers, addresses] of an earlier publish with this key. Older libraries stored address, id,
+-- receivers…
 local function known_answer(key, req)
   local text = redis.call('GET', key)
   if not text then return nil end
@@ -69,7 +68,8 @@ local function known_answer(key, req)
     return known
   end
   if type(answer[3]) == 'string' then
-    -- Another request with the same key: it has the first answer's id, and whom that was for is not known any more.
+    -- If the addresses differ, this is another request with the same key. It gets the first id without addresses, which
+    -- are not known any more.
     if answer[3] == redis.sha1hex(table.concat(req.to, '\0')) then answer[3] = req.to else answer[2], answer[3] = {}, {} end
   end
   return answer
@@ -82,7 +82,7 @@ local function end_and_trim(ctx, id, address, log, data, by_service)
   if by_service then ask_for_trim(ctx, address, id) else trim(ctx, address, id) end
 end
 
--- The most of what is published: to one address, without options. As store and send, in fewer steps.
+-- The most frequent case, one address without options: the same as store and send in fewer steps.
 local function publish_plain(ctx, id, address, event, data, by_service)
   local prefix, text = ctx.prefix, int(id)
   local log = prefix .. ':log:' .. address
@@ -96,8 +96,8 @@ local function publish_plain(ctx, id, address, event, data, by_service)
   error(receivers, 0)
 end
 
--- req: to, event, data, keep, ttl, key, traceparent, answer_key, and id where one was reserved.
--- Returns whether it is an earlier answer, and [id or '', receivers, addresses].
+-- req: to, event, data, keep, ttl, key, traceparent, answer_key, and id if one was reserved. Returns whether it is an
+-- earlier answer, and [id or '', receivers, addresses].
 local function publish_request(ctx, req)
   local answer_key = req.answer_key and ctx.prefix .. req.answer_key
   local known = answer_key and known_answer(answer_key, req)
@@ -112,7 +112,7 @@ local function publish_request(ctx, req)
     if req.ttl and req.ttl <= ctx.limits.seconds then req.expires = req.id + req.ttl * SECOND end
     store(ctx, req)
   end
-  -- Whoever may not keep answers finds out before anybody is told.
+  -- A service whose ACL lacks this key must fail before anything is sent.
   if answer_key and req.by_service then keep_answer(answer_key, req, { 0 }) end
   local ok, receivers = pcall(send, ctx, req)
   if not ok then

@@ -1,6 +1,6 @@
--- What can be called, and by which name.
+-- Registers the functions under their names.
 
--- What a function refuses is its reply, word for word.
+-- Registers a function whose errors become its reply unchanged.
 local function register(name, callback)
   redis.register_function(name, function(keys, args)
     local ok, result = pcall(callback, keys, args)
@@ -11,7 +11,7 @@ end
 
 -- ARGV: how many requests, then for each: idempotency key or '', publisher or '', their token's iat, event, data, keep,
 -- ttl or '', key or '', traceparent or '', how many addresses, address…
--- Reply: for each [1 if an earlier call with this key has published, else 0; id or ''; [nodes that took it, for each
+-- Reply: for each [1 if an earlier call with this key has published, else 0; id or ''; [nodes that got it, for each
 -- address]; [address, …], or 0 if they are those of the request]
 local function publish_one(ctx, id, args, at, count)
   local key, user, keep, ttl, replaces, traceparent = args[at], args[at + 1], args[at + 5], args[at + 6], args[at + 7], args[at + 8]
@@ -30,7 +30,7 @@ end
 
 local function publish_all(keys, args)
   local ctx, reply, at = open(keys), {}, 2
-  -- All ids at once: one look at the clock for the whole call.
+  -- Reserves all ids at once, so the clock is read once for the whole call.
   local requests = count_at(args, 1)
   local first = reserve(ctx, math.max(1, requests))
   while args[at] and #reply < requests do
@@ -42,7 +42,7 @@ local function publish_all(keys, args)
 end
 
 -- ARGV: publisher or '', their token's iat, address, 'id' or 'key', which.
--- Reply: 1, or 0 if there was none, or not any more
+-- Reply: 1, or 0 if there is no such notification any more
 local function retract_one(keys, args)
   local ctx = open(keys)
   if is_publisher_revoked(ctx, args[1], tonumber(args[2])) then refuse(REVOKED) end

@@ -1,6 +1,6 @@
--- Taking back what was published, and what else is said to the streams of an address that is not a notification.
+-- Retracting notifications, and sending events without an id to the streams of an address.
 
--- Says something to the streams of an address that is not a notification.
+-- Sends an event that is no notification to the streams of an address.
 local function tell_event(ctx, address, event, as_of, json)
   redis.call(PUBLISH, ctx.prefix .. ':' .. address, DURABLE .. '0,"asOf":' .. int(as_of) .. ',"event":"' .. event .. '","data":' .. json .. '}')
 end
@@ -10,7 +10,7 @@ local function tell_retracted(ctx, address, id, key, as_of)
   tell_event(ctx, address, 'retracted', as_of, '{"to":' .. encode(address) .. ',"id":"' .. int(id) .. '"' .. member .. '}')
 end
 
--- what: id (a number) or key. Returns 1 if it was taken back.
+-- what: id (a number) or key. Returns 1 if there was such a notification, else 0.
 local function retract_from(ctx, address, what)
   local log, keys = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address
   local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)
@@ -26,7 +26,7 @@ local function retract_from(ctx, address, what)
   return 1
 end
 
--- The same without reading, which other services may not.
+-- The same without reading the log, which other services may not do.
 local function retract_unread(ctx, address, what)
   local log, keys, as_of = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address, next_id(ctx)
   local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)

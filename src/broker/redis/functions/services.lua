@@ -1,4 +1,4 @@
--- What other services call: their arguments are checked here, each with a sentence that says what to do.
+-- The functions for other services. All arguments are checked, and each error says what to do.
 
 local PUBLISH_USAGE = 'TIDINGS_BAD_REQUEST Call it so: FCALL tidings_publish 1 <prefix> <address> <event> <data as JSON> ' ..
   '[KEEP inbox|replay|none] [TTL <seconds>] [KEY <key>] [IDEMPOTENCY <key>] [TRACEPARENT <value>]'
@@ -43,26 +43,27 @@ local function option_fault(req, args, limit)
   end
 end
 
--- A client of a Cluster that follows ASK comes to a master that has but half of a slot. It refuses commands on two keys
--- that are not both there; and so nothing is begun on half of what belongs together. (Nodes do not follow ASK.)
+-- A Cluster client that follows ASK may reach a master that has only half of a moving slot. Such a master refuses
+-- commands on two keys that are not both there, which this uses, so that nothing is begun on half of the data. (Nodes
+-- never follow ASK.)
 local function moving_fault(ctx)
   if PUBLISH ~= 'SPUBLISH' then return nil end
   local found = redis.pcall('EXISTS', ctx.prefix .. ':moving', ctx.prefix .. ':moved')
   if type(found) == 'number' then return nil end
-  -- Redis 7's words, and those of Redis 8 and Valkey.
+  -- The messages of Redis 7, and of Redis 8 and Valkey.
   if not found.err:find('non local key', 1, true) and not found.err:find('rehashing of the slot', 1, true) then return found.err end
   return 'TIDINGS_NOT_READY The slot of ' .. ctx.prefix .. ' is on its way to another master; call again when it is there'
 end
 
 -- FCALL tidings_publish 1 <prefix> <address> <event> <data, JSON> [KEEP …] [TTL …] [KEY …] [IDEMPOTENCY …] [TRACEPARENT
 -- …]
--- Reply: [id, or nil with KEEP none; nodes that took it]. Error: "TIDINGS_… what to do"; then nothing was stored.
+-- Reply: [id, or nil with KEEP none; nodes that got it]. Error: "TIDINGS_… what to do"; then nothing was stored.
 local function publish(keys, args)
   if #keys ~= 1 or #args < 3 then return redis.error_reply(PUBLISH_USAGE) end
   local ctx, address, event, data = open(keys), args[1], args[2], args[3]
   local fault = moving_fault(ctx) or address_fault(address) or event_fault(event) or json_fault(data, ctx.limits.max_bytes)
   if fault then return redis.error_reply(fault) end
-  -- Line breaks can only stand between tokens, and a frame must be one line.
+  -- Line breaks can only be between tokens, and a frame must be one line.
   if data:find('\n', 1, true) or data:find('\r', 1, true) then data = data:gsub('[\r\n]', ' ') end
   local is_divided = others.known(ctx) and address:sub(1, 5) ~= 'user:'
   fault = others.fault(ctx, address)
@@ -72,7 +73,7 @@ local function publish(keys, args)
   fault = option_fault(req, args, ctx.limits)
   if fault then return redis.error_reply(fault) end
   if req.answer_key then
-    -- All services share these keys, and two may number what they tell alike: a key counts for one address.
+    -- All services share these keys, and two may number their messages alike, so a key counts for one address.
     local known = known_answer(ctx.prefix .. req.answer_key, req)
     if known and known[3][1] ~= address then req.answer_key = req.answer_key .. '\0' .. address end
   end
@@ -84,7 +85,7 @@ end
 local RETRACT_USAGE = 'TIDINGS_BAD_REQUEST Call it so: FCALL tidings_retract 1 <prefix> <address> ID <id>, or KEY <key>'
 
 -- FCALL tidings_retract 1 <prefix> <address> ID <id> | KEY <key>
--- Reply: 1, or 0 if there was none, or not any more.
+-- Reply: 1, or 0 if there is no such notification any more.
 local function retract(keys, args)
   if #keys ~= 1 or #args ~= 3 then return redis.error_reply(RETRACT_USAGE) end
   local ctx, what, name = open(keys), nil, args[2]:upper()

@@ -1,17 +1,17 @@
--- Why somebody did, or did not, get a notification: what nodes note, and all that is known of one id for one user.
+-- "Why did a user get a notification, or not?": nodes' records, and all that is known of one id for one user.
 
 local record, why, stands, keeps_none
 
--- A block, since the whole library may have 200 locals.
+-- A block, because a library may have at most 200 locals.
 do
-  -- What one user's list holds, and how many batches of receipts there are (each of at most 256 receipts, 4 KB).
+  -- The length of a user's list, and the most batches of receipts (each of at most 256 receipts, 4 KB).
   local MAX_TRAIL = 64
   local MAX_BATCHES = 16384
-  -- A receipt is written within seconds of its notification; later ones are not looked for.
+  -- Receipts are written within seconds of their notification. Later ones are not looked for.
   local RECEIPT_WINDOW = 15 * SECOND
   local BATCHES_AT_ONCE = 64
-  -- A node without receipts says so each 10 s, one that is too old to know of any calls `old_setup` each second; what
-  -- it has written may be asked for before it does.
+  -- A node without receipts says so every 10 s, and an older node, which knows none, calls `old_setup` each second.
+  -- What it wrote may be asked about before it says so again.
   local NONE_FOR = 15 * SECOND
 
   function keeps_none(ctx, id)
@@ -20,7 +20,7 @@ do
     redis.call('HSET', config, 'unnoted', int(math.max(known, id + NONE_FOR)))
   end
 
-  -- ARGV: node, up to which id it has written everything or '' ('none': it keeps no receipts), how many batches of
+  -- ARGV: node; the id up to which it has written everything, or '' ('none': it keeps no receipts); how many batches of
   -- receipts; for each: its first id, text (";<id - first> <ms since its id> <streams>" for each receipt); then user,
   -- line, user, line…
   function record(keys, args)
@@ -41,7 +41,7 @@ do
     end
     if count > 0 then redis.call('EXPIREAT', receipts, ends) end
     for at = 4 + 2 * count, #args - 1, 2 do
-      -- Apart: whoever reads one by one must not push out what is known of their streams.
+      -- Kept apart, so that many reads do not push out what is known of the user's streams.
       local key = ctx.prefix .. (args[at + 1]:sub(1, 5) == 'read ' and ':reads:' or ':trail:') .. args[at]
       redis.call('LPUSH', key, args[at + 1])
       redis.call('LTRIM', key, 0, MAX_TRAIL - 1)
@@ -76,7 +76,7 @@ do
     return (mark.joined and int(mark.at) .. ':' or '') .. mark.spans
   end
 
-  -- What stands of an id at an address, or nil: [address, state, when, x or '', r or '', memberships]
+  -- What is known of an id at an address, or nil: [address, state, id of removal, x or '', r or '', memberships]
   local function place_of(ctx, address, id, memberships)
     local raw = redis.call('XRANGE', ctx.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0')[1]
     if raw then
@@ -90,18 +90,18 @@ do
     end
   end
 
-  -- Whether more were taken out since an id than are remembered.
+  -- Whether more entries were removed after an id than are remembered.
   local function is_forgetful(ctx, address, id)
     local gone = ctx.prefix .. ':gone:' .. address
     return redis.call('ZCARD', gone) >= MAX_GONE and tonumber(redis.call('ZRANGE', gone, 0, 0, 'WITHSCORES')[2]) > id
   end
 
   -- ARGV: user, id
-  -- Reply: [the id that it has here, position, what is not above it is not kept, [places, see place_of], [address, up
-  -- to where it was trimmed, …], 1 if it may be forgotten, seen, read, mark or '', [line of streams, …], [line of
-  -- reads, …], [node, ms since the id, streams, …], [node, up to which id it has written, …], [group's address,
-  -- memberships, …]: where there are several partitions, groups in which the user was not then: this one need not have
-  -- had a copy, 1 if then or later a node kept no receipts]
+  -- Reply: [its id in this partition, position, the id up to which nothing is kept, [places, see place_of], [address,
+  -- up to where it was trimmed, …], 1 if it may be forgotten, seen, read, mark or '', [line about streams, …], [line
+  -- about reads, …], [node, ms since the id, streams, …], [node, id up to which it has written everything, …], [address
+  -- and memberships of each group in which the user was not then, …] (with several partitions, since this one may have
+  -- no copy), 1 if then or later a node kept no receipts]
   function why(keys, args)
     local ctx, user, id = open(keys), args[1], tonumber(args[2])
     local position = math.max(ctx.now, tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil) or 0)
@@ -111,10 +111,10 @@ do
     local born = tonumber(redis.call('GET', ctx.prefix .. ':born') or nil) or 0
     local config = redis.call('HMGET', ctx.prefix .. ':config', 'kept_since', 'old_until', 'unnoted')
     local kept_since = tonumber(config[1] or 0) or 0
-    -- A node that keeps no receipts, or is too old to know of any, may have written it, or given it to who came later.
+    -- A node without receipts, or an older one, may have written it, or given it to a stream that came later.
     local unnoted = math.max(tonumber(config[2] or 0) or 0, tonumber(config[3] or 0) or 0)
     local places, trimmed, forgetful, absent = {}, {}, false, {}
-    -- In several partitions a copy may have another id than the one that the publisher was answered.
+    -- With several partitions, a copy may have another id than the publisher was answered.
     local has_copies = others.known(ctx)
     local function look(address, memberships)
       if has_copies then id = others.id_of(ctx, address, id) end
@@ -150,7 +150,8 @@ do
     }
   end
 
-  -- What the home of groups knows of an id, for a user of another partition. ARGV: id, then address, memberships, …
+  -- What the home of groups knows of an id, for a user of another partition.
+  -- ARGV: id, then address, memberships, …
   -- Reply: [place, see place_of]
   function stands(keys, args)
     local ctx, id, places = open(keys), tonumber(args[1]), {}
