@@ -53,7 +53,7 @@ export class Link extends EventEmitter<Events> {
 
   constructor (entry: Entry, address: RedisAddress, log: Log) {
     super()
-    this.setMaxListeners(0) // three of each partition
+    this.setMaxListeners(0) // each partition adds three
     this.name = nameOf(address)
     this.#entry = entry
     this.#log = log

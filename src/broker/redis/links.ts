@@ -40,7 +40,7 @@ export class Links extends EventEmitter<{ moved: [] }> {
 
   constructor (options: LinksOptions) {
     super()
-    this.setMaxListeners(0) // two of each partition
+    this.setMaxListeners(0) // each partition adds two
     this.#options = options
     this.isCluster = options.place.kind === 'cluster'
     this.database = options.place.database
