@@ -22,5 +22,3 @@ export function createHandlers (schemas: { readonly [event: string]: Schema | un
     }
   }
 }
-
-export type Handlers = ReturnType<typeof createHandlers>

@@ -2,7 +2,7 @@
 import Type from 'typebox'
 import { errorTable } from '../errors.ts'
 
-export const ErrorBody = Type.Object({
+const ErrorBody = Type.Object({
   statusCode: Type.Integer(),
   code: Type.String(),
   error: Type.String(),
