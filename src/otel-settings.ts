@@ -78,14 +78,14 @@ function isPair (entry: string): boolean {
 }
 
 function samplerOf (name: string, argument: string | undefined, warn: (text: string) => void): OtelSettings['sampler'] {
-  const known = SAMPLERS[name.toLowerCase()]
-  if (known === undefined) {
+  const sampler = SAMPLERS[name.toLowerCase()]
+  if (sampler === undefined) {
     warn(`OTEL_TRACES_SAMPLER is ${name}, which is not known; it is taken for parentbased_always_on`)
     return { isParentBased: true, ratio: 1 }
   }
-  if (known.ratio !== undefined) return { isParentBased: known.isParentBased, ratio: known.ratio }
+  if (sampler.ratio !== undefined) return { isParentBased: sampler.isParentBased, ratio: sampler.ratio }
   const ratio = Number(argument ?? 1)
-  if (ratio >= 0 && ratio <= 1) return { isParentBased: known.isParentBased, ratio }
+  if (ratio >= 0 && ratio <= 1) return { isParentBased: sampler.isParentBased, ratio }
   warn(`OTEL_TRACES_SAMPLER_ARG must be from 0 to 1, not ${JSON.stringify(argument)}; it is taken for 1`)
-  return { isParentBased: known.isParentBased, ratio: 1 }
+  return { isParentBased: sampler.isParentBased, ratio: 1 }
 }

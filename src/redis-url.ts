@@ -79,9 +79,9 @@ function readRedisUrl (text: string): RedisPlace | string {
 }
 
 function readAuthority (authority: string): URL | string {
-  const one = `redis://${authority}`
-  if (/(^|@)$/.test(authority) || !URL.canParse(one)) return `is not a URL; it must be ${FORMS}, and ${ENCODE}`
-  const url = new URL(one)
+  const text = `redis://${authority}`
+  if (/(^|@)$/.test(authority) || !URL.canParse(text)) return `is not a URL; it must be ${FORMS}, and ${ENCODE}`
+  const url = new URL(text)
   return url.hostname === '' ? `has no host; it must be ${FORMS}` : url
 }
 

@@ -99,10 +99,10 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
     // Browsers send cookies with requests of foreign pages too. A header can only be set by our own page.
     if (!isBearer(request.headers.authorization)) refuseCrossSite(request, config.CORS_ORIGINS)
     const credential = credentialOf(request)
-    const known = verified?.get(credential)
-    if (known !== undefined && known.expiresAtSeconds * 1000 > Date.now()) {
+    const cached = verified?.get(credential)
+    if (cached !== undefined && cached.expiresAtSeconds * 1000 > Date.now()) {
       if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
-      return known
+      return cached
     }
     const principal = await verifyOneOf(request)
     // The credential has changed if another cookie was the good one.

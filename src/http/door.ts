@@ -87,9 +87,9 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
     socket.once('close', () => { sockets.delete(socket) })
     const balancer = peerOf(socket)
     if (!hasProxyHeaders || isTrusted === false || balancer === undefined || !isTrusted(balancer)) return admit(socket)
-    awaitHeader(socket, (found) => {
-      if (typeof found === 'string') return refuse(socket, balancer, found)
-      speakFor(socket, found)
+    awaitHeader(socket, (header) => {
+      if (typeof header === 'string') return refuse(socket, balancer, header)
+      speakFor(socket, header)
       admit(socket)
     })
   })
@@ -107,12 +107,12 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
  * Calls back with the PROXY header, after pausing the socket and putting the client's bytes back, or with what is
  * wrong. Does not call back if the connection closes before.
  */
-function awaitHeader (socket: Socket, done: (found: ProxyHeader | 'late' | 'bad') => void): void {
+function awaitHeader (socket: Socket, done: (header: ProxyHeader | 'late' | 'bad') => void): void {
   let bytes: Buffer | undefined
-  const finish = (found: ProxyHeader | 'late' | 'bad'): void => {
+  const finish = (header: ProxyHeader | 'late' | 'bad'): void => {
     clearTimeout(timer)
     socket.off('data', read).off('error', leave).off('close', leave).off('end', leave)
-    done(found)
+    done(header)
   }
   const leave = (): void => {
     clearTimeout(timer)
@@ -120,12 +120,12 @@ function awaitHeader (socket: Socket, done: (found: ProxyHeader | 'late' | 'bad'
   }
   const read = (piece: Buffer): void => {
     bytes = bytes === undefined ? piece : Buffer.concat([bytes, piece])
-    const found = readProxyHeader(bytes)
-    if (found === 'more') return
-    if (found === 'bad') return finish(found)
+    const header = readProxyHeader(bytes)
+    if (header === 'more') return
+    if (header === 'bad') return finish(header)
     socket.pause()
-    if (bytes.length > found.length) socket.unshift(bytes.subarray(found.length))
-    finish(found)
+    if (bytes.length > header.length) socket.unshift(bytes.subarray(header.length))
+    finish(header)
   }
   const timer = setTimeout(() => { finish('late') }, HEADER_TIMEOUT_MS)
   socket.on('data', read).on('error', leave).on('close', leave).on('end', leave)

@@ -97,8 +97,7 @@ export class Places {
 
   /** What is remembered of a user. Moves the user to the end of the map, so that the oldest entry is the first. */
   #displacedOf (userId: string, nowMs: number): Displaced {
-    const known = this.#displaced.get(userId)
-    const displaced = known ?? { comebacks: new Map(), times: [], touchedAtMs: nowMs }
+    const displaced = this.#displaced.get(userId) ?? { comebacks: new Map(), times: [], touchedAtMs: nowMs }
     displaced.touchedAtMs = nowMs
     displaced.times = displaced.times.filter((atMs) => nowMs - atMs < MEMORY_MS)
     this.#displaced.delete(userId)

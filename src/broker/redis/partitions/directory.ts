@@ -97,8 +97,8 @@ export class Directory {
     }
     if (this.#isTelling || this.#late.every(({ size }) => size === 0)) return
     this.#isTelling = true
-    const told = this.#late.map(async (late, partition) => { if (late.size > 0) await this.#enter(partition, [...late.keys()], Math.max(...late.values())) })
-    void Promise.allSettled(told).then(() => { this.#isTelling = false })
+    const calls = this.#late.map(async (late, partition) => { if (late.size > 0) await this.#enter(partition, [...late.keys()], Math.max(...late.values())) })
+    void Promise.allSettled(calls).then(() => { this.#isTelling = false })
   }
 
   /**
@@ -110,9 +110,9 @@ export class Directory {
     for (let at = ''; at !== '0';) {
       const [next, ...groups] = await this.#partitions[partition]!.call('tidings_joined', at) as [string, ...string[]]
       at = next
-      const told = await Promise.allSettled([...this.#byHome(groups)].map(async ([home, some]) =>
+      const results = await Promise.allSettled([...this.#byHome(groups)].map(async ([home, some]) =>
         await this.#partitions[home]!.call('tidings_enter', this.#tags[partition]!, until, ...some) as string[]))
-      const unknown = told.flatMap((result) => result.status === 'fulfilled' ? result.value : [])
+      const unknown = results.flatMap((result) => result.status === 'fulfilled' ? result.value : [])
       if (unknown.length > 0) await this.#heard(partition, unknown, [])
     }
   }

@@ -62,7 +62,7 @@ export class Division {
   }
 
   /** Reads the list from a partition when the list itself is out of reach. Throws if no partition has it. */
-  async #known (): Promise<string[]> {
+  async #listFromPartitions (): Promise<string[]> {
     const { partitions } = this.#options
     const tags = await Promise.any(partitions.map(async (partition, i) => {
       const text = await partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))
@@ -107,33 +107,33 @@ export class Division {
   async #check (): Promise<void> {
     const { root, partitions, tags, links, log } = this.#options
     const key = `${root}:partitions`
-    let found = await links.ask(key, (redis) => redis.lrange(key, 0, -1)).catch(async () => await this.#known())
-    if (found.length === 0 && tags[0] === '') {
+    let prefixes = await links.ask(key, (redis) => redis.lrange(key, 0, -1)).catch(async () => await this.#listFromPartitions())
+    if (prefixes.length === 0 && tags[0] === '') {
       // If there are several partitions, one has the tag 0, and knows the others even if the list is lost.
-      const known = await links.ask(key, (redis) => redis.hget(`${root}:{0}:config`, 'partitions'))
-      found = known === null ? [...this.#prefixes] : this.#named(known)
+      const recorded = await links.ask(key, (redis) => redis.hget(`${root}:{0}:config`, 'partitions'))
+      prefixes = recorded === null ? [...this.#prefixes] : this.#named(recorded)
     }
-    if (found.length === 0) {
-      const known = await Promise.all(partitions.map((partition, i) => partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))))
-      const other = known.find((text) => typeof text === 'string' && text !== tags.join(' '))
-      const isNew = known.every((text) => text === null)
-      if (typeof other === 'string') found = this.#named(other)
-      else if (isNew && await this.#isRootAlone()) found = [root]
+    if (prefixes.length === 0) {
+      const recorded = await Promise.all(partitions.map((partition, i) => partition.ask((redis) => redis.hget(`${this.#prefixes[i]}:config`, 'partitions'))))
+      const other = recorded.find((text) => typeof text === 'string' && text !== tags.join(' '))
+      const isNew = recorded.every((text) => text === null)
+      if (typeof other === 'string') prefixes = this.#named(other)
+      else if (isNew && await this.#isRootAlone()) prefixes = [root]
       else {
         await Promise.all(partitions.map(async (partition, i) => { await partition.call('tidings_divide', tags.join(' '), tags[i]!, isNew ? 1 : 0) }))
-        found = await this.#list()
+        prefixes = await this.#list()
       }
     }
-    if (found.join() === this.#prefixes.join()) {
+    if (prefixes.join() === this.#prefixes.join()) {
       await this.#refuseAtRoot()
       this.#isAgreed = true
       this.#agreed.resolve()
       return
     }
-    if (found[0]?.startsWith(UNDER_WAY) === true) {
-      this.#refusal = `"${root}" is being divided (${found[0]}): call "npm run partitions" again until it is through`
+    if (prefixes[0]?.startsWith(UNDER_WAY) === true) {
+      this.#refusal = `"${root}" is being divided (${prefixes[0]}): call "npm run partitions" again until it is through`
     } else {
-      this.#refusal = `REDIS_PARTITIONS is ${tags.length}, and what stands under "${root}" has ${found.length}; set it to ${found.length}, or double the partitions with "npm run partitions"`
+      this.#refusal = `REDIS_PARTITIONS is ${tags.length}, and what stands under "${root}" has ${prefixes.length}; set it to ${prefixes.length}, or double the partitions with "npm run partitions"`
     }
     this.#refused.resolve()
     log.warn(`Redis: ${this.#refusal}`)

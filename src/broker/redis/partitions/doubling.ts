@@ -93,7 +93,7 @@ export class Doubling {
       await this.#memberships.read(source, this.#partsOf(source))
     }
     for (const [i, source] of this.#sources.entries()) {
-      if (!isDryRun) await this.#found(i)
+      if (!isDryRun) await this.#setUp(i)
       await this.#divide(i, source)
     }
     if (!isDryRun) {
@@ -116,15 +116,15 @@ export class Doubling {
 
   async #isBegun (): Promise<'done' | 'begun' | 'not yet'> {
     const { root, from, to } = this.#options
-    const found = await this.#options.ask(this.#list, (redis) => redis.lrange(this.#list, 0, -1))
-    if (found.join() === this.#targets.join()) return 'done'
-    if (found[0] === `${UNDER_WAY} from ${from} to ${to}`) return 'begun'
-    if (found[0]?.startsWith(UNDER_WAY) === true) throw new Error(`${found[0]} is under way; finish it first, with these numbers`)
-    if (found.length === 0 && from === 1) {
+    const listed = await this.#options.ask(this.#list, (redis) => redis.lrange(this.#list, 0, -1))
+    if (listed.join() === this.#targets.join()) return 'done'
+    if (listed[0] === `${UNDER_WAY} from ${from} to ${to}`) return 'begun'
+    if (listed[0]?.startsWith(UNDER_WAY) === true) throw new Error(`${listed[0]} is under way; finish it first, with these numbers`)
+    if (listed.length === 0 && from === 1) {
       const config = await this.#redis(this.#sources[0]!, (redis) => redis.hgetall(`${this.#sources[0]}:config`))
       if (Object.keys(config).length > 0 && config['partition'] !== NO_PARTITION) return 'not yet'
     }
-    if (found.join() !== this.#sources.join()) throw new Error(`there are ${found.length === 0 ? 'no' : found.length} partitions under "${root}", not ${from}`)
+    if (listed.join() !== this.#sources.join()) throw new Error(`there are ${listed.length === 0 ? 'no' : listed.length} partitions under "${root}", not ${from}`)
     return 'not yet'
   }
 
@@ -144,7 +144,7 @@ export class Doubling {
   }
 
   /** Sets the new partitions up with the clock, the history's beginning and the limits of their source. */
-  async #found (i: number): Promise<void> {
+  async #setUp (i: number): Promise<void> {
     const source = this.#sources[i]!
     const [clock, born, config] = await this.#redis(source, (redis) =>
       Promise.all([redis.get(`${source}:clock`), redis.get(`${source}:born`), redis.hgetall(`${source}:config`)]))
@@ -180,15 +180,15 @@ export class Doubling {
    */
   #placesOf (source: string, rest: string): number[] {
     const numbers = this.#numbersOf(source)
-    const known = kindOf(rest)
-    switch (known.kind) {
-      case 'user': return [partitionOf(known.userId, this.#options.to)]
-      case 'pointer': return [partitionOf(known.key, this.#options.to)]
+    const info = kindOf(rest)
+    switch (info.kind) {
+      case 'user': return [partitionOf(info.userId, this.#options.to)]
+      case 'pointer': return [partitionOf(info.key, this.#options.to)]
       // Where its pointer leads. With a single partition there was no pointer, so the key decides.
-      case 'answer': return this.#options.from === 1 ? [partitionOf(known.key, this.#options.to)] : [Math.max(numbers[0]!, this.#targets.indexOf(source))]
+      case 'answer': return this.#options.from === 1 ? [partitionOf(info.key, this.#options.to)] : [Math.max(numbers[0]!, this.#targets.indexOf(source))]
       case 'shared': {
-        const home = partitionOf(nameOf(known.address), this.#options.to)
-        return numbers.filter((n) => n === home || known.address === 'all' || this.#memberships.hasMembersIn(nameOf(known.address), n))
+        const home = partitionOf(nameOf(info.address), this.#options.to)
+        return numbers.filter((n) => n === home || info.address === 'all' || this.#memberships.hasMembersIn(nameOf(info.address), n))
       }
       case 'each': return numbers
       case 'own': case 'unknown': return []
@@ -197,16 +197,16 @@ export class Doubling {
 
   /** Copies a key to where it belongs. Undefined: there is nothing to remove. */
   async #copy (source: string, rest: string): Promise<Copied | undefined> {
-    const known = kindOf(rest)
+    const info = kindOf(rest)
     const from = `${source}:${rest}`
-    if (known.kind === 'unknown') {
+    if (info.kind === 'unknown') {
       if (this.#unknownCount++ < MOST_NAMED) this.#unknown.push(from)
       return undefined
     }
-    if (known.kind === 'own') return (rest.startsWith('members:') || rest === 'joined') && !this.#options.isDryRun ? { from, targets: [], isLeaving: true } : undefined
+    if (info.kind === 'own') return (rest.startsWith('members:') || rest === 'joined') && !this.#options.isDryRun ? { from, targets: [], isLeaving: true } : undefined
     const places = this.#placesOf(source, rest)
     const targets = places.map((n) => this.#targets[n]!).filter((target) => target !== source)
-    if (known.kind === 'user') this.#moved += targets.length
+    if (info.kind === 'user') this.#moved += targets.length
     else this.#copied += targets.length
     if (this.#options.isDryRun) return undefined
     if (targets.length > 0) {
@@ -216,9 +216,9 @@ export class Doubling {
         const to = `${target}:${rest}`
         await this.#redis(target, (redis) => ttl < 0 ? redis.restore(to, 0, dump, 'REPLACE') : redis.restore(to, ttl, dump, 'REPLACE', 'ABSTTL'))
       }
-      if (known.kind === 'answer' && this.#options.from === 1) {
+      if (info.kind === 'answer' && this.#options.from === 1) {
         const target = this.#targets[places[0]!]!
-        await this.#redis(target, (redis) => redis.set(`${target}:kept:idempotency:${known.key}`, this.#tags[places[0]!]!, 'EX', KEY_SECONDS))
+        await this.#redis(target, (redis) => redis.set(`${target}:kept:idempotency:${info.key}`, this.#tags[places[0]!]!, 'EX', KEY_SECONDS))
       }
       if (rest.startsWith('log:') && (this.#moved + this.#copied) % COMPARED_EVERY === 0) await this.#compare(source, targets, rest, dump)
     }
@@ -227,9 +227,9 @@ export class Doubling {
 
   async #compare (source: string, targets: readonly string[], rest: string, dump: Buffer): Promise<void> {
     for (const target of targets) {
-      const there = await this.#redis(target, (redis) => redis.dumpBuffer(`${target}:${rest}`))
+      const copied = await this.#redis(target, (redis) => redis.dumpBuffer(`${target}:${rest}`))
       // The last ten bytes are the version and the checksum.
-      if (there === null || !there.subarray(0, -10).equals(dump.subarray(0, -10))) throw new Error(`${source}:${rest} is not the same under ${target}: nothing of it was taken away; call again, and report it`)
+      if (copied === null || !copied.subarray(0, -10).equals(dump.subarray(0, -10))) throw new Error(`${source}:${rest} is not the same under ${target}: nothing of it was taken away; call again, and report it`)
     }
     this.#compared++
   }
