@@ -76,6 +76,7 @@ export async function start (onGraceful: () => void): Promise<void> {
   const broker = chooseBroker(config, log)
   const otel = readOtelSettings(process.env, (text) => { log.warn(`OpenTelemetry: ${text}`) })
   // OpenTelemetry is large, so it is loaded only if traces are wanted.
+  // eslint-disable-next-line no-restricted-syntax
   const spans = otel && (await import('./spans.ts')).startSpans({
     settings: otel, node: { name: config.NODE_NAME }, version, addressOf: (channel) => broker.addressOf(channel), log
   })
