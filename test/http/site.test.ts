@@ -16,9 +16,10 @@ t.test('docs/deployment.md, under your own site: one origin for page, stream, ti
   const node = await startNode(t, { env: { ...issuer.env, TRUST_PROXY: 'loopback' } })
   const front = await startNginx(t, { nodes: [node.port] })
   const [, printed = ''] = /```nginx\n([\s\S]*?)```/.exec(page) ?? []
-  t.equal(printed.match(/127\.0\.0\.1:8080/g)?.length, 2)
-  const site = (await startOtherNginx(t, `location / { return 200 "the site"; } ${printed.replaceAll('127.0.0.1:8080', `127.0.0.1:${front.port}`)}`))
+  t.equal(printed.match(/127\.0\.0\.1:8080/g)?.length, 3)
+  const site = (await startOtherNginx(t, `location / { return 200 "the site"; } location ~* \\.(js|php)$ { return 404; } ${printed.replaceAll('127.0.0.1:8080', `127.0.0.1:${front.port}`)}`))
   t.equal(await (await fetch(site)).text(), 'the site')
+  t.match(await (await fetch(`${site}/client.js`)).text(), /export/)
   const client = connect(t, { url: site, token: issuer.token({ sub: 'ann' }), via: 'cookie', retryCapMs: 50 })
   await client.live()
   const ticket = await fetch(`${site}/api/notifications/tickets`, { method: 'POST', headers: { origin: site, cookie: `tidings_token=${issuer.token({ sub: 'ann' })}` } })
@@ -41,7 +42,9 @@ t.test('docs/deployment.md, under your own site: one origin for page, stream, ti
   const { connections } = client
   await client.until(() => connections.find(({ number, ending }) => number > 2 && ending === 'end'), 'two answers of the site itself')
   t.same([...new Set(connections.map(({ status }) => status))], [200])
-  t.match(connections.at(-1)!.body, /^(retry: 3000\nevent: ping\ndata: \{\}\n\n)?$/)
+  t.match(connections.at(-1)!.body, /^(retry: [2-5]000\nevent: ping\ndata: \{\}\n\n)?$/)
+  const aside = await fetch(`${site}/api/notifications/subscribe/ann.js`, { headers: { origin: 'https://pages.example' } })
+  t.match([aside.status, aside.headers.get('access-control-allow-origin'), await aside.text()], [200, 'https://pages.example', /^retry: /], 'readable for other origins, whatever the user is called')
 })
 
 t.test('docs/deployment.md, settings of compose: each with its default as docker-compose.yml has it, and none left out', async (t) => {
