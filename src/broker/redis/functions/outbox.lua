@@ -59,18 +59,27 @@ do
     redis.call(PUBLISH, ctx.prefix .. ':outbox', '{"data":0}')
   end
 
-  -- Queues what another service published to an address whose home is here.
-  function others.publish(ctx, address, n, req)
-    local targets = {}
+  -- The partitions that are owed what another service does at an address. Refuses a user who may not write the outbox.
+  function others.targets(ctx, address)
+    local targets, outbox, sent = {}, ctx.prefix .. ':outbox', ctx.prefix .. ':sent'
     for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
+    if #targets == 0 then return targets end
+    others.must_be_allowed('HGET', sent, '0')
+    others.must_be_allowed('HSET', sent, '0', '0')
+    others.must_be_allowed('XADD', outbox, '*', 'e', 'x')
+    others.must_be_allowed('EXPIREAT', outbox, '1')
+    others.must_be_allowed(PUBLISH, outbox, '')
+    return targets
+  end
+
+  -- Queues what another service published to an address whose home is here. `targets`: see above.
+  function others.publish(ctx, n, req, targets)
     if #targets == 0 then return end
     enqueue(ctx, n, item_of(req), targets)
     others.nudge(ctx)
   end
 
-  function others.retract(ctx, address, origin)
-    local targets = {}
-    for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
+  function others.retract(ctx, targets, origin)
     if #targets == 0 then return '', {} end
     local n = next_id(ctx)
     return int(n), enqueue(ctx, n, { r = int(origin) }, targets)
@@ -155,7 +164,9 @@ do
       or tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. address, args[5]) or nil)
     local origin = id and others.origin_of(ctx, address, id)
     if not id or retract_from(ctx, address, { id = id }) == 0 then return { 0, '', '', {} } end
-    local n, owed = others.retract(ctx, address, origin)
+    local targets = {}
+    for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
+    local n, owed = others.retract(ctx, targets, origin)
     return { 1, int(origin), n, owed }
   end)
 

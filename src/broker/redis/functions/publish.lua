@@ -96,6 +96,13 @@ local function publish_plain(ctx, id, address, event, data, by_service)
   error(receivers, 0)
 end
 
+-- A function is no transaction: what it wrote before an error stays. So rights that are needed late are checked before
+-- anything is written. Redis itself checks the others early enough.
+function others.must_be_allowed(command, key, ...)
+  if redis.acl_check_cmd(command, key, ...) then return end
+  refuse('NOPERM This user may not run ' .. command .. ' on ' .. key .. ', which is needed here; nothing was done. The documents have the ACL recipe')
+end
+
 -- req: to, event, data, keep, ttl, key, traceparent, answer_key, and id if one was reserved. Returns whether it is an
 -- earlier answer, and [id or '', receivers, addresses].
 local function publish_request(ctx, req)
@@ -106,6 +113,10 @@ local function publish_request(ctx, req)
     local text, taken = publish_plain(ctx, req.id or next_id(ctx), req.to[1], req.event, req.data)
     keep_answer(answer_key, { id = text, to = req.to }, { taken })
     return false, { text, { taken }, req.to }
+  end
+  if req.by_service then
+    if answer_key then others.must_be_allowed('SET', answer_key, '', 'EX', '1') end
+    if req.key then others.must_be_allowed('XDEL', ctx.prefix .. ':log:' .. req.to[1], '1-0') end
   end
   if req.keep == 'none' then req.id = nil else
     req.id = req.id or next_id(ctx)

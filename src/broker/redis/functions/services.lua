@@ -77,8 +77,10 @@ local function publish(keys, args)
     local known = known_answer(ctx.prefix .. req.answer_key, req)
     if known and known[3][1] ~= address then req.answer_key = req.answer_key .. '\0' .. address end
   end
+  local targets = is_divided and others.targets(ctx, address)
+  local order = is_divided and req.keep == 'none' and next_id(ctx)
   local replayed, answer = publish_request(ctx, req)
-  if is_divided and not replayed then others.publish(ctx, address, req.id or next_id(ctx), req) end
+  if is_divided and not replayed then others.publish(ctx, req.id or order, req, targets) end
   return { answer[1] ~= '' and answer[1], answer[2][1] or 0 }
 end
 
@@ -98,10 +100,15 @@ local function retract(keys, args)
   if fault then return redis.error_reply(fault) end
   fault = others.fault(ctx, args[1])
   if fault then return redis.error_reply(fault) end
+  local notes = ctx.prefix .. ':keys:' .. args[1]
+  others.must_be_allowed('ZADD', notes, 'XX', '0', '0')
+  others.must_be_allowed('ZREMRANGEBYSCORE', notes, '0', '0')
+  others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. args[1], '')
   if not others.known(ctx) then return retract_unread(ctx, args[1], what) end
   local id = what.id and others.id_of(ctx, args[1], what.id) or tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. args[1], what.key) or nil)
+  local targets = others.targets(ctx, args[1])
   if not id or retract_unread(ctx, args[1], { id = id, key = what.key }) == 0 then return 0 end
-  local n = others.retract(ctx, args[1], what.id or id)
+  local n = others.retract(ctx, targets, what.id or id)
   if n ~= '' then others.nudge(ctx) end
   return 1
 end

@@ -1,0 +1,61 @@
+// A user of Redis who lacks one right of the documents' recipe (an upgrade adds some): FCALL does all of it, or nothing.
+import t, { type Test } from 'tap'
+import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import { becomes, startPartitionedNode, startRedisNode, up } from '../broker/nodes.ts'
+import { type Redis, startRedis } from '../fixtures/redis.ts'
+import { RedisCli } from '../fixtures/resp.ts'
+import { PASSWORD, recipesOf } from './recipes.ts'
+
+const TO = 'group:Complaints'
+const PARTITIONS = 4
+
+/** The recipe, less one command at a time. */
+function lacking (page: string): Array<{ without: string, rules: string[] }> {
+  const recipe = recipesOf(page).find(([user]) => user === 'complaints')!.slice(1).map((rule) => rule.replace('+spublish', '+publish'))
+  return recipe.flatMap((rule, i) => !rule.startsWith('(')
+    ? []
+    : [...rule.matchAll(/ \+\w+/g)].map(([command]) => ({ without: rule + command, rules: recipe.with(i, rule.replace(`${command} `, ' ').replace(`${command})`, ')')).filter((rule) => rule.includes('+') || !rule.startsWith('(')) })))
+}
+
+/** `prefix`: that of the address's home. Refuses, or does it; and the same call of somebody who may, once it was refused, does it once. */
+async function tryAll (t: Test, redis: Redis, page: string, prefix: string): Promise<void> {
+  const count = async (mark: string): Promise<number> => (await redis.cli('XRANGE', `${prefix}:log:${TO}`, '-', '+') as unknown[]).filter((entry) => JSON.stringify(entry).includes(mark)).length
+  // Up to which id the others are owed something.
+  const owed = async (): Promise<string> => JSON.stringify(await redis.cli('HGETALL', `${prefix}:sent`))
+  const variants = lacking(page)
+  let refusals = 0
+  for (const [i, { without, rules }] of variants.entries()) {
+    await redis.cli('ACL', 'SETUSER', `u${i}`, ...rules)
+    const cli = new RedisCli(`redis://u${i}:${encodeURIComponent(PASSWORD)}@127.0.0.1:${redis.port}`)
+    for (const options of [['KEY', 'k', 'IDEMPOTENCY', `first ${i}`], ['KEY', 'k', 'TTL', '60', 'IDEMPOTENCY', `second ${i}`], ['IDEMPOTENCY', `third ${i}`]]) {
+      const mark = `${options.at(-1)!};`
+      const call = ['FCALL', 'tidings_publish', 1, prefix, TO, 'message', JSON.stringify(mark), ...options] as const
+      const before = await owed()
+      const error = await cli.send(...call).then(() => undefined, (error: Error) => error)
+      t.equal(await count(mark), error === undefined ? 1 : 0, `without ${without}: ${options.join(' ')}: ${error?.message ?? 'done'}`)
+      if (page === 'publishing.md') t.equal(await owed() === before, error !== undefined, 'and what the others are owed')
+      if (error === undefined) continue
+      refusals++
+      await redis.cli(...call)
+      t.equal(await count(mark), 1, 'called again by who may')
+    }
+    const error = await cli.send('FCALL', 'tidings_retract', 1, prefix, TO, 'KEY', 'k').then(() => undefined, (error: Error) => error)
+    t.equal(await count(`second ${i};`), error === undefined ? 0 : 1, `without ${without}: retract: ${error?.message ?? 'done'}`)
+    cli.close()
+  }
+  t.ok(variants.length > 15 && refusals > 10, `${refusals} refusals with ${variants.length} recipes`)
+}
+
+t.test('without partitions, a user who lacks one right: all or nothing', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await up(startRedisNode(t, redis, {}, 'tidings'))
+  await tryAll(t, redis, 'security.md', 'tidings')
+})
+
+t.test('with partitions, a user who lacks one right, also of the outbox: all or nothing', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const { broker } = startPartitionedNode(t, redis, PARTITIONS, {}, 'tidings')
+  await becomes(() => broker.state().up, 'the node')
+  for (let i = 0; i < 8; i++) await broker.join(`user ${i}`, 'Complaints')
+  await tryAll(t, redis, 'publishing.md', `tidings:{${tagsOf(PARTITIONS)[partitionOf('Complaints', PARTITIONS)]}}`)
+})
