@@ -24,11 +24,11 @@ export interface PublishOptions {
 }
 
 /**
- * Addresses × bytes of one publish. A broker may cut off a subscriber, and that is every node, whom it owes too much,
- * with some from 32 MB on.
+ * The most that one publish may fan out: addresses × bytes of `data`. Brokers cut off a subscriber whose unsent output
+ * grows too large (some from 32 MB on), and each node is a subscriber.
  */
 const MAX_FAN_OUT_BYTES = 8_388_608
-/** So many addresses of a publish count as one in PUBLISH_PER_MINUTE. */
+/** PUBLISH_PER_MINUTE counts one publish for each 100 addresses or part of them. */
 const ADDRESSES_PER_HIT = 100
 
 const AddressText = Type.String({ description: 'user:<userId>, group:<name> or all' })
@@ -80,13 +80,13 @@ const schema = {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Of a publish, its body as it came. */
+    /** The raw body of a publish. `data` is cut out of it unchanged. */
     bodyText: string
   }
 }
 
 export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { config, node, messages, limit }) => {
-  // Room for data with much white space, and for all the addresses.
+  // Leaves room for white space in `data`, and for 1,000 addresses.
   const bodyLimit = 2 * config.MAX_DATA_BYTES + 1_048_576
 
   app.decorateRequest('bodyText', '')
@@ -106,7 +106,7 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
   app.post('/api/notifications', {
     schema,
     bodyLimit,
-    // Before the body is read: who may not publish is not listened to.
+    // Authorises before the body is read, so that nobody can make the node read megabytes without the right to publish.
     onRequest: async (request, reply) => {
       const principal = await app.readTokenAlone(request)
       if (publishesNothing(principal.scopes)) throw new TidingsError('TIDINGS_SCOPE_MISSING', PUBLISH_SCOPE)
@@ -132,17 +132,17 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
 
     const publication = { to: addresses, event, json, keep, ttlSeconds: ttl, key, idempotencyKey, publisher: identityOf(principal) }
     const traceparent = parseTraceparent(request.headers.traceparent)
-    const told: PublishTrace = traceparent === undefined ? { request: publication, node } : { request: publication, node, traceparent }
-    // Who listens may have begun a trace.
-    const traced = (): PublishRequest => told.traceparent === undefined ? publication : { ...publication, traceparent: told.traceparent }
-    const answer = await publishes.tracePromise(async () => await messages.publish(traced()), told)
+    const trace: PublishTrace = traceparent === undefined ? { request: publication, node } : { request: publication, node, traceparent }
+    // A subscriber of this diagnostics channel may have started a trace and set `traceparent`.
+    const traced = (): PublishRequest => trace.traceparent === undefined ? publication : { ...publication, traceparent: trace.traceparent }
+    const answer = await publishes.tracePromise(async () => await messages.publish(traced()), trace)
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)
     return answerJson(answer)
   })
 }
 
-// Written out: an object that is spread into another costs a publish more than all the rest of the answer.
+// Objects are written out, because spreading an object into another costs more than the rest of the answer.
 function answerJson ({ id, notifications, pending }: PublishAnswer): Static<typeof schema.response[202]> {
   const text = id === undefined ? undefined : String(id)
   const each = notifications.map(({ to, receivers }) => text === undefined ? { to, receivers } : { to, id: text, receivers })
@@ -178,7 +178,7 @@ function checkData (json: string, maxDataBytes: number, addresses: number): void
   if (bytes * addresses > MAX_FAN_OUT_BYTES) throw new TidingsError('TIDINGS_FAN_OUT_TOO_LARGE', addresses, bytes, MAX_FAN_OUT_BYTES)
 }
 
-/** Bound to the publisher, so that two services may use the same key; hashed, so that it is of one length. */
+/** Bound to the publisher, so that two services may use the same key. Hashed, so that every key has the same length. */
 function bindKey (key: string | string[] | undefined, userId: string): string | undefined {
   if (key === undefined) return undefined
   if (typeof key !== 'string' || !/^[!-~]{1,255}$/.test(key)) throw new TidingsError('TIDINGS_BAD_IDEMPOTENCY_KEY')

@@ -1,10 +1,13 @@
-// Answers that a client has been sent and has not read: they stay in the memory of the node until it reads them, or is
-// gone. A user who reads nothing, on one connection after the other, would fill the node (CWE-770).
+// Bounds the answers of each user that were sent but not read yet. They stay in the node's memory until the client
+// reads them or is gone, so a user who opens connections and reads nothing would fill it (CWE-770).
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 type Socket = FastifyRequest['socket']
 
-/** Of one user on this node. A page of the inbox can have 100 times MAX_DATA_BYTES, and a slow client needs a while. */
+/**
+ * Unread bytes of one user on this node. A page of the inbox may have 100 × MAX_DATA_BYTES, and slow clients need a
+ * while.
+ */
 const ROOM_BYTES = 16_777_216
 
 interface Answer {
@@ -13,23 +16,23 @@ interface Answer {
   readonly socket: Socket
 }
 
-/** The answers of one user, the oldest first. */
+/** The unread answers of one user, oldest first. */
 interface Waiting {
   bytes: number
   readonly answers: Set<Answer>
 }
 
-/** Beyond the room that a user has, the connections with the oldest answers are cut. The newest always goes out. */
+/** Past ROOM_BYTES of a user, the connections with the oldest answers are cut. The newest answer is always sent. */
 export class Unread {
   readonly #log: FastifyInstance['log']
   readonly #users = new Map<string, Waiting>()
   readonly #requests = new WeakMap<FastifyRequest, Answer>()
   readonly #sockets = new WeakMap<Socket, Set<Answer>>()
 
-  /** Counts for the routes of this app. */
+  /** Counts the answers of this app's routes. */
   constructor (app: FastifyInstance) {
     this.#log = app.log
-    // The kernel has taken all of it.
+    // The kernel has taken the whole answer.
     app.addHook('onResponse', (request, _reply, done) => {
       const answer = this.#requests.get(request)
       if (answer !== undefined) this.#remove(answer)
@@ -37,7 +40,7 @@ export class Unread {
     })
   }
 
-  /** An answer of so many bytes is about to be sent. */
+  /** Call this before an answer of this many bytes is sent. */
   add (request: FastifyRequest, userId: string, bytes: number): void {
     const { socket } = request
     if (socket.destroyed) return
@@ -52,11 +55,11 @@ export class Unread {
   }
 
   #answersOn (socket: Socket): Set<Answer> {
-    const known = this.#sockets.get(socket)
-    if (known !== undefined) return known
+    const existing = this.#sockets.get(socket)
+    if (existing !== undefined) return existing
     const answers = new Set<Answer>()
     this.#sockets.set(socket, answers)
-    // Nothing else tells of those that are not finished.
+    // Unfinished answers have no 'onResponse'.
     socket.once('close', () => { for (const answer of answers) this.#remove(answer) })
     return answers
   }

@@ -118,7 +118,7 @@ export class Ear {
     this.#only = this.#hearers.size === 1 ? [...this.#hearers.values()][0] : undefined
   }
 
-  /** The run id of the server at the other end; '' until it has told. */
+  /** The run id of the server that it is connected to; '' until that is known. */
   get serverId (): string { return this.#serverId }
 
   get isConnected (): boolean { return this.redis.status === 'ready' }

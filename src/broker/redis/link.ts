@@ -48,7 +48,7 @@ export class Link extends EventEmitter<Events> {
   #downTicks = 0
   #info: ServerInfo | undefined
   #setup: Promise<void> | undefined
-  /** Whether the ear may hear another server than the one that takes commands. */
+  /** Whether it must be checked that the ear is connected to the server that takes commands. */
   #isEarToCheck = false
 
   constructor (entry: Entry, address: RedisAddress, log: Log) {
@@ -97,14 +97,15 @@ export class Link extends EventEmitter<Events> {
     } else if (this.#downTicks % CONNECT_TICKS === CONNECT_TICKS - 1) this.reconnect('no answer')
   }
 
-  /** Behind Sentinels and in a Cluster they say where the master is. */
+  /** Whether a single REDIS_URL leads to a replica. Sentinels and a Cluster name the master themselves. */
   get #isAtReplica (): boolean {
     return this.#entry.place.kind === 'single' && this.#info !== undefined && this.#info.master !== ''
   }
 
   /**
-   * A name that moved: a replica passes on what its master is told to publish, so that the ear hears there, but nobody
-   * counts it as a receiver, and it is not told when something was not passed on. Looked at once after each setup.
+   * Reconnects the ear if it is connected to another server than the commands, because the name has moved. A replica
+   * passes on what its master publishes, so the ear hears it, but it is not counted as a receiver, and cannot tell when
+   * something was not passed on. Checked once after each setup.
    */
   #checkEar (): void {
     if (!this.#isEarToCheck || this.ear.serverId === '') return
