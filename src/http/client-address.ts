@@ -21,6 +21,8 @@ function groupsOf (ipv6: string): number[] {
  * a closed connection, whose address Node no longer knows.
  */
 export function addressOf (text: string | undefined = ''): string {
+  // Most are, and every request asks several times.
+  if (isIPv4(text)) return text
   const [, bracketed, plain] = /^\[([^\]]*)\](?::\d*)?$|^([\d.]+):\d+$/.exec(text.trim()) ?? []
   const bare = (bracketed ?? plain ?? text.trim()).replace(/%.*$/, '')
   if (!isIPv6(bare)) return isIPv4(bare) ? bare : text
@@ -37,7 +39,7 @@ export function addressOf (text: string | undefined = ''): string {
  */
 export function networkOf (text: string | undefined): string {
   const address = addressOf(text)
-  return isIPv6(address) ? `${address.split(':').slice(0, 4).join(':')}::/64` : address
+  return !isIPv4(address) && isIPv6(address) ? `${address.split(':').slice(0, 4).join(':')}::/64` : address
 }
 
 /**
