@@ -33,7 +33,7 @@
 -- During a deploy, nodes of two versions share one Redis, which has the newer library. So a function that nodes call
 -- never changes its arguments or reply. A changed function gets a new name, and the old one stays for one version, in
 -- old.lua.
-local VERSION = 6
+local VERSION = 7
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000
 local MAX_MARKS = 1000
