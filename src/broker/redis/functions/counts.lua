@@ -1,12 +1,12 @@
--- The counts of many who come back at once: what they have in common is counted once.
+-- Counts for many users who come back at once: what they share is counted once.
 
 do
-  -- The logs of so few groups are looked at one by one (of more, one look at all tells which have anything), and so
-  -- many entries of each.
+  -- Logs of this few groups are looked at one by one, this many entries of each. With more groups, one XREAD shows
+  -- which have anything.
   local FEW_GROUPS, FEW_ENTRIES = 4, 512
 
-  -- How many entries of a log count above an id, up to MAX_UNREAD: `log.sums` has for each of the newest how many it
-  -- and the newer ones are. Nil where that depends on who asks, or when: some end, or stand in other logs, too.
+  -- How many entries of a log count above an id, up to MAX_UNREAD. `log.sums[i]`: how many of the newest i entries
+  -- count. Nil if that depends on the user or the moment: some entries expire, or are in other logs too.
   local function count_above(call, log, floor)
     if floor >= call.position or (log.nothing_above and log.nothing_above <= floor) then return 0 end
     log.sums = log.sums or {}
@@ -27,7 +27,7 @@ do
     return sums[low] or 0
   end
 
-  -- As count_inbox, for a user who has marked nothing. Nil: it has to be counted one by one.
+  -- The same as count_inbox, for a user without marks. Nil: count_inbox must do it.
   function reading.plain_counts(call, user, groups, inbox)
     if groups.joined > FEW_GROUPS or inbox.old or next(inbox.marks) then return nil end
     local unread, unseen, seen, bottom = 0, 0, inbox.seen, math.max(call.since, inbox.read)

@@ -1,19 +1,19 @@
--- Who is in which group since when, who was, and what a token's claim changes.
+-- Group membership: who is or was in which group and when, and how a token's claim changes that.
 --
 -- <prefix>:groups:<user> has a field for each group:
---   "+<joined at>", then r if the routes joined it, c if a claim did, nothing if the old library did
---   "-<left at>", then r if the routes took it, c if a claim did
--- and after that " <from>:<to>" for each earlier membership. The empty name stands for the user:
---   "<first visit> <newest exp> <newest iat> <iat of the claim that counts> <id below which memberships are forgotten>"
+--   "+<joined at>", then r if joined through the API, c if by a claim, nothing if by an older library
+--   "-<left at>", then r if left through the API, c if by a claim
+-- and after that " <from>:<to>" for each past membership. The field with the empty name is about the user:
+--   "<first visit> <newest exp> <newest iat> <iat of the newest claim> <id below which past memberships are forgotten>"
 
 local MAX_SPANS = 4
 local MAX_LEFT = 5000
--- A logout is remembered so long at least.
+-- A logout is remembered at least this long.
 local REVOKED_SECONDS = 30 * DAY_SECONDS
--- No token lives longer for us: what it leaves behind is kept until its end.
+-- A token counts as valid for no longer than this, which bounds how long the user's records are kept.
 local MAX_TOKEN_SECONDS = 400 * DAY_SECONDS
 
--- Tells every node that has a stream of the user; `subject` is a group, or the tag of a session.
+-- Sends a control message to every node with a stream of the user. `subject`: a group, or the tag of a session.
 local function tell(ctx, user, control, id, subject)
   local member = subject and ',"subject":' .. encode(subject) or ''
   redis.call(PUBLISH, ctx.prefix .. ':user:' .. user, '{"control":"' .. control .. '","n":"' .. NONCE .. '"' .. member .. ',"id":"' .. int(id) .. '"}')
@@ -40,7 +40,7 @@ local function write_user(known)
   return ('%s %s %.17g %.17g %s'):format(known.first and int(known.first) or '-', int(known.exp), known.iat, known.claim, int(known.forgotten))
 end
 
--- What is known of a user: marks by group, the number of those joined and left, and `user`, see above.
+-- Reads the record of a user: marks by group, how many groups are joined and left, and `user`, see above.
 local function read_groups(ctx, user)
   local flat = redis.call('HGETALL', ctx.prefix .. ':groups:' .. user)
   local groups = { marks = {}, joined = 0, left = 0, changed = {}, gone = {}, stays = {} }
@@ -55,7 +55,7 @@ local function read_groups(ctx, user)
   return groups
 end
 
--- For ever, and not as long as a token says.
+-- Whether the membership has no end, because it was not given by a claim.
 local function stays(mark) return mark ~= nil and mark.joined and mark.by ~= 'c' end
 
 local function set_mark(groups, group, mark)
@@ -81,8 +81,8 @@ local function enter_group(ctx, user, groups, group, by)
   tell(ctx, user, 'join', id, group)
 end
 
--- The spans that a cursor may still ask for, and one more. Beyond MAX_SPANS the oldest is forgotten, and whoever was
--- away since is told.
+-- The past memberships that a cursor may still reach, and one more. Past MAX_SPANS the oldest is forgotten, and clients
+-- that were away since then are `incomplete`.
 local function with_span(ctx, groups, spans, from, to)
   local since, list = to - ctx.limits.seconds * SECOND, {}
   for span in spans:gmatch('%d+:%d+') do
@@ -98,7 +98,7 @@ end
 local function exit_group(ctx, user, groups, group, by)
   local mark, id = groups.marks[group], next_id(ctx)
   local spans = with_span(ctx, groups, mark and mark.spans or '', mark and mark.joined and mark.at or nil, id)
-  -- What the routes took, no older token brings back, whoever takes it again.
+  -- If the API took it away, no older token brings it back, whoever takes it away again.
   set_mark(groups, group, { joined = false, at = id, by = by, spans = spans })
   groups.moved = true
   tell(ctx, user, 'leave', id, group)
@@ -108,7 +108,7 @@ local function left_seconds(ctx)
   return math.max(ctx.limits.seconds, ctx.limits.token_seconds, DAY_SECONDS)
 end
 
--- Marks of left groups go when no token can name them that is older, and the oldest when there are too many.
+-- Removes marks of left groups once no older token can name them, and the oldest if there are too many.
 local function forget_left(ctx, groups)
   if groups.left == 0 then return end
   local since, left = ctx.now - left_seconds(ctx) * SECOND, {}
@@ -130,7 +130,8 @@ local function forget_left(ctx, groups)
   end
 end
 
--- When the hash of a user ends: with their newest token, or when nobody can ask any more. `is_kept`: never.
+-- Sets when the record of a user expires: with the newest token, or when nobody can ask for it any more. `is_kept`:
+-- never.
 local function end_groups(ctx, user, exp, has_left, is_kept)
   local key = ctx.prefix .. ':groups:' .. user
   if is_kept then return redis.call('PERSIST', key) end
@@ -165,9 +166,9 @@ local function save_groups(ctx, user, groups)
   groups.changed, groups.gone, groups.stays = {}, {}, {}
 end
 
--- A good token came by. token: iat, exp in seconds, at (the id of the visit, if it has one already), claimed (a list,
--- or nil if it claims nothing), takes (false: a token of an old node, of which nobody knows whether it has no claim or
--- an empty one).
+-- Applies a valid token. token: iat and exp in seconds; at, the id of the visit, if there is one already; claimed, a
+-- list of groups, or nil without a claim; takes, false for a token of an older node, which does not tell an empty claim
+-- from none.
 local function see_token(ctx, user, groups, token)
   local known, now_seconds = groups.user, math.floor(ctx.now / SECOND)
   local was_first = known.first
@@ -191,7 +192,7 @@ local function see_token(ctx, user, groups, token)
       for _, group in ipairs(lost) do exit_group(ctx, user, groups, group, 'c') end
       known.claim, dirty = token.iat, true
     end
-    -- Joins at most MAX_GROUPS. An error here would lock the user out; `sync` tells which groups they are in.
+    -- Joins at most MAX_GROUPS. An error would lock the user out; `sync` says which groups they are in.
     for _, group in ipairs(token.claimed) do
       local mark = groups.marks[group]
       local joined = mark and mark.joined
@@ -203,7 +204,7 @@ local function see_token(ctx, user, groups, token)
       end
     end
   end
-  -- The end moves with each visit, but not for every one of them.
+  -- Each visit extends the record, but memberships without an end need no extension.
   if dirty or next(groups.changed) then save_groups(ctx, user, groups)
   elseif not is_kept(groups) then end_groups(ctx, user, known.exp, groups.left > 0) end
 end

@@ -1,29 +1,29 @@
--- What a user's logs hold after a cursor, oldest first, in pages, and whether something is missing there.
+-- Reads what a user is owed after a cursor, in pages, oldest first, and whether something is missing.
 
 local merge, shuffle
 do
-  -- Entries that a page may have.
+  -- The most entries of a page.
   local MAX_PAGE = 1024
-  -- Copies of what is in the page already that are read for it, more or less, and their bytes.
+  -- About how many copies of entries in the page are read for it, and about how many bytes of them.
   local MAX_COPIES, COPY_BYTES = 4096, 16777216
-  -- So few logs are read a few entries at a time from the beginning.
+  -- With this few logs, several entries of each are read from the beginning.
   local FEW_PIECES = 16
 
-  -- What was read of a log stands in log.entries: all of (log.from, log.read_to]. Reads on, so many at most, and not
-  -- beyond `last`. False: there is nothing more.
+  -- Reads on in a log, up to `limit` entries and not beyond `last`. log.entries has all of (log.from, log.read_to].
+  -- Returns false if there is nothing more.
   local function read_on(call, log, last, limit)
     if log.read_to >= last then return false end
     limit = math.min(limit, log.step)
-    -- Our ids end in -0. What another hand wrote with more behind it is passed over, not met again.
+    -- Our ids end in -0. Others within the same microsecond were not written by us and are skipped.
     local chunk, bytes = read_chunk(call, log, 'XRANGE', int(log.read_to + 1) .. '-0', int(last) .. '-0', limit)
     for _, entry in ipairs(chunk) do log.entries[#log.entries + 1] = entry end
-    -- At the end of the log: nothing comes to it while the call lasts, however its position moves.
+    -- This is the end of the log: nothing is added during the call, even if its position moves.
     if #chunk < limit then log.read_to = last >= call.position and math.huge or last else log.read_to = chunk[#chunk].id end
     log.step = next_step(math.max(limit, log.step / 2), chunk, bytes)
     return #chunk > 0
   end
 
-  -- The index of the first entry after an id, of a list that is sorted.
+  -- The index of the first entry after an id in a sorted list.
   local function index_after(entries, id)
     local low, high = 1, #entries + 1
     while low < high do
@@ -40,17 +40,17 @@ do
     end
   end
 
-  -- The oldest entries of many pieces of logs, as many as a page may hold. It goes round: a few of each, then twice as
-  -- many. And the window in which it reads shrinks: as soon as the page is full, no log is read beyond the newest entry
-  -- in it. So little is read that is not wanted, whether the logs are many, their entries large, or all of them in one
-  -- log. What went to many of them at once stands in each, and fills no page: when enough copies were read, it ends
-  -- where the least that was read does. If that is so before each log was looked at, the others are read up to the
-  -- oldest entry that there is, and the page ends with it.
-  -- Returns the entries by id, the ids in no order, and up to where all is there.
+  -- The oldest entries of many parts of logs, as many as fit a page. Reads in rounds: a few entries of each, then twice
+  -- as many. As soon as the page is full, no log is read beyond the newest entry in it. So little is read in vain,
+  -- whether there are many logs, large entries, or everything is in one log. A notification to many of the user's
+  -- groups is in each log, and these copies do not fill the page. After enough copies the page ends at the lowest id up
+  -- to which every log was read. If that happens before each log was looked at, the others are read up to the oldest
+  -- entry found, and the page ends there.
+  -- Returns the entries by id, the unordered ids, and the id up to which the page is complete.
   function merge(call, pieces, most_bytes)
     local kept, heap, bytes, upto, copies, copied, oldest = {}, {}, 0, call.position, 0, 0, math.huge
     local active, quota, is_first, is_short, is_heap = {}, #pieces <= FEW_PIECES and 4 or 1, true, false, false
-    -- Most pages hold all that there is, and need no heap.
+    -- Most pages contain everything that is owed, and need no heap.
     local function heap_up()
       if not is_heap then table.sort(heap, function(a, b) return a > b end) end
       is_heap = true
@@ -107,13 +107,13 @@ end
 
 local function add_spans(call, pieces, address, spans, cursor)
   if spans == '' then return end
-  -- Not the log that all share: these parts of it are read beside one another.
+  -- A log object of its own, not the shared one: these parts are read beside one another.
   for from, to in spans:gmatch('(%d+):(%d+)') do
     if tonumber(to) > cursor then pieces[#pieces + 1] = { log = new_log(call, address), after = math.max(cursor, tonumber(from)), upto = tonumber(to) } end
   end
 end
 
--- What a user is owed after a cursor, and what they would be, had they not left: pieces of logs, (after, upto].
+-- The parts (after, upto] of logs that a user is owed after a cursor, and those of groups that the user has left.
 local function pieces_of(call, user, groups, cursor)
   local owed, lost = { { log = open_log(call, 'user:' .. user), after = cursor }, { log = open_log(call, 'all'), after = cursor } }, {}
   for group, mark in pairs(groups.marks) do
@@ -130,7 +130,7 @@ end
 
 local function has_gap(call, groups, inbox, cursor, owed, lost)
   if cursor < call.born or cursor < call.kept_since or cursor < call.since or cursor < groups.user.forgotten then return true end
-  -- Who was somewhere before they first came: what was known of them was evicted, and their groups are joined anew.
+  -- The cursor is older than the first visit: the user's record was evicted, and their groups were joined anew.
   if call.has_evicted and cursor < (groups.user.first or 0) then return true end
   read_trims(call, owed)
   read_trims(call, lost)
@@ -143,7 +143,7 @@ local function has_gap(call, groups, inbox, cursor, owed, lost)
   return has_lost(call, inbox, lost)
 end
 
--- Where an entry stands in the reply, counted from 0: what many are owed stands there once.
+-- The index of an entry in the reply, from 0. Entries that several users are owed are in it once.
 local function shared(call, entry)
   if not entry.place then
     entry.place = #call.shared / 3
@@ -152,7 +152,7 @@ local function shared(call, entry)
   return entry.place
 end
 
--- One page: places of entries, and the position up to which all is in it or before it.
+-- One page: indexes of entries, and the position up to which everything is in it or before it.
 local function read_page(call, pieces, marks)
   shuffle(pieces)
   while true do
@@ -162,12 +162,12 @@ local function read_page(call, pieces, marks)
     for _, id in ipairs(heap) do
       local entry = kept[id]
       if is_shown(call, marks, entry) then places[#places + 1], last = shared(call, entry), id
-      -- What one of them dismissed is still the others'.
+      -- A dismissed entry is kept, since other users still have it.
       elseif is_over(call, entry) then sweep(call, entry) end
     end
     if upto == call.position then return places, upto end
     if last or call.work > call.most_work then return places, last or upto end
-    -- Nothing of it is shown: on to the next.
+    -- Nothing of it is shown, so the next page is read.
     for _, piece in ipairs(pieces) do piece.after = math.max(piece.after, upto) end
   end
 end
@@ -177,7 +177,7 @@ local function is_ended(ctx, user, token)
   return revoked or (logout and token.admitted and token.admitted < logout)
 end
 
--- cursor: nil is fresh. Returns [position, gap, more, membership, places, seen, read, unseen, unread].
+-- cursor: nil is fresh. Returns [position, gap, more, membership, indexes of entries, seen, read, unseen, unread].
 local function resume_one(call, user, token, cursor)
   if is_ended(call, user, token) then refuse(REVOKED) end
   local groups = read_groups(call, user)
@@ -189,7 +189,7 @@ local function resume_one(call, user, token, cursor)
     local owed, lost = pieces_of(call, user, groups, cursor)
     call.work = call.work + (#owed + #lost) * LOG_WORK
     gap = has_gap(call, groups, inbox, cursor, owed, lost)
-    -- Not known yet: a page with nothing in it, to be read on from where it began.
+    -- Not known yet: returns an empty page, so that the client's node asks again from the same cursor.
     if gap == nil then upto = cursor else places, upto = read_page(call, owed, inbox.marks) end
   end
   local more = upto < position
@@ -210,19 +210,19 @@ local function open_history(keys, page_bytes, most_work)
   call.kept_since, call.old_until = math.max(tonumber(fields[1] or 0) or 0, tonumber(fields[5] or 0) or 0), tonumber(fields[2] or 0) or 0
   call.born = tonumber(redis.call('GET', call.prefix .. ':born') or nil)
   if not call.born or call.born > call.position then
-    -- No number, or of the future: not written by us.
+    -- Not a number, or from the future: not written by us.
     call.born = call.position
     redis.call('SET', call.prefix .. ':born', int(call.born))
   end
   return call
 end
 
--- ARGV: bytes of data that a page may have, and that the call may read; then for each who resumes: user, the token's
--- iat and exp, the id of the visit, cursor or '' (fresh), how many groups the token claims or -1 (it claims nothing),
--- group…
--- Reply: [[id, event, data, …], for each: [position, 1 if something may be missing, 1 if there is more, [group, id at
--- which it was joined, …], [places of its entries in the list, oldest first], seen, read, unseen, unread]]. Those who
--- are left when the call has done its work are to be asked for again. An event of '' is an entry that nobody can read.
+-- ARGV: how many bytes of data a page may have, and how many the call may read; then for each stream: user, the token's
+-- iat and exp, the id of the visit, cursor or '' (fresh), how many groups the token claims or -1 (no claim), group…
+-- Reply: [[id, event, data, …], for each stream: [position, 1 if something may be missing, 1 if there is more,
+-- [group, id of the join, …], [indexes of its entries in the list, oldest first], seen, read, unseen, unread]]. Streams
+-- without an answer, because the call had done its share of work, must be asked for again. An event of '' marks an
+-- entry that cannot be read.
 local function read_pages(keys, args)
   local call = open_history(keys, args[1], args[2])
   local reply, at = { call.shared }, 3

@@ -156,7 +156,7 @@ do
   }
 
   function is_utf8(text)
-    -- Most texts are ASCII, and one match over all of it takes a third of a search.
+    -- Most texts are ASCII, and one match over the whole text takes a third of the time of a search.
     if text:find('^[^\128-\255]*$') then return true end
     for run in text:gmatch('[\128-\255]+') do
       -- The most frequent case: one letter of two bytes.

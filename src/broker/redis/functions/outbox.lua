@@ -59,7 +59,8 @@ do
     redis.call(PUBLISH, ctx.prefix .. ':outbox', '{"data":0}')
   end
 
-  -- The partitions that are owed what another service does at an address. Refuses a user who may not write the outbox.
+  -- The partitions that are owed what another service does at an address. Fails if the service's Redis user lacks the
+  -- rights to queue it.
   function others.targets(ctx, address)
     local targets, outbox, sent = {}, ctx.prefix .. ':outbox', ctx.prefix .. ':sent'
     for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
@@ -72,7 +73,7 @@ do
     return targets
   end
 
-  -- Queues what another service published to an address whose home is here. `targets`: see above.
+  -- Queues what another service published for the partitions in `targets`.
   function others.publish(ctx, n, req, targets)
     if #targets == 0 then return end
     enqueue(ctx, n, item_of(req), targets)

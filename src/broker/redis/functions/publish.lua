@@ -96,8 +96,8 @@ local function publish_plain(ctx, id, address, event, data, by_service)
   error(receivers, 0)
 end
 
--- A function is no transaction: what it wrote before an error stays. So rights that are needed late are checked before
--- anything is written. Redis itself checks the others early enough.
+-- A function is not a transaction: what it wrote before an error stays. So rights that are needed late are checked
+-- before anything is written. Redis checks the others early enough.
 function others.must_be_allowed(command, key, ...)
   if redis.acl_check_cmd(command, key, ...) then return end
   refuse('NOPERM This user may not run ' .. command .. ' on ' .. key .. ', which is needed here; nothing was done. The documents have the ACL recipe')

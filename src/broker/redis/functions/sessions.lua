@@ -1,35 +1,36 @@
--- Whose token still counts, which stream holds the one session of a user, and the counters of rate limits.
+-- Revocation of tokens, the one session of a user, small stored values, and the counters of rate limits.
 
--- Renewed at every heartbeat of its stream.
+-- Each heartbeat of its stream renews the session.
 local SESSION_SECONDS = 86400
 
 local REVOKED = 'TIDINGS_TOKEN_REVOKED The user has logged out since this token was issued; a new token is needed'
 
--- The id of the last logout, the newest iat that was seen until then; nil if there was none.
+-- Returns the id of the last logout and the newest iat that was seen by then; nil if there was none.
 local function read_logout(ctx, user)
   local text = redis.call('GET', ctx.prefix .. ':revoked:' .. user)
   if not text then return nil end
   local id, newest = text:match('^(%d+) ?(%S*)$')
   id = tonumber(id)
-  -- The old library kept the id alone: all of that second count as seen.
+  -- Older libraries stored the id alone. Then all tokens of that second count as seen.
   return id, tonumber(newest) or math.floor(id / SECOND)
 end
 
--- A token of the second of the logout is good if none as new was seen: it was issued after it. One from a clock that
--- ran ahead was seen.
+-- A token issued in the second of the logout is valid if it is newer than all that were seen by then. Comparing with
+-- the newest seen iat also catches tokens from a clock that runs ahead.
 local function is_revoked(ctx, user, iat)
   local id, newest = read_logout(ctx, user)
   return id and (iat < math.floor(id / SECOND) or iat <= newest), id
 end
 
--- Who publishes was never seen, so a token of the second of the logout may be older than it.
+-- Publishers' tokens are not recorded as seen, so one issued in the second of the logout may be older than it and is
+-- refused.
 local function is_publisher_revoked(ctx, user, iat)
   if user == '' then return false end
   local revoked, id = is_revoked(ctx, user, iat)
   return revoked or (id and iat <= math.floor(id / SECOND))
 end
 
--- ARGV: user. Every stream of the user ends for good, and so do the tokens issued up to now.
+-- ARGV: user. Ends every stream of the user for good, and revokes the tokens issued until now.
 local function logout(keys, args)
   local ctx, user = open(keys), args[1]
   local id = next_id(ctx)
@@ -40,8 +41,8 @@ local function logout(keys, args)
   return int(id)
 end
 
--- The session of a user: the fence (an id; cursors below it belong to tabs that were replaced) and the tag of the
--- stream that holds it.
+-- Reads a user's session: the fence (an id; cursors below it belong to replaced tabs) and the tag of the stream that
+-- holds the session.
 local function read_session(ctx, user)
   local value = redis.call('GET', ctx.prefix .. ':session:' .. user)
   if not value then return nil end
@@ -49,9 +50,9 @@ local function read_session(ctx, user)
   return tonumber(fence), tag
 end
 
--- Counts in a window that begins with its first hit. Redis keeps the end of a key as a date: one that lies further away
--- than the window does was written before the time was set back, and would count for that much longer. Returns the
--- count, and the milliseconds that are left.
+-- Counts in a window that begins with its first hit. Redis stores the end of a key as a date. If that is further away
+-- than the window is long, the time was set back, and the key would count for that much longer. Returns the count and
+-- the milliseconds that are left.
 local function count_hits(key, window_ms, hits)
   local counted = redis.call('INCRBY', key, hits)
   local left = counted ~= tonumber(hits) and redis.call('PTTL', key) or -1
@@ -60,8 +61,8 @@ local function count_hits(key, window_ms, hits)
   return counted, tonumber(window_ms)
 end
 
--- Reply: ['admitted', 'revoked' or 'replaced', hits of each counter…]. A revoked token is not counted: it would lock
--- its user out.
+-- Reply: ['admitted', 'revoked' or 'replaced', hits of each counter…]. A revoked token is not counted, since that could
+-- lock out its user.
 local function visit_one(ctx, at_id, window_ms, user, token, cursor, args, from, count)
   local answer = { 'admitted' }
   if is_revoked(ctx, user, token.iat) then
@@ -69,7 +70,7 @@ local function visit_one(ctx, at_id, window_ms, user, token, cursor, args, from,
     for i = 1, count do answer[i + 1] = 0 end
     return answer
   end
-  -- Only what stands under the empty name: the groups follow the claim when the stream is entered.
+  -- Reads only the field about the user. The claim is applied when the stream is filled.
   local key = ctx.prefix .. ':groups:' .. user
   local text = redis.call('HGET', key, '')
   local known = read_user(text or nil)
@@ -100,10 +101,9 @@ local function visits(keys, args)
 end
 
 -- ARGV: user, the stream's tag, cursor or ''.
--- Reply: [1 if it holds the session now, else 0, the claim's id, the fence]
--- A fresh stream takes over and raises the fence. One that resumes from behind the fence was replaced while it was
--- away; from beyond it, it is the holder itself, and the fence stays: the next reconnect may come before it has seen a
--- newer id.
+-- Reply: [1 if it holds the session now, else 0, the claim's id, the fence] A fresh stream takes over and raises the
+-- fence. A stream that resumes from below the fence was replaced while it was away. One from above the fence is the
+-- holder itself; then the fence stays, since the next reconnect may come before the client has seen a newer id.
 local function claim(keys, args)
   local ctx, user, tag, cursor = open(keys), args[1], args[2], tonumber(args[3])
   local id = next_id(ctx)
@@ -117,7 +117,7 @@ local function claim(keys, args)
 end
 
 -- ARGV: (user, tag, fence)…
--- Reply: the tags that hold their session no more. One whose session has expired, or was lost, has it again.
+-- Reply: the tags whose sessions were taken over. A session that expired or was lost is restored.
 local function verify(keys, args)
   local ctx, lost = open(keys), {}
   for i = 1, #args - 2, 3 do
@@ -129,20 +129,20 @@ local function verify(keys, args)
   return lost
 end
 
--- ARGV: key, another key, text, seconds. Takes what is kept under the one key, and keeps the text under the other.
--- Reply: what was taken; nil if nothing was there, and then nothing is kept.
+-- ARGV: key, another key, text, seconds. Takes the value of the first key and stores the text under the other.
+-- Reply: the taken value; nil if there was none, and then nothing is stored.
 local function exchange(keys, args)
   local kept = keys[1] .. ':kept:'
   local text = redis.call('GET', kept .. args[1])
   if not text then return nil end
-  -- First, so that nothing is taken where nothing can be written.
+  -- First, so that nothing is taken if nothing can be written.
   redis.call('SET', kept .. args[2], args[3], 'EX', args[4])
   redis.call('UNLINK', kept .. args[1])
   return text
 end
 
--- ARGV: key, for how many seconds this one is remembered.
--- Reply: how many of those that are remembered there were, with this one
+-- ARGV: key, for how many seconds this call is remembered.
+-- Reply: how many remembered calls there are, including this one
 local function ordinal(keys, args)
   local key = keys[1] .. ':hits:' .. args[1]
   local count = redis.call('INCRBY', key, 1)
@@ -150,7 +150,7 @@ local function ordinal(keys, args)
   return count
 end
 
--- ARGV: key, window in ms, hits.   Reply: [hits in the window, ms that it still lasts]
+-- ARGV: key, window in ms, hits.   Reply: [hits in the window, ms until it ends]
 local function hit(keys, args)
   return { count_hits(keys[1] .. ':hits:' .. args[1], args[2], args[3]) }
 end
