@@ -77,8 +77,8 @@ local function publish(keys, args)
     local known = known_answer(ctx.prefix .. req.answer_key, req)
     if known and known[3][1] ~= address then req.answer_key = req.answer_key .. '\0' .. address end
   end
-  -- The id is taken before the targets are looked up: taking it shows whether the data was lost, and then all partitions
-  -- are targets.
+  -- The id is taken before the targets are looked up: that shows whether the data was lost, and then all partitions are
+  -- targets.
   local order = is_divided and next_id(ctx)
   if order and req.keep ~= 'none' then req.id = order end
   local targets = is_divided and others.targets(ctx, address)
