@@ -150,6 +150,46 @@ t.test('the clock of ids, spoilt by another hand, heals by itself', async (t) =>
   }
 })
 
+t.test('a Redis that loads its data: said for as long as it does, to a node that was connected and to one that begins', async (t) => {
+  const redis = await startRedis(t, { own: true, args: ['--dbfilename', 'slow.rdb', '--key-load-delay', '5000', '--loading-process-events-interval-bytes', '1024'] })
+  const node = startRedisNode(t, redis)
+  await up(node)
+  await redis.cli('DEBUG', 'POPULATE', 8000) // 40 seconds, unless it is told to go on
+  await redis.cli('SAVE')
+  await redis.kill()
+  const started = redis.start() // it resolves when all is loaded
+  const other = startRedisNode(t, redis)
+  for (const { broker, said } of [node, other]) {
+    await becomes(() => /^Redis is loading its data/.test(broker.state().detail), 'the reason', 30_000)
+    t.equal(broker.state().up, false)
+    t.equal(said.filter((text) => text.includes('loading its data')).length, 1, 'said once')
+  }
+  await redis.cli('CONFIG', 'SET', 'key-load-delay', 0)
+  await started
+  await Promise.all([up(node), up(other)])
+})
+
+t.test('no connection left for the one that hears: the reason is told', async (t) => {
+  const redis = await startRedis(t, { own: true, args: ['--maxclients', '2'] })
+  await redis.cli('PING') // that is one
+  const node = startRedisNode(t, redis)
+  await becomes(() => /^the subscriber connection is not there: .*(maxclients|no more connections)/.test(node.broker.state().detail), 'the reason', 15_000)
+  await redis.cli('CONFIG', 'SET', 'maxclients', 10)
+  await up(node)
+})
+
+t.test('words of Redis and of the client library, each as a sentence', (t) => {
+  for (const [words, sentence] of [
+    ['LOADING Redis is loading the dataset in memory', /^Redis is loading its data/],
+    ['ERR max number of clients reached', /^Redis takes no more connections; raise its maxclients/],
+    ["ERR The user executing the script can't run this command or subcommand script: tidings_configure", /^the Redis user may not do what a node must; docs\/security/],
+    ['Command timed out', /^Redis did not answer in time/],
+    ['Unknown RESP type 72 "H". Please report this.', /^there answers something at REDIS_URL that is no Redis/],
+    ['C0:error:0A00045C:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required', /^Redis wants a certificate of this node.*tls-auth-clients/]
+  ] as const) t.match(explain(words), sentence)
+  t.end()
+})
+
 t.test('a Redis that runs a script without an end: said, with what ends it', (t) => {
   t.match(explain('BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.'), /^Redis runs a script that does not end, .* SCRIPT KILL ends it.* \[BUSY /)
   t.end()

@@ -41,6 +41,9 @@ export function placeFault ({ version, mode, master }: ServerInfo, kind: RedisPl
 /** The fault before the first answer. */
 export const NOT_CONNECTED = 'not connected yet'
 
+/** While it is so, a connection does not come up. */
+export const LOADING = 'Redis is loading its data into memory; it answers when it has, and nothing need be done'
+
 const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^OOM/, 'Redis is full and takes no writes; give it more maxmemory, or less to keep (HISTORY_LENGTH, HISTORY_SECONDS)'],
   [/^READONLY/, 'Redis is a replica by now, and takes no writes, as after a failover; give REDIS_URL the new master, or the Sentinels'],
@@ -48,6 +51,8 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^NOREPLICAS/, 'Redis takes no writes while it has too few replicas; bring one back, or lower min-replicas-to-write'],
   [/^WRONGTYPE/, 'a key under REDIS_PREFIX is not of the kind that Tidings writes, so something else wrote it; find and delete it as docs/operations.md says'],
   [/^BUSY /, 'Redis runs a script that does not end, and answers nobody else; redis-cli SCRIPT KILL ends it, or FUNCTION KILL where it is a function'],
+  [/^LOADING/, LOADING],
+  [/max number of clients/, 'Redis takes no more connections; raise its maxclients, or end connections that nobody needs'],
   [/^(NOAUTH|WRONGPASS|ERR AUTH)/, 'Redis wants another user or password; set them in REDIS_URL (redis://user:password@host:port)'],
   [/^CLUSTERDOWN/, 'the Cluster is down; a master is away, and nobody has taken its place yet; redis-cli --cluster check says which'],
   [/^(MOVED|ASK|TRYAGAIN)/, 'the slot is on its way to another master of the Cluster; if it does not arrive, redis-cli --cluster fix'],
@@ -56,14 +61,17 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/NOPERM.*select/, 'the Redis user may not use the database of REDIS_URL; allow it +select, or name no database: redis://host:port'],
   [/NOPERM.*function/, 'the Redis user may not load functions; allow it +function|load, or load them by hand: npm run -s functions | redis-cli -x FUNCTION LOAD REPLACE'],
   [/NOPERM.*channel/, 'the Redis user may not use the channels under REDIS_PREFIX; allow it &<prefix>:* (docs/security.md has the recipe)'],
-  [/NOPERM/, 'the Redis user may not do what a node must; docs/security.md has the recipe'],
+  [/NOPERM|executing the script can't/, 'the Redis user may not do what a node must; docs/security.md has the recipe'],
   [/unknown command.*(fcall|function)/i, 'this Redis has no functions (FUNCTION, FCALL); use Redis 7 or later, or Valkey'],
   [/unknown command/i, 'this Redis does not know a command that a node needs; use Redis 7 or later, or Valkey'],
   [/^ENOENT|EACCES/, 'there is no such socket, or it may not be used; look at its path in REDIS_URL, and at its rights'],
-  [/ECONNRESET|EPIPE/, 'the connection was cut; Redis has ended, or it speaks TLS alone, and REDIS_URL must say rediss://'],
+  [/certificate required/, 'Redis wants a certificate of this node; nodes have none, so set tls-auth-clients to no or optional in its configuration'],
+  [/ECONNRESET|EPIPE/, 'the connection was cut; Redis has ended, or it has no place left (maxclients), or it speaks TLS alone, and REDIS_URL must say rediss://, or it wants a certificate of this node (tls-auth-clients)'],
   [/ECONNREFUSED/, 'nobody listens at REDIS_URL; start Redis, or mend host and port'],
   [/(ENOTFOUND|EAI_AGAIN)/, 'the host name of REDIS_URL is not known; look at its spelling, and at the name server'],
   [/certificate|CERT_|issuer/i, 'Redis has a certificate that this node does not trust; give Node your CA by NODE_EXTRA_CA_CERTS, and REDIS_URL a name that stands in it'],
+  [/timed out/, 'Redis did not answer in time; look whether it is stopped or overloaded, and whether it is a Redis that listens at REDIS_URL'],
+  [/Unknown RESP type/, 'there answers something at REDIS_URL that is no Redis; look at its host and port'],
   [/wrong version number|packet length too long|EPROTO|before secure TLS connection/i, 'Redis does not speak TLS there; use redis:// instead of rediss://, or its TLS port']
 ]
 

@@ -2,7 +2,7 @@
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { type Entry, openConnection } from './connection.ts'
-import { readInfo } from './diagnosis.ts'
+import { explain, readInfo } from './diagnosis.ts'
 import type { Log } from './links.ts'
 
 /** Channels in one SUBSCRIBE. More would keep Redis busy for long; fewer would cost round trips. */
@@ -42,6 +42,7 @@ export class Ear {
   readonly #onMoved: Array<() => void> = []
   #isMoved = false
   #serverId = ''
+  #reason = ''
 
   constructor (entry: Entry, address: RedisAddress, log: Log) {
     this.#isCluster = entry.place.kind === 'cluster'
@@ -57,6 +58,7 @@ export class Ear {
     }
     this.redis.on(this.#isCluster ? 'smessage' : 'message', hear)
     this.redis.on('ready', () => {
+      this.#reason = ''
       // Sent before anything is subscribed.
       this.redis.info('server').then((text) => { this.#serverId = readInfo(text).runId }, () => {})
       for (const hearer of this.#hearers.values()) hearer.connected()
@@ -65,7 +67,7 @@ export class Ear {
       this.#serverId = ''
       this.#interrupt('its connection closed')
     })
-    this.redis.on('error', () => {}) // the command connection reports the same
+    this.redis.on('error', ({ message }) => { this.#reason = message === '' ? '' : `: ${explain(message)}` }) // the command connection reports the same
     this.redis.on('moved', () => { this.#moved() })
     this.redis.connect().catch(() => {})
   }
@@ -120,6 +122,9 @@ export class Ear {
 
   /** The run id of the server that it is connected to; '' until that is known. */
   get serverId (): string { return this.#serverId }
+
+  /** What follows 'the connection is not there': ': ' and why, or nothing where it is not known. */
+  get reason (): string { return this.#reason }
 
   get isConnected (): boolean { return this.redis.status === 'ready' }
 

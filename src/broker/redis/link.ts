@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { isAlreadyLoaded, isClosed, isMissing } from './answers.ts'
-import { type Entry, nameOf, openConnection, selectDatabase } from './connection.ts'
-import { explain, NOT_CONNECTED, placeFault, readInfo, type ServerInfo } from './diagnosis.ts'
+import { askOnce, type Entry, nameOf, openConnection, selectDatabase } from './connection.ts'
+import { explain, LOADING, NOT_CONNECTED, placeFault, readInfo, type ServerInfo } from './diagnosis.ts'
 import { Ear } from './ear.ts'
 import { library, LIBRARY_VERSION, newNonce } from './library.ts'
 import type { Log } from './links.ts'
@@ -20,6 +20,8 @@ const CONNECT_TICKS = 5
  * is resolved only when a connection is made.
  */
 const REPLICA_TICKS = 2
+/** How long is waited for an answer to whether it is loading. */
+const LOOK_AT_LOADING_MS = 500
 /** How long one node may take to replace an older library before another node does, and how often the others look. */
 const REPLACE_MS = 2000
 const LOOK_MS = 50
@@ -43,6 +45,8 @@ export class Link extends EventEmitter<Events> {
   readonly warnings: Warnings
   readonly #entry: Entry
   readonly #log: Log
+  readonly #address: RedisAddress
+  #isClosed = false
   #fault = NOT_CONNECTED
   #ticks = 0
   #downTicks = 0
@@ -57,6 +61,7 @@ export class Link extends EventEmitter<Events> {
     this.name = nameOf(address)
     this.#entry = entry
     this.#log = log
+    this.#address = address
     this.warnings = new Warnings(log)
     this.redis = openConnection(entry, address, { commandTimeout: COMMAND_TIMEOUT_MS, enableAutoPipelining: true })
     this.ear = new Ear(entry, address, log)
@@ -94,7 +99,19 @@ export class Link extends EventEmitter<Events> {
       }
       this.#checkEar()
       if (this.#ticks % MEMORY_TICKS === 0) this.#readInfo().catch(() => {}) // the canary notices a missing answer
-    } else if (this.#downTicks % CONNECT_TICKS === CONNECT_TICKS - 1) this.reconnect('no answer')
+    } else if (this.#downTicks % CONNECT_TICKS === CONNECT_TICKS - 1) void this.#renew()
+  }
+
+  /** For a connection that does not come up. While Redis loads its data, the client library waits without a word. */
+  async #renew (): Promise<void> {
+    const isAlive = this.redis.status === 'connect' // it may be stopped, too
+    if (isAlive && await this.#isLoading()) this.#down(LOADING)
+    else if (this.redis.status !== 'ready' && !this.#isClosed) this.reconnect('no answer')
+  }
+
+  async #isLoading (): Promise<boolean> {
+    const text = askOnce(this.#entry, this.#address, LOOK_AT_LOADING_MS, (redis) => redis.info('persistence'))
+    return await text.then((text) => /^loading:1/m.test(text), () => false)
   }
 
   /** Whether a single REDIS_URL leads to a replica. Sentinels and a Cluster name the master themselves. */
@@ -205,6 +222,7 @@ export class Link extends EventEmitter<Events> {
   }
 
   close (): void {
+    this.#isClosed = true
     this.ear.close()
     this.redis.removeAllListeners('close')
     this.redis.disconnect()

@@ -233,7 +233,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   /** Why nothing is heard; empty if messages arrive. */
   get fault (): string {
     if (this.#up) return ''
-    return this.#refusal.stands ? `cannot subscribe: ${this.#refusal.reason}` : 'the subscriber connection is not there'
+    return this.#refusal.stands ? `cannot subscribe: ${this.#refusal.reason}` : `the subscriber connection is not there${this.#ear?.reason ?? ''}`
   }
 
   get channels (): number { return this.#held.size }
