@@ -177,9 +177,10 @@ t.test('FCALL, of anything that looks like JSON, is taken exactly if it is UTF-8
 t.test('PUBLISH, right, is heard without an id and not kept', async (t) => {
   const { ear, broker, prefix } = await start(t)
   const cursor = await now({ broker, ear })
-  const plain: Array<[string, { event: string, json: string }]> = [
+  const plain: Array<[string | Buffer, { event: string, json: string }]> = [
     ['{"event":"stock","data":{"title":"x"}}', { event: 'stock', json: '{"title":"x"}' }],
     ['{"data":1}', { event: 'message', json: '1' }],
+    [Buffer.from('{"data":"a\xff"}', 'latin1'), { event: 'message', json: '"a\ufffd"' }], // docs/publishing.md says so
     ['{"data":null}', { event: 'message', json: 'null' }],
     [' {"data" : "a\\u2028\\n\\ud800",\n "more": [1] } ', { event: 'message', json: '"a\\u2028\\n\\ud800"' }],
     ['{"data":1,"more":{"data":2},"d\\u0061ta" : 1.10 }', { event: 'message', json: '1.10' }],
