@@ -1,4 +1,4 @@
-// A user of Redis who lacks one right of the documents' recipe (an upgrade adds some): FCALL does all of it, or nothing.
+// A user of Redis who lacks one right of the documents' recipe (an upgrade adds some): FCALL does all of it, or nothing, and a node says so.
 import t, { type Test } from 'tap'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { becomes, startPartitionedNode, startRedisNode, up } from '../broker/nodes.ts'
@@ -50,6 +50,22 @@ t.test('without partitions, a user who lacks one right: all or nothing', async (
   const redis = await startRedis(t, { own: true })
   await up(startRedisNode(t, redis, {}, 'tidings'))
   await tryAll(t, redis, 'security.md', 'tidings')
+})
+
+t.test('a node whose user lacks a right inside of a function is not ready, and says which', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const recipe = recipesOf('security.md').find(([user]) => user === 'tidings')!
+  await redis.cli('ACL', 'SETUSER', ...recipe)
+  const node = startRedisNode(t, { ...redis, url: `redis://tidings:${encodeURIComponent(PASSWORD)}@127.0.0.1:${redis.port}` }, {}, 'tidings')
+  await up(node)
+  for (const name of ['xadd', 'hgetall']) {
+    await redis.cli('ACL', 'SETUSER', 'tidings', `-${name}`)
+    const pattern = new RegExp(`^the Redis user may not do what a node must.* ${name.toUpperCase()} on tidings:`)
+    await becomes(() => pattern.test(node.broker.state().detail), name)
+    t.equal(node.broker.state().up, false)
+    await redis.cli('ACL', 'SETUSER', 'tidings', `+${name}`)
+    await up(node)
+  }
 })
 
 t.test('with partitions, a user who lacks one right, also of the outbox: all or nothing', async (t) => {

@@ -77,12 +77,26 @@ local function configure_with(ctx, c)
   return id
 end
 
+-- Without these no notification is stored, or no stream filled. What a function lacks, Redis says only when it comes to
+-- it, and then it does not say which command.
+local function look_for_rights(ctx)
+  local log = ctx.prefix .. ':log:all'
+  others.must_be_allowed('XADD', log, '*', 'e', 'x')
+  others.must_be_allowed('EXPIREAT', log, '1')
+  others.must_be_allowed('XRANGE', log, '-', '+')
+  others.must_be_allowed('MGET', ctx.prefix .. ':trim:all')
+  others.must_be_allowed('HGETALL', ctx.prefix .. ':groups:x')
+  others.must_be_allowed('ZADD', ctx.prefix .. ':keys:all', '1', 'x')
+  others.must_be_allowed(PUBLISH, ctx.prefix .. ':all', '')
+end
+
 -- ARGV: the database, history_length, group_history_length, history_seconds, max_data_bytes, the run id of this Redis
 -- process, the newest id that the node was answered by an earlier process, 1 at the start of a node (0: existing
 -- settings are kept), 1 if an older library was just replaced, 1 if the eviction policy can remove keys with an expiry.
 -- Reply: [version, born, an id, the time in microseconds, the nonce]
 local function configure(keys, args)
   local ctx, is_start = open(keys), args[8] == '1'
+  look_for_rights(ctx)
   local found = is_start and other_database(ctx, tonumber(args[1]))
   if found then
     refuse('TIDINGS_OTHER_DATABASE Another installation with the prefix "' .. ctx.prefix .. '" runs in database ' .. found ..
