@@ -81,6 +81,23 @@ t.test('a group, published to in the very second in which Redis was emptied, rea
   t.comment(`${taken} of 3 were taken`)
 })
 
+t.test('a member whom the home of a group lost with a crash, hears what is published to it all the same', async (t) => {
+  const redis = await startRedis(t, { own: true, args: ['--dbfilename', 'kept.rdb'] })
+  const { broker, ear } = await start(t, redis)
+  await broker.join(user, GROUP)
+  await broker.subscribe([broker.channelOf(user, `group:${GROUP}`)])
+  // As if the member had come after the last write to disk.
+  await redis.cli('UNLINK', `${redis.prefix}:{${tags[home]}}:members:${GROUP}`)
+  await redis.cli('SAVE')
+  await broker.join(user, `{${GROUP}}2`)
+  await redis.kill()
+  await becomes(() => !broker.state().up, 'the node to notice')
+  await redis.start()
+  await up({ broker, ear, said: [] })
+  await broker.publish(request(`group:${GROUP}`, 'after'))
+  await becomes(() => ear.notifications.some(({ json }) => json === '"after"'), 'it to be heard in the other partition')
+})
+
 t.test('a group, when the time of Redis leaps by days, goes on reaching live streams of other partitions, or they are told', { skip: tamperAbsent() ?? false }, async (t) => {
   const tamper = new Tamper(t)
   const redis = await startRedis(t, { env: tamper.env })

@@ -41,6 +41,9 @@ local function look_for_loss(ctx, clock, run_id, newest_before)
     redis.call('MSET', ctx.prefix .. ':clock', int(born), ctx.prefix .. ':born', int(born))
     -- Recorded, so that the loss is handled once; the other nodes would report the same.
     redis.call('HSET', key, 'run_clock', int(newest_before), 'clock_seen', int(born))
+    -- Members of other partitions may be among what was lost.
+    redis.call('HDEL', key, 'directory')
+    ctx.limits.is_whole = false
     -- Other nodes came here before this one, which had gone on writing to the old master. Their streams have newer ids
     -- and were not told.
     if not is_first then redis.call('HSET', key, 'doubt', int(born + DOUBT)) end

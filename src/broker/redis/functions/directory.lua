@@ -93,9 +93,10 @@ do
 
   -- Enters a partition that has members of these groups, whose home is here.
   -- ARGV: tag, until which second, group…
-  -- Reply: the groups for which it was not entered
+  -- Reply: an id, by which a node notices if the home loses this, or '' if nothing was written; then the groups for
+  -- which it was not entered
   register('tidings_enter', function(keys, args)
-    local ctx, reply = open(keys), {}
+    local ctx, reply = open(keys), { '' }
     local now = math.floor(ctx.now / SECOND)
     local ends = math.max(tonumber(args[2]), now + 2 * ctx.limits.seconds + SPARE_SECONDS)
     for i = 3, #args do
@@ -103,6 +104,7 @@ do
       local was = tonumber(redis.call('HGET', key, args[1]) or 0)
       if was <= now then reply[#reply + 1] = args[i] end
       if was < ends then
+        if reply[1] == '' then reply[1] = int(next_id(ctx)) end
         redis.call('HSET', key, args[1], int(ends))
         if redis.call('EXPIRETIME', key) < ends then redis.call('EXPIREAT', key, int(ends)) end
       end

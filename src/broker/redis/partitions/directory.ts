@@ -110,8 +110,7 @@ export class Directory {
     for (let at = ''; at !== '0';) {
       const [next, ...groups] = await this.#partitions[partition]!.call('tidings_joined', at) as [string, ...string[]]
       at = next
-      const results = await Promise.allSettled([...this.#byHome(groups)].map(async ([home, some]) =>
-        await this.#partitions[home]!.call('tidings_enter', this.#tags[partition]!, until, ...some) as string[]))
+      const results = await Promise.allSettled([...this.#byHome(groups)].map(async ([home, some]) => await this.#tellHome(home, partition, until, some)))
       const unknown = results.flatMap((result) => result.status === 'fulfilled' ? result.value : [])
       if (unknown.length > 0) await this.#heard(partition, unknown, [])
     }
@@ -134,8 +133,7 @@ export class Directory {
     if (missing.length === 0) return { away: [], failure: undefined }
     const until = Math.ceil(needed + SPARE_SECONDS)
     const homes = [...this.#byHome(missing)]
-    const results = await Promise.allSettled(homes.map(async ([home, some]) =>
-      await this.#partitions[home]!.call('tidings_enter', this.#tags[partition]!, until, ...some)))
+    const results = await Promise.allSettled(homes.map(async ([home, some]) => await this.#tellHome(home, partition, until, some)))
     const away: string[] = []
     const told: string[] = []
     let failure: Error | undefined
@@ -151,6 +149,14 @@ export class Directory {
     if (entered.size > MOST_REMEMBERED) entered.clear()
     for (const group of told) entered.set(group, until)
     return { away, failure }
+  }
+
+  /** Resolves with the groups for which the partition was not entered. */
+  async #tellHome (home: number, partition: number, until: number, groups: readonly string[]): Promise<string[]> {
+    const broker = this.#partitions[home]!
+    const [id, ...unknown] = await broker.call('tidings_enter', this.#tags[partition]!, until, ...groups) as [string, ...string[]]
+    if (id !== '') broker.saw(Number(id))
+    return unknown
   }
 
   /** Homes were told: ends what `admit` began for these groups, on this node or another. */
