@@ -41,7 +41,7 @@ export function placeFault ({ version, mode, master }: ServerInfo, kind: RedisPl
 /** The fault before the first answer. */
 export const NOT_CONNECTED = 'not connected yet'
 
-/** While it is so, a connection does not come up. */
+/** The fault while Redis loads its data; no connection comes up until it is done. */
 export const LOADING = 'Redis is loading its data into memory; it answers when it has, and nothing need be done'
 
 const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [

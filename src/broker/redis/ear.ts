@@ -123,7 +123,7 @@ export class Ear {
   /** The run id of the server that it is connected to; '' until that is known. */
   get serverId (): string { return this.#serverId }
 
-  /** What follows 'the connection is not there': ': ' and why, or nothing where it is not known. */
+  /** Continues the sentence "the connection is not there": ': ' and the reason, or '' if it is unknown. */
   get reason (): string { return this.#reason }
 
   get isConnected (): boolean { return this.redis.status === 'ready' }

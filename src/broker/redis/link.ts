@@ -20,7 +20,7 @@ const CONNECT_TICKS = 5
  * is resolved only when a connection is made.
  */
 const REPLICA_TICKS = 2
-/** How long is waited for an answer to whether it is loading. */
+/** How long to wait for an answer that says whether Redis is loading. */
 const LOOK_AT_LOADING_MS = 500
 /** How long one node may take to replace an older library before another node does, and how often the others look. */
 const REPLACE_MS = 2000
@@ -102,9 +102,12 @@ export class Link extends EventEmitter<Events> {
     } else if (this.#downTicks % CONNECT_TICKS === CONNECT_TICKS - 1) void this.#renew()
   }
 
-  /** For a connection that does not come up. While Redis loads its data, the client library waits without a word. */
+  /**
+   * Replaces a connection that does not come up, unless Redis is loading its data. The client library waits silently
+   * then.
+   */
   async #renew (): Promise<void> {
-    const isAlive = this.redis.status === 'connect' // it may be stopped, too
+    const isAlive = this.redis.status === 'connect' // connected, but not ready: loading, or stopped
     if (isAlive && await this.#isLoading()) this.#down(LOADING)
     else if (this.redis.status !== 'ready' && !this.#isClosed) this.reconnect('no answer')
   }

@@ -80,8 +80,8 @@ local function configure_with(ctx, c)
   return id
 end
 
--- Without these no notification is stored, or no stream filled. What a function lacks, Redis says only when it comes to
--- it, and then it does not say which command.
+-- Checks the rights without which no notification is stored or no stream filled. When a function lacks a right, Redis
+-- says so only when the command is reached, and does not name it.
 local function look_for_rights(ctx)
   local log = ctx.prefix .. ':log:all'
   others.must_be_allowed('XADD', log, '*', 'e', 'x')

@@ -151,7 +151,7 @@ export class Directory {
     return { away, failure }
   }
 
-  /** Resolves with the groups for which the partition was not entered. */
+  /** Resolves with the groups for which the partition was not entered before. */
   async #tellHome (home: number, partition: number, until: number, groups: readonly string[]): Promise<string[]> {
     const broker = this.#partitions[home]!
     const [id, ...unknown] = await broker.call('tidings_enter', this.#tags[partition]!, until, ...groups) as [string, ...string[]]
