@@ -7,6 +7,7 @@ import Type, { type Static } from 'typebox'
 import type { HistoryLimits } from './broker/broker.ts'
 import { certificateFault } from './certificate.ts'
 import { type Env, IN_FILES, LISTEN_DEFAULTS, readSetting, readSettingOrFile } from './environment.ts'
+import { isOrigin, originLike } from './origins.ts'
 import { MEMORY_URL, redisUrlFault } from './redis-url.ts'
 
 const text = (description: string, options: object = {}) => Type.Optional(Type.String({ description, ...options }))
@@ -233,10 +234,6 @@ function isTrusted (address: string): boolean {
   return isIP(ip) !== 0 && more.length === 0 && (bits === undefined || isRange(bits))
 }
 
-function isOrigin (text: string): boolean {
-  return /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
-}
-
 function listFaults ({ CORS_ORIGINS, TRUST_PROXY, PROXY_PROTOCOL }: Record<string, string>): string[] {
   const proxies = entries(TRUST_PROXY)
     .filter((address) => !isTrusted(address))
@@ -244,6 +241,6 @@ function listFaults ({ CORS_ORIGINS, TRUST_PROXY, PROXY_PROTOCOL }: Record<strin
   if (PROXY_PROTOCOL === 'on' && proxies.length === 0 && entries(TRUST_PROXY).length === 0) proxies.push('PROXY_PROTOCOL is on, so TRUST_PROXY must name the balancers that send the header')
   const origins = entries(CORS_ORIGINS)
     .filter((origin) => !isOrigin(origin))
-    .map((origin) => `CORS_ORIGINS: "${origin}" is not an origin; write it as https://app.example, without a path, and never *`)
+    .map((origin) => `CORS_ORIGINS: "${origin}" is not an origin; write it as ${originLike(origin)}, without a path, and never *`)
   return [...proxies, ...origins]
 }

@@ -175,9 +175,17 @@ t.test('config, with PROXY_PROTOCOL and nobody who may send it, or half of a cer
 })
 
 t.test('config, with CORS_ORIGINS that is no origin of a page, is refused', async (t) => {
-  for (const value of ['null', 'ftp://a.example', 'https://a.example/', 'HTTPS://A.example', 'https://a.example:443', 'a.example', '*.example', 'https://*.example', 'https://a.*']) {
+  for (const value of ['null', 'ftp://a.example', 'https://a.example/', 'HTTPS://A.example', 'https://a.example:443', 'a.example', '*.example', 'https://*.example', 'https://a.*', '*', 'https://b\u00fccher.example', 'capacitor://*', 'capacitor://', 'app://a/b', 'file://', 'wss://a.example']) {
     t.match(faultsOf({ JWT_SECRET: secret, CORS_ORIGINS: value }), [/CORS_ORIGINS: .* is not an origin/], value)
   }
+  for (const value of ['https://B\u00fccher.example:443/', 'HTTPS://xn--bcher-kva.example']) {
+    t.match(faultsOf({ JWT_SECRET: secret, CORS_ORIGINS: value }), [/; write it as https:\/\/xn--bcher-kva\.example, without a path, and never \*/], value)
+  }
+})
+
+t.test('config, with CORS_ORIGINS of an app or an extension, takes it as its pages send it', async (t) => {
+  const origins = ['capacitor://localhost', 'ionic://localhost', 'tauri://localhost', 'app://x', 'chrome-extension://abcdefghijklmnopabcdefghijklmnop', 'moz-extension://0b1f-4c']
+  t.same(parseConfig({ JWT_SECRET: secret, CORS_ORIGINS: origins.join() }, 'n').CORS_ORIGINS, origins)
 })
 
 t.test('config, with a JWKS_URL that could never be fetched, is refused', async (t) => {
