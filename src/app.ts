@@ -27,7 +27,7 @@ import { Refusals } from './http/refusals.ts'
 import { retract } from './http/retract.ts'
 import { subscribe } from './http/subscribe.ts'
 import { tickets } from './http/tickets.ts'
-import { clientErrorHandler, frameworkErrorHandler, ignoreExpectations, refuseUnknownPaths, refuseWithoutHost, rememberPaths } from './http/unrouted.ts'
+import { clientErrorHandler, frameworkErrorHandler, ignoreExpectations, refuseOptions, refuseUnknownPaths, refuseWithoutHost, rememberPaths } from './http/unrouted.ts'
 import { users } from './http/users.ts'
 import { why } from './http/why.ts'
 import { systemClock } from './hub/clock.ts'
@@ -177,6 +177,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
     transformStaticCSP: (policy) => policy.replace(/\s*upgrade-insecure-requests;?/, '')
   })
   if (config.CORS_ORIGINS.length > 0) {
+    refuseOptions(app, paths)
     await app.register(cors, {
       origin: config.CORS_ORIGINS,
       credentials: true,

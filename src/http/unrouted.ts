@@ -41,14 +41,24 @@ export function rememberPaths (app: FastifyInstance): Paths {
  * 15.5.6).
  */
 export function refuseUnknownPaths (app: FastifyInstance, paths: Paths): void {
+  app.addHook('onRequest', (request, reply, done) => { done(request.is404 ? refusalOf(request, reply, paths) : undefined) })
+}
+
+/** To be called before CORS, which answers every OPTIONS: one that is no preflight it refuses in a shape of its own. */
+export function refuseOptions (app: FastifyInstance, paths: Paths): void {
   app.addHook('onRequest', (request, reply, done) => {
-    if (!request.is404) return done()
-    const path = pathOf(request)
-    const methods = new Set([...paths.values()].flatMap(({ pattern, methods }) => pattern.test(path) ? [...methods] : []))
-    if (methods.size === 0) return done(notFound(request))
-    reply.header('allow', [...methods].sort().join(', '))
-    done(new TidingsError('TIDINGS_METHOD_NOT_ALLOWED', request.method))
+    const { method, headers } = request
+    const isPreflight = Boolean(headers.origin && headers['access-control-request-method'])
+    done(method === 'OPTIONS' && !isPreflight ? refusalOf(request, reply, paths) : undefined)
   })
+}
+
+function refusalOf (request: FastifyRequest, reply: FastifyReply, paths: Paths): TidingsError {
+  const path = pathOf(request)
+  const methods = new Set([...paths.values()].flatMap(({ pattern, methods }) => pattern.test(path) ? [...methods] : []))
+  if (methods.size === 0) return notFound(request)
+  reply.header('allow', [...methods].sort().join(', '))
+  return new TidingsError('TIDINGS_METHOD_NOT_ALLOWED', request.method)
 }
 
 const pathOf = ({ url }: FastifyRequest): string => url.split('?', 1)[0]!

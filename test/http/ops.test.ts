@@ -113,6 +113,18 @@ t.test('OPTIONS: the preflight of an origin in CORS_ORIGINS; 405 where there is 
   assertError(t, await (await startService(t)).call('OPTIONS', '/api/notifications/read', ask), 'TIDINGS_METHOD_NOT_ALLOWED')
 })
 
+t.test('OPTIONS that is no preflight: answered as any other method, with CORS_ORIGINS and without', async (t) => {
+  for (const env of [{}, { CORS_ORIGINS: 'https://app.example' }] as Array<Record<string, string>>) {
+    const service = await startService(t, { env })
+    for (const headers of [{}, { origin: 'https://app.example' }, { 'access-control-request-method': 'PUT' }] as Array<Record<string, string>>) {
+      const known = await service.call('OPTIONS', '/readyz', { token: null, headers })
+      assertError(t, known, 'TIDINGS_METHOD_NOT_ALLOWED')
+      t.equal(known.headers.get('allow'), 'GET, HEAD')
+      assertError(t, await service.call('OPTIONS', '/', { token: null, headers }), 'TIDINGS_NOT_FOUND')
+    }
+  }
+})
+
 // — the documents that a node serves of itself —
 
 interface Operation {
