@@ -21,6 +21,7 @@ import { inbox } from './http/inbox.ts'
 import { rateLimits } from './http/limits.ts'
 import { ops } from './http/ops.ts'
 import { opsServer } from './http/ops-port.ts'
+import { followAnswers } from './http/last-answers.ts'
 import { limitPipelining } from './http/pipelining.ts'
 import { publish } from './http/publish.ts'
 import { Refusals } from './http/refusals.ts'
@@ -79,6 +80,8 @@ declare module 'fastify' {
     hub: Hub
     /** Set if OPS_PORT is. The caller makes it listen. */
     opsServer: http.Server | undefined
+    /** Resolves when the clients have taken the answers that they were given. */
+    answersTaken: () => Promise<void>
   }
 }
 
@@ -143,6 +146,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   takeJson(app)
   app.decorate('hub', hub)
   app.decorate('opsServer', config.OPS_PORT === undefined ? undefined : opsServer(app))
+  app.decorate('answersTaken', followAnswers(app.server, certificate !== undefined))
   app.decorateRequest('principal', null)
   handleErrors(app, refusals)
   const paths = rememberPaths(app)
@@ -151,6 +155,11 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headers)
     // A proxy keeps connections for later requests, but a draining node will be gone by then.
+    if (hub.isDraining) reply.header('connection', 'close')
+    done()
+  })
+  // The same for those that came before the drain began.
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     if (hub.isDraining) reply.header('connection', 'close')
     done()
   })

@@ -93,7 +93,12 @@ export async function start (onGraceful: () => void): Promise<void> {
     isClosing = true
     ending.abort()
     if (config.REUSE_PORT === 'on') leavePort(app)
-    await app.hub.drain(err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
+    const drainMs = err === undefined ? config.DRAIN_SECONDS * 1000 : 0
+    const since = performance.now()
+    await app.hub.drain(drainMs)
+    const cut = setTimeout(() => { app.server.closeAllConnections() }, Math.max(drainMs - (performance.now() - since), LAST_REQUESTS_MS))
+    await app.answersTaken()
+    clearTimeout(cut)
     // Ends connections with no request or half of one, for which close() would wait.
     const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
     await app.close()

@@ -22,6 +22,37 @@ t.test('SIGTERM, with connections that never sent a whole request: exit 0 within
   t.ok(performance.now() - startedAt < 10_000, 'it does not wait for them')
 })
 
+t.test('SIGTERM, while a client has yet to take most of its answer: it gets all of it, and the node ends with 0', async (t) => {
+  const issuer = createIssuer()
+  const node = await startNode(t, { env: { ...issuer.env, DRAIN_SECONDS: '10' } })
+  const headers = { authorization: `Bearer ${issuer.token({ sub: 'operator', scope: PUBLISH })}`, 'content-type': 'application/json' }
+  // Far more than the kernel holds on the way.
+  for (let i = 0; i < 200; i++) {
+    const answer = await fetch(`${node.url}/api/notifications`, { method: 'POST', headers, body: JSON.stringify({ to: 'user:ann', data: 'x'.repeat(65_000) }) })
+    if (answer.status !== 202) throw new Error(`publish: ${answer.status}`)
+  }
+  const socket = net.connect(node.port, '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  socket.write(`GET /api/notifications?limit=100 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${issuer.token({ sub: 'ann' })}\r\n\r\n`)
+  await new Promise((resolve) => { socket.once('readable', resolve) })
+  const stopped = node.stop()
+  await node.waitForLine(/"closing"/)
+  let got = 0
+  let head = ''
+  socket.on('data', (piece) => {
+    if (!head.includes('\r\n\r\n')) head += piece.toString('latin1')
+    got += piece.length
+    // As slow as a line is; a node that does not wait is gone long before.
+    socket.pause()
+    setTimeout(() => { socket.resume() }, 10)
+  })
+  await new Promise((resolve) => { socket.once('close', resolve) })
+  const length = Number(/content-length: (\d+)/i.exec(head)?.[1])
+  t.ok(length > 6_000_000, `${length} bytes were promised`)
+  t.equal(got, head.indexOf('\r\n\r\n') + 4 + length)
+  t.equal((await stopped).code, 0)
+})
+
 for (const [what, cut] of [['its line stands', []], ['only the line for commands breaks', ['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes']]] as const) {
   t.test(`Redis, emptied while ${what}: live streams are told, and their groups are known again`, async (t) => {
     const issuer = createIssuer()

@@ -1,4 +1,6 @@
 // How long a stream lasts: pings, age, the token's expiry, a drain, a broker that is away; what may come back is told when, never 429/502/503.
+import { once } from 'node:events'
+import net from 'node:net'
 import t from 'tap'
 import { Unavailable } from '../../src/broker/broker.ts'
 import { MemoryBus } from '../../src/broker/memory/bus.ts'
@@ -85,9 +87,17 @@ t.test('drain: ends every stream with a hint, takes no new one but tells it when
     ledger.open(client, [])
   }
   await service.send(ledger, 'all')
+  const begun = net.connect(Number(new URL(service.url).port), '127.0.0.1')
+  t.teardown(() => begun.destroy())
+  const arrived = new Promise((resolve) => { service.app.server.once('request', resolve) })
+  begun.write(`PUT /api/notifications/seen HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${service.token()}\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"upTo`)
+  await arrived
   const startedAt = performance.now()
   const queueMs = watchCpuQueue()
   const drained = service.app.hub.drain(1000)
+  begun.write('":"0"}\n')
+  const [answer] = await once(begun, 'data') as [Buffer]
+  t.match(answer.toString(), /^HTTP\/1\.1 \d+ [\s\S]*\r\nconnection: close\r\n/i, 'also to a request that came before')
   await service.send(ledger, 'all')
 
   const ready = await service.call('GET', '/readyz')
