@@ -190,10 +190,10 @@ function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, ...data }: Record<st
   }
   if (JWT_PUBLIC_KEY !== undefined) {
     try {
-      if (JWT_PUBLIC_KEY.includes('PRIVATE KEY')) throw new TypeError('a private key')
+      if (/PRIVATE KEY|BEGIN (RSA )?PUBLIC KEY[^]*BEGIN/.test(JWT_PUBLIC_KEY)) throw new TypeError('a private key, or several')
       keyAlgorithm(JWT_PUBLIC_KEY)
     } catch {
-      faults.push('JWT_PUBLIC_KEY must be the PEM of an RSA (2048 bits or more) or P-256 public key')
+      faults.push('JWT_PUBLIC_KEY must be the PEM of an RSA (2048 bits or more) or P-256 public key, of one alone; to rotate keys, use JWKS_URL')
     }
   }
   if (JWKS_URL !== undefined) {

@@ -138,6 +138,7 @@ t.test('config, with a public key, pins the one algorithm that fits it', async (
   t.equal(keyAlgorithm(p256), 'ES256')
   t.equal(keyAlgorithm(rsa.replaceAll('\n', '\\n')), 'RS256', 'in an environment file, on one line')
   for (const pem of [rsa, p256, rsa.replaceAll('\n', '\\n')]) t.same(faultsOf({ JWT_PUBLIC_KEY: pem }), [])
+  t.match(faultsOf({ JWT_PUBLIC_KEY: rsa + p256 }), [/JWT_PUBLIC_KEY must be the PEM .* of one alone; to rotate keys, use JWKS_URL/])
   for (const pem of [rsa1024, p384, ed25519, 'not a key', secret]) {
     t.match(faultsOf({ JWT_PUBLIC_KEY: pem }), [/JWT_PUBLIC_KEY must be the PEM of an RSA \(2048 bits or more\) or P-256 public key/])
   }
