@@ -22,7 +22,7 @@ const { outputFiles } = await build({
   legalComments: 'none',
   // Names that our own files alone use. Not those of options, of what a page sees, of fetch, or of messages between
   // tabs: those may be of another version.
-  mangleProps: /^(isLeader|isIn|isShared|onLead|onRest|onMessage|onEvent|onState|silentMs|isAwaited|lastId|beatMs|greet|claim|leave|join|hear|check|open|stop|drop|retry|post|tab|call)$/,
+  mangleProps: /^(isLeader|isIn|isAlone|onLead|onRest|onMessage|onEvent|onState|silentMs|isAwaited|lastId|beatMs|greet|claim|leave|join|hear|check|open|stop|drop|retry|post|tab|call)$/,
   // The React part takes a connection that the page has made: it needs React, and nothing of the other file at run
   // time.
   external: ['react']
@@ -30,8 +30,14 @@ const { outputFiles } = await build({
 mkdirSync(out, { recursive: true })
 for (const { path, text } of outputFiles) {
   // It folds what esbuild leaves: a fortieth of the zipped file. (No function of ours looks for its own `this`. One
-  // that is called once stays where it is: zipped, that is shorter.)
-  const { code } = await minify(text, { module: true, ecma: 2020, compress: { passes: 2, unsafe_arrows: true, hoist_funs: true, reduce_funcs: false } })
+  // that is called once stays where it is: zipped, that is shorter. No getter of ours does anything but give a value.)
+  const { code } = await minify(text, {
+    module: true,
+    ecma: 2020,
+    compress: {
+      passes: 2, unsafe: true, pure_getters: true, unsafe_arrows: true, arrows: false, sequences: false, hoist_funs: true, reduce_funcs: false
+    }
+  })
   // Frameworks with components of the server are told that these are not.
   writeFileSync(path, path.endsWith('react.js') ? `'use client';${code}` : code!)
 }

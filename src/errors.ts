@@ -10,7 +10,7 @@ const table = {
   TIDINGS_BAD_TICKET: [401, 'The ticket is unknown, older than 30 s, or was used by somebody else. Get a new one with POST /api/notifications/tickets.'],
   TIDINGS_CROSS_SITE: [403, 'The token came in a cookie, from a page of another origin. Add that origin to CORS_ORIGINS, or send the token as a header.'],
   TIDINGS_SCOPE_MISSING: [403, 'The token lacks the scope "%s". Ask for a token that carries it.'],
-  TIDINGS_NOT_YOUR_STREAM: [403, 'A stream belongs to the user of its token. Subscribe without a user id, or with your own.'],
+  TIDINGS_NOT_YOUR_STREAM: [403, 'A stream and an inbox belong to the user of the token. Ask without a user id, or with your own.'],
   TIDINGS_TOO_MANY_STREAMS: [403, 'This user already has %s streams on this node. Close a tab, or raise MAX_STREAMS_PER_USER.'],
   TIDINGS_BAD_REQUEST: [400, 'The request is not valid: %s.'],
   TIDINGS_BAD_JSON: [400, 'The body is not valid JSON. Send one JSON object with Content-Type: application/json.'],

@@ -47,8 +47,8 @@ export interface ConnectOptions<Events extends EventMap = EventMap> extends Cred
   /** `browser`: all tabs share one stream. `tab`: each tab has its own. Default: `browser`. */
   readonly share?: 'browser' | 'tab' | undefined
   /**
-   * The signed-in user. Tabs share a stream only with tabs of the same user. Set it if the user can change without a
-   * logout.
+   * The id of the user who is signed in (`sub` of the token). The service refuses this page the stream and the inbox of
+   * anybody else. Tabs share a stream only with tabs of the same user. With `token` they share only if it is given.
    */
   readonly user?: string | undefined
   /**

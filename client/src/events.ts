@@ -18,26 +18,20 @@ export interface EventReader {
 /** Returns a function that takes the text piece by piece, wherever it was cut. */
 export function createReader (on: EventReader): (text: string) => void {
   let rest = ''
-  let id: string | undefined
-  let event = ''
-  let data: string | undefined
+  let fields: { id?: string, event?: string, data?: string, [name: string]: string | undefined } = {}
   return (text) => {
     // A CR at the very end may be half of a CRLF, so it waits for what follows.
     const lines = (rest + text).split(/\r\n|\n|\r(?!$)/)
     rest = lines.pop()!
     for (const line of lines) {
-      if (line === '') {
+      const [, field = '', value = ''] = /^([^:]*):? ?(.*)/s.exec(line)!
+      const { id, event, data } = fields
+      if (!line) {
         if (data !== undefined) on.event({ id, event: event || 'message', data })
-        id = data = undefined
-        event = ''
-        continue
-      }
-      const [, field, value = ''] = /^([^:]*):? ?(.*)/s.exec(line)!
-      if (field === 'data') data = data === undefined ? value : `${data}\n${value}`
-      else if (field === 'event') event = value
-      else if (field === 'id') id = value
+        fields = {}
+      } else fields[field] = field === 'data' && data !== undefined ? `${data}\n${value}` : value
       // The service says an hour at most. Timers overflow after 24 days.
-      else if (field === 'retry' && /^\d{1,7}$/.test(value)) on.retry(Number(value))
+      if (field === 'retry' && /^\d{1,7}$/.test(value)) on.retry(Number(value))
     }
   }
 }

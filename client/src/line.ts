@@ -168,13 +168,9 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
       return onState('connecting')
     }
     if (status === 204) return end('replaced')
-    if (status === 401 && !wasRefused) {
-      wasRefused = true
-      return wait(jitter(1000))
-    }
     if (status === 401 || status === 403) {
-      wasRefused = false
-      return end('denied')
+      wasRefused = status === 401 && !wasRefused
+      return wasRefused ? wait(jitter(1000)) : end('denied')
     }
     // The service said when to come back, with jitter: up to 4.5 s with the default RETRY_MS. If the stream was live,
     // the service ends its streams spread over time already, and this client promises 3 s, so a third is enough.

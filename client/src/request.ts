@@ -22,7 +22,7 @@ export async function ask (give: () => Promise<string>): Promise<string> {
 }
 
 /** Options for `fetch` with the user's credentials. */
-export async function speakFor ({ token, ticket }: Credentials, headers: Record<string, string> = {}): Promise<RequestInit> {
+export async function speakFor ({ token, ticket }: Credentials, headers: Record<string, string>): Promise<RequestInit> {
   const give = token ?? ticket
   if (!give) return { headers, credentials: 'include' }
   return { headers: { ...headers, authorization: `${token ? 'Bearer' : 'Ticket'} ${await ask(give)}` }, credentials: 'omit' }
@@ -40,8 +40,10 @@ export function parse (text: string): any {
  * Sends a request and resolves with its JSON answer. Rejects if that is not 2xx, with the service's `code` and
  * `statusCode`.
  */
-export async function request (credentials: Credentials, url: string, method: string, body?: object): Promise<any> {
-  const init = await speakFor(credentials, body && { 'content-type': 'application/json' })
+export async function request (options: Credentials & { readonly user?: string | undefined }, url: string, method: string, body?: object): Promise<any> {
+  const { user } = options
+  // The cookie may belong to another user by now. The service then refuses the request.
+  const init = await speakFor(options, { ...user && { 'tidings-user': encodeURIComponent(user) }, ...body && { 'content-type': 'application/json' } })
   const response = await fetch(url, { ...init, method, body: JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) })
   const answer = parse(await response.text())
   // A proxy may answer 200 with a page of its own.

@@ -17,8 +17,8 @@ export interface Message {
 export interface SharingOptions {
   /** The name of the lock and the channel. */
   readonly name: string
-  /** False: this tab does not share a stream. */
-  readonly isShared: boolean
+  /** This tab does not share a stream. */
+  readonly isAlone: boolean
   readonly onLead: () => void
   /** Called when this tab no longer leads. */
   readonly onRest: () => void
@@ -42,7 +42,7 @@ export interface Sharing {
   isAwaited: () => Promise<boolean>
 }
 
-export function createSharing ({ name, isShared, onLead, onRest, onMessage }: SharingOptions): Sharing {
+export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: SharingOptions): Sharing {
   const tab = Math.random()
   const locks = globalThis.navigator?.locks
   let channel: BroadcastChannel | undefined
@@ -138,7 +138,7 @@ export function createSharing ({ name, isShared, onLead, onRest, onMessage }: Sh
       if (request && !steals) return
       heard = stopwatch()
       try {
-        if (!isShared || !locks) return alone()
+        if (isAlone || !locks) return alone()
         channel ??= new BroadcastChannel(name)
       } catch {
         return alone()

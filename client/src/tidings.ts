@@ -20,7 +20,7 @@ export type { State } from './line.ts'
 const isFinal = (state: State): boolean => /^(replaced|closed|denied)$/.test(state)
 
 export function connect <Events extends EventMap = EventMap> (options: ConnectOptions<Events> = {}): Tidings<Events> {
-  const { url, share, user = '' } = options
+  const { url, share, token, user = '' } = options
   const changed = createListeners<[]>()
   const incomplete = createListeners<[]>()
   const handlers = createHandlers(options.schemas as any)
@@ -42,7 +42,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
 
   const sharing = createSharing({
     name: `tidings ${api} ${user}`,
-    isShared: share !== 'tab',
+    // Whose token another tab has it cannot know.
+    isAlone: share === 'tab' || (!!token && !user),
     onLead () {
       line.open(isHere)
       isHere = false
@@ -58,10 +59,11 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   })
   const once = createOnce(sharing)
   // Each ticket counts as a connect of the user, so requests with tickets are spread more.
-  const spreadMs = options.ticket && !options.token ? 4000 : 1000
+  const spreadMs = options.ticket && !token ? 4000 : 1000
   const inbox = createInbox(sharing, (method, path, body) => request(options, api + path, method, body), spreadMs)
   const line = createLine({
-    url: `${api}/subscribe`,
+    // The service refuses it to another user, whose cookie may be there by now.
+    url: `${api}/subscribe${user && '/' + encodeURIComponent(user)}`,
     credentials: options,
     lastId () {
       opened = last
@@ -74,10 +76,11 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       void leaveIfFinal()
     },
     onEvent (received, isReplay) {
+      const isSync = received.event === 'sync'
       // The position was not one of this service, so only its own positions count from here on.
-      if (received.event === 'sync' && isAfter(opened, received.id!)) last = ''
+      if (isSync && isAfter(opened, received.id!)) last = ''
       // A leader with a fresh stream does not know what was before, so older tabs may have missed something.
-      const before = received.event === 'sync' && parse(received.data).resume === 'fresh' ? received.id : last
+      const before = isSync && parse(received.data).resume === 'fresh' ? received.id : last
       // Posted first, so that other tabs get the event before the effects of our handlers.
       sharing.post({ type: 'event', received, isReplay, before }, true)
       accept(received, isReplay)
@@ -142,8 +145,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   }
 
   function follow (term: number, message: Message): void {
-    const next = message['state'] as State
-    const at = String(message['at'])
+    const { state: next, at } = message as unknown as { state: State, at: string }
     if (isFinal(state)) {
       if (state !== 'replaced' || isFinal(next)) return
       sharing.join()

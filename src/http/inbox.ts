@@ -5,7 +5,8 @@ import Type from 'typebox'
 import type { Reader, Store } from '../broker/broker.ts'
 import type { Inbox, InboxMark } from '../broker/inbox.ts'
 import { type Node, reads, type ReadTrace } from '../tracing.ts'
-import { identityOf, ticketIn } from './auth.ts'
+import { TidingsError } from '../errors.ts'
+import { identityOf, type Principal, ticketIn } from './auth.ts'
 import { ignoreBodies } from './body.ts'
 import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, stateJson, State } from './inbox-schemas.ts'
 import type { RequestLimit } from './limits.ts'
@@ -21,7 +22,13 @@ export interface InboxOptions {
   readonly limit: RequestLimit
 }
 
-const ofUser = { tags: ['inbox'], security: bearerCookieOrTicketHeader }
+const ofUser = {
+  tags: ['inbox'],
+  security: bearerCookieOrTicketHeader,
+  headers: Type.Object({
+    'tidings-user': Type.Optional(Type.String({ description: 'The user whose inbox is meant, encoded as in a URL. 403 if the token is that of another user.' }))
+  })
+}
 const ofBackEnd = { tags: ['inbox'], security: bearer, description: `Needs the scope ${MANAGE_SCOPE}. Changes nothing.` }
 const idParams = Type.Object({ id: Type.String({ description: 'The id of a notification.', examples: ['1763794001222333'] }) })
 const userParams = Type.Object({ userId: UserIdText })
@@ -40,6 +47,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
     // Revoked tokens are refused by the broker in each call below.
     const ticket = ticketIn(request)
     const principal = ticket === undefined ? await app.readTokenAlone(request) : await redeem(store, ticket)
+    refuseOtherUser(request, principal)
     await limit(reply, principal.userId)
     request.principal = principal
   })
@@ -109,6 +117,15 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
       })
     }
   })
+}
+
+/**
+ * A page that is still open may send the cookie of whoever has signed in since. It says whose page it is, so that no
+ * inbox is shown or changed under another name.
+ */
+function refuseOtherUser ({ headers }: FastifyRequest, { userId }: Principal): void {
+  const wanted = headers['tidings-user']
+  if (wanted !== undefined && wanted !== encodeURIComponent(userId.toWellFormed())) throw new TidingsError('TIDINGS_NOT_YOUR_STREAM')
 }
 
 /** The list and the counts for a back end that renders the page. */

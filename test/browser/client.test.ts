@@ -142,9 +142,50 @@ t.test('other code on the channel, and a handler that throws: nothing comes of i
 })
 
 t.test('two users of one browser, told apart by "user": two streams', async (t) => {
-  const { door, tab } = await startVisitor(t, ground)
-  await live(await tab('{ user: "ada" }'), await tab('{ user: "grace" }'))
+  const { door, tab, signIn } = await startVisitor(t, ground)
+  signIn({ sub: 'ada' })
+  const ada = await tab('{ user: "ada" }')
+  await live(ada)
+  await ada.run('globalThis.shown = []; tidings.inbox.subscribe(() => shown.push(...tidings.inbox.items.map(({ data }) => data)))')
+  const hers = await publish('user:ada', { n: 'of ada' })
+  await ada.until('shown.length > 0')
+  signIn({ sub: 'grace/1' })
+  const grace = await tab('{ user: "grace/1" }')
+  await live(grace)
   t.equal(door.open.length, 2)
+  const theirs = await publish('user:grace/1', { n: 'of grace' })
+  await grace.until('got().length === 1')
+
+  // The cookie is that of grace now. What ada's tab asks for is not hers to get.
+  t.match(await ada.run(`return await tidings.inbox.read("${theirs}").catch(({ code, statusCode }) => ({ code, statusCode }))`), { code: 'TIDINGS_NOT_YOUR_STREAM', statusCode: 403 })
+  door.cut()
+  await ada.until('tidings.state === "denied"')
+  await live(grace)
+  await ada.run('await tidings.inbox.read().catch(() => {}); await tidings.inbox.loadMore().catch(() => {})')
+  t.same(await ids(ada), [hers], 'nothing of grace was handed to ada\'s page')
+  t.same([...new Set(await ada.run<Array<{ n: string }>>('return shown').then((all) => all.map(({ n }) => n)))], ['of ada'], 'nor shown in its list')
+  const answer = await fetch(`${ground.node.url}/api/notifications/position`, { headers: { authorization: `Bearer ${ground.issuer.token({ sub: 'grace/1' })}` } })
+  t.match(await answer.json(), { unread: 1 }, 'nor read in her name')
+
+  signIn({ sub: 'ada' })
+  await ada.run('await fetch("/page"); tidings.useHere()')
+  await live(ada)
+})
+
+t.test('token() and no "user": each tab has its own stream, since another tab may have the token of another user; with "user" they share one', async (t) => {
+  const visitor = await startVisitor(t, ground)
+  visitor.signOut()
+  const option = (sub: string, more = ''): string => `{ token: async () => "${visitor.token({ sub })}"${more} }`
+  const tabs = [await visitor.tab(option('linus')), await visitor.tab(option('edsger'))]
+  await live(...tabs)
+  const sent = [await publish('user:linus', {}), await publish('user:edsger', {})]
+  for (const [i, one] of tabs.entries()) {
+    await one.until('got().length > 0')
+    t.same(await ids(one), [sent[i]])
+  }
+  t.equal(visitor.door.open.length, 2)
+  await live(await visitor.tab(option('barbara', ', user: "barbara"')), await visitor.tab(option('barbara', ', user: "barbara"')))
+  t.equal(visitor.door.open.length, 3)
 })
 
 t.test('schemas: what does not pass is reported and handed to nobody', async (t) => {

@@ -8,7 +8,7 @@ async function startTabs (t: Scope, env: Record<string, string> = {}) {
   const service: Service = await startService(t, { env })
   const token = service.token({ sub: 'ada' })
   const open = (more: object = {}) => {
-    const tidings = connect({ url: service.url, token: async () => token, ...more })
+    const tidings = connect({ url: service.url, user: 'ada', token: async () => token, ...more })
     t.teardown(() => tidings.close())
     const is = async (state: string) => { await until(tidings.subscribe, () => tidings.state === state, state) }
     return { tidings, is }

@@ -264,6 +264,24 @@ onBoth(t, 'back end, with notifications:manage, reads any user\'s inbox and chan
   t.match((await as('ann')('GET')).body, { unread: 1 })
 })
 
+t.test('Tidings-User: the inbox of that user alone is read and changed; another\'s token or cookie is refused', async (t) => {
+  const all = await startNodes(t, 'memory', redis)
+  const { send } = world(all)
+  const sub = 'Z\u00fcrich/7 %'
+  const id = await send(`user:${sub}`, 1)
+  const cookie = `tidings_token=${all.token({ sub })}`
+  const ways: Array<[method: string, path: string, body?: object]> = [
+    ['GET', ''], ['GET', '/position'], ['PUT', '/seen', { upTo: id }], ['PUT', '/read', { upTo: id }], ['PUT', `/${id}/read`], ['DELETE', `/${id}/read`], ['DELETE', `/${id}`]
+  ]
+  for (const [user, expected] of [['ann', { status: 403, body: { code: 'TIDINGS_NOT_YOUR_STREAM' } }], [sub, { status: 200 }]] as const) {
+    for (const [method, path, body] of ways) {
+      const headers = { cookie, 'tidings-user': encodeURIComponent(user) }
+      t.match(await all.call(method, `${PATH}${path}`, { token: null, headers, ...(body !== undefined && { body }) }), expected, `${user} ${method} ${path}`)
+    }
+    if (user === 'ann') t.match((await all.call('GET', `${PATH}/position`, { token: all.token({ sub }) })).body, { unseen: 1, unread: 1 }, 'nothing was moved')
+  }
+})
+
 t.test('cookie, of a foreign page, reads and changes no inbox; of our own it does', async (t) => {
   const all = await startNodes(t, 'memory', redis, { env: { CORS_ORIGINS: 'https://app.example' } })
   const { send } = world(all)
