@@ -40,7 +40,8 @@ const key = fc.constantFrom('k', 'l')
 const back = fc.nat(8)
 const step = <T extends unknown[]>(name: string, args: { [K in keyof T]: fc.Arbitrary<T[K]> }, run: (run: Run, ...args: T) => Promise<void>): fc.Arbitrary<Step> =>
   fc.tuple<T>(...args).map((args) => new Step(`${name} ${JSON.stringify(args)}`, async (world) => { await run(world, ...args) }))
-const idOf = (run: Run, back: number): number => run.ids.at(-1 - back) ?? 1
+/** An id, or one that is older than any. */
+const idOf = (run: Run, back: number): number => run.ids.at(-1 - back) ?? 1e15
 const userOf = (run: Run, index: number): string => run.users[index]!
 
 const publish = step('publish', [

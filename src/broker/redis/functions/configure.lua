@@ -90,7 +90,6 @@ local function look_for_rights(ctx)
   others.must_be_allowed('MGET', ctx.prefix .. ':trim:all')
   others.must_be_allowed('HGETALL', ctx.prefix .. ':groups:x')
   others.must_be_allowed('ZADD', ctx.prefix .. ':keys:all', '1', 'x')
-  others.must_be_allowed(PUBLISH, ctx.prefix .. ':all', '')
 end
 
 -- ARGV: the database, history_length, group_history_length, history_seconds, max_data_bytes, the run id of this Redis
