@@ -47,7 +47,8 @@ const MAX_CACHED_LENGTH = 2048
 const MAX_COOKIES = 4
 
 export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, { config, sessions }) => {
-  await app.register(cookie)
+  // What its types leave out, it hands on to the parser.
+  await app.register(cookie, { parseOptions: { decode: cookieValue } as object })
   await app.register(jwt, {
     ...keyOptions(config, app.log),
     cookie: { cookieName: config.TOKEN_COOKIE, signed: false }
@@ -125,6 +126,16 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
     return principal
   })
 }, { name: 'auth' })
+
+/** RFC 6265, 4.1.1: a value may stand in quotes, which are no part of it. */
+function cookieValue (text: string): string {
+  const value = /^"(.*)"$/s.exec(text)?.[1] ?? text
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return value
+  }
+}
 
 export function identityOf ({ userId, issuedAtSeconds, expiresAtSeconds }: Principal): Identity {
   return { userId, issuedAtSeconds, expiresAtSeconds }

@@ -88,6 +88,8 @@ t.test('token, cookie: of the name that TOKEN_COOKIE says; the header goes befor
   t.ok(await service.client(t, {}, { via: 'cookie', cookieName: 'session.id' }).live())
   const cookie = `other=1; session.id=${service.token({ sub: 'cookie' })}; last=2`
   const own = (sub: string, headers: Record<string, string>) => service.client(t, { sub: 'header' }, { path: `${SUBSCRIBE}/${sub}`, headers, reconnect: false }).opened()
+  const quoted = cookie.replace(/session.id=([^;]*)/, 'session.id="$1"')
+  t.equal((await service.call('GET', '/api/notifications/position', { token: null, headers: { cookie: quoted } })).status, 200, 'a value may stand in quotes')
   t.equal((await own('header', { Cookie: cookie })).status, 200, 'the user of the header')
   t.equal((await own('cookie', { Cookie: cookie })).status, 403, 'is not the user of the cookie')
   assertError(t, await service.call('GET', SUBSCRIBE, { token: 'bad', headers: { cookie } }), 'TIDINGS_TOKEN_INVALID', 'a bad header is not made good by a cookie')
