@@ -21,11 +21,16 @@ const texts: Schema = { type: 'object', additionalProperties: text }
 /** Passed on to Kubernetes as it is, which has a schema of its own. */
 const any: Schema = { type: 'object' }
 
+/** Powers of two, which a node says itself when it starts. */
+const PARTITIONS = Array.from({ length: 9 }, (_, i) => 2 ** i)
+
 function settings (): Record<string, Schema> {
   return Object.fromEntries(Object.entries(configSchema.properties as unknown as Record<string, Schema>)
     .filter(([name]) => !isOurs(name) && !SECRET.includes(name))
     .map(([name, { type, minimum, maximum, pattern, enum: choices, description }]) => [name, {
-      type, ...Object.fromEntries(Object.entries({ minimum, maximum, pattern, enum: choices, description }).filter(([, value]) => value !== undefined))
+      type,
+      ...Object.fromEntries(Object.entries({ minimum, maximum, pattern, enum: choices, description }).filter(([, value]) => value !== undefined)),
+      ...name === 'REDIS_PARTITIONS' && { enum: PARTITIONS }
     }]))
 }
 

@@ -199,6 +199,7 @@ t.test('values that cannot be meant: refused, with a sentence', async (t) => {
     [['settings.HEARTBEAT_SECONDS=0'], /HEARTBEAT_SECONDS/],
     [['settings.JWT_SECRET=x'], /JWT_SECRET/],
     [['settings.PORT=80'], /PORT/],
+    [['settings.REDIS_PARTITIONS=3'], /REDIS_PARTITIONS/],
     [['secrets.JWT_PUBLIC_KEY.name=a', 'secrets.JWT_PUBLIC_KEY.key=b'], /exactly one of/],
     [['settings.REDIS_URL=redis://redis'], /REDIS_URL stands under settings and under secrets/],
     [['gateway.parentRefs=null'], /must name the gateway to join/],
