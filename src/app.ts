@@ -146,7 +146,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   takeJson(app)
   app.decorate('hub', hub)
   app.decorate('opsServer', config.OPS_PORT === undefined ? undefined : opsServer(app))
-  app.decorate('answersTaken', followAnswers(app.server, certificate !== undefined))
+  app.decorate('answersTaken', followAnswers(app))
   app.decorateRequest('principal', null)
   handleErrors(app, refusals)
   const paths = rememberPaths(app)
@@ -154,11 +154,9 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   ignoreExpectations(app)
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headers)
-    // A proxy keeps connections for later requests, but a draining node will be gone by then.
-    if (hub.isDraining) reply.header('connection', 'close')
     done()
   })
-  // The same for those that came before the drain began.
+  // A proxy keeps connections for later requests, but a draining node will be gone by then.
   app.addHook('onSend', (_request, reply, _payload, done) => {
     if (hub.isDraining) reply.header('connection', 'close')
     done()

@@ -1,23 +1,27 @@
 // Answers that are on their way when the node ends. To Node a connection is idle as soon as its answer was handed over,
 // and close() cuts it, though the client has yet to take most of it.
-import type { Server } from 'node:http'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 
-type Socket = FastifyRequest['socket']
-
-const LOOK_MS = 20
-
-/** To be called before the server listens. What it gives resolves when nobody is owed bytes of an answer any more. */
-export function followAnswers (server: Server, isTls: boolean): () => Promise<void> {
-  const sockets = new Set<Socket>()
-  server.on(isTls ? 'secureConnection' : 'connection', (socket: Socket) => {
-    sockets.add(socket)
-    socket.once('close', () => { sockets.delete(socket) })
+/**
+ * Call this before the routes are registered. What it returns resolves when no client is owed bytes of an answer any
+ * more. Streams do not count: their replies are hijacked, and the hub waits for them.
+ */
+export function followAnswers (app: FastifyInstance): () => Promise<void> {
+  const unfinished = new Set<FastifyRequest>()
+  const finished = Promise.withResolvers<void>()
+  let isAwaited = false
+  app.addHook('onSend', (request, _reply, _payload, done) => {
+    unfinished.add(request)
+    done()
+  })
+  // Runs when the kernel has taken the whole answer, or the connection is gone.
+  app.addHook('onResponse', (request, _reply, done) => {
+    unfinished.delete(request)
+    if (isAwaited && unfinished.size === 0) finished.resolve()
+    done()
   })
   return async () => {
-    // No event tells that the kernel has taken a small rest.
-    while ([...sockets].some(({ writableLength, destroyed }) => writableLength > 0 && !destroyed)) {
-      await new Promise((resolve) => { setTimeout(resolve, LOOK_MS) })
-    }
+    isAwaited = true
+    if (unfinished.size > 0) await finished.promise
   }
 }
