@@ -1,5 +1,7 @@
 // Behind Sentinels: the promoted master is found whatever became of the old one, and what was lost with it is told.
 import t, { type Test } from 'tap'
+import { Links } from '../../src/broker/redis/links.ts'
+import { parseRedisUrl } from '../../src/redis-url.ts'
 import { startSentinels, type Sentinels } from '../fixtures/sentinel.ts'
 import { eventually } from '../fixtures/wait.ts'
 import { now, readPages, refusal, send } from './contract.ts'
@@ -70,6 +72,25 @@ t.test('a master that was stopped, and is back after another was promoted: what 
   await becomes(async () => String(await old.cli('INFO', 'replication').catch(String)).includes('role:slave'), 'the old one to be a replica', 90_000)
   const id = await send(b, 'all')
   await a.ear.id(id)
+})
+
+t.test('a master that was killed, and is back as a master before the Sentinels reach it, is not used', async (t) => {
+  const sentinels = await startSentinels(t)
+  const links = new Links({ place: parseRedisUrl(sentinels.url), nodeName: 'links', log: { info () {}, warn () {} } })
+  t.teardown(() => { links.close() })
+  await links.look()
+  const used = (): string => {
+    const link = links.of(sentinels.prefix)
+    return link?.fault === '' ? link.name : ''
+  }
+  const [old, replica] = sentinels.nodes as [Sentinels['nodes'][0], Sentinels['nodes'][0]]
+  await becomes(() => used() === `127.0.0.1:${old.port}`, 'the master to be used')
+  // Nobody ticks here, so nothing asks the Sentinels again by itself.
+  await old.kill()
+  await becomes(async () => (await sentinels.master()).port === replica.port, 'the replica to be the master', 90_000)
+  await old.start()
+  await becomes(() => used() !== '', 'a master to be used again')
+  t.equal(used(), `127.0.0.1:${replica.port}`)
 })
 
 t.test('a master that is alive but demoted, with a node that still talks to it, is left', async (t) => {

@@ -46,6 +46,7 @@ export class Link extends EventEmitter<Events> {
   readonly #entry: Entry
   readonly #log: Log
   readonly #address: RedisAddress
+  readonly #confirm: (() => Promise<void>) | undefined
   #isClosed = false
   #fault = NOT_CONNECTED
   #ticks = 0
@@ -55,13 +56,15 @@ export class Link extends EventEmitter<Events> {
   /** Whether it must be checked that the ear is connected to the server that takes commands. */
   #isEarToCheck = false
 
-  constructor (entry: Entry, address: RedisAddress, log: Log) {
+  /** `confirm` is called at every connect, before anything else, and closes the link if another Redis has its place. */
+  constructor (entry: Entry, address: RedisAddress, log: Log, confirm?: () => Promise<void>) {
     super()
     this.setMaxListeners(0) // each partition adds three
     this.name = nameOf(address)
     this.#entry = entry
     this.#log = log
     this.#address = address
+    this.#confirm = confirm
     this.warnings = new Warnings(log)
     this.redis = openConnection(entry, address, { commandTimeout: COMMAND_TIMEOUT_MS, enableAutoPipelining: true })
     this.ear = new Ear(entry, address, log)
@@ -157,6 +160,8 @@ export class Link extends EventEmitter<Events> {
 
   async #setUp (): Promise<void> {
     try {
+      await this.#confirm?.()
+      if (this.#isClosed) return
       await selectDatabase(this.redis, this.#entry.place)
       const info = await this.#readInfo()
       const fault = placeFault(info, this.#entry.place.kind)

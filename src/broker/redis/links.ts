@@ -101,7 +101,10 @@ export class Links extends EventEmitter<{ moved: [] }> {
     const name = nameOf(address)
     const open = this.#links.get(name)
     if (open !== undefined) return open
-    const link = new Link(this.#options, address, this.#options.log)
+    // A master that was killed may be back at its address after another took over, as a master with old data, until the
+    // Sentinels reach it. A Cluster's takes no writes at first.
+    const confirm = this.#options.place.kind === 'sentinel' ? () => this.look() : undefined
+    const link = new Link(this.#options, address, this.#options.log, confirm)
     this.#links.set(name, link)
     link.on('down', () => { if (this.#options.place.kind !== 'single') void this.look() })
     link.ear.onMoved(() => { void this.look().then(() => { link.ear.audit() }) })
