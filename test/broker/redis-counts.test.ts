@@ -13,7 +13,11 @@ await up(startRedisNode(t, redis, {}))
 const GROUPS = Array.from({ length: 12 }, (_, i) => `group-${i}`)
 const ADDRESSES = ['user:1', 'all', ...GROUPS.map((group) => `group:${group}`)]
 const LENGTH = 60
-const TOKEN = [1, 4_000_000_000, GROUPS.length, ...GROUPS]
+const claiming = (groups: readonly string[]): Array<string | number> => [1, 4_000_000_000, groups.length, ...groups]
+const TOKEN = claiming(GROUPS)
+/** Users with so few groups are counted together. Each joins when first named, so what counts begins elsewhere for each. */
+const FEW = GROUPS.slice(0, 3)
+const NEWCOMERS = ['3', '4', '5']
 
 /** 120 at once are more than a log is let outgrow its length by. */
 const many = fc.constantFrom<number[]>(1, 1, 1, 2, 9, 40, 120)
@@ -31,6 +35,7 @@ const steps = fc.array(fc.oneof(
   { arbitrary: fc.record({ cursor: fc.constantFrom('seen', 'seen', 'read'), back }), weight: 4 },
   { arbitrary: fc.record({ mark: fc.constantFrom('read', 'dismissed'), back }), weight: 2 },
   { arbitrary: fc.record({ retract: back }), weight: 1 },
+  { arbitrary: fc.record({ visit: fc.constantFrom(...NEWCOMERS) }), weight: 2 },
   { arbitrary: fc.record({ turn: fc.constantFrom(60, 500) }), weight: 1 }
 ), { minLength: 10, maxLength: 30, size: 'max' })
 
@@ -55,6 +60,8 @@ t.test('counts of a user in 12 groups, at a glance, are those along the whole in
     }
     const at = (back: number): { id: number, to: string } => published.at(-1 - back) ?? { id: 1, to: 'user:1' }
     let aheadSeconds = 0
+    const visitors: string[] = []
+    const position = async (user: string, token = claiming(FEW)): Promise<string> => (await fcall('tidings_position', user, ...token) as Reply[]).slice(1).join()
     await fcall('tidings_position', '1', ...TOKEN)
     for (const step of steps) {
       if ('many' in step) await Promise.all(Array.from({ length: step.many }, async () => { await one(ADDRESSES[step.to]!, JSON.stringify('x'.repeat(step.bytes)), step.options) }))
@@ -62,7 +69,10 @@ t.test('counts of a user in 12 groups, at a glance, are those along the whole in
       else if ('cursor' in step) await fcall('tidings_move_cursor', '1', step.cursor, at(step.back).id, ...TOKEN)
       // What has left is refused, which is right, too.
       else if ('mark' in step) await fcall('tidings_mark', '1', at(step.back).id, step.mark, ...TOKEN).catch(() => {})
-      else if ('retract' in step) await fcall('tidings_retract', at(step.retract).to, 'ID', at(step.retract).id)
+      else if ('visit' in step) {
+        await position(step.visit)
+        if (!visitors.includes(step.visit)) visitors.push(step.visit)
+      } else if ('retract' in step) await fcall('tidings_retract', at(step.retract).to, 'ID', at(step.retract).id)
       // An hour ahead of Redis's own clock is still believed.
       else if ((aheadSeconds += step.turn) < 3000) await redis.cli('SET', `${prefix}:clock`, Number(await redis.cli('GET', `${prefix}:clock`)) + step.turn * 1_000_000)
       const glance = await fcall('tidings_position', '1', ...TOKEN) as Reply[]
@@ -74,16 +84,27 @@ t.test('counts of a user in 12 groups, at a glance, are those along the whole in
       const resumed = pages.map((page) => page.slice(5).join()).join(' and ')
       const positions = [second, glance].map((counts) => counts.slice(1).join()).join(' and ')
       if (resumed !== positions) throw new Error(`those who come back ${resumed}, at a glance ${positions}`)
+      // In either order: those who came first are owed more of the same logs.
+      for (const users of [visitors, visitors.toReversed()]) {
+        const [, ...answers] = await fcall('tidings_read_pages', 65_536, 1_048_576, ...users.flatMap((user) => [user, 1, 4_000_000_000, '', '', FEW.length, ...FEW])) as Reply[][]
+        const together = answers.map((page) => page.slice(5).join()).join(' and ')
+        const alone = (await Promise.all(users.map(async (user) => await position(user)))).join(' and ')
+        if (together !== alone) throw new Error(`users ${users.join()} together ${together}, alone ${alone}`)
+      }
       compared++
     }
   }), {
     seed,
     numRuns: 30,
     interruptAfterTimeLimit: 4000,
-    // More than are counted in one log, and few of them unseen; large ones, each in two logs.
+    // More than are counted in one log, and few of them unseen. Large ones, each in two logs.
     examples: [
       [[{ to: 0, many: 120, options: [], bytes: 1 }, { cursor: 'seen' as const, back: 20 }]],
-      [[{ spread: 40, copies: 2, bytes: 5000 }, { to: 0, many: 9, options: [], bytes: 20_000 }]]
+      [[{ spread: 40, copies: 2, bytes: 5000 }, { to: 0, many: 9, options: [], bytes: 20_000 }]],
+      // What ends between the visits of two users counts for neither.
+      [[
+        { visit: '3' }, { to: 2, many: 1, options: ['TTL', 50], bytes: 1 }, { visit: '4' }, { to: 2, many: 1, options: [], bytes: 1 }, { turn: 60 as const }
+      ]]
     ]
   })
   t.ok(compared > 0, `${compared} compared in ${runs} runs`)

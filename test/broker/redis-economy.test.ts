@@ -143,3 +143,20 @@ t.test('resume, of somebody who left a group where thousands have expired, takes
   t.ok(pages.length > 2 && pages.every(({ gap, entries }) => !gap && entries.length === 0), `nothing is missing, in ${pages.length} pages`)
   t.match(await readPages(node, { cursor }), { length: 1, 0: { gap: false } })
 })
+
+t.test('resume, of 50 users who joined a group one after another and missed nothing, reads each of their logs once and the shared ones a few times', async (t) => {
+  const node = await start(t)
+  const users = Array.from({ length: 50 }, (_, i) => String(i))
+  for (const user of users) await node.broker.join(user, 'a')
+  await send(node, 'group:a')
+  const cursors = await Promise.all(users.map(async (user) => await now(node, user)))
+  const comeBack = async (): Promise<void> => {
+    const pages = await Promise.all(users.toReversed().map(async (user) => await readPages(node, { userId: user, cursor: cursors.at(-1)! })))
+    t.ok(pages.flat().every(({ gap, entries }) => !gap && entries.length === 0), 'nobody missed anything')
+  }
+  const [forwards, backwards] = [await callsOf(redis, 'xrange'), await callsOf(redis, 'xrevrange')]
+  await comeBack()
+  const read = [await callsOf(redis, 'xrange') - forwards, await callsOf(redis, 'xrevrange') - backwards]
+  // The gathering of 50 may need a few calls, and each reads the two shared logs.
+  t.ok(read[0]! <= 20 && read[1]! >= 50 && read[1]! <= 70, `${read.join(' and ')} reads forwards and backwards`)
+})

@@ -12,7 +12,7 @@ do
   -- Reads on in a log, up to `limit` entries and not beyond `last`. log.entries has all of (log.from, log.read_to].
   -- Returns false if there is nothing more.
   local function read_on(call, log, last, limit)
-    if log.read_to >= last then return false end
+    if log.read_to >= last or (log.nothing_above and log.nothing_above <= log.read_to) then return false end
     limit = math.min(limit, log.step)
     -- Our ids end in -0. Others within the same microsecond were not written by us and are skipped.
     local chunk, bytes = read_chunk(call, log, 'XRANGE', int(log.read_to + 1) .. '-0', int(last) .. '-0', limit)
@@ -190,7 +190,11 @@ local function resume_one(call, user, token, cursor)
     call.work = call.work + (#owed + #lost) * LOG_WORK
     gap = has_gap(call, groups, inbox, cursor, owed, lost)
     -- Not known yet: returns an empty page, so that the client's node asks again from the same cursor.
-    if gap == nil then upto = cursor else places, upto = read_page(call, owed, inbox.marks) end
+    if gap == nil then upto = cursor else
+      -- The user's own log comes first in `owed`. Most users missed nothing in it.
+      reading.look_above(call, owed[1].log, math.max(call.since, inbox.read), cursor)
+      places, upto = read_page(call, owed, inbox.marks)
+    end
   end
   local more = upto < position
   local seen, read, unseen, unread = 0, 0, 0, 0

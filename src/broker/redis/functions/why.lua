@@ -43,8 +43,7 @@ do
     for at = 4 + 2 * count, #args - 1, 2 do
       -- Kept apart, so that many reads do not push out what is known of the user's streams.
       local key = ctx.prefix .. (args[at + 1]:sub(1, 5) == 'read ' and ':reads:' or ':trail:') .. args[at]
-      redis.call('LPUSH', key, args[at + 1])
-      redis.call('LTRIM', key, 0, MAX_TRAIL - 1)
+      if redis.call('LPUSH', key, args[at + 1]) > MAX_TRAIL then redis.call('LTRIM', key, 0, MAX_TRAIL - 1) end
       redis.call('EXPIREAT', key, ends)
     end
     return 1
