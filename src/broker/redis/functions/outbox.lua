@@ -18,6 +18,11 @@ do
     addresses[#addresses + 1] = address
   end
 
+  -- Adds the partitions that are owed what happens at an address.
+  local function add_targets(ctx, targets, address)
+    for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
+  end
+
   -- targets: a list of tags, and by tag its addresses.   Returns [tag, id before, [address, …]] for each.
   local function enqueue(ctx, n, item, targets)
     local key, sent, fields = ctx.prefix .. ':outbox', ctx.prefix .. ':sent', {}
@@ -63,7 +68,7 @@ do
   -- rights to queue it.
   function others.targets(ctx, address)
     local targets, outbox, sent = {}, ctx.prefix .. ':outbox', ctx.prefix .. ':sent'
-    for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
+    add_targets(ctx, targets, address)
     if #targets == 0 then return targets end
     others.must_be_allowed('HGET', sent, '0')
     others.must_be_allowed('HSET', sent, '0', '0')
@@ -112,9 +117,7 @@ do
     if req.ttl and req.ttl < ctx.limits.seconds then req.expires = id + req.ttl * SECOND end
     local _, answer = publish_request(ctx, req)
     local targets = {}
-    for i = 1, tonumber(args[homed_at]) do
-      for _, tag in ipairs(others.of(ctx, to[i])) do add_target(targets, tag, to[i]) end
-    end
+    for i = 1, tonumber(args[homed_at]) do add_targets(ctx, targets, to[i]) end
     for i = 0, far_count - 1 do add_target(targets, args[far_at + 2 * i], args[far_at + 2 * i + 1]) end
     local owed = #targets > 0 and enqueue(ctx, id, item_of(req), targets) or {}
     if answer_key then
@@ -166,7 +169,7 @@ do
     local origin = id and others.origin_of(ctx, address, id)
     if not id or retract_from(ctx, address, { id = id }) == 0 then return { 0, '', '', {} } end
     local targets = {}
-    for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
+    add_targets(ctx, targets, address)
     local n, owed = others.retract(ctx, targets, origin)
     return { 1, int(origin), n, owed }
   end)
