@@ -173,7 +173,7 @@ t.test('names that YAML takes for something else than text: text all the same', 
   const objects = read(text)
   for (const object of objects) look(object, object.kind)
   t.same(wrong, [])
-  t.equal(find(objects, 'Deployment', 'tidings').metadata.labels['app.kubernetes.io/version'], '1'.repeat(62), 'a label is no longer than 63')
+  t.equal(find(objects, 'Deployment', '1234').metadata.labels['app.kubernetes.io/version'], '1'.repeat(62), 'a label is no longer than 63')
 })
 
 t.test('ipv6 and traces: nodes and stub listen on both, and OpenTelemetry\'s variables are handed on', async (t) => {
@@ -205,6 +205,7 @@ t.test('values that cannot be meant: refused, with a sentence', async (t) => {
     [['gateway.parentRefs=null'], /must name the gateway to join/],
     [['gateway.create.enabled=true'], /GatewayClass/],
     [['ingress.enabled=true'], /at least one host/],
+    [['autoscaling.enabled=true', 'autoscaling.minReplicas=11'], /autoscaling\.minReplicas \(11\) must not be above autoscaling\.maxReplicas \(10\)/],
     [['secrets.DRAIN_SECONDS.name=a', 'secrets.DRAIN_SECONDS.key=b'], /DRAIN_SECONDS/],
     [['settings.OTEL_TRACES_SAMPLER_ARG=1'], /OTEL_TRACES_SAMPLER_ARG/],
     [['replica=3'], /replica/]
@@ -218,4 +219,14 @@ t.test('settings of the chart: every one that a node has, none that the chart se
   const names = new Set([...Object.keys(properties.settings.properties), ...Object.keys(properties.secrets.properties)])
   // Two are for nodes without Kubernetes: its probes know one port, and each pod has an address of its own.
   t.same([...names, 'HOST', 'PORT', 'NODE_NAME', 'OPS_PORT', 'REUSE_PORT'].sort(), Object.keys(configSchema.properties).filter((name) => !name.endsWith('_FILE')).sort())
+})
+
+t.test('settings with a $ in their value: reach the node as they are', async (t) => {
+  const [container] = find(render('minimal', '--set', 'settings.JWT_ISSUER=$(HOST)/$$(PORT)'), 'Deployment').spec.template.spec.containers
+  t.equal(container.env.find(({ name }: { name: string }) => name === 'JWT_ISSUER').value, '$$(HOST)/$$$$(PORT)')
+})
+
+t.test('release whose name begins with a digit: its names begin with a letter, as a Service\'s must', async (t) => {
+  const objects = read(run(helm, ['template', '7', chart, '--kube-version', '1.36.0', '--values', valueFiles.get('minimal')!]))
+  for (const { kind, metadata: { name } } of objects) t.match(name, /^[a-z]([-a-z0-9]*[a-z0-9])?$/, kind)
 })

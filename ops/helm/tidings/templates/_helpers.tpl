@@ -1,7 +1,9 @@
 {{/* Names, labels and the sums that several templates need. */}}
 
+{{/* A Service's name begins with a letter; a release's may begin with a digit. */}}
 {{- define "tidings.name" -}}
-{{- if contains "tidings" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-tidings" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- $name := contains "tidings" .Release.Name | ternary .Release.Name (printf "%s-tidings" .Release.Name) }}
+{{- regexMatch "^[0-9]" $name | ternary (printf "tidings-%s" .Release.Name) $name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "tidings.selector" -}}
@@ -76,6 +78,9 @@ app.kubernetes.io/component: stub
       {{- fail (printf "REDIS_URL leads to port %s, which networkPolicy.redis.ports does not have: no node could reach Redis" $port) }}
     {{- end }}
   {{- end }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+  {{- fail (printf "autoscaling.minReplicas (%d) must not be above autoscaling.maxReplicas (%d)" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
 {{- end }}
 {{- if and .Values.gateway.enabled (not .Values.gateway.create.enabled) (not .Values.gateway.parentRefs) }}
   {{- fail "gateway.parentRefs must name the gateway to join, or gateway.create.enabled make one, or gateway.enabled be false" }}
