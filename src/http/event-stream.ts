@@ -3,6 +3,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FastifySSEPlugin } from 'fastify-sse-v2'
+import { comeBackBlock } from '../hub/frame.ts'
 
 const CONTENT_TYPE = 'text/event-stream; charset=utf-8'
 const CACHE_CONTROL = 'no-store, no-transform'
@@ -12,7 +13,7 @@ export const STREAM_PATH = '/api/notifications/subscribe'
 
 /** Call this once, in the scope that registers the stream routes. */
 export async function allowEventStreams (app: FastifyInstance): Promise<void> {
-  // `retry:` goes out in the block of the first event, not in a block of its own: see comeBackAnswer.
+  // `retry:` goes out in the block of the first event, not in a block of its own: see hub/frame.ts.
   await app.register(FastifySSEPlugin, { retryDelay: false })
 }
 
@@ -59,14 +60,11 @@ export function stop (reply: FastifyReply): void {
   reply.code(204).send()
 }
 
-/**
- * Answers 200 with `retry:` and ends, so that `EventSource` reconnects by itself. `retry:` stands in the block of an
- * event: several client libraries take a block with `retry:` alone for an empty message, and one ignores it.
- */
+/** Answers 200 with `retry:` and ends, so that `EventSource` reconnects by itself. */
 export function comeBackAnswer (retryMs: number): { headers: Record<string, string>, body: string } {
   return {
     headers: { 'content-type': CONTENT_TYPE, 'cache-control': CACHE_CONTROL, 'x-accel-buffering': 'no' },
-    body: `retry: ${Math.round(retryMs)}\nevent: ping\ndata: {}\n\n`
+    body: comeBackBlock(retryMs)
   }
 }
 

@@ -80,11 +80,15 @@ export function retryLine (retryMs: number): Frame {
 }
 
 /**
- * The last bytes of a stream that the browser shall open again, with the time to wait. `retry:` stands in the block of
- * an event, since several client libraries take a block with `retry:` alone for an empty message.
+ * The last block for a browser that shall open the stream again, with the time to wait. `retry:` stands in that of an
+ * event: several client libraries take a block with `retry:` alone for an empty message, and one ignores it.
  */
+export function comeBackBlock (retryMs: number): string {
+  return `retry: ${Math.round(retryMs)}\nevent: ping\ndata: {}\n\n`
+}
+
 export function comeBackFrame (retryMs: number): Frame {
-  return frame(`retry: ${retryMs}\nevent: ping\ndata: {}\n\n`)
+  return frame(comeBackBlock(retryMs))
 }
 
 /** Says that the token expires soon, so that the page can put a new one into its cookie. `expiresAtMs`: since 1970. */
