@@ -245,4 +245,6 @@ export class Unavailable extends Error {}
 export class Uncertain extends Error {}
 export class TooManyGroups extends Error {}
 /** The user has logged out since the token was issued. */
-export class Revoked extends Error {}
+export class Revoked extends Error {
+  constructor () { super('The user has logged out since this token was issued; a new token is needed') }
+}

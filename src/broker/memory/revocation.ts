@@ -42,7 +42,7 @@ export class Revocation {
 
   /** Throws Revoked. */
   check (user: Identity): void {
-    if (this.isRevoked(user)) throw revoked()
+    if (this.isRevoked(user)) throw new Revoked()
   }
 
   /**
@@ -52,17 +52,16 @@ export class Revocation {
   checkPublisher (user: Identity): void {
     this.check(user)
     const logout = this.#logouts.get(user.userId)
-    if (logout !== undefined && user.issuedAtSeconds <= secondOf(logout)) throw revoked()
+    if (logout !== undefined && user.issuedAtSeconds <= secondOf(logout)) throw new Revoked()
   }
 
   /** A logout ends every stream that was admitted before it, whatever its token's `iat`. Throws Revoked. */
   checkStream (user: Identity, admittedAt: number): void {
     this.check(user)
-    if (admittedAt < (this.#logouts.get(user.userId)?.id ?? 0)) throw revoked()
+    if (admittedAt < (this.#logouts.get(user.userId)?.id ?? 0)) throw new Revoked()
   }
 
   sweep (): void { this.#logouts.sweep() }
 }
 
 const secondOf = ({ id }: Logout): number => Math.floor(id / SECOND)
-const revoked = (): Revoked => new Revoked('The user has logged out since this token was issued; a new token is needed')

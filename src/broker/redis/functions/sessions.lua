@@ -3,7 +3,8 @@
 -- Each heartbeat of its stream renews the session.
 local SESSION_SECONDS = 86400
 
-local REVOKED = 'TIDINGS_TOKEN_REVOKED The user has logged out since this token was issued; a new token is needed'
+-- Nodes know it by its code, and have the sentence for it (Revoked in broker.ts).
+local REVOKED = 'TIDINGS_TOKEN_REVOKED The user has logged out'
 
 -- Returns the id of the last logout and the newest iat that was seen by then; nil if there was none.
 local function read_logout(ctx, user)

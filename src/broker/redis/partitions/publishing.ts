@@ -94,7 +94,7 @@ export class Publishing {
     const own = partitionOf(publisher.userId, this.#tags.length)
     if (own === home) return publisher
     const isRevoked = await this.#partitions[own]!.call('tidings_is_revoked', publisher.userId, publisher.issuedAtSeconds)
-    if (isRevoked === 1) throw new Revoked('The user has logged out since this token was issued; a new token is needed')
+    if (isRevoked === 1) throw new Revoked()
     return undefined
   }
 
