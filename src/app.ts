@@ -32,8 +32,9 @@ import { clientErrorHandler, frameworkErrorHandler, ignoreExpectations, refuseOp
 import { users } from './http/users.ts'
 import { why } from './http/why.ts'
 import { systemClock } from './hub/clock.ts'
-import { Hub } from './hub/hub.ts'
+import { Hub, type HubOptions } from './hub/hub.ts'
 import { keepReceipts } from './receipts.ts'
+import type { Node } from './tracing.ts'
 import { parseTraceparent, traceIdOf } from './trace-context.ts'
 import { version } from './version.ts'
 
@@ -85,16 +86,10 @@ declare module 'fastify' {
   }
 }
 
-/**
- * Builds a node. The caller makes it listen. Call `app.hub.drain(ms)` before `app.close()`, so that streams end spread
- * over that time.
- */
-export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
-  const { config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 }, publicName = config.NODE_NAME, certificate } = options
-  const headers = commonHeaders(publicName, certificate !== undefined)
+/** How Fastify itself takes connections, requests and JSON. `headers`: those of every answer. */
+function newServer ({ config, logger, certificate }: AppOptions, headers: Readonly<Record<string, string>>, refusals: Refusals) {
   const allHeaders = (request: { headers: { origin?: string | undefined } }) => ({ ...headers, ...corsHeaders(request, config.CORS_ORIGINS) })
-  const refusals = new Refusals(logger ?? { info: () => {} })
-  const app = Fastify({
+  return Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     // Fastify's own lines contain URLs, which may carry a one-time ticket. We log a line for each stream, and requests
     // at debug.
@@ -120,16 +115,10 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
     onConstructorPoisoning: 'ignore',
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false, allowUnionTypes: true } }
   }).withTypeProvider<TypeBoxTypeProvider>()
+}
 
-  guardDoor(app.server, {
-    isTls: certificate !== undefined,
-    hasProxyHeaders: config.PROXY_PROTOCOL === 'on',
-    isTrusted: trustedProxies(config.TRUST_PROXY),
-    maxPerAddress: config.CONNECTIONS_PER_ADDRESS,
-    log: app.log
-  })
-  const node = { name: config.NODE_NAME }
-  const hub = new Hub({
+function newHub (config: Config, { broker, node, log }: Pick<HubOptions, 'broker' | 'node' | 'log'>): Hub {
+  return new Hub({
     broker,
     node,
     heartbeatSeconds: config.HEARTBEAT_SECONDS,
@@ -141,8 +130,29 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
     isSingleSession: config.SESSION_POLICY === 'single',
     coalesceMs: config.COALESCE_MS,
     bufferBytes: config.STREAM_BUFFER_BYTES,
+    log
+  })
+}
+
+/**
+ * Builds a node. The caller makes it listen. Call `app.hub.drain(ms)` before `app.close()`, so that streams end spread
+ * over that time.
+ */
+export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
+  const { config, broker, logger, logCounts = { failedWrites: 0, lostLines: 0 }, publicName = config.NODE_NAME, certificate } = options
+  const headers = commonHeaders(publicName, certificate !== undefined)
+  const refusals = new Refusals(logger ?? { info: () => {} })
+  const app = newServer(options, headers, refusals)
+
+  guardDoor(app.server, {
+    isTls: certificate !== undefined,
+    hasProxyHeaders: config.PROXY_PROTOCOL === 'on',
+    isTrusted: trustedProxies(config.TRUST_PROXY),
+    maxPerAddress: config.CONNECTIONS_PER_ADDRESS,
     log: app.log
   })
+  const node = { name: config.NODE_NAME }
+  const hub = newHub(config, { broker, node, log: app.log })
   takeJson(app)
   app.decorate('hub', hub)
   app.decorate('opsServer', config.OPS_PORT === undefined ? undefined : opsServer(app))
@@ -200,17 +210,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   refuseWithoutHost(app)
   refuseUnknownPaths(app, paths)
 
-  const limits = rateLimits(config, broker)
-  await app.register(auth, { config, sessions: broker })
-  await app.register(tickets, { broker, limits })
-  await app.register(subscribe, { config, hub, broker, limits, refusals })
-  await app.register(publish, { config, node, messages: broker, limit: limits.publish })
-  await app.register(retract, { messages: broker, limit: limits.publish })
-  await app.register(inbox, { inbox: broker, store: broker, node, limit: limits.inbox })
-  await app.register(users, { members: broker, sessions: broker })
-  await app.register(why, { trail: broker.trail, receipts: config.RECEIPTS })
-  await app.register(client)
-  await app.register(ops, { hub, broker, refusals, node, logCounts })
+  await registerRoutes(app, { config, broker, node, refusals, logCounts })
 
   const endReceipts = keepReceipts({ mode: config.RECEIPTS, node, trail: broker.trail, wallMs: systemClock.wallMs })
   app.addHook('onClose', async () => { endReceipts() })
@@ -218,4 +218,26 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   // Streams are requests without an end, for which close() would wait for ever.
   app.addHook('preClose', async () => { await hub.close() })
   return app
+}
+
+interface RouteParts {
+  readonly config: Config
+  readonly broker: Broker
+  readonly node: Node
+  readonly refusals: Refusals
+  readonly logCounts: Readonly<LogCounts>
+}
+
+async function registerRoutes (app: FastifyInstance, { config, broker, node, refusals, logCounts }: RouteParts): Promise<void> {
+  const limits = rateLimits(config, broker)
+  await app.register(auth, { config, sessions: broker })
+  await app.register(tickets, { broker, limits })
+  await app.register(subscribe, { config, hub: app.hub, broker, limits, refusals })
+  await app.register(publish, { config, node, messages: broker, limit: limits.publish })
+  await app.register(retract, { messages: broker, limit: limits.publish })
+  await app.register(inbox, { inbox: broker, store: broker, node, limit: limits.inbox })
+  await app.register(users, { members: broker, sessions: broker })
+  await app.register(why, { trail: broker.trail, receipts: config.RECEIPTS })
+  await app.register(client)
+  await app.register(ops, { hub: app.hub, broker, refusals, node, logCounts })
 }
