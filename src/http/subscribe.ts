@@ -2,51 +2,19 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import Type, { type Static } from 'typebox'
-import type { Broker } from '../broker/broker.ts'
-import type { Config } from '../config.ts'
-import { type ErrorCode, TidingsError } from '../errors.ts'
-import type { Hub } from '../hub/hub.ts'
-import { parsePosition, type ResumeFrom, TERMINAL_MARK } from '../notification.ts'
-import { identityOf, type Principal } from './auth.ts'
+import { TidingsError } from '../errors.ts'
+import { Admission, type AdmissionOptions, type Admitted } from './admission.ts'
+import { identityOf } from './auth.ts'
 import { addressOf } from './client-address.ts'
-import { refuseCrossSite } from './cross-site.ts'
-import { translate } from './errors.ts'
-import { allowEventStreams, answerNobody, comeBack, lineOf, openEventStream, stop, STREAM_PATH } from './event-stream.ts'
-import type { RateLimits } from './limits.ts'
-import type { Refusals, TicketReason } from './refusals.ts'
+import { allowEventStreams, answerNobody, comeBack, lineOf, openEventStream, stop } from './event-stream.ts'
+import type { Refusals } from './refusals.ts'
 import { bearerCookieOrTicket, content, errorResponses, UserIdText } from './schemas.ts'
-import { findTicket, isPassOf, passName, type Redeemable, spend } from './ticket-store.ts'
 
-export interface SubscribeOptions {
-  readonly config: Config
-  readonly hub: Hub
-  readonly broker: Broker
-  readonly limits: RateLimits
+export interface SubscribeOptions extends Omit<AdmissionOptions, 'app'> {
   readonly refusals: Refusals
 }
 
-const FAILOVER_HEADER = 'tidings-failover'
-/**
- * A client with an unused ticket is told to wait no longer than this, so that the ticket (30 s) is still valid then.
- */
-const MAX_TICKET_WAIT_MS = 10_000
-
 const options = { exposeHeadRoute: false } as const
-
-interface Opened {
-  readonly answer: 'open'
-  readonly principal: Principal
-  readonly from: ResumeFrom
-  readonly reconnectsFrom: ResumeFrom
-  readonly admittedAt: number
-  readonly cookie: string | undefined
-}
-
-/** The answer to a request for a stream. */
-type Decision =
-  | Opened
-  | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode }
-  | { readonly answer: 'stop' }
 
 // Parameters may be repeated, and unknown ones are allowed: an error status would end an EventSource for good.
 const oneOrMore = (description: string) => Type.Optional(Type.Unsafe<string | string[]>({ type: ['string', 'array'], items: { type: 'string' }, description }))
@@ -82,8 +50,9 @@ const schema = {
 
 type Query = Static<typeof querystring>
 
-export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app, { config, hub, broker, limits, refusals }) => {
-  const isSingle = config.SESSION_POLICY === 'single'
+export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app, { refusals, ...parts }) => {
+  const { config, hub } = parts
+  const admission = new Admission({ app, ...parts })
   await allowEventStreams(app)
 
   app.get('/api/notifications/subscribe', {
@@ -105,7 +74,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
   })
 
   async function open (request: FastifyRequest, reply: FastifyReply, query: Query, pathUserId?: string): Promise<void> {
-    const decision = await decide(request, query, pathUserId)
+    const decision = await admission.decide(request, query, pathUserId)
     switch (decision.answer) {
       case 'stop': return stop(reply)
       case 'comeBack':
@@ -115,82 +84,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     }
   }
 
-  async function decide (...request: Parameters<typeof admit>): Promise<Decision> {
-    try {
-      return await admit(...request)
-    } catch (error) {
-      // Passing conditions are answered 200, since any other status would end an EventSource for good.
-      const refusal = translate(error as Error)
-      if (!isPassing(refusal)) throw error
-      if (refusal.code === 'TIDINGS_INTERNAL') app.log.error({ err: error }, 'unexpected error; report it, with the stack')
-      return later(refusal.code)
-    }
-  }
-
-  function later (because: ErrorCode, retryMs = hub.retryMs()): Decision {
-    return { answer: 'comeBack', retryMs, because }
-  }
-
-  /** Decides who may have a stream and where it resumes. Throws what is answered as an error status. */
-  async function admit (request: FastifyRequest, query: Query, pathUserId?: string): Promise<Decision> {
-    // Only a browser's automatic reconnect sends the header. A new EventSource of a page never does: it means "use
-    // here".
-    const header = request.headers['last-event-id']?.toString()
-    const position = header || query.lastEventId?.toString()
-    // A terminal event told this client to stop. Its token may be gone by now, so none is asked for.
-    if (position?.startsWith(TERMINAL_MARK)) return { answer: 'stop' }
-    if (hub.isDraining || !broker.state().up || hub.isFull) {
-      // A proxy that sends this header asks another node at 503, and never shows the 503 to the browser (nginx.conf).
-      // Answering 200 would draw reconnects to a draining node, since a balancer by least connections prefers it.
-      if (request.headers[FAILOVER_HEADER] === '503') throw new TidingsError('TIDINGS_BUSY')
-      return later(broker.state().up ? 'TIDINGS_BUSY' : 'TIDINGS_UNAVAILABLE')
-    }
-    const ticket = await ticketOf(request, [query.ticket ?? []].flat()[0])
-    const principal = ticket?.principal ?? await app.readTokenAlone(request)
-    const { userId } = principal
-    if (pathUserId !== undefined && pathUserId !== userId) throw new TidingsError('TIDINGS_NOT_YOUR_STREAM')
-
-    const reconnectsFrom = parsePosition(header)
-    const sessionCursor = !isSingle ? undefined : reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom
-
-    const isFirst = ticket?.isSpent === false
-    const connect = limits.connect(request, userId, isFirst ? 'address' : 'both')
-    const { verdict, counts, admittedAt } = await broker.visit({ ...identityOf(principal), sessionCursor, counters: connect.counters })
-    if (verdict === 'revoked') throw new TidingsError('TIDINGS_TOKEN_REVOKED')
-    const waitMs = connect.waitMs(counts)
-    if (waitMs > 0) return later('TIDINGS_TOO_MANY_REQUESTS', isFirst ? Math.min(waitMs, MAX_TICKET_WAIT_MS) : waitMs)
-    // Another tab took the session over while this one was away. Its reconnect must not take the session back.
-    if (verdict === 'replaced') return { answer: 'stop' }
-    return { answer: 'open', principal, from: parsePosition(position), reconnectsFrom, admittedAt, cookie: isFirst ? await passFor(ticket) : undefined }
-  }
-
-  /**
-   * Looks a ticket up. The first use of a ticket spends it and sets a cookie, the pass. EventSource reconnects to the
-   * same URL with the spent ticket, and is admitted if it brings the pass. So a leaked URL is useless without the
-   * cookie, which no script can read, and the cookie is useless without a ticket of its user. Neither outlives the
-   * token.
-   */
-  async function ticketOf (request: FastifyRequest, text: string | undefined): Promise<Redeemable | undefined> {
-    if (text === undefined) return undefined
-    const ticket = await findTicket(broker, text)
-    if (ticket === undefined) throw badTicket('unknown')
-    if (ticket.principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED').because('token-expired' satisfies TicketReason)
-    if (!ticket.isSpent) return ticket
-    // A spent ticket is authenticated by its cookie, so requests from foreign sites are refused.
-    refuseCrossSite(request, config.CORS_ORIGINS)
-    if (!isPassOf(ticket, request.cookies[passName(ticket.principal.userId)])) throw badTicket('spent')
-    return ticket
-  }
-
-  /** Spends the ticket of an admitted user. Returns the Set-Cookie header with the pass. */
-  async function passFor (ticket: Redeemable): Promise<string> {
-    const pass = await spend(broker, ticket)
-    if (pass === undefined) throw badTicket('spent') // another request spent it first
-    // The path makes browsers send the cookie with stream requests only.
-    return app.serializeCookie(pass.name, pass.value, { path: STREAM_PATH, httpOnly: true, secure: true, sameSite: 'strict', maxAge: pass.maxAgeSeconds })
-  }
-
-  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, reconnectsFrom, admittedAt, cookie }: Decision & { answer: 'open' }): void {
+  function start (request: FastifyRequest, reply: FastifyReply, { principal, from, reconnectsFrom, admittedAt, cookie }: Admitted): void {
     // Not reply.setCookie: a hook writes it, and hijacked replies run no hooks.
     if (cookie !== undefined) reply.header('set-cookie', cookie)
     switch (lineOf(reply)) {
@@ -206,13 +100,4 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     refusals.count('TIDINGS_BUSY')
     comeBack(reply, opening.retryMs)
   }
-}
-
-/** Whether the condition passes by itself, so that the browser should retry. */
-function isPassing ({ code, statusCode }: TidingsError): boolean {
-  return code === 'TIDINGS_TOKEN_NOT_YET' || (statusCode >= 500 && code !== 'TIDINGS_BUSY')
-}
-
-function badTicket (reason: TicketReason): TidingsError {
-  return new TidingsError('TIDINGS_BAD_TICKET').because(reason)
 }
