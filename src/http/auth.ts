@@ -47,11 +47,12 @@ const MAX_CACHED_LENGTH = 2048
 const MAX_COOKIES = 4
 
 export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, { config, sessions }) => {
+  const { TOKEN_COOKIE: cookieName } = config
   // What its types leave out, it hands on to the parser.
   await app.register(cookie, { parseOptions: { decode: cookieValue } as object })
   await app.register(jwt, {
     ...keyOptions(config, app.log),
-    cookie: { cookieName: config.TOKEN_COOKIE, signed: false }
+    cookie: { cookieName, signed: false }
   })
 
   // A key of a key set may be withdrawn at any time, so with JWKS_URL nothing is remembered here.
@@ -59,37 +60,10 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   // A revoked token stays revoked. Remembering it refuses the next request before anything is counted for its user.
   const revoked = new LruMap<true>(CACHED_TOKENS)
 
-  /** The credential that @fastify/jwt verifies: the bearer header if there is one, else the cookie. */
-  function credentialOf (request: FastifyRequest): string {
-    const { authorization = '' } = request.headers
-    return isBearer(authorization) ? authorization : `cookie ${request.cookies[config.TOKEN_COOKIE] ?? ''}`
-  }
-
-  /**
-   * Verifies the credential, and with cookies each one of the token's name until one is good. A browser sends several
-   * cookies of one name if they were set for different paths or domains, and an old one may come first.
-   */
-  async function verifyOneOf (request: FastifyRequest): Promise<Principal> {
-    try {
-      return await verify(request)
-    } catch (error) {
-      if (isBearer(request.headers.authorization)) throw error
-      const first = request.cookies[config.TOKEN_COOKIE]
-      const values = (request.headers.cookie ?? '').split(';').flatMap((pair) => app.parseCookie(pair)[config.TOKEN_COOKIE] ?? [])
-      for (const value of values.slice(1, MAX_COOKIES)) {
-        request.cookies[config.TOKEN_COOKIE] = value
-        const principal = await verify(request).catch(() => undefined)
-        if (principal !== undefined) return principal
-      }
-      request.cookies[config.TOKEN_COOKIE] = first
-      throw error
-    }
-  }
-
   app.addHook('onError', async (request, _reply, error) => {
     if (ticketIn(request) !== undefined) return // a ticket was refused, not the cookie
     if (!(error instanceof Revoked) && error.code !== 'TIDINGS_TOKEN_REVOKED') return
-    const credential = credentialOf(request)
+    const credential = credentialOf(request, cookieName)
     if (credential.length <= MAX_CACHED_LENGTH) revoked.set(credential, true)
   })
 
@@ -99,15 +73,15 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
     if (authorization?.[7] === ' ') request.headers.authorization = authorization.replace(/^(bearer) {2,}/i, '$1 ')
     // Browsers send cookies with requests of foreign pages too. A header can only be set by our own page.
     if (!isBearer(request.headers.authorization)) refuseCrossSite(request, config.CORS_ORIGINS)
-    const credential = credentialOf(request)
+    const credential = credentialOf(request, cookieName)
     const cached = verified?.get(credential)
     if (cached !== undefined && cached.expiresAtSeconds * 1000 > Date.now()) {
       if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
       return cached
     }
-    const principal = await verifyOneOf(request)
+    const principal = await verifyOneOf(request, cookieName)
     // The credential has changed if another cookie was the good one.
-    const good = credentialOf(request)
+    const good = credentialOf(request, cookieName)
     if (revoked.get(good) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
     if (good.length <= MAX_CACHED_LENGTH) verified?.set(good, principal)
     return principal
@@ -151,6 +125,33 @@ export function ticketIn ({ headers: { authorization = '' } }: FastifyRequest): 
 
 function isBearer (authorization = ''): boolean {
   return /^bearer\s/i.test(authorization)
+}
+
+/** The credential that @fastify/jwt verifies: the bearer header if there is one, else the cookie. */
+function credentialOf ({ headers: { authorization = '' }, cookies }: FastifyRequest, cookieName: string): string {
+  return isBearer(authorization) ? authorization : `cookie ${cookies[cookieName] ?? ''}`
+}
+
+/**
+ * Verifies the credential, and with cookies each one of the token's name until one is good. A browser sends several
+ * cookies of one name if they were set for different paths or domains, and an old one may come first.
+ */
+async function verifyOneOf (request: FastifyRequest, cookieName: string): Promise<Principal> {
+  const { cookies, headers, server } = request
+  try {
+    return await verify(request)
+  } catch (error) {
+    if (isBearer(headers.authorization)) throw error
+    const first = cookies[cookieName]
+    const values = (headers.cookie ?? '').split(';').flatMap((pair) => server.parseCookie(pair)[cookieName] ?? [])
+    for (const value of values.slice(1, MAX_COOKIES)) {
+      cookies[cookieName] = value
+      const principal = await verify(request).catch(() => undefined)
+      if (principal !== undefined) return principal
+    }
+    cookies[cookieName] = first
+    throw error
+  }
 }
 
 async function verify (request: FastifyRequest): Promise<Principal> {
