@@ -32,13 +32,13 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
   if (!isTls && !hasProxyHeaders && maxPerAddress === 0) return
   const insiders = server.listeners('connection') as Array<(socket: Socket) => void>
   const sockets = new Set<Socket>()
-  const counts = new Map<string, number>()
+  const takes = connectionLimit(maxPerAddress, isTrusted)
   const handshakes = new WeakMap<Socket, NodeJS.Timeout>()
   let loggedAtMs = -Infinity
   let unlogged = 0
 
   const admit = (socket: Socket): void => {
-    if (maxPerAddress > 0 && !count(socket)) {
+    if (!takes(socket)) {
       socket.destroy()
       return
     }
@@ -46,21 +46,6 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
     for (const listener of insiders) listener.call(server, socket)
     // Node's TLS itself takes the bytes that were put back, and nobody else may read them.
     if (socket.isPaused() && !isTls) queueMicrotask(() => { socket.resume() })
-  }
-  /** Counts the connection. False if its address has too many. */
-  const count = (socket: Socket): boolean => {
-    const { remoteAddress = '' } = socket
-    if (isShared(remoteAddress) || (isTrusted !== false && isTrusted(remoteAddress))) return true
-    const network = networkOf(remoteAddress)
-    const open = counts.get(network) ?? 0
-    if (open >= maxPerAddress) return false
-    counts.set(network, open + 1)
-    socket.once('close', () => {
-      const left = counts.get(network)! - 1
-      if (left === 0) counts.delete(network)
-      else counts.set(network, left)
-    })
-    return true
   }
   /**
    * Gives the TLS handshake as much time as a request's headers. Node's own handshake timeout only emits an event, and
@@ -100,6 +85,26 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
   server.closeAllConnections = () => {
     closeAllConnections.call(server)
     for (const socket of sockets) socket.destroy()
+  }
+}
+
+/** Returns a function that counts a connection until it closes. It returns false if its address has too many. */
+function connectionLimit (maxPerAddress: number, isTrusted: DoorOptions['isTrusted']): (socket: Socket) => boolean {
+  if (maxPerAddress === 0) return () => true
+  const counts = new Map<string, number>()
+  return (socket) => {
+    const { remoteAddress = '' } = socket
+    if (isShared(remoteAddress) || (isTrusted !== false && isTrusted(remoteAddress))) return true
+    const network = networkOf(remoteAddress)
+    const open = counts.get(network) ?? 0
+    if (open >= maxPerAddress) return false
+    counts.set(network, open + 1)
+    socket.once('close', () => {
+      const left = counts.get(network)! - 1
+      if (left === 0) counts.delete(network)
+      else counts.set(network, left)
+    })
+    return true
   }
 }
 
