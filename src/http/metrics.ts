@@ -69,18 +69,7 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   const onPublished = ({ node: by, result }: PublishTrace): void => {
     if (by === node && result?.replayed === false) published += result.notifications.length
   }
-  // Ids come from the broker's clock, so the latency is measured with that clock. Its offset is looked up once a
-  // second: it changes slowly, and a Date for each delivery would be an object.
-  let brokerSeconds = 0.5
-  let atMs = -Infinity
-  const onDelivered = ({ node: by, notification: { id, traceparent }, writtenAtMs }: DeliverTrace): void => {
-    if (by !== node || id === 0) return
-    if (writtenAtMs - atMs > 1000) {
-      brokerSeconds = Date.now() / 1000 - broker.state().clockDifferenceSeconds
-      atMs = writtenAtMs
-    }
-    latency(Math.max(0, brokerSeconds + (writtenAtMs - atMs) / 1000 - id / 1_000_000), traceparent)
-  }
+  const onDelivered = latencyObserver(latency, { broker, node })
   publishes.asyncEnd.subscribe(onPublished as ChannelListener)
   deliveries.asyncEnd.subscribe(onDelivered as ChannelListener)
   return {
@@ -89,5 +78,24 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
       publishes.asyncEnd.unsubscribe(onPublished as ChannelListener)
       deliveries.asyncEnd.unsubscribe(onDelivered as ChannelListener)
     }
+  }
+}
+
+/**
+ * Ids come from the broker's clock, so the latency is measured with that clock. Its offset is looked up once a second:
+ * it changes slowly, and a Date for each delivery would be an object.
+ */
+function latencyObserver (
+  observe: ReturnType<Metrics['histogram']>, { broker, node }: Pick<MetricsOptions, 'broker' | 'node'>
+): (delivery: DeliverTrace) => void {
+  let brokerSeconds = 0.5
+  let atMs = -Infinity
+  return ({ node: by, notification: { id, traceparent }, writtenAtMs }) => {
+    if (by !== node || id === 0) return
+    if (writtenAtMs - atMs > 1000) {
+      brokerSeconds = Date.now() / 1000 - broker.state().clockDifferenceSeconds
+      atMs = writtenAtMs
+    }
+    observe(Math.max(0, brokerSeconds + (writtenAtMs - atMs) / 1000 - id / 1_000_000), traceparent)
   }
 }
