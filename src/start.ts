@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import type https from 'node:https'
 import { hostname } from 'node:os'
 import closeWithGrace from 'close-with-grace'
+import type { FastifyInstance } from 'fastify'
 import pino, { type Logger } from 'pino'
 import { buildApp } from './app.ts'
 import type { Broker } from './broker/broker.ts'
@@ -93,16 +94,7 @@ export async function start (onGraceful: () => void): Promise<void> {
     isClosing = true
     ending.abort()
     if (config.REUSE_PORT === 'on') leavePort(app)
-    const drainMs = err === undefined ? config.DRAIN_SECONDS * 1000 : 0
-    const since = performance.now()
-    await app.hub.drain(drainMs)
-    const cut = setTimeout(() => { app.server.closeAllConnections() }, Math.max(drainMs - (performance.now() - since), LAST_REQUESTS_MS))
-    await app.answersTaken()
-    clearTimeout(cut)
-    // Ends connections with no request or half of one, for which close() would wait.
-    const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
-    await app.close()
-    clearTimeout(impatience)
+    await endRequests(app, err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
     await spans?.close()
     log.info('closed')
     // exit() would wait for a thread that is blocked by a dead disk or a stopped terminal.
@@ -133,4 +125,17 @@ export async function start (onGraceful: () => void): Promise<void> {
     await app.close()
     process.exitCode = 1
   }
+}
+
+/** Drains the streams, waits until the clients have taken their answers, and closes the app. */
+async function endRequests (app: FastifyInstance, drainMs: number): Promise<void> {
+  const since = performance.now()
+  await app.hub.drain(drainMs)
+  const cut = setTimeout(() => { app.server.closeAllConnections() }, Math.max(drainMs - (performance.now() - since), LAST_REQUESTS_MS))
+  await app.answersTaken()
+  clearTimeout(cut)
+  // Ends connections with no request or half of one, for which close() would wait.
+  const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
+  await app.close()
+  clearTimeout(impatience)
 }
