@@ -4,7 +4,7 @@
 // in the message. Each node that writes it to streams has a `process` span, a child of that context and linked to it.
 // https://opentelemetry.io/docs/specs/semconv/messaging/
 import type { ChannelListener } from 'node:diagnostics_channel'
-import { type Context, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace, type SpanContext } from '@opentelemetry/api'
+import { type Context, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace, type SpanContext, type Tracer } from '@opentelemetry/api'
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
 import { BatchSpanProcessor, ParentBasedSampler, TraceIdRatioBasedSampler, TracerProvider } from '@opentelemetry/sdk-trace'
 import type { Broker } from './broker/broker.ts'
@@ -28,22 +28,47 @@ export interface SpansOptions {
 
 /** Starts to make spans for the nodes of this process with this name. `close` sends the last ones. */
 export function startSpans ({ settings, node, version, log, addressOf }: SpansOptions): { close: () => Promise<void> } {
+  const provider = newProvider({ settings, node, version, log })
+  const tracer = provider.getTracer('tidings', version)
+  const sends = sendSpans(tracer)
+  const listeners: Array<[{ subscribe: (listener: ChannelListener) => void, unsubscribe: (listener: ChannelListener) => unknown }, (event: any) => void]> = [
+    [publishes.start, sends.start], [publishes.asyncEnd, sends.end], [deliveries.asyncEnd, processSpan(tracer, addressOf)], [fills, fillSpan(tracer)]
+  ]
+  const unsubscribers = listeners.map(([channel, listener]) => {
+    const own: ChannelListener = (event) => { if ((event as { node: Node }).node.name === node.name) listener(event) }
+    channel.subscribe(own)
+    return () => { channel.unsubscribe(own) }
+  })
+  return {
+    close: async () => {
+      for (const end of unsubscribers) end()
+      // A collector that is away or never answers must not keep the node from ending.
+      const patience = Promise.withResolvers<void>()
+      const timer = setTimeout(patience.resolve, LAST_SPANS_MS)
+      await Promise.race([provider.shutdown().catch(() => {}), patience.promise])
+      clearTimeout(timer)
+    }
+  }
+}
+
+function newProvider ({ settings, node, version, log }: Omit<SpansOptions, 'addressOf'>): TracerProvider {
   const { serviceName, sampler: { isParentBased, ratio }, delayMs, queueLength, batchLength } = settings
   const root = new TraceIdRatioBasedSampler(ratio)
   const own = { 'service.name': serviceName, 'service.version': version, 'service.instance.id': node.name }
-  const provider = new TracerProvider({
+  return new TracerProvider({
     resource: resourceFromAttributes(own).merge(detectResources({ detectors: [envDetector] })),
     sampler: isParentBased ? new ParentBasedSampler({ root }) : root,
     spanProcessors: [new BatchSpanProcessor({
       exporter: new ToldExporter(log), scheduledDelayMillis: delayMs, maxQueueSize: queueLength, maxExportBatchSize: batchLength
     })]
   })
-  const tracer = provider.getTracer('tidings', version)
-  /** Turns a time of `performance.now()` into a date. */
-  const dateOf = (ms: number): number => performance.timeOrigin + ms
+}
+
+/** The span of a publish. Its context travels in the message. */
+function sendSpans (tracer: Tracer): { start: (event: PublishTrace) => void, end: (event: PublishTrace) => void } {
   const sends = new WeakMap<PublishTrace, Span>()
 
-  const onPublish = (event: PublishTrace): void => {
+  const start = (event: PublishTrace): void => {
     const { request: { to, key, json } } = event
     const span = tracer.startSpan(`send ${kindOf(to[0]!)}`, {
       kind: SpanKind.PRODUCER,
@@ -62,7 +87,7 @@ export function startSpans ({ settings, node, version, log, addressOf }: SpansOp
     event.traceparent = traceparentOf(span.spanContext())
   }
 
-  const onPublished = (event: PublishTrace): void => {
+  const end = (event: PublishTrace): void => {
     const { result, error } = event
     const span = sends.get(event)
     if (result?.id !== undefined) span?.setAttribute('messaging.message.id', String(result.id))
@@ -71,8 +96,12 @@ export function startSpans ({ settings, node, version, log, addressOf }: SpansOp
     if (error instanceof Error) span?.setStatus({ code: SpanStatusCode.ERROR, message: error.message }).setAttribute('error.type', error.name)
     span?.end()
   }
+  return { start, end }
+}
 
-  const onDelivered = ({ notification: { id, traceparent }, channel, streams, heardAtMs, writeAtMs, writtenAtMs }: DeliverTrace): void => {
+/** The span of a delivery, on each node that writes to streams. */
+function processSpan (tracer: Tracer, addressOf: SpansOptions['addressOf']): (event: DeliverTrace) => void {
+  return ({ notification: { id, traceparent }, channel, streams, heardAtMs, writeAtMs, writtenAtMs }) => {
     if (traceparent === undefined) return
     const parent = contextOf(traceparent)
     const address = addressOf(channel)
@@ -94,32 +123,19 @@ export function startSpans ({ settings, node, version, log, addressOf }: SpansOp
     }, parent)
     span.end(dateOf(writtenAtMs))
   }
+}
 
-  const onFilled = ({ isFirst, from, resume, replayed, startedAtMs, filledAtMs, stream, userId }: FillTrace): void => {
+/** The span of a stream that became live. */
+function fillSpan (tracer: Tracer): (event: FillTrace) => void {
+  return ({ isFirst, from, resume, replayed, startedAtMs, filledAtMs, stream, userId }) => {
     const name = !isFirst ? 'refill' : from === 'fresh' ? 'connect' : 'resume'
     const attributes = { ...SYSTEM, 'tidings.stream': stream, 'enduser.id': userId, 'tidings.resume': resume, 'tidings.replayed': replayed }
     tracer.startSpan(name, { kind: SpanKind.SERVER, root: true, startTime: dateOf(startedAtMs), attributes }).end(dateOf(filledAtMs))
   }
-
-  const listeners: Array<[{ subscribe: (listener: ChannelListener) => void, unsubscribe: (listener: ChannelListener) => unknown }, (event: any) => void]> = [
-    [publishes.start, onPublish], [publishes.asyncEnd, onPublished], [deliveries.asyncEnd, onDelivered], [fills, onFilled]
-  ]
-  const unsubscribers = listeners.map(([channel, listener]) => {
-    const own: ChannelListener = (event) => { if ((event as { node: Node }).node.name === node.name) listener(event) }
-    channel.subscribe(own)
-    return () => { channel.unsubscribe(own) }
-  })
-  return {
-    close: async () => {
-      for (const end of unsubscribers) end()
-      // A collector that is away or never answers must not keep the node from ending.
-      const patience = Promise.withResolvers<void>()
-      const timer = setTimeout(patience.resolve, LAST_SPANS_MS)
-      await Promise.race([provider.shutdown().catch(() => {}), patience.promise])
-      clearTimeout(timer)
-    }
-  }
 }
+
+/** Turns a time of `performance.now()` into a date. */
+const dateOf = (ms: number): number => performance.timeOrigin + ms
 
 function kindOf (address: string): string {
   return address.startsWith('user:') ? 'user' : address.startsWith('group:') ? 'group' : address
