@@ -51,15 +51,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
     await limit(reply, principal.userId)
     request.principal = principal
   })
-  const readerOf = ({ principal }: FastifyRequest): Reader => ({
-    userId: principal!.userId, token: { ...identityOf(principal!), groups: principal!.groups }
-  })
-
-  const report = ({ principal }: FastifyRequest, id: number, what: ReadTrace['what']): void => {
-    const trace: ReadTrace = { node, userId: principal!.userId, id, what }
-    if (reads.hasSubscribers) reads.publish(trace)
-  }
-
+  const report = reporter(node)
   const unread = new Unread(app)
   app.get('/api/notifications', {
     schema: { ...ofUser, summary: 'The inbox, newest first', querystring: ListQuery, response: { 200: Page, ...errorResponses(400, 401, 403, 429, 503) } }
@@ -94,6 +86,12 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
       return countsJson(counts)
     })
   }
+  routesOfMarks(app, inbox, node)
+}
+
+/** Marks on single notifications. These requests have no body. */
+function routesOfMarks (app: App, inbox: Inbox, node: Node): void {
+  const report = reporter(node)
 
   const marks: Array<[method: 'PUT' | 'DELETE', path: string, as: InboxMark, summary: string]> = [
     ['PUT', '/api/notifications/:id/read', 'read', 'One notification was read'],
@@ -117,6 +115,18 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
       })
     }
   })
+}
+
+function readerOf ({ principal }: FastifyRequest): Reader {
+  return { userId: principal!.userId, token: { ...identityOf(principal!), groups: principal!.groups } }
+}
+
+/** Returns a function that publishes on the diagnostics channel what a user has read. */
+function reporter (node: Node): (request: FastifyRequest, id: number, what: ReadTrace['what']) => void {
+  return ({ principal }, id, what) => {
+    const trace: ReadTrace = { node, userId: principal!.userId, id, what }
+    if (reads.hasSubscribers) reads.publish(trace)
+  }
 }
 
 /**
