@@ -3,12 +3,12 @@
 // Every step can be repeated: a key is copied to where it belongs and only then removed. A tool that was killed at any
 // moment is started again. Until it is done, the list of partitions says so and no node starts.
 import type { Redis } from 'ioredis'
-import { Gates } from './gates.ts'
+import { Gates, type GatesOptions } from './gates.ts'
 import { KEY_SECONDS, kindOf } from './keys.ts'
 import { Memberships } from './memberships.ts'
 import { refuseDebts, refuseNodes } from './quiet.ts'
 import { Replicas } from './replicas.ts'
-import { type Ask, each, keysUnder, SCANNED } from './scan.ts'
+import { each, keysUnder, SCANNED } from './scan.ts'
 import { NO_PARTITION, UNDER_WAY } from './under-way.ts'
 import { verify } from './verify.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
@@ -18,14 +18,7 @@ const COMPARED_EVERY = 20
 /** How many unknown keys are named in the output. */
 const MOST_NAMED = 5
 
-export interface DoublingOptions {
-  readonly root: string
-  readonly from: number
-  readonly to: number
-  /** Sends a command to the Redis that has a key. */
-  readonly ask: Ask
-  /** In a Cluster even a single partition has a tag. */
-  readonly isCluster: boolean
+export interface DoublingOptions extends GatesOptions {
   readonly isDryRun: boolean
   readonly say: (text: string) => void
 }

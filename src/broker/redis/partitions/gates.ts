@@ -12,7 +12,9 @@ export interface GatesOptions {
   readonly root: string
   readonly from: number
   readonly to: number
+  /** Sends a command to the Redis that has a key. */
   readonly ask: Ask
+  /** In a Cluster even a single partition has a tag. */
   readonly isCluster: boolean
 }
 
