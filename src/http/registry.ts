@@ -20,10 +20,7 @@ export class Metrics {
 
   gauge (name: string, help: string, read: () => Reading, label?: string): void {
     const metric: Gauge = new Gauge({
-      name,
-      help,
-      registers: [this.#plain],
-      labelNames: label === undefined ? [] : [label],
+      ...this.#described(name, help, label),
       collect: () => { each(read(), label, (labels, value) => { metric.set(labels, value) }) }
     })
   }
@@ -31,15 +28,16 @@ export class Metrics {
   /** A counter whose value is kept elsewhere: each scrape sets it anew. */
   counter (name: string, help: string, read: () => Reading, label?: string): void {
     const metric: Counter = new Counter({
-      name,
-      help,
-      registers: [this.#plain],
-      labelNames: label === undefined ? [] : [label],
+      ...this.#described(name, help, label),
       collect: () => {
         metric.reset()
         each(read(), label, (labels, value) => { metric.inc(labels, value) })
       }
     })
+  }
+
+  #described (name: string, help: string, label: string | undefined) {
+    return { name, help, registers: [this.#plain], labelNames: label === undefined ? [] : [label] }
   }
 
   /**
