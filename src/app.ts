@@ -1,8 +1,6 @@
 // All parts of the service on one page: a Fastify app around a hub and a broker.
 import type http from 'node:http'
 import cors from '@fastify/cors'
-import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type onResponseHookHandler } from 'fastify'
 import type { Broker } from './broker/broker.ts'
@@ -19,6 +17,7 @@ import { handleErrors } from './http/errors.ts'
 import { commonHeaders, corsHeaders } from './http/headers.ts'
 import { inbox } from './http/inbox.ts'
 import { rateLimits } from './http/limits.ts'
+import { describeRoutes } from './http/openapi.ts'
 import { ops } from './http/ops.ts'
 import { opsServer } from './http/ops-port.ts'
 import { followAnswers } from './http/last-answers.ts'
@@ -36,7 +35,6 @@ import { Hub, type HubOptions } from './hub/hub.ts'
 import { keepReceipts } from './receipts.ts'
 import type { Node } from './tracing.ts'
 import { parseTraceparent, traceIdOf } from './trace-context.ts'
-import { version } from './version.ts'
 
 export interface AppOptions {
   readonly config: Config
@@ -173,26 +171,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   })
   if (['debug', 'trace'].includes(app.log.level)) app.addHook('onResponse', logRequest)
 
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: { title: 'Tidings', description: 'Notifications to browsers over Server-Sent Events, from any number of nodes.', version },
-      components: {
-        securitySchemes: {
-          bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
-          cookie: { type: 'apiKey', in: 'cookie', name: config.TOKEN_COOKIE },
-          ticket: { type: 'apiKey', in: 'query', name: 'ticket' },
-          ticketHeader: { type: 'http', scheme: 'ticket', description: 'Authorization: Ticket <ticket>, a new one for each request.' }
-        }
-      }
-    }
-  })
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: true,
-    // With this directive a page at http://server:8080 would load its own scripts by https, where nobody answers.
-    transformStaticCSP: (policy) => policy.replace(/\s*upgrade-insecure-requests;?/, '')
-  })
+  await describeRoutes(app, config)
   if (config.CORS_ORIGINS.length > 0) {
     refuseOptions(app, paths)
     await app.register(cors, {
