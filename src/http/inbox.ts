@@ -54,7 +54,13 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
   const report = reporter(node)
   const unread = new Unread(app)
   app.get('/api/notifications', {
-    schema: { ...ofUser, summary: 'The inbox, newest first', querystring: ListQuery, response: { 200: Page, ...errorResponses(400, 401, 403, 429, 503) } }
+    schema: {
+      ...ofUser,
+      operationId: 'listNotifications',
+      summary: 'The inbox, newest first',
+      querystring: ListQuery,
+      response: { 200: Page, ...errorResponses(400, 401, 403, 429, 503) }
+    }
   }, async (request, reply) => {
     const json = pageJson(await inbox.list({ reader: readerOf(request), ...parseList(request.query) }))
     unread.add(request, request.principal!.userId, json.length)
@@ -64,6 +70,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
   app.get('/api/notifications/position', {
     schema: {
       ...ofUser,
+      operationId: 'getPosition',
       summary: 'The current position, with the counts',
       description: 'Take it before you read your own data; then open the stream with ?lastEventId=<position>, so that nothing is missed between page and stream.',
       response: { 200: State, ...errorResponses(401, 403, 429, 503) }
@@ -74,6 +81,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
     app.put(`/api/notifications/${cursor}`, {
       schema: {
         ...ofUser,
+        operationId: cursor === 'seen' ? 'moveSeenCursor' : 'moveReadCursor',
         summary: cursor === 'seen' ? 'The list was shown up to here' : 'Everything up to here was read',
         description: 'The cursor never moves back, so late and repeated calls are harmless. Every stream of the user gets the event "read".',
         body: UpTo,
@@ -93,19 +101,19 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
 function routesOfMarks (app: App, inbox: Inbox, node: Node): void {
   const report = reporter(node)
 
-  const marks: Array<[method: 'PUT' | 'DELETE', path: string, as: InboxMark, summary: string]> = [
-    ['PUT', '/api/notifications/:id/read', 'read', 'One notification was read'],
-    ['DELETE', '/api/notifications/:id/read', 'unread', 'One notification is unread again'],
-    ['DELETE', '/api/notifications/:id', 'dismissed', 'Dismissed: gone from this user\'s inbox, counts and replay, on every device']
+  const marks: Array<[method: 'PUT' | 'DELETE', path: string, as: InboxMark, operationId: string, summary: string]> = [
+    ['PUT', '/api/notifications/:id/read', 'read', 'markNotificationRead', 'One notification was read'],
+    ['DELETE', '/api/notifications/:id/read', 'unread', 'markNotificationUnread', 'One notification is unread again'],
+    ['DELETE', '/api/notifications/:id', 'dismissed', 'dismissNotification', 'Dismissed: gone from this user\'s inbox, counts and replay, on every device']
   ]
   app.register(async (plain) => {
     const bodiless = plain.withTypeProvider<TypeBoxTypeProvider>()
     ignoreBodies(bodiless)
-    for (const [method, url, as, summary] of marks) {
+    for (const [method, url, as, operationId, summary] of marks) {
       bodiless.route({
         method,
         url,
-        schema: { ...ofUser, summary, params: idParams, response: { 200: Counts, ...errorResponses(400, 401, 403, 404, 409, 429, 503) } },
+        schema: { ...ofUser, operationId, summary, params: idParams, response: { 200: Counts, ...errorResponses(400, 401, 403, 404, 409, 429, 503) } },
         handler: async (request) => {
           const id = parseId(request.params.id)
           const counts = await inbox.mark(readerOf(request), id, as)
@@ -146,11 +154,24 @@ function routesOfBackEnds (app: App, inbox: Inbox): void {
   })
 
   app.get('/api/users/:userId/notifications', {
-    schema: { ...ofBackEnd, summary: 'The inbox of a user', params: userParams, querystring: ListQuery, response: { 200: Page, ...errorResponses(400, 401, 403, 503) } }
+    schema: {
+      ...ofBackEnd,
+      operationId: 'listUserNotifications',
+      summary: 'The inbox of a user',
+      params: userParams,
+      querystring: ListQuery,
+      response: { 200: Page, ...errorResponses(400, 401, 403, 503) }
+    }
   }, async (request, reply) => sendText(reply, pageJson(await inbox.list({ reader: { userId: request.params.userId }, ...parseList(request.query) }))))
 
   app.get('/api/users/:userId/position', {
-    schema: { ...ofBackEnd, summary: 'The current position, with the counts of a user', params: userParams, response: { 200: State, ...errorResponses(400, 401, 403, 503) } }
+    schema: {
+      ...ofBackEnd,
+      operationId: 'getUserPosition',
+      summary: 'The current position, with the counts of a user',
+      params: userParams,
+      response: { 200: State, ...errorResponses(400, 401, 403, 503) }
+    }
   }, async (request) => stateJson(await inbox.position({ userId: request.params.userId })))
 }
 

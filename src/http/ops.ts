@@ -18,11 +18,17 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
   app.addHook('onClose', async () => { close() })
 
   app.get('/livez', {
-    schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Type.Object({ status: Type.String() }, { description: 'The process answers.', examples: [{ status: 'ok' }] }) } }
+    schema: {
+      operationId: 'getLiveness',
+      tags: ['operations'],
+      summary: 'The process answers',
+      response: { 200: Type.Object({ status: Type.String() }, { description: 'The process answers.', examples: [{ status: 'ok' }] }) }
+    }
   }, async () => ({ status: 'ok' }))
 
   app.get('/readyz', {
     schema: {
+      operationId: 'getReadiness',
       tags: ['operations'],
       summary: 'Messages really arrive here',
       description: 'With ?for=streams: it can answer a stream, if only with "come back later". For balancers that would answer an error status, ' +
@@ -39,7 +45,12 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
   })
 
   app.get('/metrics', {
-    schema: { tags: ['operations'], summary: 'Prometheus', response: { 200: content('text/plain', '# TYPE tidings_streams gauge\ntidings_streams{node="node-1"} 42\n', 'The text format of Prometheus.') } }
+    schema: {
+      operationId: 'getMetrics',
+      tags: ['operations'],
+      summary: 'Prometheus',
+      response: { 200: content('text/plain', '# TYPE tidings_streams gauge\ntidings_streams{node="node-1"} 42\n', 'The text format of Prometheus.') }
+    }
   }, async (request, reply) => {
     const { type, body } = await prometheus.text(request.headers.accept)
     return await reply.type(type).send(body)

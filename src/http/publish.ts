@@ -34,6 +34,7 @@ const ADDRESSES_PER_HIT = 100
 const AddressText = Type.String({ description: 'user:<userId>, group:<name> or all' })
 
 const schema = {
+  operationId: 'publishNotification',
   tags: ['publish'],
   summary: 'Publish a notification',
   description: 'Needs a scope: notifications:publish for everything, notifications:publish:user, :group or :all for one kind, ' +

@@ -13,6 +13,7 @@ import { bearer, errorResponses } from './schemas.ts'
 export const retract: FastifyPluginAsyncTypebox<{ messages: Messages, limit: RequestLimit }> = async (app, { messages, limit }) => {
   app.post('/api/notifications/retract', {
     schema: {
+      operationId: 'retractNotification',
       tags: ['publish'],
       summary: 'Take a notification back',
       description: 'Gone from replay, lists and counts; every stream of the address gets the event "retracted". Needs the scope that publishing to the address needs.',

@@ -57,7 +57,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
   app.get('/api/notifications/subscribe', {
     ...options,
-    schema: { ...schema, summary: 'The stream of the token\'s user' }
+    schema: { ...schema, operationId: 'openStream', summary: 'The stream of the token\'s user' }
   }, async (request, reply) => {
     await open(request, reply, request.query)
     return reply
@@ -65,7 +65,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
   app.get('/api/notifications/subscribe/:userId', {
     ...options,
-    schema: { ...schema, summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: UserIdText }) }
+    schema: { ...schema, operationId: 'openUserStream', summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: UserIdText }) }
   }, async (request, reply) => {
     // As on other routes, a trailing slash without a user id is not a path of ours.
     if (request.params.userId === '') return reply.callNotFound()

@@ -14,6 +14,7 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker, limits: RateLi
   ignoreBodies(app)
   app.post('/api/notifications/tickets', {
     schema: {
+      operationId: 'createTicket',
       tags: ['stream'],
       summary: 'A ticket for one stream, or one request to the inbox',
       description: 'Open the stream with ?ticket=… within 30 s. Its reconnects need the cookie that the stream sets. Or send it to a route of the inbox as "Authorization: Ticket …". Counts as a connect of the user.',

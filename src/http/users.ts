@@ -35,7 +35,14 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
 
   app.put('/api/users/:userId/groups', {
     bodyLimit: GROUPS_BODY_BYTES,
-    schema: { ...common, summary: 'Replace the groups of a user, for example at login', params: userParams, body: Groups, response: { 200: Groups, ...errorResponses(400, 401, 403, 413, 415, 503) } }
+    schema: {
+      ...common,
+      operationId: 'replaceUserGroups',
+      summary: 'Replace the groups of a user, for example at login',
+      params: userParams,
+      body: Groups,
+      response: { 200: Groups, ...errorResponses(400, 401, 403, 413, 415, 503) }
+    }
   }, async (request) => {
     const { groups } = request.body
     for (const group of groups) checkName(group, 'group name')
@@ -48,7 +55,7 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
     ignoreBodies(bodiless)
 
     bodiless.get('/api/users/:userId/groups', {
-      schema: { ...common, summary: 'The groups of a user', params: userParams, response: { 200: Groups, ...errors } }
+      schema: { ...common, operationId: 'listUserGroups', summary: 'The groups of a user', params: userParams, response: { 200: Groups, ...errors } }
     }, async (request) => await groupsOf(request.params.userId))
 
     type OneGroup = FastifyRequest<{ Params: { userId: string, group: string } }>
@@ -59,16 +66,29 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
     }
 
     bodiless.put('/api/users/:userId/groups/:group', {
-      schema: { ...common, summary: 'Join a group; live streams follow at once, on every node', params: groupParams, response: { 200: Groups, ...errors } }
+      schema: {
+        ...common,
+        operationId: 'joinGroup',
+        summary: 'Join a group; live streams follow at once, on every node',
+        params: groupParams,
+        response: { 200: Groups, ...errors }
+      }
     }, change('join'))
 
     bodiless.delete('/api/users/:userId/groups/:group', {
-      schema: { ...common, summary: 'Leave a group; live streams follow at once, on every node', params: groupParams, response: { 200: Groups, ...errors } }
+      schema: {
+        ...common,
+        operationId: 'leaveGroup',
+        summary: 'Leave a group; live streams follow at once, on every node',
+        params: groupParams,
+        response: { 200: Groups, ...errors }
+      }
     }, change('leave'))
 
     bodiless.delete('/api/users/:userId/streams', {
       schema: {
         ...common,
+        operationId: 'logOutUser',
         summary: 'Log out: ends every stream of the user for good, and refuses the tokens issued up to now',
         params: userParams,
         response: { 204: Type.Null({ description: 'The streams of the user are ended, and older tokens are refused.' }), ...errors }
@@ -81,6 +101,7 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
     bodiless.get('/api/users/:userId/presence', {
       schema: {
         ...common,
+        operationId: 'getUserPresence',
         summary: 'Whether the user has a stream, and on how many nodes',
         params: userParams,
         response: { 200: Type.Object({ online: Type.Boolean(), nodes: Type.Integer() }, { description: 'Whether the user has a stream, and on how many nodes.', examples: [{ online: true, nodes: 1 }] }), ...errors }

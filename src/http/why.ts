@@ -51,6 +51,7 @@ export const why: FastifyPluginAsyncTypebox<{ trail: Trail, receipts: ReceiptsMo
       checkName((request.params as { userId: string }).userId, 'user id')
     },
     schema: {
+      operationId: 'explainNotification',
       tags: ['users'],
       summary: 'Why a user did, or did not, get a notification',
       description: `Needs the scope ${MANAGE_SCOPE}. Tells nothing of other users, and changes nothing. For an unknown user there is an answer too.`,

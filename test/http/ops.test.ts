@@ -128,6 +128,7 @@ t.test('OPTIONS that is no preflight: answered as any other method, with CORS_OR
 // — the documents that a node serves of itself —
 
 interface Operation {
+  operationId?: string
   summary?: string
   tags?: string[]
   parameters?: Array<{ name: string, in: string, required?: boolean, schema?: object }>
@@ -167,9 +168,12 @@ t.test('OpenAPI: a valid 3.1 document, of this version, every operation describe
   t.equal(status, 200)
   t.match(body, { openapi: /^3\.1\.\d$/, info: { title: 'Tidings', version: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version, description: String } })
   const schemes = Object.keys(body.components.securitySchemes)
+  const ids: string[] = []
   for (const [path, operations] of Object.entries<Record<string, Operation>>(body.paths)) {
-    for (const [method, { summary, tags, parameters = [], requestBody, responses, security = [] }] of Object.entries(operations)) {
+    for (const [method, { operationId, summary, tags, parameters = [], requestBody, responses, security = [] }] of Object.entries(operations)) {
       const name = `${method} ${path}`
+      t.match(operationId, /^[a-z]+([A-Z][a-z]+)+$/, `${name}: has a name that is a verb and a noun`)
+      ids.push(operationId!)
       t.ok(summary, `${name}: has a summary`)
       t.ok((tags?.length ?? 0) > 0, `${name}: has a tag`)
       const inPath = parameters.filter((parameter) => parameter.in === 'path')
@@ -188,6 +192,7 @@ t.test('OpenAPI: a valid 3.1 document, of this version, every operation describe
       for (const requirement of security) for (const scheme of Object.keys(requirement)) t.ok(schemes.includes(scheme), `${name}: ${scheme} is defined`)
     }
   }
+  t.same(ids.filter((id, i) => ids.indexOf(id) !== i), [], 'no name twice: generated clients make methods of them')
   const refs = [...JSON.stringify(body).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, ref]) => ref!)
   for (const ref of refs) t.ok(ref.split('/').reduce((at: any, key) => at?.[key.replaceAll('~1', '/').replaceAll('~0', '~')], body), ref)
 })
