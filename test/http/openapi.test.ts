@@ -1,0 +1,41 @@
+// The OpenAPI document as a machine reads it: valid, and its examples are what its schemas say.
+import { Validator } from '@seriousme/openapi-schema-validator'
+import t from 'tap'
+import { Check, Errors } from 'typebox/schema'
+import { startService } from './service.ts'
+
+/** A schema with its examples and the place where it stands. */
+type Found = readonly [place: string, schema: object, examples: readonly unknown[]]
+
+/** Every example of a document with its schema: of parameters, bodies, answers, and of members in them. */
+function * examplesIn (node: unknown, place = ''): Generator<Found> {
+  if (typeof node !== 'object' || node === null) return
+  const { schema, example, examples } = node as { schema?: object, example?: unknown, examples?: unknown[] | Record<string, { value: unknown }> }
+  const values = [...example === undefined ? [] : [example], ...Array.isArray(examples) ? examples : Object.values(examples ?? {}).map(({ value }) => value)]
+  const about = schema ?? (Array.isArray(examples) || 'type' in node ? node : undefined)
+  if (about !== undefined && values.length > 0) yield [place, about, values]
+  for (const [key, value] of Object.entries(node)) if (!/^examples?$/.test(key)) yield * examplesIn(value, `${place}/${key}`)
+}
+
+t.test('OpenAPI: the document is valid', async (t) => {
+  const service = await startService(t)
+  const { body } = await service.call('GET', '/docs/json', { token: null })
+  const { valid, errors } = await new Validator().validate(body)
+  t.ok(valid, JSON.stringify(errors))
+})
+
+t.test('OpenAPI, every example: is what its schema says', async (t) => {
+  const service = await startService(t)
+  const { text } = await service.call('GET', '/docs/json', { token: null })
+  // So that an example has no member that its schema does not know.
+  const body = JSON.parse(text, (_key, value) => value?.type === 'object' && value.properties !== undefined ? { additionalProperties: false, ...value } : value)
+  let count = 0
+  for (const [place, schema, examples] of examplesIn({ paths: body.paths, components: body.components })) {
+    for (const example of examples) {
+      count++
+      // References point into the whole document.
+      t.ok(Check({ ...schema, components: body.components }, example), `${place}: ${JSON.stringify(Errors({ ...schema, components: body.components }, example))}`)
+    }
+  }
+  t.ok(count > 40, `${count} examples`)
+})
