@@ -1,7 +1,8 @@
 // JSON of the inbox over HTTP. Ids, positions and cursors are strings: they are opaque, and JSON numbers of some
 // languages cannot hold them exactly.
+import type { preValidationHookHandler } from 'fastify'
 import Type, { type Static } from 'typebox'
-import type { InboxCounts, InboxPage, InboxState } from '../broker/inbox.ts'
+import type { InboxCounts, InboxPage, InboxState, ListQuery as ReaderQuery } from '../broker/inbox.ts'
 import { TidingsError } from '../errors.ts'
 import { MAX_UNREAD, parsePosition } from '../notification.ts'
 
@@ -49,13 +50,26 @@ export const Page = Type.Object({
 
 export const ListQuery = Type.Object({
   before: Type.Optional(Type.String({ description: 'Only notifications older than this id; the "next" of the previous page.', examples: ['1763794001222333'] })),
-  limit: Type.Optional(Type.String({ pattern: '^([1-9][0-9]?|100)$', description: `1 to ${MAX_LIMIT}, ${DEFAULT_LIMIT} by default.`, examples: ['20'] })),
-  unread: Type.Optional(Type.Unsafe<'true' | 'false'>({ type: 'string', enum: ['true', 'false'], description: 'Only unread notifications.' }))
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_LIMIT, default: DEFAULT_LIMIT, description: 'The most notifications of a page.', examples: [20] })),
+  unread: Type.Optional(Type.Boolean({ default: false, description: 'Only unread notifications.' }))
 })
 
+/**
+ * A preValidation hook: a query is text, and ListQuery has numbers and booleans. Ajv's own coercion would also take
+ * ` 5`, `0x10` and `1e1`.
+ */
+export const readListQuery: preValidationHookHandler = ({ query }, _reply, done) => {
+  const texts = query as Record<string, unknown>
+  const { limit, unread } = texts
+  if (typeof limit === 'string' && /^[1-9]\d*$/.test(limit)) texts.limit = Number(limit)
+  if (unread === 'true' || unread === 'false') texts.unread = unread === 'true'
+  done()
+}
+
 /** Throws TIDINGS_BAD_POSITION (400). */
-export function parseList ({ before, limit, unread }: Static<typeof ListQuery>): { before: number | undefined, limit: number, unreadOnly: boolean } {
-  return { before: before === undefined ? undefined : parseId(before), limit: Number(limit ?? DEFAULT_LIMIT), unreadOnly: unread === 'true' }
+export function parseList (query: Static<typeof ListQuery>): Omit<ReaderQuery, 'reader'> {
+  const { before, limit = DEFAULT_LIMIT, unread = false } = query
+  return { before: before === undefined ? undefined : parseId(before), limit, unreadOnly: unread }
 }
 
 /** Throws TIDINGS_BAD_POSITION (400). */

@@ -8,7 +8,7 @@ import { type Node, reads, type ReadTrace } from '../tracing.ts'
 import { TidingsError } from '../errors.ts'
 import { identityOf, type Principal, ticketIn } from './auth.ts'
 import { ignoreBodies } from './body.ts'
-import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, stateJson, State } from './inbox-schemas.ts'
+import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, readListQuery, stateJson, State } from './inbox-schemas.ts'
 import type { RequestLimit } from './limits.ts'
 import { bearer, bearerCookieOrTicketHeader, errorResponses, UserIdText } from './schemas.ts'
 import { redeem } from './ticket-store.ts'
@@ -54,6 +54,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
   const report = reporter(node)
   const unread = new Unread(app)
   app.get('/api/notifications', {
+    preValidation: readListQuery,
     schema: {
       ...ofUser,
       operationId: 'listNotifications',
@@ -154,6 +155,7 @@ function routesOfBackEnds (app: App, inbox: Inbox): void {
   })
 
   app.get('/api/users/:userId/notifications', {
+    preValidation: readListQuery,
     schema: {
       ...ofBackEnd,
       operationId: 'listUserNotifications',

@@ -39,3 +39,19 @@ t.test('OpenAPI, every example: is what its schema says', async (t) => {
   }
   t.ok(count > 40, `${count} examples`)
 })
+
+t.test('OpenAPI, parameters of a list: have their types and bounds, though a query is text', async (t) => {
+  const service = await startService(t)
+  const { body } = await service.call('GET', '/docs/json', { token: null })
+  for (const path of ['/api/notifications', '/api/users/{userId}/notifications']) {
+    t.match(body.paths[path].get.parameters.filter((parameter: { in: string }) => parameter.in === 'query'), [
+      { name: 'before', required: false, schema: { type: 'string' } },
+      { name: 'limit', required: false, schema: { type: 'integer', minimum: 1, maximum: 100, default: 50 } },
+      { name: 'unread', required: false, schema: { type: 'boolean', default: false } }
+    ])
+    const statusOf = async (query: string) => (await service.call('GET', `${path.replace('{userId}', '42')}?${query}`)).status
+    for (const query of ['', 'limit=1', 'limit=100', 'unread=false', 'unread=true', 'unknown=1']) t.equal(await statusOf(query), 200, query)
+    for (const limit of ['0', '101', '-1', '1.5', '', '05', '1e1', '0x10', '+5', '%205', '1000000000000000000000', 'null', '1&limit=2']) t.equal(await statusOf(`limit=${limit}`), 400, limit)
+    for (const unread of ['yes', '1', '', 'null', 'TRUE', 'true&unread=true']) t.equal(await statusOf(`unread=${unread}`), 400, unread)
+  }
+})
