@@ -134,7 +134,7 @@ export class Admission {
 }
 
 /** Whether the condition passes by itself, so that the browser should retry. */
-function isPassing ({ code, statusCode }: TidingsError): boolean {
+export function isPassing ({ code, statusCode }: TidingsError): boolean {
   return code === 'TIDINGS_TOKEN_NOT_YET' || (statusCode >= 500 && code !== 'TIDINGS_BUSY')
 }
 

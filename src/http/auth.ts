@@ -6,9 +6,10 @@ import plugin from 'fastify-plugin'
 import { LruMap } from 'toad-cache'
 import { type Identity, Revoked, type Sessions } from '../broker/broker.ts'
 import { type Config, keyAlgorithm, publicKeyPem } from '../config.ts'
-import { TidingsError } from '../errors.ts'
+import { type ErrorCode, TidingsError } from '../errors.ts'
 import { readClaims } from './claims.ts'
 import { refuseCrossSite } from './cross-site.ts'
+import { BROKER_ERRORS } from './errors.ts'
 import { keySet } from './key-set.ts'
 import type { TokenReason } from './refusals.ts'
 
@@ -38,6 +39,13 @@ declare module 'fastify' {
     readTokenAlone: (request: FastifyRequest) => Promise<Principal>
   }
 }
+
+/** The errors of `readTokenAlone`, for the OpenAPI document. */
+export const TOKEN_ERRORS: readonly ErrorCode[] = [
+  'TIDINGS_TOKEN_MISSING', 'TIDINGS_TOKEN_INVALID', 'TIDINGS_TOKEN_NOT_YET', 'TIDINGS_TOKEN_EXPIRED', 'TIDINGS_TOKEN_REVOKED', 'TIDINGS_CROSS_SITE', 'TIDINGS_KEYS_UNAVAILABLE'
+]
+/** The errors of `authorize`. */
+export const SCOPE_ERRORS: readonly ErrorCode[] = [...TOKEN_ERRORS, 'TIDINGS_SCOPE_MISSING', ...BROKER_ERRORS]
 
 /** How many verified tokens are remembered until they expire. */
 const CACHED_TOKENS = 10_000

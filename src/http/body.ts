@@ -1,10 +1,13 @@
 // Request bodies: their size limit, reading them as text, and routes that take none.
 import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { TidingsError } from '../errors.ts'
+import { type ErrorCode, TidingsError } from '../errors.ts'
 
 /** The body limit of routes that set none. A body is read before its content is checked. */
 export const MAX_BODY_BYTES = 16_384
+
+/** The errors of a route that takes a body, for the OpenAPI document. */
+export const BODY_ERRORS: readonly ErrorCode[] = ['TIDINGS_BAD_JSON', 'TIDINGS_BODY_TOO_LARGE', 'TIDINGS_UNSUPPORTED_MEDIA_TYPE']
 
 /**
  * For routes that take no body: one that is sent is neither read nor checked, and any Content-Type is accepted. (Node

@@ -3,8 +3,11 @@ import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyInstance } from 'fastify'
 import { MAX_GROUPS, Revoked, TooManyGroups, Uncertain, Unavailable } from '../broker/broker.ts'
 import { FuturePosition, MAX_MARKS, NoNotification, TooManyMarks } from '../broker/inbox.ts'
-import { TidingsError } from '../errors.ts'
+import { type ErrorCode, TidingsError } from '../errors.ts'
 import type { Refusals } from './refusals.ts'
+
+/** The errors of a route that asks the broker, for the OpenAPI document. */
+export const BROKER_ERRORS: readonly ErrorCode[] = ['TIDINGS_UNAVAILABLE', 'TIDINGS_UNCERTAIN']
 
 /** Retry-After of refusals that pass by themselves. */
 export const RETRY_AFTER_SECONDS = 2

@@ -6,12 +6,12 @@ import type { Reader, Store } from '../broker/broker.ts'
 import type { Inbox, InboxMark } from '../broker/inbox.ts'
 import { type Node, reads, type ReadTrace } from '../tracing.ts'
 import { TidingsError } from '../errors.ts'
-import { identityOf, type Principal, ticketIn } from './auth.ts'
-import { ignoreBodies } from './body.ts'
+import { identityOf, type Principal, SCOPE_ERRORS, ticketIn, TOKEN_ERRORS } from './auth.ts'
+import { BODY_ERRORS, ignoreBodies } from './body.ts'
 import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, readListQuery, stateJson, State } from './inbox-schemas.ts'
-import type { RequestLimit } from './limits.ts'
+import { LIMIT_ERRORS, type RequestLimit } from './limits.ts'
 import { bearer, bearerCookieOrTicketHeader, errorResponses, UserIdText } from './schemas.ts'
-import { redeem } from './ticket-store.ts'
+import { redeem, TICKET_ERRORS } from './ticket-store.ts'
 import { Unread } from './unread.ts'
 import { checkName, MANAGE_SCOPE } from './users.ts'
 
@@ -29,6 +29,8 @@ const ofUser = {
     'tidings-user': Type.Optional(Type.String({ description: 'The user whose inbox is meant, encoded as in a URL. 403 if the token is that of another user.' }))
   })
 }
+/** Of each request of a user, before and while the broker is asked. */
+const USER_ERRORS = [...TOKEN_ERRORS, ...TICKET_ERRORS, ...LIMIT_ERRORS, 'TIDINGS_NOT_YOUR_STREAM'] as const
 const ofBackEnd = { tags: ['inbox'], security: bearer, description: `Needs the scope ${MANAGE_SCOPE}. Changes nothing.` }
 const idParams = Type.Object({ id: Type.String({ description: 'The id of a notification.', examples: ['1763794001222333'] }) })
 const userParams = Type.Object({ userId: UserIdText })
@@ -60,7 +62,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
       operationId: 'listNotifications',
       summary: 'The inbox, newest first',
       querystring: ListQuery,
-      response: { 200: Page, ...errorResponses(400, 401, 403, 429, 503) }
+      response: { 200: Page, ...errorResponses(USER_ERRORS, 'TIDINGS_BAD_POSITION') }
     }
   }, async (request, reply) => {
     const json = pageJson(await inbox.list({ reader: readerOf(request), ...parseList(request.query) }))
@@ -74,7 +76,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
       operationId: 'getPosition',
       summary: 'The current position, with the counts',
       description: 'Take it before you read your own data; then open the stream with ?lastEventId=<position>, so that nothing is missed between page and stream.',
-      response: { 200: State, ...errorResponses(401, 403, 429, 503) }
+      response: { 200: State, ...errorResponses(USER_ERRORS) }
     }
   }, async (request) => stateJson(await inbox.position(readerOf(request))))
 
@@ -86,7 +88,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
         summary: cursor === 'seen' ? 'The list was shown up to here' : 'Everything up to here was read',
         description: 'The cursor never moves back, so late and repeated calls are harmless. Every stream of the user gets the event "read".',
         body: UpTo,
-        response: { 200: Counts, ...errorResponses(400, 401, 403, 413, 415, 429, 503) }
+        response: { 200: Counts, ...errorResponses(USER_ERRORS, BODY_ERRORS, 'TIDINGS_BAD_POSITION') }
       }
     }, async (request) => {
       const upTo = parseUpTo(request.body.upTo)
@@ -114,7 +116,13 @@ function routesOfMarks (app: App, inbox: Inbox, node: Node): void {
       bodiless.route({
         method,
         url,
-        schema: { ...ofUser, operationId, summary, params: idParams, response: { 200: Counts, ...errorResponses(400, 401, 403, 404, 409, 429, 503) } },
+        schema: {
+          ...ofUser,
+          operationId,
+          summary,
+          params: idParams,
+          response: { 200: Counts, ...errorResponses(USER_ERRORS, 'TIDINGS_BAD_POSITION', 'TIDINGS_NO_NOTIFICATION', 'TIDINGS_TOO_MANY_MARKS') }
+        },
         handler: async (request) => {
           const id = parseId(request.params.id)
           const counts = await inbox.mark(readerOf(request), id, as)
@@ -162,7 +170,7 @@ function routesOfBackEnds (app: App, inbox: Inbox): void {
       summary: 'The inbox of a user',
       params: userParams,
       querystring: ListQuery,
-      response: { 200: Page, ...errorResponses(400, 401, 403, 503) }
+      response: { 200: Page, ...errorResponses(SCOPE_ERRORS, 'TIDINGS_BAD_NAME', 'TIDINGS_BAD_POSITION') }
     }
   }, async (request, reply) => sendText(reply, pageJson(await inbox.list({ reader: { userId: request.params.userId }, ...parseList(request.query) }))))
 
@@ -172,7 +180,7 @@ function routesOfBackEnds (app: App, inbox: Inbox): void {
       operationId: 'getUserPosition',
       summary: 'The current position, with the counts of a user',
       params: userParams,
-      response: { 200: State, ...errorResponses(400, 401, 403, 503) }
+      response: { 200: State, ...errorResponses(SCOPE_ERRORS, 'TIDINGS_BAD_NAME') }
     }
   }, async (request) => stateJson(await inbox.position({ userId: request.params.userId })))
 }

@@ -2,13 +2,17 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Broker, VISIT_WINDOW_MS } from '../broker/broker.ts'
 import type { Config } from '../config.ts'
-import { TidingsError } from '../errors.ts'
+import { type ErrorCode, TidingsError } from '../errors.ts'
 import { networkOf } from './client-address.ts'
+import { BROKER_ERRORS } from './errors.ts'
 import { Leases } from './leases.ts'
 
 const MINUTE_MS = 60_000
 /** The longest time that a client which connects too often is told to wait. */
 const MAX_WAIT_MS = 60_000
+
+/** The errors of a route with one of these limits, for the OpenAPI document. The broker counts. */
+export const LIMIT_ERRORS: readonly ErrorCode[] = ['TIDINGS_TOO_MANY_REQUESTS', ...BROKER_ERRORS]
 
 /**
  * Counts one request of a user. Sets the RateLimit headers. Past the limit it also sets Retry-After and throws

@@ -2,7 +2,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import { metrics, type MetricsOptions } from './metrics.ts'
-import { content } from './schemas.ts'
+import { content, errorResponses } from './schemas.ts'
 
 const Status = Type.Object({
   status: Type.String(),
@@ -22,7 +22,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       operationId: 'getLiveness',
       tags: ['operations'],
       summary: 'The process answers',
-      response: { 200: Type.Object({ status: Type.String() }, { description: 'The process answers.', examples: [{ status: 'ok' }] }) }
+      response: { 200: Type.Object({ status: Type.String() }, { description: 'The process answers.', examples: [{ status: 'ok' }] }), ...errorResponses() }
     }
   }, async () => ({ status: 'ok' }))
 
@@ -34,7 +34,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       description: 'With ?for=streams: it can answer a stream, if only with "come back later". For balancers that would answer an error status, ' +
         'which ends an EventSource for ever, when the broker is away and so no node is ready.',
       querystring: Type.Object({ for: Type.Optional(Type.Literal('streams', { description: 'What the node must be able to do.' })) }),
-      response: { 200: Status, 503: Status }
+      response: { 200: Status, 503: Status, ...errorResponses() }
     }
   }, async (request, reply) => {
     const { up, detail, warnings, partitions } = broker.state()
@@ -49,7 +49,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       operationId: 'getMetrics',
       tags: ['operations'],
       summary: 'Prometheus',
-      response: { 200: content('text/plain', '# TYPE tidings_streams gauge\ntidings_streams{node="node-1"} 42\n', 'The text format of Prometheus.') }
+      response: { 200: content('text/plain', '# TYPE tidings_streams gauge\ntidings_streams{node="node-1"} 42\n', 'The text format of Prometheus.'), ...errorResponses() }
     }
   }, async (request, reply) => {
     const { type, body } = await prometheus.text(request.headers.accept)

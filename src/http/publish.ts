@@ -9,9 +9,9 @@ import { memberText } from '../json-text.ts'
 import { type Address, DEFAULT_EVENT, eventFault, isAddress, isName, isTooDeep, type Keep, MAX_ADDRESSES } from '../notification.ts'
 import { parseTraceparent } from '../trace-context.ts'
 import { type Node, publishes, type PublishTrace } from '../tracing.ts'
-import { identityOf } from './auth.ts'
-import { textOf } from './body.ts'
-import type { RequestLimit } from './limits.ts'
+import { identityOf, TOKEN_ERRORS } from './auth.ts'
+import { BODY_ERRORS, textOf } from './body.ts'
+import { LIMIT_ERRORS, type RequestLimit } from './limits.ts'
 import { allowPipelining } from './pipelining.ts'
 import { PUBLISH_SCOPE, publishesNothing, requireScopes } from './scopes.ts'
 import { bearer, errorResponses } from './schemas.ts'
@@ -75,7 +75,10 @@ const schema = {
       description: 'Stored in the logs and handed to every node that serves the addresses.',
       examples: [{ notifications: [{ to: 'group:Complaints', id: '1763794001222333', receivers: 2 }] }]
     }),
-    ...errorResponses(400, 401, 403, 413, 415, 429, 503)
+    ...errorResponses(
+      TOKEN_ERRORS, 'TIDINGS_SCOPE_MISSING', LIMIT_ERRORS, BODY_ERRORS, 'TIDINGS_BAD_ADDRESS', 'TIDINGS_BAD_EVENT', 'TIDINGS_RESERVED_EVENT', 'TIDINGS_BAD_KEEP',
+      'TIDINGS_BAD_TTL', 'TIDINGS_BAD_KEY', 'TIDINGS_DATA_TOO_DEEP', 'TIDINGS_DATA_TOO_LARGE', 'TIDINGS_FAN_OUT_TOO_LARGE', 'TIDINGS_BAD_IDEMPOTENCY_KEY'
+    )
   }
 }
 

@@ -3,9 +3,10 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Messages } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
-import { identityOf } from './auth.ts'
+import { identityOf, TOKEN_ERRORS } from './auth.ts'
+import { BODY_ERRORS } from './body.ts'
 import { parseId } from './inbox-schemas.ts'
-import type { RequestLimit } from './limits.ts'
+import { LIMIT_ERRORS, type RequestLimit } from './limits.ts'
 import { checkAddress, checkKey } from './publish.ts'
 import { PUBLISH_SCOPE, publishesNothing, requireScopes } from './scopes.ts'
 import { bearer, errorResponses } from './schemas.ts'
@@ -25,7 +26,7 @@ export const retract: FastifyPluginAsyncTypebox<{ messages: Messages, limit: Req
       }, { additionalProperties: false, examples: [{ to: 'group:Complaints', key: 'complaint-17' }, { to: 'user:42', id: '1763794001222333' }] }),
       response: {
         200: Type.Object({ retracted: Type.Boolean({ description: 'False: it does not exist, or no longer.' }) }, { description: 'Whether it was there to be taken back.', examples: [{ retracted: true }] }),
-        ...errorResponses(400, 401, 403, 413, 415, 429, 503)
+        ...errorResponses(TOKEN_ERRORS, 'TIDINGS_SCOPE_MISSING', LIMIT_ERRORS, BODY_ERRORS, 'TIDINGS_BAD_ADDRESS', 'TIDINGS_BAD_KEY', 'TIDINGS_BAD_POSITION')
       }
     },
     onRequest: async (request, reply) => {

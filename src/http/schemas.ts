@@ -1,20 +1,55 @@
 // Schemas that several routes share.
 import Type from 'typebox'
-import { errorTable } from '../errors.ts'
+import { type ErrorCode, errorTable, TidingsError } from '../errors.ts'
+import { bodyOf } from './errors.ts'
 
 const ErrorBody = Type.Object({
-  statusCode: Type.Integer(),
-  code: Type.String(),
-  error: Type.String(),
-  message: Type.String()
+  statusCode: Type.Integer({ description: 'The HTTP status.' }),
+  code: Type.String({ description: 'What happened. Each answer lists the codes that it may have; later versions may have more.' }),
+  error: Type.String({ description: 'The name of the HTTP status.' }),
+  message: Type.String({ description: 'What to do, for the developer.' })
 })
 
-/** The responses section of a route: for each status the codes that it may carry. */
-export function errorResponses (...statuses: number[]): Record<number, typeof ErrorBody> {
-  return Object.fromEntries(statuses.map((status) => {
-    const codes = Object.entries(errorTable).filter(([, [s]]) => s === status).map(([code]) => code)
-    return [status, { ...ErrorBody, description: codes.join(', ') }]
-  }))
+type Codes = readonly ErrorCode[]
+
+/**
+ * Not of a route: no Host, or a path that is not well encoded; the other port of OPS_PORT; the limit of an address; the
+ * HTTP parser; a fault of the node.
+ */
+const ANY_ROUTE: Codes = ['TIDINGS_BAD_REQUEST', 'TIDINGS_NOT_FOUND', 'TIDINGS_TOO_MANY_REQUESTS', 'TIDINGS_HEADERS_TOO_LARGE', 'TIDINGS_INTERNAL']
+/** The rest of them is answered 200, since any other status would end an EventSource for good. */
+const ANY_STREAM: Codes = ['TIDINGS_BAD_REQUEST', 'TIDINGS_NOT_FOUND', 'TIDINGS_INTERNAL']
+
+/**
+ * The error responses of a route: for each status the codes that the route can answer, with an example of each. What
+ * throws them beside the route has a list of its own. `default` has what any route can answer with another status.
+ */
+export function errorResponses (...codes: Array<ErrorCode | Codes>): Record<number, typeof ErrorBody> {
+  return responsesOf(codes.flat() as ErrorCode[], ANY_ROUTE)
+}
+
+export function streamErrorResponses (...codes: Array<ErrorCode | Codes>): Record<number, typeof ErrorBody> {
+  return responsesOf(codes.flat() as ErrorCode[], ANY_STREAM)
+}
+
+function responsesOf (codes: Codes, anyRoute: Codes): Record<number, typeof ErrorBody> {
+  const statuses = new Set(codes.map((code) => errorTable[code][0]))
+  const all = new Set([...anyRoute, ...codes])
+  const listed = Object.keys(errorTable).filter((code) => all.has(code as ErrorCode)) as ErrorCode[]
+  const rest = listed.filter((code) => !statuses.has(errorTable[code][0]))
+  return {
+    ...Object.fromEntries([...statuses].map((status) => [status, errorResponse(listed.filter((code) => errorTable[code][0] === status), '', status)])),
+    default: errorResponse(rest, 'What any route may answer: ')
+  } as Record<number, typeof ErrorBody>
+}
+
+function errorResponse (codes: Codes, before: string, status?: number): typeof ErrorBody {
+  const examples = Object.fromEntries(codes.map((code) => [code, { value: bodyOf(new TidingsError(code, '…', '…', '…')) }]))
+  return {
+    description: `${before}${codes.join(', ')}`,
+    ...(status === 429 || status === 503) && { headers: { 'retry-after': Type.Integer({ description: 'Seconds.' }) } },
+    content: { 'application/json': { schema: ErrorBody, examples } }
+  } as unknown as typeof ErrorBody // which is what the handlers' types need of it
 }
 
 /** Parameters in paths. */

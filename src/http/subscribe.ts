@@ -2,13 +2,14 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import Type, { type Static } from 'typebox'
-import { TidingsError } from '../errors.ts'
-import { Admission, type AdmissionOptions, type Admitted } from './admission.ts'
-import { identityOf } from './auth.ts'
+import { type ErrorCode, TidingsError } from '../errors.ts'
+import { Admission, type AdmissionOptions, type Admitted, isPassing } from './admission.ts'
+import { identityOf, TOKEN_ERRORS } from './auth.ts'
 import { addressOf } from './client-address.ts'
 import { allowEventStreams, answerNobody, comeBack, lineOf, openEventStream, stop } from './event-stream.ts'
 import type { Refusals } from './refusals.ts'
-import { bearerCookieOrTicket, content, errorResponses, UserIdText } from './schemas.ts'
+import { bearerCookieOrTicket, content, streamErrorResponses, UserIdText } from './schemas.ts'
+import { TICKET_ERRORS } from './ticket-store.ts'
 
 export interface SubscribeOptions extends Omit<AdmissionOptions, 'app'> {
   readonly refusals: Refusals
@@ -36,6 +37,11 @@ data: {}
 
 `
 
+/** Those that pass by themselves are answered 200, apart from TIDINGS_BUSY for a proxy that asks for it. */
+const ERRORS: readonly ErrorCode[] = [
+  ...[...TOKEN_ERRORS, ...TICKET_ERRORS].filter((code) => !isPassing(new TidingsError(code))), 'TIDINGS_TOO_MANY_STREAMS', 'TIDINGS_BUSY'
+]
+
 const schema = {
   tags: ['stream'],
   security: bearerCookieOrTicket,
@@ -44,8 +50,13 @@ const schema = {
   response: {
     200: content('text/event-stream', EXAMPLE, 'History, sync, then live notifications and pings. A condition that passes is answered so, too: one block with retry, and an end.'),
     204: Type.Null({ description: 'This stream was ended for good; EventSource stops.' }),
-    ...errorResponses(401, 403)
+    ...streamErrorResponses(ERRORS)
   }
+}
+const ofUser = {
+  ...schema,
+  params: Type.Object({ userId: UserIdText }),
+  response: { ...schema.response, ...streamErrorResponses(ERRORS, 'TIDINGS_NOT_YOUR_STREAM') }
 }
 
 type Query = Static<typeof querystring>
@@ -65,7 +76,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
 
   app.get('/api/notifications/subscribe/:userId', {
     ...options,
-    schema: { ...schema, operationId: 'openUserStream', summary: 'The same, for clients that put the user id in the path', params: Type.Object({ userId: UserIdText }) }
+    schema: { ...ofUser, operationId: 'openUserStream', summary: 'The same, for clients that put the user id in the path' }
   }, async (request, reply) => {
     // As on other routes, a trailing slash without a user id is not a path of ours.
     if (request.params.userId === '') return reply.callNotFound()

@@ -8,8 +8,9 @@
 // Each user has PLACES places for spent tickets, used in turn, so what one user can store is bounded.
 import { createHash, randomBytes } from 'node:crypto'
 import type { Store } from '../broker/broker.ts'
-import { TidingsError } from '../errors.ts'
+import { type ErrorCode, TidingsError } from '../errors.ts'
 import type { Principal } from './auth.ts'
+import { BROKER_ERRORS } from './errors.ts'
 
 export const TICKET_SECONDS = 30
 /**
@@ -19,6 +20,9 @@ export const TICKET_SECONDS = 30
 const PLACES = 128
 /** A pass lives as long as its token, but no longer than browsers keep a cookie. */
 const MAX_PASS_SECONDS = 400 * 86_400
+
+/** The errors of a route that takes tickets, for the OpenAPI document. */
+export const TICKET_ERRORS: readonly ErrorCode[] = ['TIDINGS_BAD_TICKET', 'TIDINGS_TOKEN_EXPIRED', ...BROKER_ERRORS]
 
 /** What a ticket stands for. */
 export interface Redeemable {

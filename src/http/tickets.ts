@@ -4,9 +4,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Broker } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
-import { identityOf } from './auth.ts'
+import { identityOf, TOKEN_ERRORS } from './auth.ts'
 import { ignoreBodies } from './body.ts'
-import type { RateLimits } from './limits.ts'
+import { LIMIT_ERRORS, type RateLimits } from './limits.ts'
 import { bearerOrCookie, errorResponses } from './schemas.ts'
 import { issueTicket, TICKET_SECONDS } from './ticket-store.ts'
 
@@ -24,7 +24,7 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker, limits: RateLi
           description: 'A ticket with one use.',
           examples: [{ ticket: '0.sJlTXNS9vYnTylgr.5.Q_xi0Ywpoe6e2skUGYJqOgHM78odfE7VQU_LtxyCWw0', expiresIn: TICKET_SECONDS }]
         }),
-        ...errorResponses(401, 403, 429, 503)
+        ...errorResponses(TOKEN_ERRORS, LIMIT_ERRORS)
       }
     },
     onRequest: async (request, reply) => {

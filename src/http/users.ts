@@ -5,7 +5,8 @@ import Type from 'typebox'
 import { MAX_GROUPS, type Members, type Sessions } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
 import { isName } from '../notification.ts'
-import { ignoreBodies } from './body.ts'
+import { SCOPE_ERRORS } from './auth.ts'
+import { BODY_ERRORS, ignoreBodies } from './body.ts'
 import { bearer, errorResponses, GroupNameText, UserIdText } from './schemas.ts'
 
 export const MANAGE_SCOPE = 'notifications:manage'
@@ -15,7 +16,8 @@ const common = {
   description: `Needs the scope ${MANAGE_SCOPE}.`,
   security: bearer
 }
-const errors = errorResponses(400, 401, 403, 503)
+const ERRORS = [...SCOPE_ERRORS, 'TIDINGS_BAD_NAME'] as const
+const errors = errorResponses(ERRORS)
 const userParams = Type.Object({ userId: UserIdText })
 const groupParams = Type.Object({ userId: UserIdText, group: GroupNameText })
 const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_GROUPS }) }, { additionalProperties: false, description: 'All groups of the user, however they were joined.', examples: [{ groups: ['Complaints', 'Sales'] }] })
@@ -41,7 +43,7 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
       summary: 'Replace the groups of a user, for example at login',
       params: userParams,
       body: Groups,
-      response: { 200: Groups, ...errorResponses(400, 401, 403, 413, 415, 503) }
+      response: { 200: Groups, ...errorResponses(ERRORS, BODY_ERRORS) }
     }
   }, async (request) => {
     const { groups } = request.body
@@ -71,7 +73,7 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
         operationId: 'joinGroup',
         summary: 'Join a group; live streams follow at once, on every node',
         params: groupParams,
-        response: { 200: Groups, ...errors }
+        response: { 200: Groups, ...errorResponses(ERRORS, 'TIDINGS_TOO_MANY_GROUPS') }
       }
     }, change('join'))
 

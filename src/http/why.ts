@@ -4,6 +4,7 @@ import Type from 'typebox'
 import type { Trail } from '../broker/trail.ts'
 import type { ReceiptsMode } from '../receipts.ts'
 import { explain, VERDICTS } from '../why.ts'
+import { SCOPE_ERRORS } from './auth.ts'
 import { ignoreBodies } from './body.ts'
 import { parseId } from './inbox-schemas.ts'
 import { bearer, errorResponses, UserIdText } from './schemas.ts'
@@ -58,7 +59,7 @@ export const why: FastifyPluginAsyncTypebox<{ trail: Trail, receipts: ReceiptsMo
       security: bearer,
       params: Type.Object({ userId: UserIdText }),
       querystring: Type.Object({ id: Type.String({ description: 'The id of the notification.', examples: ['1763794001222333'] }) }),
-      response: { 200: Answer, ...errorResponses(400, 401, 403, 503) }
+      response: { 200: Answer, ...errorResponses(SCOPE_ERRORS, 'TIDINGS_BAD_NAME', 'TIDINGS_BAD_POSITION') }
     }
   }, async (request) => {
     const { userId } = request.params

@@ -182,11 +182,16 @@ t.test('OpenAPI: a valid 3.1 document, of this version, every operation describe
       for (const parameter of parameters) t.ok(['path', 'query', 'header', 'cookie'].includes(parameter.in) && typeof parameter.schema === 'object', `${name}: ${parameter.name}`)
       if (requestBody) t.same(Object.keys(requestBody.content), ['application/json'], `${name}: takes JSON`)
       t.ok(Object.keys(responses).length > 0)
-      for (const [status, { description }] of Object.entries(responses)) {
-        t.match(status, /^[1-5]\d\d$/)
+      for (const [status, { description, content }] of Object.entries(responses)) {
+        t.match(status, /^([1-5]\d\d|default)$/)
         t.ok(description, `${name}: ${status} is described`)
-        if (Number(status) >= 400 && path.startsWith('/api/')) {
-          for (const code of description!.split(', ')) t.equal(errorTable[code as keyof typeof errorTable]?.[0], Number(status), `${name}: ${code}`)
+        if (status !== 'default' && (Number(status) < 400 || path === '/readyz')) continue
+        const { examples } = (content as { 'application/json': { examples: Record<string, { value: object }> } })['application/json']
+        t.same(description!.match(/TIDINGS_\w+/g), Object.keys(examples), `${name}: ${status} lists the codes, and has an example of each`)
+        for (const [code, { value }] of Object.entries(examples)) {
+          const [statusCode] = errorTable[code as keyof typeof errorTable]
+          t.match(value, { code, statusCode: status === 'default' ? statusCode : Number(status) }, `${name}: ${code}`)
+          if (status === 'default') t.notOk(statusCode in responses, `${name}: ${code} stands with its status if that is declared`)
         }
       }
       for (const requirement of security) for (const scheme of Object.keys(requirement)) t.ok(schemes.includes(scheme), `${name}: ${scheme} is defined`)

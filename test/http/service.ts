@@ -13,6 +13,7 @@ import { type ErrorCode, errorTable } from '../../src/errors.ts'
 import { makeCertificate } from '../fixtures/certificate.ts'
 import { connect, type Client, type ClientOptions } from '../fixtures/client.ts'
 import type { Ledger } from '../fixtures/ledger.ts'
+import { watchErrors } from '../fixtures/declared-errors.ts'
 import { createIssuer, MANAGE, PUBLISH, type Claims, type Issuer } from '../fixtures/tokens.ts'
 import { Signal, type Scope } from '../fixtures/wait.ts'
 import { exchange, type Ending, type Head, type WireRequest } from '../fixtures/wire.ts'
@@ -93,11 +94,13 @@ export async function startService (t: Scope, { env = {}, issuer = createIssuer(
   })
   const app = await buildApp({ config, broker, logger, certificate: isTls ? new Certificate(makeCertificate(t)) : undefined })
   prepare?.(app)
+  const allDeclared = watchErrors(app)
   const arrivals = watchArrivals(app)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(async () => {
     await app.hub.drain(0)
     await app.close()
+    allDeclared()
   })
 
   const operator = issuer.token({ sub: 'operator', scope: `${PUBLISH} ${MANAGE}` })

@@ -9,6 +9,7 @@ import { RedisBroker } from '../../src/broker/redis/redis.ts'
 import { parseConfig } from '../../src/config.ts'
 import { connect, type Client, type ClientOptions } from '../fixtures/client.ts'
 import type { Redis } from '../fixtures/redis.ts'
+import { watchErrors } from '../fixtures/declared-errors.ts'
 import { createIssuer, MANAGE, PUBLISH, type Claims, type Issuer } from '../fixtures/tokens.ts'
 import { eventually, type Scope } from '../fixtures/wait.ts'
 
@@ -88,10 +89,12 @@ export async function startNodes (t: Scope, kind: Kind, redis: Redis, { count = 
       : new RedisBroker({ url: redisUrl(n), prefix, nodeName: config.NODE_NAME, log: logger, ...limits })
     alter?.(broker, n)
     const app = await buildApp({ config, broker, logger })
+    const allDeclared = watchErrors(app)
     const url = await app.listen({ host: '127.0.0.1', port: 0 })
     t.teardown(async () => {
       await app.hub.drain(0)
       await app.close()
+      allDeclared()
     })
     await eventually(async () => broker.state(), ({ up }) => up, { what: `the broker of node ${n} is up`, describe: () => lines.join('') })
     return { app, url, broker, lines }
