@@ -19,8 +19,10 @@ const countsExample = { seen: '1763794001222333', read: '1763794000999999', unse
 const position = Type.String({ description: 'Everything up to here is known. Give it to the stream as ?lastEventId=.' })
 const positionExample = '1763794001500000'
 
-export const Counts = Type.Object(counts, { description: 'The current cursors and counts.', examples: [countsExample] })
-export const State = Type.Object({ position, ...counts }, { description: 'The current position, cursors and counts.', examples: [{ position: positionExample, ...countsExample }] })
+export const Counts = Type.Object(counts, { title: 'InboxCounts', description: 'The current cursors and counts.', examples: [countsExample] })
+export const State = Type.Object({ position, ...counts }, {
+  title: 'InboxState', description: 'The current position, cursors and counts.', examples: [{ position: positionExample, ...countsExample }]
+})
 export const Page = Type.Object({
   notifications: Type.Array(Type.Object({
     id: Type.String(),
@@ -30,12 +32,13 @@ export const Page = Type.Object({
     at: Type.String({ format: 'date-time' }),
     key: Type.Optional(Type.String()),
     isRead: Type.Boolean()
-  })),
+  }, { title: 'InboxNotification' })),
   next: Type.Optional(Type.String({ description: 'The "before" of the next page. A short or empty page may have one too; only the last page has none.' })),
   complete: Type.Boolean({ description: 'False: older notifications were trimmed.' }),
   position,
   ...counts
 }, {
+  title: 'InboxPage',
   description: 'A page of the inbox, with the current position and counts.',
   examples: [{
     notifications: [{

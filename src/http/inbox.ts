@@ -34,7 +34,9 @@ const USER_ERRORS = [...TOKEN_ERRORS, ...TICKET_ERRORS, ...LIMIT_ERRORS, 'TIDING
 const ofBackEnd = { tags: ['inbox'], security: bearer, description: `Needs the scope ${MANAGE_SCOPE}. Changes nothing.` }
 const idParams = Type.Object({ id: Type.String({ description: 'The id of a notification.', examples: ['1763794001222333'] }) })
 const userParams = Type.Object({ userId: UserIdText })
-const UpTo = Type.Object({ upTo: Type.String({ description: 'An id, or a position.' }) }, { additionalProperties: false, examples: [{ upTo: '1763794001222333' }] })
+const UpTo = Type.Object({ upTo: Type.String({ description: 'An id, or a position.' }) }, {
+  title: 'CursorMove', additionalProperties: false, examples: [{ upTo: '1763794001222333' }]
+})
 
 export const inbox: FastifyPluginAsyncTypebox<InboxOptions> = async (app, { inbox, ...rest }) => {
   app.addHook('onRequest', async (_request, reply) => { reply.header('cache-control', 'no-store') })

@@ -9,8 +9,8 @@ const Status = Type.Object({
   broker: Type.String(),
   detail: Type.String(),
   warnings: Type.Array(Type.String(), { description: 'Things that work now but are not reliable, one sentence each.' }),
-  partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }), { description: 'With several partitions: the state of each, in order.' }))
-}, { description: 'Whether publishing and receiving work, and if not, why.', examples: [{ status: 'ready', broker: 'memory', detail: 'embedded', warnings: [] }] })
+  partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }, { title: 'PartitionState' }), { description: 'With several partitions: the state of each, in order.' }))
+}, { title: 'Readiness', description: 'Whether publishing and receiving work, and if not, why.', examples: [{ status: 'ready', broker: 'memory', detail: 'embedded', warnings: [] }] })
 
 export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
   const { hub, broker } = options
@@ -22,7 +22,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       operationId: 'getLiveness',
       tags: ['operations'],
       summary: 'The process answers',
-      response: { 200: Type.Object({ status: Type.String() }, { description: 'The process answers.', examples: [{ status: 'ok' }] }), ...errorResponses() }
+      response: { 200: Type.Object({ status: Type.String() }, { title: 'Liveness', description: 'The process answers.', examples: [{ status: 'ok' }] }), ...errorResponses() }
     }
   }, async () => ({ status: 'ok' }))
 

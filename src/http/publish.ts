@@ -57,6 +57,7 @@ const schema = {
       description: '1 to 128 characters, no control characters. Of one address, a newer notification with the same key takes the older one\'s place.', examples: ['complaint-17']
     }))
   }, {
+    title: 'PublishRequest',
     additionalProperties: false,
     examples: [
       { to: 'group:Complaints', data: { title: 'Complaint update', message: 'The part has arrived.' } },
@@ -69,9 +70,10 @@ const schema = {
         to: AddressText,
         id: Type.Optional(Type.String({ description: 'Opaque; the id that the client sees, the same for all addresses. Absent with keep: none.' })),
         receivers: Type.Integer({ description: 'Nodes that took it; 0 means nobody is online.' })
-      })),
+      }, { title: 'PublishedNotification' })),
       pending: Type.Optional(Type.Integer({ description: 'Partitions that are away and get it when they are back; absent: none.' }))
     }, {
+      title: 'PublishAnswer',
       description: 'Stored in the logs and handed to every node that serves the addresses.',
       examples: [{ notifications: [{ to: 'group:Complaints', id: '1763794001222333', receivers: 2 }] }]
     }),

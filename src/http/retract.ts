@@ -23,9 +23,15 @@ export const retract: FastifyPluginAsyncTypebox<{ messages: Messages, limit: Req
         to: Type.String({ description: 'The address that it was published to.' }),
         id: Type.Optional(Type.String({ description: 'The id that the publish returned.' })),
         key: Type.Optional(Type.String({ description: 'Instead of the id: the newest with this key.' }))
-      }, { additionalProperties: false, examples: [{ to: 'group:Complaints', key: 'complaint-17' }, { to: 'user:42', id: '1763794001222333' }] }),
+      }, {
+        title: 'RetractRequest',
+        additionalProperties: false,
+        examples: [{ to: 'group:Complaints', key: 'complaint-17' }, { to: 'user:42', id: '1763794001222333' }]
+      }),
       response: {
-        200: Type.Object({ retracted: Type.Boolean({ description: 'False: it does not exist, or no longer.' }) }, { description: 'Whether it was there to be taken back.', examples: [{ retracted: true }] }),
+        200: Type.Object({ retracted: Type.Boolean({ description: 'False: it does not exist, or no longer.' }) }, {
+          title: 'RetractAnswer', description: 'Whether it was there to be taken back.', examples: [{ retracted: true }]
+        }),
         ...errorResponses(TOKEN_ERRORS, 'TIDINGS_SCOPE_MISSING', LIMIT_ERRORS, BODY_ERRORS, 'TIDINGS_BAD_ADDRESS', 'TIDINGS_BAD_KEY', 'TIDINGS_BAD_POSITION')
       }
     },

@@ -8,7 +8,7 @@ const ErrorBody = Type.Object({
   code: Type.String({ description: 'What happened. Each answer lists the codes that it may have; later versions may have more.' }),
   error: Type.String({ description: 'The name of the HTTP status.' }),
   message: Type.String({ description: 'What to do, for the developer.' })
-})
+}, { title: 'ErrorBody' })
 
 type Codes = readonly ErrorCode[]
 

@@ -21,6 +21,7 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker, limits: RateLi
       security: bearerOrCookie,
       response: {
         201: Type.Object({ ticket: Type.String(), expiresIn: Type.Integer({ description: 'Seconds.' }) }, {
+          title: 'Ticket',
           description: 'A ticket with one use.',
           examples: [{ ticket: '0.sJlTXNS9vYnTylgr.5.Q_xi0Ywpoe6e2skUGYJqOgHM78odfE7VQU_LtxyCWw0', expiresIn: TICKET_SECONDS }]
         }),

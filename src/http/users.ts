@@ -20,7 +20,9 @@ const ERRORS = [...SCOPE_ERRORS, 'TIDINGS_BAD_NAME'] as const
 const errors = errorResponses(ERRORS)
 const userParams = Type.Object({ userId: UserIdText })
 const groupParams = Type.Object({ userId: UserIdText, group: GroupNameText })
-const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_GROUPS }) }, { additionalProperties: false, description: 'All groups of the user, however they were joined.', examples: [{ groups: ['Complaints', 'Sales'] }] })
+const Groups = Type.Object({ groups: Type.Array(Type.String(), { maxItems: MAX_GROUPS }) }, {
+  title: 'UserGroups', additionalProperties: false, description: 'All groups of the user, however they were joined.', examples: [{ groups: ['Complaints', 'Sales'] }]
+})
 
 /** Leaves room for MAX_GROUPS names in any JSON escaping. */
 const GROUPS_BODY_BYTES = 2_097_152
@@ -106,7 +108,12 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
         operationId: 'getUserPresence',
         summary: 'Whether the user has a stream, and on how many nodes',
         params: userParams,
-        response: { 200: Type.Object({ online: Type.Boolean(), nodes: Type.Integer() }, { description: 'Whether the user has a stream, and on how many nodes.', examples: [{ online: true, nodes: 1 }] }), ...errors }
+        response: {
+          200: Type.Object({ online: Type.Boolean(), nodes: Type.Integer() }, {
+            title: 'Presence', description: 'Whether the user has a stream, and on how many nodes.', examples: [{ online: true, nodes: 1 }]
+          }),
+          ...errors
+        }
       }
     }, async (request) => {
       const nodes = await members.presence(request.params.userId)

@@ -17,7 +17,7 @@ const Answer = Type.Object({
   verdict: Type.Unsafe<typeof VERDICTS[number]>({ type: 'string', enum: [...VERDICTS] }),
   sentence: Type.String({ description: 'The answer in one sentence.' }),
   publishedAt: Type.String({ format: 'date-time' }),
-  addresses: Type.Array(Type.Object({ to: Type.String(), state: Type.String({ description: 'kept, retracted, replaced or expired.' }), at }), {
+  addresses: Type.Array(Type.Object({ to: Type.String(), state: Type.String({ description: 'kept, retracted, replaced or expired.' }), at }, { title: 'WhyAddress' }), {
     description: 'Of the addresses that the user has or had, those whose logs hold or held it.'
   }),
   streams: Type.Array(Type.Object({
@@ -27,9 +27,10 @@ const Answer = Type.Object({
     at,
     how: Type.Optional(Type.String({ description: 'live, or log: read from the log when the stream was opened or filled again.' })),
     ended: Type.Optional(Type.String({ description: 'Why the stream ended.' }))
-  }), { description: 'What happened on each stream of the user, newest first.' }),
+  }, { title: 'WhyStream' }), { description: 'What happened on each stream of the user, newest first.' }),
   receipts: Type.String({ description: 'The setting RECEIPTS of the node that answers.' })
 }, {
+  title: 'WhyAnswer',
   description: 'A verdict, a sentence that explains it, and the evidence.',
   examples: [{
     userId: '42',

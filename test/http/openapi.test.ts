@@ -30,7 +30,8 @@ t.test('OpenAPI, every example: is what its schema says', async (t) => {
   // So that an example has no member that its schema does not know.
   const body = JSON.parse(text, (_key, value) => value?.type === 'object' && value.properties !== undefined ? { additionalProperties: false, ...value } : value)
   let count = 0
-  for (const [place, schema, examples] of examplesIn({ paths: body.paths, components: body.components })) {
+  const resolved = JSON.parse(text, (_key, value) => body.components.examples[value?.$ref?.split('/components/examples/')[1]] ?? value)
+  for (const [place, schema, examples] of examplesIn(resolved.paths)) {
     for (const example of examples) {
       count++
       // References point into the whole document.
@@ -53,5 +54,18 @@ t.test('OpenAPI, parameters of a list: have their types and bounds, though a que
     for (const query of ['', 'limit=1', 'limit=100', 'unread=false', 'unread=true', 'unknown=1']) t.equal(await statusOf(query), 200, query)
     for (const limit of ['0', '101', '-1', '1.5', '', '05', '1e1', '0x10', '+5', '%205', '1000000000000000000000', 'null', '1&limit=2']) t.equal(await statusOf(`limit=${limit}`), 400, limit)
     for (const unread of ['yes', '1', '', 'null', 'TRUE', 'true&unread=true']) t.equal(await statusOf(`unread=${unread}`), 400, unread)
+  }
+})
+
+t.test('OpenAPI, JSON: every object of a body or an answer has a name, and every name is used', async (t) => {
+  const service = await startService(t)
+  const { text, body } = await service.call('GET', '/docs/json', { token: null })
+  const contents = [...Object.values<any>(body.paths).flatMap((operations) => Object.values<any>(operations)).flatMap(({ requestBody, responses }) => [requestBody, ...Object.values(responses)])]
+  const schemas = contents.flatMap((part: any) => part?.content?.['application/json']?.schema ?? [])
+  t.ok(schemas.length > 100)
+  for (const { $ref } of schemas) t.match($ref, /^#\/components\/schemas\/[A-Z]\w+$/)
+  for (const [name, { properties }] of Object.entries<any>(body.components.schemas)) {
+    for (const [member, schema] of Object.entries<any>(properties)) t.not(schema.items?.type ?? schema.type, 'object', `${name}.${member}`)
+    t.ok(text.includes(`"#/components/schemas/${name}"`), name)
   }
 })

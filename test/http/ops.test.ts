@@ -186,9 +186,11 @@ t.test('OpenAPI: a valid 3.1 document, of this version, every operation describe
         t.match(status, /^([1-5]\d\d|default)$/)
         t.ok(description, `${name}: ${status} is described`)
         if (status !== 'default' && (Number(status) < 400 || path === '/readyz')) continue
-        const { examples } = (content as { 'application/json': { examples: Record<string, { value: object }> } })['application/json']
+        const { examples } = (content as { 'application/json': { examples: Record<string, { $ref: string }> } })['application/json']
         t.same(description!.match(/TIDINGS_\w+/g), Object.keys(examples), `${name}: ${status} lists the codes, and has an example of each`)
-        for (const [code, { value }] of Object.entries(examples)) {
+        for (const [code, { $ref }] of Object.entries(examples)) {
+          t.equal($ref, `#/components/examples/${code}`)
+          const { value } = body.components.examples[code]
           const [statusCode] = errorTable[code as keyof typeof errorTable]
           t.match(value, { code, statusCode: status === 'default' ? statusCode : Number(status) }, `${name}: ${code}`)
           if (status === 'default') t.notOk(statusCode in responses, `${name}: ${code} stands with its status if that is declared`)
