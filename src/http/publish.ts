@@ -6,7 +6,7 @@ import type { Messages, PublishAnswer, PublishRequest } from '../broker/broker.t
 import type { Config } from '../config.ts'
 import { TidingsError } from '../errors.ts'
 import { memberText } from '../json-text.ts'
-import { type Address, DEFAULT_EVENT, eventFault, isAddress, isName, isTooDeep, type Keep, MAX_ADDRESSES } from '../notification.ts'
+import { type Address, DEFAULT_EVENT, eventFault, isAddress, isName, isTooDeep, type Keep, MAX_ADDRESSES, MAX_NAME_CHARACTERS } from '../notification.ts'
 import { parseTraceparent } from '../trace-context.ts'
 import { type Node, publishes, type PublishTrace } from '../tracing.ts'
 import { identityOf, TOKEN_ERRORS } from './auth.ts'
@@ -33,6 +33,38 @@ const ADDRESSES_PER_HIT = 100
 
 const AddressText = Type.String({ description: 'user:<userId>, group:<name> or all' })
 
+// Without the keyword "default": generators make members with one required.
+const members = {
+  to: Type.Unsafe<string | string[]>({
+    type: ['string', 'array'], items: AddressText, minItems: 1, maxItems: MAX_ADDRESSES, description: `One address or up to ${MAX_ADDRESSES}.`
+  }),
+  event: Type.Optional(Type.String({ description: `SSE event name, 1 to 64 of A-Z a-z 0-9 . _ - and none of the stream's own; by default ${DEFAULT_EVENT}.` })),
+  data: Type.Unsafe<unknown>({ description: 'Any JSON value. Its text reaches clients as it is written here.' }),
+  keep: Type.Optional(Type.String({
+    description: 'inbox, the default: replayed, listed and counted. replay: replayed after a reconnect only (a price, a progress). none: live only, without an id.', examples: ['replay']
+  })),
+  ttl: Type.Optional(Type.Number({ description: 'Seconds, 1 to HISTORY_SECONDS; by default HISTORY_SECONDS. After it the notification is not replayed, listed or counted.', examples: [3600] })),
+  key: Type.Optional(Type.String({
+    description: '1 to 128 characters, no control characters. Of one address, a newer notification with the same key takes the older one\'s place.', examples: ['complaint-17']
+  }))
+}
+const bodyOptions = {
+  title: 'PublishRequest',
+  additionalProperties: false,
+  examples: [
+    { to: 'group:Complaints', data: { title: 'Complaint update', message: 'The part has arrived.' } },
+    { to: ['user:42', 'user:43'], event: 'progress', data: { percent: 40 }, keep: 'replay', ttl: 3600, key: 'import-7' }
+  ]
+}
+/** What the document says besides. The route itself checks these members, so that each fault has a code of its own. */
+const documentedBody = Type.Object({
+  ...members,
+  event: Type.Optional({ ...members.event, pattern: '^[A-Za-z0-9._-]{1,64}$' }),
+  keep: Type.Optional({ ...members.keep, enum: ['inbox', 'replay', 'none'] }),
+  ttl: Type.Optional({ ...members.ttl, type: 'integer', minimum: 1 }),
+  key: Type.Optional({ ...members.key, minLength: 1, maxLength: MAX_NAME_CHARACTERS })
+}, bodyOptions)
+
 const schema = {
   operationId: 'publishNotification',
   tags: ['publish'],
@@ -43,27 +75,7 @@ const schema = {
   headers: Type.Object({
     'idempotency-key': Type.Optional(Type.String({ description: 'The same key within 24 h returns the first answer and publishes nothing.' }))
   }),
-  body: Type.Object({
-    to: Type.Unsafe<string | string[]>({
-      type: ['string', 'array'], items: AddressText, minItems: 1, maxItems: MAX_ADDRESSES, description: `One address or up to ${MAX_ADDRESSES}.`
-    }),
-    event: Type.Optional(Type.String({ description: 'SSE event name, 1 to 64 of A-Z a-z 0-9 . _ -', default: DEFAULT_EVENT })),
-    data: Type.Unsafe<unknown>({ description: 'Any JSON value. Its text reaches clients as it is written here.' }),
-    keep: Type.Optional(Type.String({
-      description: 'inbox: replayed, listed and counted. replay: replayed after a reconnect only (a price, a progress). none: live only, without an id.', default: 'inbox', examples: ['replay']
-    })),
-    ttl: Type.Optional(Type.Number({ description: 'Seconds, 1 to HISTORY_SECONDS; by default HISTORY_SECONDS. After it the notification is not replayed, listed or counted.', examples: [3600] })),
-    key: Type.Optional(Type.String({
-      description: '1 to 128 characters, no control characters. Of one address, a newer notification with the same key takes the older one\'s place.', examples: ['complaint-17']
-    }))
-  }, {
-    title: 'PublishRequest',
-    additionalProperties: false,
-    examples: [
-      { to: 'group:Complaints', data: { title: 'Complaint update', message: 'The part has arrived.' } },
-      { to: ['user:42', 'user:43'], event: 'progress', data: { percent: 40 }, keep: 'replay', ttl: 3600, key: 'import-7' }
-    ]
-  }),
+  body: Type.Object(members, bodyOptions),
   response: {
     202: Type.Object({
       notifications: Type.Array(Type.Object({
@@ -111,6 +123,7 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
 
   app.post('/api/notifications', {
     schema,
+    config: { swaggerTransform: ({ url }) => ({ url, schema: { ...schema, body: documentedBody } }) },
     bodyLimit,
     // Authorises before the body is read, so that nobody can make the node read megabytes without the right to publish.
     onRequest: async (request, reply) => {

@@ -1,6 +1,6 @@
 // GET /api/notifications/subscribe: turns a request into a live stream, or tells the client to come back or to stop.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
 import Type, { type Static } from 'typebox'
 import { type ErrorCode, TidingsError } from '../errors.ts'
 import { Admission, type AdmissionOptions, type Admitted, isPassing } from './admission.ts'
@@ -15,12 +15,14 @@ export interface SubscribeOptions extends Omit<AdmissionOptions, 'app'> {
   readonly refusals: Refusals
 }
 
-const options = { exposeHeadRoute: false } as const
+const LAST_EVENT_ID = 'Where to resume from, for clients that cannot send Last-Event-ID.'
+/** A generated client sends one. */
+const documentedQuery = Type.Object({ lastEventId: Type.Optional(Type.String({ description: LAST_EVENT_ID, examples: ['1763794001222333'] })) })
 
 // Parameters may be repeated, and unknown ones are allowed: an error status would end an EventSource for good.
 const oneOrMore = (description: string) => Type.Optional(Type.Unsafe<string | string[]>({ type: ['string', 'array'], items: { type: 'string' }, description }))
 const querystring = Type.Object({
-  lastEventId: oneOrMore('Where to resume from, for clients that cannot send Last-Event-ID.'),
+  lastEventId: oneOrMore(LAST_EVENT_ID),
   ticket: oneOrMore('From POST /api/notifications/tickets. Of several the first counts.')
 })
 
@@ -57,6 +59,11 @@ const ofUser = {
   ...schema,
   params: Type.Object({ userId: UserIdText }),
   response: { ...schema.response, ...streamErrorResponses(ERRORS, 'TIDINGS_NOT_YOUR_STREAM') }
+}
+
+const options: Pick<RouteShorthandOptions, 'exposeHeadRoute' | 'config'> = {
+  exposeHeadRoute: false,
+  config: { swaggerTransform: ({ schema, url }) => ({ url, schema: { ...schema, querystring: documentedQuery } }) }
 }
 
 type Query = Static<typeof querystring>

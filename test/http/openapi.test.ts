@@ -2,7 +2,7 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import t from 'tap'
 import { Check, Errors } from 'typebox/schema'
-import { startService } from './service.ts'
+import { show, startService } from './service.ts'
 
 /** A schema with its examples and the place where it stands. */
 type Found = readonly [place: string, schema: object, examples: readonly unknown[]]
@@ -67,5 +67,26 @@ t.test('OpenAPI, JSON: every object of a body or an answer has a name, and every
   for (const [name, { properties }] of Object.entries<any>(body.components.schemas)) {
     for (const [member, schema] of Object.entries<any>(properties)) t.not(schema.items?.type ?? schema.type, 'object', `${name}.${member}`)
     t.ok(text.includes(`"#/components/schemas/${name}"`), name)
+  }
+})
+
+t.test('OpenAPI, members of a publish: what their schemas allow is taken, and nothing else', async (t) => {
+  const service = await startService(t)
+  const { body } = await service.call('GET', '/docs/json', { token: null })
+  const { required, properties } = body.components.schemas.PublishRequest
+  t.same(required, ['to', 'data'])
+  t.notOk(Object.values<object>(properties).some((schema) => 'default' in schema), 'openapi-typescript requires a member with a default')
+  const values: Record<string, unknown[]> = {
+    to: ['all', ['all'], [], Array(1001).fill('all'), 1, null, [1]],
+    event: ['a', 'A-z.0_9', 'e'.repeat(64), 'e'.repeat(65), '', 'a b', 'a\n', 'é', 1, null],
+    keep: ['inbox', 'replay', 'none', 'Inbox', '', null, true],
+    ttl: [1, 86_400, 60.0, 0, -1, 0.5, '60', null],
+    key: ['k', 'k'.repeat(128), '😀'.repeat(128), 'k'.repeat(129), '', 1, null]
+  }
+  for (const [name, all] of Object.entries(values)) {
+    for (const value of all) {
+      const { status } = await service.publish('all', 1, { [name]: value })
+      t.equal(status, Check(properties[name], value) ? 202 : 400, `${name}: ${show(value)}`)
+    }
   }
 })
