@@ -86,15 +86,19 @@ function badPosition (text: string): TidingsError {
   return new TidingsError('TIDINGS_BAD_POSITION', `${JSON.stringify(text.slice(0, 40))} is none`)
 }
 
-/** Ids are microseconds, and none is older than 2001. A time in milliseconds would silently move nothing. */
+/** Ids are microseconds, and none is older than 2001. */
 const LEAST_ID = 1e15
 
-/** The same for `upTo`, which may also be "0", the value of a cursor that was never moved. */
-export function parseUpTo (text: string): number {
-  if (text === '0') return 0
+/** The same, and refuses what no notification can have had: a number of another service, a time in milliseconds. */
+export function parseGivenId (text: string): number {
   const id = parseId(text)
   if (id < LEAST_ID) throw badPosition(text)
   return id
+}
+
+/** The same for `upTo`, which may also be "0", the value of a cursor that was never moved. */
+export function parseUpTo (text: string): number {
+  return text === '0' ? 0 : parseGivenId(text)
 }
 
 export function countsJson ({ seen, read, unseen, unread }: InboxCounts): Static<typeof Counts> {

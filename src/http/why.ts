@@ -6,7 +6,7 @@ import type { ReceiptsMode } from '../receipts.ts'
 import { explain, VERDICTS } from '../why.ts'
 import { SCOPE_ERRORS } from './auth.ts'
 import { ignoreBodies } from './body.ts'
-import { parseId } from './inbox-schemas.ts'
+import { parseGivenId } from './inbox-schemas.ts'
 import { bearer, errorResponses, UserIdText } from './schemas.ts'
 import { checkName, MANAGE_SCOPE } from './users.ts'
 
@@ -64,7 +64,7 @@ export const why: FastifyPluginAsyncTypebox<{ trail: Trail, receipts: ReceiptsMo
     }
   }, async (request) => {
     const { userId } = request.params
-    const id = parseId(request.query.id)
+    const id = parseGivenId(request.query.id)
     const { streams, addresses, ...answer } = explain(await trail.evidence(userId, id), { userId, receipts })
     return { userId, id: String(id), ...answer, addresses: [...addresses], streams: [...streams], receipts }
   })

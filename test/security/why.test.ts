@@ -221,6 +221,8 @@ t.test('why, asked for nonsense or without the scope, refuses as the other route
   const ask = async (query: string, token?: string | null, user = '1') =>
     (await all.call('GET', `/api/users/${user}/why${query}`, token === undefined ? {} : { token })).body.code
   t.equal(await ask('?id=x'), 'TIDINGS_BAD_POSITION')
+  for (const never of ['0', '1', '999999999999999', '1763794001222']) t.equal(await ask(`?id=${never}`), 'TIDINGS_BAD_POSITION', `${never}, which was never an id`)
+  t.match((await all.call('GET', '/api/users/1/why?id=1000000000000000')).body, { verdict: 'too-old' }, 'an id of 2001')
   t.equal(await ask(`?id=${Number(id) + 3_600_000_000}`), 'TIDINGS_BAD_POSITION', 'of the future')
   t.equal(await ask(''), 'TIDINGS_BAD_REQUEST')
   t.equal(await ask(`?id=${id}`, undefined, '%00'), 'TIDINGS_BAD_NAME')
