@@ -29,7 +29,7 @@ export function bodyOf ({ statusCode, code, message }: TidingsError): object {
 }
 
 /** Maps whatever was thrown to an error of the table. */
-export function translate (error: Error & { code?: string, validation?: unknown, statusCode?: number }): TidingsError {
+export function translate (error: Error & { code?: string, validation?: FastifyError['validation'], statusCode?: number }): TidingsError {
   if (error instanceof TidingsError) return error
   if (error instanceof Unavailable) return new TidingsError('TIDINGS_UNAVAILABLE')
   if (error instanceof Uncertain) return new TidingsError('TIDINGS_UNCERTAIN')
@@ -38,7 +38,7 @@ export function translate (error: Error & { code?: string, validation?: unknown,
   if (error instanceof FuturePosition) return new TidingsError('TIDINGS_BAD_POSITION', 'it lies in the future')
   if (error instanceof NoNotification) return new TidingsError('TIDINGS_NO_NOTIFICATION')
   if (error instanceof TooManyMarks) return new TidingsError('TIDINGS_TOO_MANY_MARKS', MAX_MARKS)
-  if (error.validation !== undefined) return new TidingsError('TIDINGS_BAD_REQUEST', error.message)
+  if (error.validation !== undefined) return new TidingsError('TIDINGS_BAD_REQUEST', faultOf(error.message, error.validation))
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE': return new TidingsError('TIDINGS_BODY_TOO_LARGE')
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE': return new TidingsError('TIDINGS_UNSUPPORTED_MEDIA_TYPE')
@@ -48,4 +48,9 @@ export function translate (error: Error & { code?: string, validation?: unknown,
   const { statusCode = 500 } = error
   if (statusCode >= 400 && statusCode < 500) return new TidingsError('TIDINGS_BAD_REQUEST', error.message.replace(/\.$/, ''))
   return new TidingsError('TIDINGS_INTERNAL')
+}
+
+/** Ajv's sentence about a constant does not say which one. */
+function faultOf (message: string, [fault]: NonNullable<FastifyError['validation']>): string {
+  return fault?.keyword === 'const' ? message.replace('equal to constant', JSON.stringify(fault.params.allowedValue)) : message
 }

@@ -19,7 +19,9 @@ t.test('readyz, for streams: 200 unless the node is draining', async (t) => {
   t.same(await statuses(), [200, 200])
   await service.app.hub.drain(0)
   t.same(await statuses(), [503, 503])
-  t.equal((await service.call('GET', '/readyz?for=nothing', { token: null })).status, 400)
+  const misspelt = await service.call('GET', '/readyz?for=stream', { token: null })
+  assertError(t, misspelt, 'TIDINGS_BAD_REQUEST')
+  t.match(misspelt.body.message, 'querystring/for must be "streams"', 'says which word it takes, so that no balancer asks something else unnoticed')
 })
 
 t.test('metrics: every number moves when its thing happens', async (t) => {
