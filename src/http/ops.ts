@@ -1,16 +1,18 @@
 // /livez, /readyz and /metrics: health and metrics for operators.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import Type from 'typebox'
+import Type, { type Static } from 'typebox'
 import { metrics, type MetricsOptions } from './metrics.ts'
 import { content, errorResponses } from './schemas.ts'
 
-const Status = Type.Object({
-  status: Type.String(),
+const Readiness = Type.Object({
+  status: Type.Unsafe<'ready' | 'not ready' | 'draining'>({ type: 'string', enum: ['ready', 'not ready', 'draining'] }),
   broker: Type.String(),
   detail: Type.String(),
   warnings: Type.Array(Type.String(), { description: 'Things that work now but are not reliable, one sentence each.' }),
   partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }, { title: 'PartitionState' }), { description: 'With several partitions: the state of each, in order.' }))
-}, { title: 'Readiness', description: 'Whether publishing and receiving work, and if not, why.', examples: [{ status: 'ready', broker: 'memory', detail: 'embedded', warnings: [] }] })
+}, { title: 'Readiness', description: 'Whether publishing and receiving work, and if not, why.' })
+/** The answer with one HTTP status, with an example of its own. */
+const readiness = (status: Static<typeof Readiness>['status'], detail: string) => ({ ...Readiness, examples: [{ status, broker: 'redis', detail, warnings: [] }] })
 
 export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
   const { hub, broker } = options
@@ -34,11 +36,11 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       description: 'With ?for=streams: it can answer a stream, if only with "come back later". For balancers that would answer an error status, ' +
         'which ends an EventSource for ever, when the broker is away and so no node is ready.',
       querystring: Type.Object({ for: Type.Optional(Type.Literal('streams', { description: 'What the node must be able to do.' })) }),
-      response: { 200: Status, 503: Status, ...errorResponses() }
+      response: { 200: readiness('ready', 'connected'), 503: readiness('not ready', 'the command connection closed'), ...errorResponses() }
     }
   }, async (request, reply) => {
     const { up, detail, warnings, partitions } = broker.state()
-    const status = hub.isDraining ? 'draining' : up ? 'ready' : 'not ready'
+    const status: Static<typeof Readiness>['status'] = hub.isDraining ? 'draining' : up ? 'ready' : 'not ready'
     const isGood = request.query.for === 'streams' ? status !== 'draining' : status === 'ready'
     if (!isGood) reply.code(503)
     return { status, broker: broker.name, detail, warnings: [...warnings], ...partitions !== undefined && { partitions: [...partitions] } }
