@@ -12,7 +12,7 @@ const Readiness = Type.Object({
   partitions: Type.Optional(Type.Array(Type.Object({ up: Type.Boolean(), detail: Type.String() }, { title: 'PartitionState' }), { description: 'With several partitions: the state of each, in order.' }))
 }, { title: 'Readiness', description: 'Whether publishing and receiving work, and if not, why.' })
 /** The answer with one HTTP status, with an example of its own. */
-const readiness = (status: Static<typeof Readiness>['status'], detail: string) => ({ ...Readiness, examples: [{ status, broker: 'redis', detail, warnings: [] }] })
+const readiness = (status: Static<typeof Readiness>['status']) => ({ ...Readiness, examples: [{ status, broker: 'memory', detail: 'embedded', warnings: [] }] })
 
 export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, options) => {
   const { hub, broker } = options
@@ -36,7 +36,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       description: 'With ?for=streams: it can answer a stream, if only with "come back later". For balancers that would answer an error status, ' +
         'which ends an EventSource for ever, when the broker is away and so no node is ready.',
       querystring: Type.Object({ for: Type.Optional(Type.Literal('streams', { description: 'What the node must be able to do.' })) }),
-      response: { 200: readiness('ready', 'connected'), 503: readiness('not ready', 'the command connection closed'), ...errorResponses() }
+      response: { 200: readiness('ready'), 503: readiness('draining'), ...errorResponses() }
     }
   }, async (request, reply) => {
     const { up, detail, warnings, partitions } = broker.state()

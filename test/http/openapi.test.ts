@@ -95,5 +95,5 @@ t.test('OpenAPI, examples of /readyz: each fits its status', async (t) => {
   const service = await startService(t)
   const { responses } = (await service.call('GET', '/docs/json', { token: null })).body.paths['/readyz'].get
   t.match(responses[200].content['application/json'].example, { status: 'ready' })
-  t.match(responses[503].content['application/json'].example, { status: 'not ready' })
+  t.match(responses[503].content['application/json'].example, { status: 'draining' })
 })
