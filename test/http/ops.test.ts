@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { errorTable } from '../../src/errors.ts'
+import { version } from '../../src/version.ts'
 import { assertError, startService } from './service.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -72,6 +73,26 @@ t.test('metrics: in Prometheus\' format, with the node\'s name on each, and no u
   }
   const described = [...text.matchAll(/^# HELP (tidings_\S+)/gm)].map(([, name]) => name)
   t.same(described, [...text.matchAll(/^# TYPE (tidings_\S+)/gm)].map(([, name]) => name), 'each has a help and a type')
+})
+
+t.test('metrics: the version that runs', async (t) => {
+  const service = await startService(t)
+  t.equal(await service.metric('tidings_build_info', `version="${version}"`), 1)
+})
+
+t.test('warnings of the broker, which works all the same: each in readyz, their number in the metrics', async (t) => {
+  const warnings: string[] = []
+  const service = await startService(t, {
+    alter: (broker) => {
+      const state = broker.state.bind(broker)
+      broker.state = () => ({ ...state(), warnings })
+    }
+  })
+  const read = async () => [await service.metric('tidings_broker_warnings'), (await service.call('GET', '/readyz', { token: null })).body.warnings]
+  t.same(await read(), [0, []])
+  warnings.push('the one', 'the other')
+  t.same(await read(), [2, ['the one', 'the other']])
+  t.equal((await service.call('GET', '/readyz', { token: null })).status, 200)
 })
 
 t.test('Tidings-Node: on every answer, errors and the stream included', async (t) => {
@@ -204,6 +225,29 @@ t.test('OpenAPI: a valid 3.1 document, of this version, every operation describe
   t.same(ids.filter((id, i) => ids.indexOf(id) !== i), [], 'no name twice: generated clients make methods of them')
   const refs = [...JSON.stringify(body).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, ref]) => ref!)
   for (const ref of refs) t.ok(ref.split('/').reduce((at: any, key) => at?.[key.replaceAll('~1', '/').replaceAll('~0', '~')], body), ref)
+})
+
+t.test('OpenAPI: with what each route is opened, and in which types it answers', async (t) => {
+  const service = await startService(t)
+  const { body } = await service.call('GET', '/docs/json', { token: null })
+  const credentials = (path: string, method: string): string[] => {
+    if (!path.startsWith('/api/')) return []
+    if (path.includes('/subscribe')) return ['bearer', 'cookie', 'ticket']
+    if (path === '/api/notifications/tickets') return ['bearer', 'cookie']
+    const isPublisher = method === 'post' || path.startsWith('/api/users/')
+    return isPublisher ? ['bearer'] : ['bearer', 'cookie', 'ticketHeader']
+  }
+  for (const [path, operations] of Object.entries<Record<string, Operation>>(body.paths)) {
+    for (const [method, { security = [], responses }] of Object.entries(operations)) {
+      const name = `${method} ${path}`
+      t.same(security.flatMap((requirement) => Object.keys(requirement)), credentials(path, method), `${name}: any one of these`)
+      t.ok(security.every((requirement) => Object.keys(requirement).length === 1), `${name}: none beside another`)
+      const type = path.includes('/subscribe') ? 'text/event-stream' : path === '/metrics' ? 'text/plain' : 'application/json'
+      for (const [status, { content }] of Object.entries(responses)) {
+        t.same(Object.keys(content ?? {}), status === '204' ? [] : [status === '200' ? type : 'application/json'], `${name}: ${status}`)
+      }
+    }
+  }
 })
 
 t.test('docs: a page that loads all it needs from this node', async (t) => {
