@@ -126,6 +126,22 @@ export function spans (t: Test, make: MakeBackend): void {
     t.match(await readPages(a, { cursor: joins[4]! }), [{ gap: false, entries: { length: 4 } }], 'four are remembered')
   })
 
+  for (const [left, rounds, isRemembered] of [['4,001', 5, true], ['5,001', 6, false]] as const) {
+    t.test(`a member, who is back in a group after leaving ${left}, is owed what came before, or is told`, async (t) => {
+      const a = await (await make(t))()
+      await a.broker.join('1', 'first')
+      const cursor = await now(a)
+      const id = await send(a, 'group:first')
+      await a.broker.leave('1', 'first')
+      for (let round = 1; round <= rounds; round++) await a.broker.replaceGroups('1', Array.from({ length: 1000 }, (_, i) => `${round}-${i}`))
+      const later = await now(a)
+      await a.broker.replaceGroups('1', ['first'])
+      const [page] = await readPages(a, { cursor })
+      t.same([page!.gap, idsOf(page!.entries)], isRemembered ? [false, [id]] : [true, []])
+      t.match(await readPages(a, { cursor: later }), [{ gap: false, entries: [] }])
+    })
+  }
+
   t.test('a notification, to a group left and another address, reaches its user by the other', async (t) => {
     const a = await (await make(t))()
     await a.broker.join('1', 'a')

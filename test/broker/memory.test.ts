@@ -112,18 +112,6 @@ t.test('memory membership, left by the routes, is remembered while an older toke
   t.same([...(await enter(a.broker, '1', { groups: ['a'], issuedAtSeconds: iat })).keys()].sort(), ['a', 'stays'])
 })
 
-t.test('memory membership, left 5,000 times, forgets the oldest and says so to who may lack something', async (t) => {
-  const { a } = turned(t)
-  await a.broker.join('1', 'first')
-  const cursor = await now(a)
-  await send(a, 'group:first')
-  await a.broker.leave('1', 'first')
-  const after = await now(a)
-  for (let i = 0; i < 5000; i++) await a.broker.leave('1', `g${i}`)
-  t.match(await readPages(a, { cursor }), [{ gap: true }])
-  t.match(await readPages(a, { cursor: after }), [{ gap: false }])
-})
-
 t.test('memory inbox, a history after its last change, forgets its cursors and nothing comes back', async (t) => {
   const { a, bus, clock } = turned(t, { historySeconds: 100 })
   await now(a, '1')
