@@ -89,6 +89,17 @@ export function publishing (t: Test, make: MakeBackend): void {
     t.same(a.ear.notifications.map(({ json }) => json), ['1', '1', '2', '3'])
   })
 
+  t.test('idempotency, of a publish to more addresses than are kept with an answer, returns all of them', async (t) => {
+    const node = await make(t)
+    const [a, b] = [await node(), await node()]
+    const to = Array.from({ length: 1000 }, (_, i) => `user:${String(i).padStart(128, '0')}` as const)
+    await a.broker.subscribe([to[7]!])
+    const first = await a.broker.publish(request(to, 1, { idempotencyKey: 'k' }))
+    t.same(first.notifications.map(({ to }) => to), to)
+    t.same(first.notifications.filter(({ receivers }) => receivers > 0).map(({ to }) => to), [to[7]])
+    t.same(await b.broker.publish(request(to, 1, { idempotencyKey: 'k' })), { ...first, replayed: true })
+  })
+
   t.test('idempotency, without a key, publishes each time', async (t) => {
     const { broker, ear } = await (await make(t))()
     await broker.subscribe(['all'])
