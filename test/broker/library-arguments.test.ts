@@ -36,6 +36,24 @@ t.test(`functions, each called with whatever arguments, answer at once (ARGUMENT
   t.equal(await redis.cli('PING'), 'PONG')
 })
 
+t.test('a resume, from a cursor that nobody sends, leaves nothing behind for the calls of others', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await redis.cli('FUNCTION', 'LOAD', 'REPLACE', library())
+  const publish = (prefix: string) => redis.cli('FCALL', 'tidings_publish', 1, prefix, 'user:ann', 'message', '1') as Promise<[string]>
+  const read = (prefix: string, cursor: string) => redis.cli('FCALL', 'tidings_read_pages', 1, prefix, 131_072, 1_048_576, 'ann', 0, 9_000_000_000, 0, cursor, -1)
+  const [cursor] = await publish('ours')
+  for (const [i, odd] of ['-1', '-2', '-0', '0', 'nan', 'inf', '-inf', '1.5'].entries()) {
+    await publish('theirs')
+    await read('theirs', odd)
+    const [id] = await publish('ours')
+    for (const from of ['', cursor]) {
+      const [, page] = await read('ours', from) as [string[], Array<string | number>]
+      t.equal(page![0] === 'error' ? page![1] : page!.at(-1), i + 2, `after ${odd}, from ${from}: all are unread`)
+    }
+    t.same((await read('ours', String(Number(id) - 1)) as [string[]])[0], [id, 'message', '1'])
+  }
+})
+
 t.test('the list of an inbox, asked for no number of notifications, is refused', async (t) => {
   const redis = await startRedis(t, { own: true })
   await redis.cli('FUNCTION', 'LOAD', 'REPLACE', library())

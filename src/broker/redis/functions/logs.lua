@@ -20,10 +20,11 @@ local function open_call(keys)
   return call
 end
 
+-- All calls of all prefixes share it, so nothing may ever be added to it.
 local NO_ENTRIES = {}
 local function new_log(call, address)
   call.work = call.work + LOG_WORK
-  return { address = address, key = call.prefix .. ':log:' .. address, entries = NO_ENTRIES, from = -1, read_to = -1, step = 8, newest = NO_ENTRIES }
+  return { address = address, key = call.prefix .. ':log:' .. address, entries = {}, from = -1, read_to = -1, step = 8, newest = NO_ENTRIES }
 end
 
 local function open_log(call, address)
