@@ -211,6 +211,8 @@ export class Stream extends Line {
   end (reason: EndReason, lastWords: Frame): void {
     if (this.hasEnded) return
     this.flush()
+    // If nothing was sent yet, a terminal event is the first one. A hint to come back has its own `retry:`.
+    if (!this.#isGreeted && (reason === 'closed' || reason === 'replaced')) this.#greet()
     this.send(this.isChunked ? lastWords.chunked : lastWords.bare)
     if (this.hasEnded) return
     this.#finish(reason)

@@ -16,6 +16,15 @@ t.test('stream, whatever it is sent first, says in the same block when to come b
     t.same(client.events.map(({ raw }) => greeting(raw)), [true, false], first)
     t.same(client.connection.retries, [100])
   }
+  for (const reason of ['closed', 'replaced'] as const) {
+    const { stream, client } = await open(t)
+    stream.end(reason, terminalFrame(reason, {}))
+    const { retries } = await client.ended()
+    t.same([client.events.map(({ event, raw }) => [event, greeting(raw)]), retries], [[[reason, true]], [100]])
+  }
+  const { stream, client } = await open(t)
+  stream.end('drain', comeBackFrame(7))
+  t.same((await client.ended()).retries, [7], 'a hint to come back has its own')
 })
 
 t.test('stream, live and held, drops what a sync has told already, and nothing else without an id', async (t) => {
