@@ -48,6 +48,25 @@ t.test('control message, forged: a join gives no group, a leave takes none', asy
   t.equal(client.notifications.length, 2, 'once, by the group that it is in, and the fence')
 })
 
+t.test('control messages, forged in a loop: each is dropped, and Redis is asked nothing about them', async (t) => {
+  const own = await startRedis(t, { own: true })
+  const all = await startNodes(t, 'redis', own)
+  const client = all.client(t, { sub: 'ann', groups: ['Complaints'] })
+  await client.live()
+  const calls = async () => Number(/cmdstat_fcall:calls=(\d+)/.exec(String(await own.cli('INFO', 'commandstats')))![1])
+  const before = await calls()
+  for (let i = 0; i < 500; i++) {
+    for (const control of [{ control: 'join', subject: 'Secret' }, { control: 'leave', subject: 'Complaints' }, { control: 'logout' }]) {
+      await own.cli('PUBLISH', `${all.prefix}:user:ann`, JSON.stringify({ ...control, id: String(Date.now() * 1000 + i) }))
+    }
+  }
+  await all.call('POST', '/api/notifications', { body: { to: 'user:ann', data: 'the last' } })
+  await client.next(({ json }) => json === 'the last')
+  // Each node asks once a second whether all is as it was.
+  const asked = await calls() - before
+  t.ok(asked < 100, `${asked} calls`)
+})
+
 t.test('control message, on a channel that is no user\'s, or malformed: nothing happens', async (t) => {
   const all = await start(t)
   const client = all.client(t, { sub: 'ann', groups: ['Complaints'] })
