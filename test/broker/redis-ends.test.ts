@@ -108,6 +108,20 @@ for (const partitions of [undefined, 4]) {
   })
 }
 
+for (const partitions of [undefined, 4]) {
+  t.test(`the answer to an Idempotency-Key, of a publish to 1,000 long addresses (partitions: ${partitions ?? 1}), is kept in a few KB`, async (t) => {
+    const redis = await startRedis(t, { own: true })
+    const node = partitions === undefined ? startRedisNode(t, redis) : startPartitionedNode(t, redis, partitions)
+    await up(node)
+    const to = Array.from({ length: 1000 }, (_, i) => `user:${'😀'.repeat(120)}${i}` as const)
+    await node.broker.publish(request(to, 1, { idempotencyKey: 'k' }))
+    const kept = (await keysOf(redis)).filter(({ kind }) => kind === 'idem')
+    t.equal(kept.length, 1)
+    const bytes = Number(await redis.cli('STRLEN', kept[0]!.key))
+    t.ok(bytes > 1000 && bytes < 8192, `${bytes} bytes`)
+  })
+}
+
 t.test('a counter, when the time was set back by an hour, lasts its window and no hour', async (t) => {
   const redis = await startRedis(t)
   const node = startRedisNode(t, redis, limits)
