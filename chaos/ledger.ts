@@ -76,6 +76,8 @@ export interface Stay {
 
 export class Ledger {
   readonly sent: Sent[] = []
+  /** When faults began, in milliseconds of `performance.now()`: what is told to people counts from here. */
+  beganMs = 0
   /** `<user> <group>` → stays. */
   readonly #stays = new Map<string, Stay[]>()
   /** The greatest id that was acknowledged. */
@@ -159,6 +161,13 @@ export class Ledger {
     sent.answeredMs = performance.now()
     sent.changesAfter = this.changes
     this.newest = Math.max(this.newest, ...ids)
+  }
+
+  /** A publish, for people: where to, and when by the clock that the faults are told by. */
+  tell ({ mark, to, kind, askedMs, answeredMs, ids, changesBefore, changesAfter }: Sent): string {
+    const at = (ms: number): string => Number.isFinite(ms) ? `${((ms - this.beganMs) / 1000).toFixed(2)} s` : 'never'
+    const changes = changesBefore === changesAfter && changesBefore % 2 === 0 ? '' : ', while masters changed'
+    return `${kind} ${mark} to ${to.join(', ')}, asked at ${at(askedMs)}, answered ${ids.join(', ') || 'nothing'} at ${at(answeredMs)}${changes}`
   }
 
   stays (userId: string, group: string): Stay[] {

@@ -17,7 +17,9 @@ export class Orders {
   /** The next that the client was told of, by this id. */
   follow (sent: Sent, seen: number): void {
     const id = sent.ids[0]
-    if (id === undefined || this.#division.homeOfAll(sent.to) === undefined || isUnsettled(sent)) return
+    // Repeated over a loss of data: the client may have been told of the first one, which has another id.
+    const isRepeated = sent.lossesBefore !== sent.lossesAfter
+    if (id === undefined || this.#division.homeOfAll(sent.to) === undefined || isUnsettled(sent) || isRepeated) return
     for (const address of sent.to) {
       if (address.startsWith('user:')) continue
       const last = this.#last.get(address)

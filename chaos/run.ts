@@ -68,7 +68,7 @@ export async function run (scope: Scope, options: Options, say: (line: string) =
   publishers.start()
 
   const incidents: Incident[] = []
-  const faultsAt = performance.now()
+  const faultsAt = world.ledger.beganMs = performance.now()
   const elapsed = (): number => (performance.now() - faultsAt) / 1000
   const progress = setInterval(() => { say(`  ${elapsed().toFixed(0).padStart(4)} s  ${standing(world, publishers)}`) }, 5000)
   scope.teardown(() => { clearInterval(progress) })

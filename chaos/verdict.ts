@@ -114,14 +114,14 @@ function readTold (ledger: Ledger, client: Judged, verdict: Verdict, division: D
       const key = `${connection} ${mark}`
       if (plain.has(key)) {
         verdict.duplicates++
-        note(verdict, `${name}: the plain one with mark ${mark} twice on connection ${connection}`)
+        note(verdict, `${name}: the plain one with mark ${mark} twice on connection ${connection} (${sent === undefined ? 'never sent' : ledger.tell(sent)})`)
       }
       plain.add(key)
       return
     }
     if (got.has(id)) {
       verdict.duplicates++
-      note(verdict, `${name}: ${id} again, on connection ${connection}`)
+      note(verdict, `${name}: ${id} again, on connection ${connection} (${sent === undefined ? 'never sent' : ledger.tell(sent)})`)
     } else if (id <= last) {
       verdict.outOfOrder++
       note(verdict, `${name}: ${id} after ${last} on connection ${connection}`)
@@ -170,7 +170,7 @@ function readOwed (ledger: Ledger, client: Judged, got: ReadonlySet<number>, { b
     else if (gaps.some((gap) => covers(gap, sent, id))) verdict.covered++
     else {
       verdict.lost++
-      note(verdict, `${name}: lost ${answered}${id === answered ? '' : ` (${id ?? 'unknown'} there)`} to ${address}; ${neighbours(client, id ?? answered)}`)
+      note(verdict, `${name}: lost ${answered}${id === answered ? '' : ` (${id ?? 'unknown'} there)`} to ${address} (${ledger.tell(sent)}); ${neighbours(client, id ?? answered)}`)
     }
   }
   function covers ({ after, upTo, atMs }: Gap, sent: Sent, id: number | undefined): boolean {
@@ -235,10 +235,10 @@ function neighbours ({ told, syncs }: Judged, id: number): string {
  */
 function findTwice (ledger: Ledger, locals: Locals, verdict: Verdict): void {
   for (const sent of ledger.sent) {
-    const { mark, to, ids, lossesBefore, lossesAfter } = sent
+    const { ids, lossesBefore, lossesAfter } = sent
     const seen = locals.seen(sent).filter(({ ids, isCopy }) => ids.size < 2 || !isCopy || !ledger.isOverChange(ids)).map(({ ids }) => ids)
     if ((ids.length < 2 && seen.every((some) => some.size < 2)) || ids.length === 0 || lossesBefore !== lossesAfter || isUnsettled(sent)) continue
     verdict.publishedTwice++
-    note(verdict, `mark ${mark} to ${to.join(', ')} was acknowledged as ${ids.join(', ')} and came as ${seen.map((some) => [...some].join(', ')).join('; ') || 'nothing'}`)
+    note(verdict, `${ledger.tell(sent)}, was acknowledged as ${ids.join(', ')} and came as ${seen.map((some) => [...some].join(', ')).join('; ') || 'nothing'}`)
   }
 }

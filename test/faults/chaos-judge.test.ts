@@ -58,6 +58,14 @@ t.test('judge, a retry over a loss of data: may come twice, and must not otherwi
   ledger.losses++
   ledger.acknowledged(sent, [21])
   t.same(verdict(ledger, client([fresh, { told: 20, mark: 0 }, { told: 21, mark: 0 }])), { owed: 1, covered: 0 })
+
+  const group = new Ledger()
+  const first = group.publishes(['group:g'])
+  const second = group.publishes(['group:g'])
+  group.acknowledged(second, [30])
+  group.losses++
+  group.acknowledged(first, [40])
+  t.same(verdict(group, client([fresh, { told: 20, mark: 0 }, { told: 30, mark: 1 }])), { owed: 2, covered: 0, lost: 1 }, 'its first id is in order')
 })
 
 t.test('judge, incomplete: covers what was missed before it, and nothing after', async (t) => {
