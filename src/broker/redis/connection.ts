@@ -2,6 +2,7 @@
 import { isIP } from 'node:net'
 import { Redis, type RedisOptions } from 'ioredis'
 import type { RedisAddress, RedisPlace } from '../../redis-url.ts'
+import { Connector } from './connector.ts'
 
 /** What a node needs to connect to Redis. */
 export interface Entry {
@@ -25,6 +26,7 @@ export function openConnection ({ place, nodeName }: Entry, { host, port }: Redi
     ...(place.username !== '' && { username: place.username }),
     ...(place.password !== '' && { password: place.password }),
     ...(place.isTls && { tls: isIP(host) === 0 ? { servername: host } : {} }),
+    Connector,
     lazyConnect: true,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
