@@ -24,6 +24,8 @@ export interface Hearer {
   readonly isRefused: boolean
   /** The connection is there, and nothing is subscribed on it yet. */
   connected: () => void
+  /** In a Cluster: the run id of the server that it is connected to; '' while that is not known. */
+  listenTo: (runId: string) => void
   hear: (channel: string, payload: string) => void
   interrupt: () => void
   /** Some subscriptions were taken away; it should look whether its own are there. */
@@ -60,11 +62,11 @@ export class Ear {
     this.redis.on('ready', () => {
       this.#reason = ''
       // Sent before anything is subscribed.
-      this.redis.info('server').then((text) => { this.#serverId = readInfo(text).runId }, () => {})
+      this.redis.info('server').then((text) => { this.#isAt(readInfo(text).runId) }, () => {})
       for (const hearer of this.#hearers.values()) hearer.connected()
     })
     this.redis.on('close', () => {
-      this.#serverId = ''
+      this.#isAt('')
       this.#interrupt('its connection closed')
     })
     this.redis.on('error', ({ message }) => { this.#reason = message === '' ? '' : `: ${explain(message)}` }) // the command connection reports the same
@@ -105,9 +107,15 @@ export class Ear {
     this.#onMoved.push(tell)
   }
 
+  #isAt (runId: string): void {
+    this.#serverId = runId
+    if (this.#isCluster) for (const hearer of this.#hearers.values()) hearer.listenTo(runId)
+  }
+
   add (hearer: Hearer): void {
     this.#hearers.set(hearer.prefix, hearer)
     this.#count()
+    if (this.#isCluster) hearer.listenTo(this.#serverId)
     if (this.isConnected) hearer.connected()
   }
 

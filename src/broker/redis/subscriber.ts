@@ -57,7 +57,6 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
 
   /** The channel to which the command connection must publish once a second. */
   get canaryChannel (): string { return this.prefix + this.#canary }
-
   get isUp (): boolean { return this.#up }
   /** The newest id of all notifications heard; 0 if there was none. */
   get newestId (): number { return this.#newestId }
@@ -67,6 +66,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
 
   /** The nonce that messages of the library carry from now on. */
   expect (nonce: string): void { this.#wire.expect(nonce) }
+  listenTo (runId: string): void { this.#wire.listenTo(runId) }
 
   /** Another library is loaded. Messages with its nonce were dropped until now, so live streams are filled again. */
   meet (nonce: string): void {
@@ -133,6 +133,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
       if (incoming.notification.id > this.#newestId) this.#newestId = incoming.notification.id
       this.#listener?.notification(channel, incoming.notification)
     } else if ('dropped' in incoming) this.#listener?.dropped(channel, incoming.dropped)
+    else if ('isElsewhere' in incoming) void this.#links.look() // the prefix may have moved
     else if (channel.startsWith('user:')) this.#listener?.control(channel.slice(5), incoming.control)
   }
 

@@ -10,6 +10,9 @@ const DURABLE = '{"tidings":1,'
 const CONTROL = '{"control":'
 /** Follows the event name if the notification carries a trace. */
 const TRACE = '","tp":"'
+/** The process of a Cluster that sent a message, before its data: eight digits of its run id. */
+const BY = ',"by":"'
+const BY_LENGTH = BY.length + 8 + 1
 /** Bytes that a plain message may have beside its data. */
 const ENVELOPE_BYTES = 1024
 
@@ -20,8 +23,11 @@ export type Incoming =
   | { readonly notification: Notification }
   | { readonly control: Control }
   | { readonly dropped: DropReason }
+  /** Sent by another process than the one that is listened to. */
+  | { readonly isElsewhere: true }
 
 const MALFORMED: Incoming = { dropped: 'malformed' }
+const ELSEWHERE: Incoming = { isElsewhere: true }
 
 /** Reads what arrives on the channels of one prefix. */
 export class Wire {
@@ -33,6 +39,8 @@ export class Wire {
    * Set when a message had an unknown nonce: it was forged, or sent by a newer library that we have not learned of yet.
    */
   hasHeardStranger = false
+  /** The beginning of the run id of the process that is listened to; '' if that is not known, and any may send. */
+  #server = ''
 
   constructor (maxDataBytes: number) {
     this.#maxDataBytes = maxDataBytes
@@ -44,10 +52,18 @@ export class Wire {
     this.#marks = this.#nonces.map((nonce) => `${DURABLE}"n":"${nonce}","id":`)
   }
 
+  /**
+   * Only what this process sends is heard from now on. `runId`: '' hears any. What names no process is always heard: it
+   * is from another service, or from a process that no node has configured yet.
+   */
+  listenTo (runId: string): void {
+    this.#server = runId.slice(0, 8)
+  }
+
   /** Never throws, whatever was published: an exception would end this node and every other one that listens. */
   read (payload: string): Incoming {
     // The library has checked what it sends, so nothing is parsed here.
-    for (const mark of this.#marks) if (payload.startsWith(mark)) return readDurable(payload, mark.length)
+    for (const mark of this.#marks) if (payload.startsWith(mark)) return this.#readDurable(payload, mark.length)
     if (payload.startsWith(DURABLE)) return this.#stranger()
     if (payload.length > this.#maxDataBytes + ENVELOPE_BYTES) return { dropped: 'oversized' }
     try {
@@ -64,9 +80,10 @@ export class Wire {
   }
 
   #readControl (payload: string): Incoming {
-    const { control, n, subject, id } = JSON.parse(payload) as Record<string, unknown>
+    const { control, n, subject, id, by } = JSON.parse(payload) as Record<string, unknown>
     if (typeof n !== 'string' || typeof id !== 'string') return MALFORMED
     if (!this.#nonces.includes(n)) return this.#stranger()
+    if (this.#isElsewhere(by)) return ELSEWHERE
     if (control === 'logout') return { control: { control, id: Number(id) } }
     if (typeof subject !== 'string') return MALFORMED
     if (control === 'join' || control === 'leave') return { control: { control, id: Number(id), group: subject } }
@@ -76,34 +93,42 @@ export class Wire {
   #readPlain (payload: string): Incoming {
     const message: unknown = JSON.parse(payload)
     if (typeof message !== 'object' || message === null || Array.isArray(message)) return MALFORMED
-    const { event = DEFAULT_EVENT, data, control, once, tp } = message as Record<string, unknown>
+    const { event = DEFAULT_EVENT, data, control, once, tp, by } = message as Record<string, unknown>
     if (control !== undefined || typeof event !== 'string' || data === undefined) return MALFORMED
     const fault = eventFault(event)
     if (fault !== undefined) return { dropped: fault }
     // The message's own brace does not count: data may be as deep as with FCALL.
     if (isTooDeep(payload.slice(payload.indexOf('{') + 1))) return MALFORMED
+    if (this.#isElsewhere(by)) return ELSEWHERE
     const json = memberText(payload, 'data')!
     if (Buffer.byteLength(json) > this.#maxDataBytes) return { dropped: 'oversized' }
     const traceparent = parseTraceparent(tp)
     return { notification: { id: 0, event, json, ...typeof once === 'string' && { once }, ...traceparent !== undefined && { traceparent } } }
   }
-}
 
-// <id>[,"asOf":<id>],"event":"<event>"[,"tp":"<traceparent>"],"data":<json>}
-function readDurable (payload: string, at: number): Incoming {
-  const idEnd = payload.indexOf(',', at)
-  const id = Number(payload.slice(at, idEnd))
-  const eventAt = payload.indexOf('"event":"', idEnd) + 9
-  const eventEnd = payload.indexOf('"', eventAt)
-  const event = payload.slice(eventAt, eventEnd)
-  const dataAt = payload.indexOf(',"data":', eventEnd) + 8
-  const json = payload.slice(dataAt, -1)
-  if (id > 0) {
-    if (payload.startsWith(TRACE, eventEnd)) {
-      const traceparent = parseTraceparent(payload.slice(eventEnd + TRACE.length, payload.indexOf('"', eventEnd + TRACE.length)))
-      if (traceparent !== undefined) return { notification: { id, event, json, traceparent } }
-    }
-    return { notification: { id, event, json } }
+  /** `by`: a member of a message. */
+  #isElsewhere (by: unknown): boolean {
+    return this.#server !== '' && typeof by === 'string' && by !== this.#server
   }
-  return { notification: { id, event, json, asOf: Number(payload.slice(idEnd + 8, eventAt - 10)) } }
+
+  // <id>[,"asOf":<id>],"event":"<event>"[,"tp":"<traceparent>"][,"by":"<run id>"],"data":<json>}
+  #readDurable (payload: string, at: number): Incoming {
+    const idEnd = payload.indexOf(',', at)
+    const id = Number(payload.slice(at, idEnd))
+    const eventAt = payload.indexOf('"event":"', idEnd) + 9
+    const eventEnd = payload.indexOf('"', eventAt)
+    const event = payload.slice(eventAt, eventEnd)
+    const dataMemberAt = payload.indexOf(',"data":', eventEnd)
+    const byAt = dataMemberAt - BY_LENGTH
+    if (this.#server !== '' && payload.startsWith(BY, byAt) && !payload.startsWith(this.#server, byAt + BY.length)) return ELSEWHERE
+    const json = payload.slice(dataMemberAt + 8, -1)
+    if (id > 0) {
+      if (payload.startsWith(TRACE, eventEnd)) {
+        const traceparent = parseTraceparent(payload.slice(eventEnd + TRACE.length, payload.indexOf('"', eventEnd + TRACE.length)))
+        if (traceparent !== undefined) return { notification: { id, event, json, traceparent } }
+      }
+      return { notification: { id, event, json } }
+    }
+    return { notification: { id, event, json, asOf: Number(payload.slice(idEnd + 8, eventAt - 10)) } }
+  }
 }

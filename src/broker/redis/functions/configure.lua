@@ -98,6 +98,7 @@ end
 -- Reply: [version, born, an id, the time in microseconds, the nonce]
 local function configure(keys, args)
   local ctx, is_start = open(keys), args[8] == '1'
+  if PUBLISH == 'SPUBLISH' and args[6]:find('^%x%x%x%x%x%x%x%x') then BY = ',"by":"' .. args[6]:sub(1, 8) .. '"' end
   look_for_rights(ctx)
   local found = is_start and other_database(ctx, tonumber(args[1]))
   if found then

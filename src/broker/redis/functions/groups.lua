@@ -16,7 +16,7 @@ local MAX_TOKEN_SECONDS = 400 * DAY_SECONDS
 -- Sends a control message to every node with a stream of the user. `subject`: a group, or the tag of a session.
 local function tell(ctx, user, control, id, subject)
   local member = subject and ',"subject":' .. encode(subject) or ''
-  redis.call(PUBLISH, ctx.prefix .. ':user:' .. user, '{"control":"' .. control .. '","n":"' .. NONCE .. '"' .. member .. ',"id":"' .. int(id) .. '"}')
+  redis.call(PUBLISH, ctx.prefix .. ':user:' .. user, '{"control":"' .. control .. '","n":"' .. NONCE .. '"' .. member .. BY .. ',"id":"' .. int(id) .. '"}')
 end
 
 local function read_mark(text)

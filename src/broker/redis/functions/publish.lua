@@ -6,6 +6,10 @@ local IDEMPOTENT_SECONDS = 86400
 local KEPT_ADDRESS_BYTES = 4096
 -- The beginning of our messages. Whoever can only PUBLISH does not know the nonce, so nodes recognise forged ids.
 local DURABLE = '{"tidings":1,"n":"' .. NONCE .. '","id":'
+-- In a Cluster, names the process that sends: a master that was stopped while another took its place still runs the
+-- calls that it was sent before, and what it sends reaches the nodes that listen to the new one, with newer ids than
+-- those to come. Nodes drop that. Empty until a node has told the run id (configure.lua).
+local BY = ''
 
 local function encode(text) return (cjson.encode(text):gsub('\\/', '/')) end
 
@@ -27,7 +31,7 @@ local function send(ctx, req)
     payload = DURABLE .. int(req.id) .. ',"event":"' .. req.event .. '"'
   end
   if req.traceparent then payload = payload .. ',"tp":' .. encode(req.traceparent) end
-  payload = payload .. ',"data":' .. req.data .. '}'
+  payload = payload .. BY .. ',"data":' .. req.data .. '}'
   local receivers = {}
   for i, address in ipairs(req.to) do
     local reply = redis.pcall(PUBLISH, ctx.prefix .. ':' .. address, payload)
@@ -89,7 +93,7 @@ local function publish_plain(ctx, id, address, event, data, by_service)
   local added = redis.pcall('XADD', log, text .. '-0', 'e', event, 'd', data)
   if type(added) ~= 'string' then append(ctx, address, log, text .. '-0', id, { 'e', event, 'd', data }) end
   local ok, why = pcall(end_and_trim, ctx, id, address, log, data, by_service)
-  local receivers = not ok and why or redis.pcall(PUBLISH, prefix .. ':' .. address, DURABLE .. text .. ',"event":"' .. event .. '","data":' .. data .. '}')
+  local receivers = not ok and why or redis.pcall(PUBLISH, prefix .. ':' .. address, DURABLE .. text .. ',"event":"' .. event .. '"' .. BY .. ',"data":' .. data .. '}')
   if type(receivers) == 'number' then return text, receivers end
   redis.pcall('XDEL', log, text .. '-0')
   pcall(forget_entry, ctx, address, id)

@@ -2,7 +2,7 @@
 
 -- Sends an event that is no notification to the streams of an address.
 local function tell_event(ctx, address, event, as_of, json)
-  redis.call(PUBLISH, ctx.prefix .. ':' .. address, DURABLE .. '0,"asOf":' .. int(as_of) .. ',"event":"' .. event .. '","data":' .. json .. '}')
+  redis.call(PUBLISH, ctx.prefix .. ':' .. address, DURABLE .. '0,"asOf":' .. int(as_of) .. ',"event":"' .. event .. '"' .. BY .. ',"data":' .. json .. '}')
 end
 
 local function tell_retracted(ctx, address, id, key, as_of)
