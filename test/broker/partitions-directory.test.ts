@@ -98,6 +98,23 @@ t.test('a member whom the home of a group lost with a crash, hears what is publi
   await becomes(() => ear.notifications.some(({ json }) => json === '"after"'), 'it to be heard in the other partition')
 })
 
+t.test('a group, published to at a replica that has just become the master, goes to all partitions: it may lack the newest members', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await start(t, redis)
+  const replica = await startRedis(t, { own: true })
+  await replica.cli('REPLICAOF', '127.0.0.1', redis.port)
+  await becomes(async () => String(await replica.cli('INFO', 'replication')).includes('master_link_status:up'), 'it to have a copy')
+  const prefix = `${redis.prefix}:{${tags[home]}}`
+  const owed = async ({ cli }: Redis): Promise<string[]> => {
+    await cli('FCALL', 'tidings_publish', 1, prefix, `group:${GROUP}`, 'message', '1')
+    const [entry] = await cli('XREVRANGE', `${prefix}:outbox`, '+', '-', 'COUNT', 1) as Array<[string, string[]]>
+    return (entry?.[1] ?? []).filter((field) => field.startsWith('>')).map((field) => field.slice(1))
+  }
+  t.same(await owed(redis), [], 'the master knows that it has no members elsewhere')
+  await replica.cli('REPLICAOF', 'NO', 'ONE')
+  t.same((await owed(replica)).sort(), tags.filter((tag) => tag !== tags[home]).sort())
+})
+
 t.test('a group, when the time of Redis leaps by days, goes on reaching live streams of other partitions, or they are told', { skip: tamperAbsent() ?? false }, async (t) => {
   const tamper = new Tamper(t)
   const redis = await startRedis(t, { env: tamper.env })

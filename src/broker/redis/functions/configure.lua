@@ -59,6 +59,7 @@ end
 local function configure_with(ctx, c)
   local key = ctx.prefix .. ':config'
   local clock = tonumber(redis.call('GET', ctx.prefix .. ':clock')) or next_id(ctx)
+  if ctx.prefix:find(':{%d+}$') then others.is_steady(ctx) end
   if c.is_start or redis.call('EXISTS', key) == 0 then
     -- Logs have expired by the shorter time until now, which a longer one does not undo.
     local old = tonumber(redis.call('HGET', key, 'history_seconds') or c.seconds)

@@ -7,9 +7,27 @@
 --                             so that nobody has to remove them
 -- Fields of <prefix>:config: `partitions`, all tags in order; `partition`, the own tag ('' while partitions are being
 -- divided; `none` at a prefix that is no partition any more, and at REDIS_PREFIX itself); `directory`, present unless
--- parts of the directory may have been lost. Without it, whatever is published to a group goes to all partitions.
+-- parts of the directory may have been lost. Without it, and for a minute after this process became the master,
+-- whatever is published to a group goes to all partitions.
 
 do
+  -- A replica that has just become the master may lack the newest entries of the directory. Nodes that know of entries
+  -- which are gone say so within seconds (configure.lua). So the directory counts only when this process has been
+  -- asked for a minute without a pause; nodes ask each second.
+  local DOUBTED, PAUSE = 60 * SECOND, 5 * SECOND
+  local asked = {}
+
+  -- Notes that this partition is asked, and returns whether its directory counts.
+  function others.is_steady(ctx)
+    local known = asked[ctx.prefix]
+    if not known or ctx.now < known.last or ctx.now > known.last + PAUSE then
+      known = { since = ctx.now }
+      asked[ctx.prefix] = known
+    end
+    known.last = ctx.now
+    return ctx.now > known.since + DOUBTED
+  end
+
   -- Returns the limits with all tags and the own tag; nil if there is only one partition.
   function others.known(ctx)
     local known = ctx.limits
@@ -27,7 +45,7 @@ do
         refuse('TIDINGS_NOT_READY This partition was emptied; call again when a node has set it up, which takes a second')
       end
       if fields[1] then
-        known.tags, known.own, known.is_whole = {}, fields[2], fields[3]
+        known.tags, known.own, known.is_whole = {}, fields[2], others.is_steady(ctx) and fields[3]
         for tag in fields[1]:gmatch('%S+') do known.tags[#known.tags + 1] = tag end
       end
     end
@@ -180,7 +198,10 @@ do
       refuse('TIDINGS_OTHER_PARTITIONS This partition is one of ' .. select(2, known[1]:gsub('%S+', '')) .. '; see "npm run partitions"')
     end
     redis.call('HSET', key, 'partitions', args[1], 'partition', args[2])
-    if args[3] == '1' then redis.call('HSET', key, 'directory', '1') end
+    if args[3] == '1' then
+      redis.call('HSET', key, 'directory', '1')
+      asked[keys[1]] = { since = 0, last = open(keys).now }
+    end
     limits = {}
     return 1
   end)
