@@ -93,7 +93,8 @@ local function publish_plain(ctx, id, address, event, data, by_service)
   local added = redis.pcall('XADD', log, text .. '-0', 'e', event, 'd', data)
   if type(added) ~= 'string' then append(ctx, address, log, text .. '-0', id, { 'e', event, 'd', data }) end
   local ok, why = pcall(end_and_trim, ctx, id, address, log, data, by_service)
-  local receivers = not ok and why or redis.pcall(PUBLISH, prefix .. ':' .. address, DURABLE .. text .. ',"event":"' .. event .. '"' .. BY .. ',"data":' .. data .. '}')
+  local payload = DURABLE .. text .. ',"event":"' .. event .. '"' .. BY .. ',"data":' .. data .. '}'
+  local receivers = not ok and why or redis.pcall(PUBLISH, prefix .. ':' .. address, payload)
   if type(receivers) == 'number' then return text, receivers end
   redis.pcall('XDEL', log, text .. '-0')
   pcall(forget_entry, ctx, address, id)
