@@ -1,9 +1,12 @@
 // A master of a Cluster that was stopped, and runs what it had been sent before although another has taken its place.
 import t, { type Test } from 'tap'
+import { Ear, type Hearer } from '../../src/broker/redis/ear.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { keySlot } from '../../src/broker/redis/slot.ts'
 import { Wire } from '../../src/broker/redis/wire.ts'
+import { parseRedisUrl } from '../../src/redis-url.ts'
 import { startRedisCluster } from '../fixtures/redis-cluster.ts'
+import { startRedis } from '../fixtures/redis.ts'
 import type { Reply } from '../fixtures/resp.ts'
 import { request } from './contract.ts'
 import { becomes, startPartitionedNode } from './nodes.ts'
@@ -68,4 +71,28 @@ t.test('messages of another process are told from those of the one that is liste
   for (const [kind, text] of Object.entries(kinds)) await t.test(kind, (t) => each(t, (by) => wire.read(text(by))))
   wire.listenTo('')
   for (const [kind, text] of Object.entries(kinds)) t.same(wire.read(text(',"by":"76543210"')), before[kind], `${kind}, heard again when it is not known any more`)
+})
+
+t.test('where commands and messages see different processes, as they may through a proxy, none is told apart', async (t) => {
+  const { url, port, cli } = await startRedis(t, { own: true })
+  const [, runId] = /run_id:(\w+)/.exec(String(await cli('INFO', 'server')))!
+  const place = { ...parseRedisUrl(url), kind: 'cluster' as const }
+  let commandsAt = 'f'.repeat(40)
+  const ear = new Ear({ place, nodeName: 'stale' }, { host: '127.0.0.1', port }, { info () {}, warn () {} }, () => commandsAt)
+  t.teardown(() => { ear.close() })
+  const listened: string[] = []
+  const hearer: Hearer = {
+    prefix: 'x:', isUp: false, isRefused: false, connected () {}, hear () {}, interrupt () {}, audit () {}, listenTo (runId) { listened.push(runId) }
+  }
+  ear.add(hearer)
+  ear.start()
+  await becomes(() => ear.serverId === runId, 'the run id to be known')
+  ear.compare()
+  t.same([...new Set(listened)], [''])
+  commandsAt = runId!
+  ear.compare()
+  t.equal(listened.at(-1), runId)
+  ear.remove(hearer)
+  ear.add(hearer)
+  t.equal(listened.at(-1), runId, 'whoever comes later is told, too')
 })

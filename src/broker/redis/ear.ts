@@ -24,7 +24,7 @@ export interface Hearer {
   readonly isRefused: boolean
   /** The connection is there, and nothing is subscribed on it yet. */
   connected: () => void
-  /** In a Cluster: the run id of the server that it is connected to; '' while that is not known. */
+  /** In a Cluster: the run id of the server that this and the commands are connected to; '' while that is not known. */
   listenTo: (runId: string) => void
   hear: (channel: string, payload: string) => void
   interrupt: () => void
@@ -44,9 +44,12 @@ export class Ear {
   readonly #onMoved: Array<() => void> = []
   #isMoved = false
   #serverId = ''
+  readonly #commandsAt: () => string
   #reason = ''
 
-  constructor (entry: Entry, address: RedisAddress, log: Log) {
+  /** `commandsAt`: the run id of the server that takes the commands; '' while that is not known. */
+  constructor (entry: Entry, address: RedisAddress, log: Log, commandsAt: () => string) {
+    this.#commandsAt = commandsAt
     this.#isCluster = entry.place.kind === 'cluster'
     this.#log = log
     this.redis = openConnection(entry, address, { autoResubscribe: false })
@@ -109,13 +112,23 @@ export class Ear {
 
   #isAt (runId: string): void {
     this.#serverId = runId
-    if (this.#isCluster) for (const hearer of this.#hearers.values()) hearer.listenTo(runId)
+    this.compare()
   }
+
+  /**
+   * Tells hearers whom they hear. Functions name the run id that commands see, so if this connection sees another one,
+   * as it may through a proxy, nothing can be told apart.
+   */
+  compare (): void {
+    if (this.#isCluster) for (const hearer of this.#hearers.values()) hearer.listenTo(this.#servedBy)
+  }
+
+  get #servedBy (): string { return this.#serverId === this.#commandsAt() ? this.#serverId : '' }
 
   add (hearer: Hearer): void {
     this.#hearers.set(hearer.prefix, hearer)
     this.#count()
-    if (this.#isCluster) hearer.listenTo(this.#serverId)
+    if (this.#isCluster) hearer.listenTo(this.#servedBy)
     if (this.isConnected) hearer.connected()
   }
 

@@ -67,7 +67,7 @@ export class Link extends EventEmitter<Events> {
     this.#confirm = confirm
     this.warnings = new Warnings(log)
     this.redis = openConnection(entry, address, { commandTimeout: COMMAND_TIMEOUT_MS, enableAutoPipelining: true })
-    this.ear = new Ear(entry, address, log)
+    this.ear = new Ear(entry, address, log, () => this.#info?.runId ?? '')
   }
 
   start (): void {
@@ -169,6 +169,7 @@ export class Link extends EventEmitter<Events> {
       const hasReplacedOld = await this.#loadLibrary()
       this.#fault = ''
       this.#isEarToCheck = true
+      this.ear.compare()
       this.emit('up', hasReplacedOld)
     } catch (error) {
       if (!isClosed(error as Error)) this.#down(explain((error as Error).message))
