@@ -239,6 +239,6 @@ function findTwice (ledger: Ledger, locals: Locals, verdict: Verdict): void {
     const seen = locals.seen(sent).filter(({ ids, isCopy }) => ids.size < 2 || !isCopy || !ledger.isOverChange(ids)).map(({ ids }) => ids)
     if ((ids.length < 2 && seen.every((some) => some.size < 2)) || ids.length === 0 || lossesBefore !== lossesAfter || isUnsettled(sent)) continue
     verdict.publishedTwice++
-    note(verdict, `${ledger.tell(sent)}, was acknowledged as ${ids.join(', ')} and came as ${seen.map((some) => [...some].join(', ')).join('; ') || 'nothing'}`)
+    note(verdict, `${ledger.tell(sent)}, came as ${seen.map((some) => [...some].join(', ')).join('; ') || 'nothing'}`)
   }
 }

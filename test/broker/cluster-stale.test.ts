@@ -62,13 +62,16 @@ t.test('messages of another process are told from those of the one that is liste
     durable: (by) => `{"tidings":1,"n":"secret","id":7,"event":"message"${by},"data":{"by":"76543210"}}`,
     traced: (by) => `{"tidings":1,"n":"secret","id":7,"event":"message","tp":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"${by},"data":1}`,
     read: (by) => `{"tidings":1,"n":"secret","id":0,"asOf":7,"event":"read"${by},"data":{"unread":1}}`,
-    live: (by) => `{"event":"message","once":"7"${by},"data":1}`,
+    live: (by) => `{"event":"message","once":"7","n":"secret"${by},"data":1}`,
     control: (by) => `{"control":"join","n":"secret","subject":"g"${by},"id":"7"}`
   }
   const before = Object.fromEntries(Object.entries(kinds).map(([kind, text]) => [kind, wire.read(text(',"by":"76543210"'))]))
   t.match(before, { durable: { notification: { id: 7, json: '{"by":"76543210"}' } }, traced: { notification: { traceparent: String } }, read: { notification: { asOf: 7 } }, live: { notification: { json: '1' } }, control: { control: { group: 'g' } } }, 'all are heard before it is known')
   wire.listenTo(OWN)
   for (const [kind, text] of Object.entries(kinds)) await t.test(kind, (t) => each(t, (by) => wire.read(text(by))))
+  for (const n of ['', ',"n":"guess"']) {
+    t.match(wire.read(`{"event":"message"${n},"by":"76543210","data":1}`), { notification: { json: '1' } }, 'a member of that name in what another service says')
+  }
   wire.listenTo('')
   for (const [kind, text] of Object.entries(kinds)) t.same(wire.read(text(',"by":"76543210"')), before[kind], `${kind}, heard again when it is not known any more`)
 })

@@ -83,7 +83,7 @@ export class Wire {
     const { control, n, subject, id, by } = JSON.parse(payload) as Record<string, unknown>
     if (typeof n !== 'string' || typeof id !== 'string') return MALFORMED
     if (!this.#nonces.includes(n)) return this.#stranger()
-    if (this.#isElsewhere(by)) return ELSEWHERE
+    if (this.#isElsewhere(n, by)) return ELSEWHERE
     if (control === 'logout') return { control: { control, id: Number(id) } }
     if (typeof subject !== 'string') return MALFORMED
     if (control === 'join' || control === 'leave') return { control: { control, id: Number(id), group: subject } }
@@ -93,22 +93,22 @@ export class Wire {
   #readPlain (payload: string): Incoming {
     const message: unknown = JSON.parse(payload)
     if (typeof message !== 'object' || message === null || Array.isArray(message)) return MALFORMED
-    const { event = DEFAULT_EVENT, data, control, once, tp, by } = message as Record<string, unknown>
+    const { event = DEFAULT_EVENT, data, control, once, tp, n, by } = message as Record<string, unknown>
     if (control !== undefined || typeof event !== 'string' || data === undefined) return MALFORMED
     const fault = eventFault(event)
     if (fault !== undefined) return { dropped: fault }
     // The message's own brace does not count: data may be as deep as with FCALL.
     if (isTooDeep(payload.slice(payload.indexOf('{') + 1))) return MALFORMED
-    if (this.#isElsewhere(by)) return ELSEWHERE
+    if (this.#isElsewhere(n, by)) return ELSEWHERE
     const json = memberText(payload, 'data')!
     if (Buffer.byteLength(json) > this.#maxDataBytes) return { dropped: 'oversized' }
     const traceparent = parseTraceparent(tp)
     return { notification: { id: 0, event, json, ...typeof once === 'string' && { once }, ...traceparent !== undefined && { traceparent } } }
   }
 
-  /** `by`: a member of a message. */
-  #isElsewhere (by: unknown): boolean {
-    return this.#server !== '' && typeof by === 'string' && by !== this.#server
+  /** From members of a message. Without our nonce `by` is another service's own, and means nothing. */
+  #isElsewhere (n: unknown, by: unknown): boolean {
+    return this.#server !== '' && typeof by === 'string' && by !== this.#server && this.#nonces.includes(n as string)
   }
 
   // <id>[,"asOf":<id>],"event":"<event>"[,"tp":"<traceparent>"][,"by":"<run id>"],"data":<json>}
