@@ -59,8 +59,18 @@ interface Visit {
 
 let visits = 0
 
-/** A page at `http://<host>`, by default one of its own, with this code, in front of a node of its own. `service`: the host by which another origin knows the service. */
-async function visit (t: Scope, code: string, { host: given, service, tokenSeconds = TOKEN_SECONDS }: { host?: string, service?: string, tokenSeconds?: number } = {}): Promise<Visit> {
+interface Setting {
+  /** Of the page; by default one of its own. */
+  host?: string
+  /** The host by which another origin knows the service. */
+  service?: string
+  tokenSeconds?: number
+  /** Settings of the node. */
+  more?: Record<string, string>
+}
+
+/** A page at `http://<host>` with this code, in front of a node of its own. */
+async function visit (t: Scope, code: string, { host: given, service, tokenSeconds = TOKEN_SECONDS, more }: Setting = {}): Promise<Visit> {
   const user = `user-${++visits}`
   // Cookies are of a host, whatever the port. Locks need a secure origin, as localhost is.
   const host = given ?? `${user}.localhost`
@@ -76,7 +86,7 @@ async function visit (t: Scope, code: string, { host: given, service, tokenSecon
   const site = service === undefined ? door : await openDoor(t)
   const [origin, tidings] = [`http://${host}:${site.port}`, `http://${service ?? host}:${door.port}`]
   const page = around(code.replace('https://tidings.example', tidings))
-  const start = async () => { nodes.set(port, await startNode(t, { port, env: { ...env, ...(service !== undefined && { CORS_ORIGINS: origin }) } })) }
+  const start = async () => { nodes.set(port, await startNode(t, { port, env: { ...env, ...more, ...(service !== undefined && { CORS_ORIGINS: origin }) } })) }
   await start()
 
   site.instead = (request, response) => {
@@ -176,7 +186,7 @@ for (const [what, hosts] of [['origin', { host: 'app.tidings.example', service: 
 }
 
 t.test('days, a night of sleep: the page is frozen, its line dies without a word, its token ends', { buffered: true }, async (t) => {
-  const { door, isLive, publish, hasAll, tab, node } = await visit(t, days! + byCookie!)
+  const { door, isLive, publish, hasAll, tab, node } = await visit(t, days! + byCookie!, { more: { MAX_STREAM_SECONDS: '600' } }) // only the token ends it
   await isLive
   await publish()
   await hasAll()
