@@ -24,6 +24,7 @@ import { followAnswers } from './http/last-answers.ts'
 import { limitPipelining } from './http/pipelining.ts'
 import { publish } from './http/publish.ts'
 import { Refusals } from './http/refusals.ts'
+import { requestOf, withoutChildren } from './http/request-log.ts'
 import { retract } from './http/retract.ts'
 import { subscribe } from './http/subscribe.ts'
 import { tickets } from './http/tickets.ts'
@@ -34,7 +35,6 @@ import { systemClock } from './hub/clock.ts'
 import { Hub, type HubOptions } from './hub/hub.ts'
 import { keepReceipts } from './receipts.ts'
 import type { Node } from './tracing.ts'
-import { parseTraceparent, traceIdOf } from './trace-context.ts'
 
 export interface AppOptions {
   readonly config: Config
@@ -58,7 +58,7 @@ const HEAD_TIMEOUT_MS = 20_000
 const LOOK_FOR_LATE_MS = 5000
 
 const logRequest: onResponseHookHandler = (request, reply, done) => {
-  request.log.debug({ method: request.method, route: request.routeOptions.url, statusCode: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request')
+  request.log.debug({ ...requestOf(request), method: request.method, route: request.routeOptions.url, statusCode: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'request')
   done()
 }
 
@@ -88,7 +88,7 @@ declare module 'fastify' {
 function newServer ({ config, logger, certificate }: AppOptions, headers: Readonly<Record<string, string>>, refusals: Refusals) {
   const allHeaders = (request: { headers: { origin?: string | undefined } }) => ({ ...headers, ...corsHeaders(request, config.CORS_ORIGINS) })
   return Fastify({
-    ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
+    ...(logger === undefined ? { logger: false } : { loggerInstance: withoutChildren(logger) }),
     // Fastify's own lines contain URLs, which may carry a one-time ticket. We log a line for each stream, and requests
     // at debug.
     logController: new LogController({ disableRequestLogging: true }),
@@ -103,11 +103,6 @@ function newServer ({ config, logger, certificate }: AppOptions, headers: Readon
     frameworkErrors: frameworkErrorHandler(allHeaders, refusals),
     clientErrorHandler: clientErrorHandler({ headers: allHeaders, refusals, retryMs: config.RETRY_MS }),
     ...serverOptions(certificate),
-    // Log lines of a traced request carry its trace id.
-    childLoggerFactory: (logger, bindings, options, request) => {
-      const traceparent = parseTraceparent(request.headers.traceparent)
-      return logger.child(traceparent === undefined ? bindings : { ...bindings, trace_id: traceIdOf(traceparent) }, options)
-    },
     // JSON is passed on and never merged into our objects, so these keys are harmless.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',

@@ -5,6 +5,7 @@ import { MAX_GROUPS, Revoked, TooManyGroups, Uncertain, Unavailable } from '../b
 import { FuturePosition, MAX_MARKS, NoNotification, TooManyMarks } from '../broker/inbox.ts'
 import { type ErrorCode, TidingsError } from '../errors.ts'
 import type { Refusals } from './refusals.ts'
+import { requestOf } from './request-log.ts'
 
 /** The errors of a route that asks the broker, for the OpenAPI document. */
 export const BROKER_ERRORS: readonly ErrorCode[] = ['TIDINGS_UNAVAILABLE', 'TIDINGS_UNCERTAIN']
@@ -16,7 +17,7 @@ export function handleErrors (app: FastifyInstance, refusals: Refusals): void {
   app.setErrorHandler<FastifyError>((error, request, reply) => {
     const refusal = translate(error)
     refusals.count(refusal.code, refusal.reason)
-    if (refusal.code === 'TIDINGS_INTERNAL') request.log.error({ err: error }, 'unexpected error; report it, with the stack')
+    if (refusal.code === 'TIDINGS_INTERNAL') request.log.error({ ...requestOf(request), err: error }, 'unexpected error; report it, with the stack')
     if (refusal.statusCode === 401) reply.header('www-authenticate', 'Bearer')
     if (refusal.statusCode === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
     return reply.code(refusal.statusCode).send(bodyOf(refusal))

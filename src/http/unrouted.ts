@@ -7,6 +7,7 @@ import { TidingsError } from '../errors.ts'
 import { bodyOf } from './errors.ts'
 import { comeBackAnswer, isHttp11, STREAM_PATH } from './event-stream.ts'
 import type { Refusals } from './refusals.ts'
+import { requestOf } from './request-log.ts'
 
 /** The methods of all routes: the answer to a method that Node does not know, whose path is not looked at. */
 const ALL_METHODS = 'DELETE, GET, HEAD, POST, PUT'
@@ -93,7 +94,7 @@ export function frameworkErrorHandler (headers: (request: FastifyRequest) => Rec
   return (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
     const refusal = new TidingsError('TIDINGS_BAD_REQUEST', error.code === 'FST_ERR_MAX_PARAM_LENGTH' ? 'a part of the path is too long' : 'the path is not well encoded')
     refusals.count(refusal.code)
-    request.log.debug({ code: error.code }, 'not a path')
+    request.log.debug({ ...requestOf(request), code: error.code }, 'not a path')
     reply.code(refusal.statusCode).headers(headers(request)).send(bodyOf(refusal))
   }
 }
