@@ -12,6 +12,7 @@ import { auth } from './http/auth.ts'
 import { MAX_BODY_BYTES, takeJson } from './http/body.ts'
 import { client } from './http/client.ts'
 import { trustedProxies } from './http/client-address.ts'
+import { watchConnections } from './http/connections.ts'
 import { guardDoor } from './http/door.ts'
 import { handleErrors } from './http/errors.ts'
 import { commonHeaders, corsHeaders } from './http/headers.ts'
@@ -20,8 +21,6 @@ import { rateLimits } from './http/limits.ts'
 import { describeRoutes } from './http/openapi.ts'
 import { ops } from './http/ops.ts'
 import { opsServer } from './http/ops-port.ts'
-import { followAnswers } from './http/last-answers.ts'
-import { limitPipelining } from './http/pipelining.ts'
 import { publish } from './http/publish.ts'
 import { Refusals } from './http/refusals.ts'
 import { requestOf, withoutChildren } from './http/request-log.ts'
@@ -149,19 +148,13 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   takeJson(app)
   app.decorate('hub', hub)
   app.decorate('opsServer', config.OPS_PORT === undefined ? undefined : opsServer(app))
-  app.decorate('answersTaken', followAnswers(app))
+  app.decorate('answersTaken', watchConnections(app, hub))
   app.decorateRequest('principal', null)
   handleErrors(app, refusals)
   const paths = rememberPaths(app)
-  limitPipelining(app)
   ignoreExpectations(app)
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headers)
-    done()
-  })
-  // A proxy keeps connections for later requests, but a draining node will be gone by then.
-  app.addHook('onSend', (_request, reply, _payload, done) => {
-    if (hub.isDraining) reply.header('connection', 'close')
     done()
   })
   if (['debug', 'trace'].includes(app.log.level)) app.addHook('onResponse', logRequest)

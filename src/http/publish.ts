@@ -11,8 +11,8 @@ import { parseTraceparent } from '../trace-context.ts'
 import { type Node, publishes, type PublishTrace } from '../tracing.ts'
 import { identityOf, TOKEN_ERRORS } from './auth.ts'
 import { BODY_ERRORS, textOf } from './body.ts'
+import { allowPipelining } from './connections.ts'
 import { LIMIT_ERRORS, type RequestLimit } from './limits.ts'
-import { allowPipelining } from './pipelining.ts'
 import { PUBLISH_SCOPE, publishesNothing, requireScopes } from './scopes.ts'
 import { bearer, errorResponses } from './schemas.ts'
 
@@ -154,7 +154,7 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
     const trace: PublishTrace = traceparent === undefined ? { request: publication, node } : { request: publication, node, traceparent }
     // A subscriber of this diagnostics channel may have started a trace and set `traceparent`.
     const traced = (): PublishRequest => trace.traceparent === undefined ? publication : { ...publication, traceparent: trace.traceparent }
-    const answer = await publishes.tracePromise(async () => await messages.publish(traced()), trace)
+    const answer = await publishes.tracePromise(() => messages.publish(traced()), trace)
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
     reply.code(202)
     return answerJson(answer)

@@ -1,0 +1,73 @@
+// Answers that are under way when a node ends: it waits for those that somebody still takes, and for no others.
+import { once } from 'node:events'
+import net, { type AddressInfo } from 'node:net'
+import Fastify from 'fastify'
+import t from 'tap'
+import { watchConnections } from '../../src/http/connections.ts'
+import { Signal, type Scope } from '../fixtures/wait.ts'
+
+const LARGE = 'x'.repeat(20_000_000) // more than both kernels' buffers take
+
+/** A server with two routes, and a client that asks for one of them several times and reads nothing by itself. */
+async function ask (t: Scope, path: '/large' | '/late', times: number) {
+  const app = Fastify({ forceCloseConnections: true })
+  t.teardown(async () => { await app.close() })
+  const answersTaken = watchConnections(app, { isDraining: false })
+  const changed = new Signal()
+  const seen = { asked: 0, answered: 0, gone: false }
+  const tell = (change: Partial<typeof seen>): void => {
+    Object.assign(seen, change)
+    changed.notify()
+  }
+  const until = async (what: keyof typeof seen, value: number | boolean) => await changed.until(() => seen[what] === value || undefined, { what: `${what} ${value}` })
+  app.addHook('onSend', async () => { tell({ answered: seen.answered + 1 }) })
+  app.server.on('connection', (socket) => { socket.on('close', () => { tell({ gone: true }) }) })
+  app.get('/large', async () => LARGE)
+  app.get('/late', async () => {
+    tell({ asked: seen.asked + 1 })
+    await until('gone', true)
+    return 'nobody is there'
+  })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const client = net.connect((app.server.address() as AddressInfo).port, '127.0.0.1').on('error', () => {})
+  t.teardown(() => client.destroy())
+  client.write(`GET ${path} HTTP/1.1\r\nHost: tidings\r\n\r\n`.repeat(times))
+  return { client, until, answersTaken }
+}
+
+t.test('a client that takes them late gets all of them before the node ends', async (t) => {
+  const { client, until, answersTaken } = await ask(t, '/large', 3)
+  await until('answered', 3)
+  let bytes = 0
+  const taken = answersTaken().then(() => 'taken')
+  t.equal(await Promise.race([taken, new Promise((resolve) => { setImmediate(resolve, 'owed') })]), 'owed')
+  client.on('data', (data) => { bytes += data.length })
+  await taken
+  client.end()
+  await once(client, 'close')
+  t.ok(bytes > 3 * LARGE.length, 'headers and bodies')
+})
+
+t.test('a client that leaves in the middle of its answers is not waited for', async (t) => {
+  const { client, until, answersTaken } = await ask(t, '/large', 3)
+  await until('answered', 3)
+  client.destroy()
+  await until('gone', true)
+  await t.resolves(answersTaken())
+})
+
+t.test('nor is one that leaves while the node waits for it', async (t) => {
+  const { client, until, answersTaken } = await ask(t, '/large', 1)
+  await until('answered', 1)
+  const taken = answersTaken()
+  client.destroy()
+  await t.resolves(taken)
+})
+
+t.test('nor one that left before its answer', async (t) => {
+  const { client, until, answersTaken } = await ask(t, '/late', 2)
+  await until('asked', 2)
+  client.destroy()
+  await until('answered', 2)
+  await t.resolves(answersTaken())
+})
