@@ -13,10 +13,10 @@ const MAX_BATCH_BYTES = 65_536
 /** How many streams are prefetched into the processor's caches before they are written. */
 const SIDE_BY_SIDE = 128
 /**
- * A write to all streams that takes longer than this many windows is followed by a longer rest, since less than a
- * quarter of the time would be left for other work.
+ * A write to all streams that takes longer than this many windows is followed by a longer rest, since hardly a seventh
+ * of the time would be left for other work.
  */
-const LONG_IN_WINDOWS = 3
+const LONG_IN_WINDOWS = 6
 /** The longest rest after such a write. */
 const MAX_REST_MS = 50
 
