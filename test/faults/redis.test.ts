@@ -126,11 +126,15 @@ t.test('Redis, stopped for 8 s: 503 with Retry-After, streams ping on, then ever
   redis.resume()
   const healedMs = await rig.becomes(true)
   t.ok(healedMs < PROMISED_MS + GRACE_MS, `/readyz 200 ${Math.round(healedMs)} ms after the cure`)
-  for (const replayed of [null, 'true']) {
-    const { status, headers, body } = await rig.send('group:crowd', 'stopped', data)
-    t.match([status, headers.get('idempotency-replayed')], [202, replayed])
-    if (replayed === null) crowd.ledger.sent({ to: 'group:crowd', id: body.notifications[0].id, data })
-  }
+  // Redis may have been sent it before the node knew, and have run it when it went on.
+  const isCertain = refused.body.code === 'TIDINGS_UNAVAILABLE'
+  t.ok(isCertain || refused.body.code === 'TIDINGS_UNCERTAIN')
+  const first = await rig.send('group:crowd', 'stopped', data)
+  t.equal(first.status, 202)
+  if (isCertain) t.equal(first.headers.get('idempotency-replayed'), null)
+  crowd.ledger.sent({ to: 'group:crowd', id: first.body.notifications[0].id, data })
+  const second = await rig.send('group:crowd', 'stopped', data)
+  t.match([second.status, second.headers.get('idempotency-replayed'), second.body], [202, 'true', first.body])
   await rig.some(crowd.ledger)
   await crowd.ledger.settled()
   assertUntouched(t, crowd)
