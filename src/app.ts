@@ -147,7 +147,6 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
   const hub = newHub(config, { broker, node, log: app.log })
   takeJson(app)
   app.decorate('hub', hub)
-  app.decorate('opsServer', config.OPS_PORT === undefined ? undefined : opsServer(app))
   app.decorate('answersTaken', watchConnections(app, hub))
   app.decorateRequest('principal', null)
   handleErrors(app, refusals)
@@ -157,6 +156,8 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
     reply.headers(headers)
     done()
   })
+  // After the connections are watched, since it refuses requests.
+  app.decorate('opsServer', config.OPS_PORT === undefined ? undefined : opsServer(app))
   if (['debug', 'trace'].includes(app.log.level)) app.addHook('onResponse', logRequest)
 
   await describeRoutes(app, config)

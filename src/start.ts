@@ -131,11 +131,12 @@ export async function start (onGraceful: () => void): Promise<void> {
 async function endRequests (app: FastifyInstance, drainMs: number): Promise<void> {
   const since = performance.now()
   await app.hub.drain(drainMs)
-  const cut = setTimeout(() => { app.server.closeAllConnections() }, Math.max(drainMs - (performance.now() - since), LAST_REQUESTS_MS))
+  const cutAll = (): void => { for (const server of [app.server, app.opsServer]) server?.closeAllConnections() }
+  const cut = setTimeout(cutAll, Math.max(drainMs - (performance.now() - since), LAST_REQUESTS_MS))
   await app.answersTaken()
   clearTimeout(cut)
   // Ends connections with no request or half of one, for which close() would wait.
-  const impatience = setTimeout(() => { app.server.closeAllConnections() }, LAST_REQUESTS_MS)
+  const impatience = setTimeout(cutAll, LAST_REQUESTS_MS)
   await app.close()
   clearTimeout(impatience)
 }

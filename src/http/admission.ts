@@ -11,6 +11,7 @@ import { translate } from './errors.ts'
 import { STREAM_PATH } from './event-stream.ts'
 import type { RateLimits } from './limits.ts'
 import type { TicketReason } from './refusals.ts'
+import { requestOf } from './request-log.ts'
 import { findTicket, isPassOf, passName, type Redeemable, spend } from './ticket-store.ts'
 
 export interface AdmissionOptions {
@@ -64,7 +65,7 @@ export class Admission {
       // Passing conditions are answered 200, since any other status would end an EventSource for good.
       const refusal = translate(error as Error)
       if (!isPassing(refusal)) throw error
-      if (refusal.code === 'TIDINGS_INTERNAL') this.#parts.app.log.error({ err: error }, 'unexpected error; report it, with the stack')
+      if (refusal.code === 'TIDINGS_INTERNAL') this.#parts.app.log.error({ ...requestOf(request), err: error }, 'unexpected error; report it, with the stack')
       return this.#later(refusal.code)
     }
   }

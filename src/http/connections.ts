@@ -60,10 +60,11 @@ export function watchConnections (app: FastifyInstance, hub: { readonly isDraini
     else done()
   })
   app.addHook('onSend', (request, reply, _payload, done) => {
-    // A proxy keeps connections for later requests, but a draining node will be gone by then.
-    if (hub.isDraining) reply.header('connection', 'close')
     const { socket } = request
     const counts = socket[underWay]
+    // A proxy keeps connections for later requests, but a draining node will be gone by then. Node ends a connection
+    // after an answer with this header, and would drop those of further requests that came with it.
+    if (hub.isDraining && (counts === undefined || counts.requests === 1)) reply.header('connection', 'close')
     // It runs again if the answer could not be serialised, for the error.
     if (counts === undefined || request.isAnswering || socket.destroyed) return done()
     // A client that leaves before its answer was taken causes no onResponse.

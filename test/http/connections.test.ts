@@ -8,11 +8,11 @@ import { Signal, type Scope } from '../fixtures/wait.ts'
 
 const LARGE = 'x'.repeat(20_000_000) // more than both kernels' buffers take
 
-/** A server with two routes, and a client that asks for one of them several times and reads nothing by itself. */
-async function ask (t: Scope, path: '/large' | '/late', times: number) {
+/** A server with three routes, and a client that asks for one of them several times and reads nothing by itself. */
+async function ask (t: Scope, path: '/large' | '/late' | '/small', times: number, isDraining = false) {
   const app = Fastify({ forceCloseConnections: true })
   t.teardown(async () => { await app.close() })
-  const answersTaken = watchConnections(app, { isDraining: false })
+  const answersTaken = watchConnections(app, { isDraining })
   const changed = new Signal()
   const seen = { asked: 0, answered: 0, gone: false }
   const tell = (change: Partial<typeof seen>): void => {
@@ -23,6 +23,7 @@ async function ask (t: Scope, path: '/large' | '/late', times: number) {
   app.addHook('onSend', async () => { tell({ answered: seen.answered + 1 }) })
   app.server.on('connection', (socket) => { socket.on('close', () => { tell({ gone: true }) }) })
   app.get('/large', async () => LARGE)
+  app.get('/small', async () => 'small')
   app.get('/late', async () => {
     tell({ asked: seen.asked + 1 })
     await until('gone', true)
@@ -70,4 +71,19 @@ t.test('nor one that left before its answer', async (t) => {
   client.destroy()
   await until('answered', 2)
   await t.resolves(answersTaken())
+})
+
+t.test('a node that drains answers all requests that came together, and ends the connection after the next one alone', async (t) => {
+  const { client, until } = await ask(t, '/small', 3, true)
+  let said = ''
+  const changed = new Signal()
+  client.on('data', (data) => {
+    said += data.toString()
+    changed.notify()
+  })
+  await until('answered', 3)
+  await changed.until(() => said.split('small').length === 4 || undefined, { what: 'three answers', describe: () => said })
+  if (!/connection: close/i.test(said)) client.write('GET /small HTTP/1.1\r\nHost: tidings\r\n\r\n')
+  await once(client, 'close')
+  t.match(said, /connection: close\r\n(?![^]*HTTP)/i, 'the last one')
 })

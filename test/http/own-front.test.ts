@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import http from 'node:http'
 import net from 'node:net'
 import t from 'tap'
+import { Signal } from '../fixtures/wait.ts'
 import { connect } from '../fixtures/client.ts'
 import { lineHeader, startBalancer } from '../fixtures/balancer.ts'
 import { Ledger } from '../fixtures/ledger.ts'
@@ -65,6 +66,31 @@ t.test('head of a request, that does not end: 20 seconds, then the line is close
     await once(socket, 'close')
     t.equal(said, '', 'without a status, which would end an EventSource for ever')
   }
+})
+
+t.test('OPS_PORT: what is refused outside has the headers of every answer, and is no credit for more requests at once', async (t) => {
+  const node = await startNode(t, { env: { ...issuer.env, OPS_PORT: String(await freePort()) } })
+  const refused = await fetch(`${node.url}/metrics`)
+  t.match([refused.status, refused.headers.get('tidings-node'), refused.headers.get('x-content-type-options')], [404, String, 'nosniff'])
+  const socket = net.connect(Number(new URL(node.url).port), '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  const changed = new Signal()
+  let said = ''
+  socket.on('data', (piece) => {
+    said += piece.toString()
+    changed.notify()
+  }).on('error', () => {})
+  const answers = (): number => said.split('HTTP/1.1 404').length - 1
+  const closed = once(socket, 'close')
+  let asked = 0
+  for (const [path, count] of [['/nothing', 1], ['/metrics', 10], ['/metrics', 10], ['/metrics', 10]] as const) {
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(count))
+    asked += count
+    await changed.until(() => answers() === asked || undefined, { what: `${asked} answers` })
+  }
+  socket.write('GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(40))
+  await closed
+  t.ok(answers() < 71)
 })
 
 t.test('OPS_PORT, taken by somebody else: the node does not start, and says which', async (t) => {
