@@ -1,16 +1,14 @@
 // A node that is its own front, as a process: a port for operations, several nodes on one port, and what one address may ask.
-import { once } from 'node:events'
 import http from 'node:http'
-import net from 'node:net'
 import t from 'tap'
 import { connect } from '../fixtures/client.ts'
 import { lineHeader, startBalancer } from '../fixtures/balancer.ts'
+import { dial } from '../fixtures/dial.ts'
 import { Ledger } from '../fixtures/ledger.ts'
 import { startNode, systemEnvironment } from '../fixtures/node.ts'
 import { freePort, spawnChild } from '../fixtures/process.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
-import { Signal } from '../fixtures/wait.ts'
 import { assertError, startService } from './service.ts'
 
 const issuer = createIssuer()
@@ -59,12 +57,10 @@ t.test('head of a request, that does not end: 20 seconds, then the line is close
     }
   })
   for (const text of ['', 'GET /livez HTTP/1.1\r\nHost: a\r\nX: ']) {
-    const socket = net.connect(Number(new URL(service.url).port), '127.0.0.1')
-    let said = ''
-    socket.on('data', (piece) => { said += piece.toString() }).on('error', () => {})
-    socket.write(text)
-    await once(socket, 'close')
-    t.equal(said, '', 'without a status, which would end an EventSource for ever')
+    const line = dial(t, service.url)
+    line.socket.write(text)
+    await line.over()
+    t.equal(line.text, '', 'without a status, which would end an EventSource for ever')
   }
 })
 
@@ -72,25 +68,16 @@ t.test('OPS_PORT: what is refused outside has the headers of every answer, and i
   const node = await startNode(t, { env: { ...issuer.env, OPS_PORT: String(await freePort()) } })
   const refused = await fetch(`${node.url}/metrics`)
   t.match([refused.status, refused.headers.get('tidings-node'), refused.headers.get('x-content-type-options')], [404, String, 'nosniff'])
-  const socket = net.connect(Number(new URL(node.url).port), '127.0.0.1')
-  t.teardown(() => socket.destroy())
-  const changed = new Signal()
-  let said = ''
-  socket.on('data', (piece) => {
-    said += piece.toString()
-    changed.notify()
-  }).on('error', () => {})
-  const answers = (): number => said.split('HTTP/1.1 404').length - 1
-  const closed = once(socket, 'close')
+  const line = dial(t, node.url)
   let asked = 0
   for (const [path, count] of [['/nothing', 1], ['/metrics', 10], ['/metrics', 10], ['/metrics', 10]] as const) {
-    socket.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(count))
+    line.socket.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(count))
     asked += count
-    await changed.until(() => answers() === asked || undefined, { what: `${asked} answers` })
+    await line.hasTimes(asked, 'HTTP/1.1 404')
   }
-  socket.write('GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(40))
-  await closed
-  t.ok(answers() < 71)
+  line.socket.write('GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(40))
+  await line.over()
+  t.ok(line.text.split('HTTP/1.1 404').length - 1 < 71)
 })
 
 t.test('OPS_PORT, taken by somebody else: the node does not start, and says which', async (t) => {

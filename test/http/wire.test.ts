@@ -1,38 +1,10 @@
 // Below HTTP's usual manners: HTTP/1.0, pipelining, HEAD, requests that are cut off or reset at every step, and that nothing stays behind.
-import net from 'node:net'
 import t from 'tap'
+import { dial } from '../fixtures/dial.ts'
 import { Ledger } from '../fixtures/ledger.ts'
-import { Signal, type Scope } from '../fixtures/wait.ts'
-import { assertError, startService, type Service } from './service.ts'
+import { assertError, startService } from './service.ts'
 
 const SUBSCRIBE = '/api/notifications/subscribe'
-
-/** A socket that keeps what it got, on an address of its own, so that the node's side of it can be told from others. */
-function dial (t: Scope, service: Service, localAddress = '127.0.0.1') {
-  const socket = net.connect({ host: '127.0.0.1', port: Number(new URL(service.url).port), localAddress, allowHalfOpen: true })
-  const changed = new Signal()
-  const until = (come: () => boolean, what: string) => changed.until(() => come() || undefined, { what, describe: () => line.text })
-  const line = {
-    socket,
-    text: '',
-    closed: false,
-    has: (part: string | RegExp) => until(() => line.text.match(part) !== null, String(part)),
-    over: () => until(() => line.closed, 'the end'),
-    hasOrEnds: (part: string) => until(() => line.closed || line.text.includes(part), `${part}, or the end`)
-  }
-  socket.on('data', (data) => {
-    line.text += data.toString()
-    changed.notify()
-  })
-  socket.on('end', () => socket.end())
-  socket.on('error', () => {})
-  socket.on('close', () => {
-    line.closed = true
-    changed.notify()
-  })
-  t.teardown(() => socket.destroy())
-  return line
-}
 
 const get = (path: string, token: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: tidings\r\nAuthorization: Bearer ${token}\r\n${more}\r\n`
 
@@ -65,7 +37,7 @@ t.test('HTTP/1.0, stream: no chunked coding, bare frames, and the line is closed
 
 t.test('pipelining, short requests on one connection: answered in order', async (t) => {
   const service = await startService(t)
-  const line = dial(t, service)
+  const line = dial(t, service.url)
   const groups = get('/api/users/42/groups', service.operator)
   line.socket.write(get('/livez', 'x') + groups + get('/nowhere', 'x') + get('/readyz', 'x', 'Connection: close\r\n'))
   await line.over()
@@ -75,7 +47,7 @@ t.test('pipelining, short requests on one connection: answered in order', async 
 
 t.test('pipelining, a publish behind a stream: taken, and the stream stays well-formed', async (t) => {
   const service = await startService(t)
-  const line = dial(t, service)
+  const line = dial(t, service.url)
   const body = JSON.stringify({ to: 'user:42', data: 'from the same line' })
   const post = `POST /api/notifications HTTP/1.1\r\nHost: tidings\r\nAuthorization: Bearer ${service.operator}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
   line.socket.write(get(SUBSCRIBE, service.token()))
@@ -95,7 +67,7 @@ t.test('pipelining, a publish behind a stream: taken, and the stream stays well-
 
 t.test('pipelining, two subscribes on one line: nothing is mixed, and nothing stays behind', async (t) => {
   const service = await startService(t)
-  const line = dial(t, service, '127.0.0.5')
+  const line = dial(t, service.url, { localAddress: '127.0.0.5' })
   line.socket.write(get(SUBSCRIBE, service.token({ sub: '1' })) + get(SUBSCRIBE, service.token({ sub: '2' })))
   await line.has('event: sync')
   await service.publish('user:2', 'for the second')
@@ -110,7 +82,7 @@ t.test('pipelining, two subscribes on one line: nothing is mixed, and nothing st
 t.test('pipelining, a subscribe behind another request: a stream, or a hint to come back; never a line that hangs', async (t) => {
   const service = await startService(t)
   for (const path of ['/livez', '/api/users/42/groups', '/nowhere']) {
-    const line = dial(t, service, '127.0.0.6')
+    const line = dial(t, service.url, { localAddress: '127.0.0.6' })
     line.socket.write(get(path, service.operator) + get(SUBSCRIBE, service.token()))
     await line.hasOrEnds('retry: ')
     t.equal(line.text.match(/HTTP\/1\.1 \d+/g)?.[1], 'HTTP/1.1 200', `behind ${path}`)
@@ -122,7 +94,7 @@ t.test('pipelining, a subscribe behind another request: a stream, or a hint to c
 
 t.test('pipelining, close() with a subscribe behind a stream: resolves', async (t) => {
   const service = await startService(t)
-  const line = dial(t, service)
+  const line = dial(t, service.url)
   line.socket.write(get(SUBSCRIBE, service.token()) + get(SUBSCRIBE, service.token({ sub: '43' })))
   await line.has('event: sync')
   await service.app.hub.drain(0)
@@ -137,7 +109,7 @@ t.test('HEAD: a head and no body, on the stream no stream', async (t) => {
     const { status, text } = await service.call('HEAD', path, { token: null })
     t.same([status, text], [200, ''], path)
   }
-  const line = dial(t, service)
+  const line = dial(t, service.url)
   line.socket.write(get(SUBSCRIBE, service.token(), 'Connection: close\r\n').replace('GET', 'HEAD'))
   await line.over()
   t.match(line.text, /^HTTP\/1\.1 \d{3} [^]*\r\n\r\n$/, 'answered, without a body')
@@ -164,7 +136,7 @@ t.test('reset, at every step of a connect: tables clean, no error in the log, ot
   ]
   for (const [step, sent, until] of steps) {
     for (const way of ['resetAndDestroy', 'destroy', 'end'] as const) {
-      const line = dial(t, service, '127.0.0.7')
+      const line = dial(t, service.url, { localAddress: '127.0.0.7' })
       await new Promise((resolve) => { line.socket.once('connect', resolve) })
       if (sent !== '') await new Promise((resolve) => { line.socket.write(sent, resolve) })
       if (until !== undefined) await line.has(until)
@@ -197,7 +169,7 @@ t.test('reset, while the broker is asked: whatever it answers then, tables clean
           }
         }
       })
-      const line = dial(t, service, '127.0.0.8')
+      const line = dial(t, service.url, { localAddress: '127.0.0.8' })
       line.socket.write(get(SUBSCRIBE, service.token({ groups: ['g'] })))
       await asked.promise
       line.socket.resetAndDestroy()
@@ -219,7 +191,7 @@ t.test('body, cut off half-way: nothing is published, and the next request is se
   const cuts = [head(body.length), head(body.length) + body.slice(0, 20), head(body.length + 1) + body, chunked, `${chunked}14\r\n${body.slice(0, 20)}\r\n`, `${chunked}${body.length.toString(16)}\r\n${body}`]
   for (const sent of cuts) {
     for (const way of ['resetAndDestroy', 'destroy', 'end'] as const) {
-      const line = dial(t, service, '127.0.0.9')
+      const line = dial(t, service.url, { localAddress: '127.0.0.9' })
       await new Promise((resolve) => { line.socket.once('connect', resolve) })
       await new Promise((resolve) => { line.socket.write(sent, resolve) })
       line.socket[way]()
@@ -246,7 +218,7 @@ t.test('not HTTP, or not as it should be: an error in the shape of all errors', 
     'a length and chunks (RFC 9112, 6.1)': ['POST /api/notifications HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', 'TIDINGS_BAD_REQUEST']
   }
   for (const [name, [sent, code]] of Object.entries(bad)) {
-    const line = dial(t, service)
+    const line = dial(t, service.url)
     line.socket.write(sent)
     await line.over()
     const [head = '', text = ''] = line.text.split('\r\n\r\n')
@@ -262,7 +234,7 @@ t.test('headers past 16 KB, of a stream: told to come again, since cookies come 
   const service = await startService(t, { env: { CORS_ORIGINS: 'https://app.example', RETRY_MS: '1000' } })
   const cookies = Array.from({ length: 17 }, (_, i) => `Cookie: c${i}=${'x'.repeat(990)}\r\n`).join('')
   for (const path of [SUBSCRIBE, `${SUBSCRIBE}/42`, `${SUBSCRIBE}?ticket=secret`]) {
-    const line = dial(t, service)
+    const line = dial(t, service.url)
     line.socket.write(get(path, service.token(), `Origin: https://app.example\r\n${cookies}`))
     await line.over()
     t.match(line.text, /^HTTP\/1\.1 200 OK\r\ncontent-type: text\/event-stream; charset=utf-8\r\n[^]*\r\n\r\nretry: \d{3,4}\nevent: ping\ndata: \{\}\n\n$/, path)
@@ -270,7 +242,7 @@ t.test('headers past 16 KB, of a stream: told to come again, since cookies come 
   }
   t.equal(await service.metric('tidings_refused_total', 'code="TIDINGS_HEADERS_TOO_LARGE"'), 3)
 
-  const line = dial(t, service)
+  const line = dial(t, service.url)
   const whole = get(SUBSCRIBE, service.token(), cookies)
   const arrived = Promise.withResolvers<void>()
   service.app.server.once('connection', (socket) => {
