@@ -1,6 +1,7 @@
 // Makes a node listen: on the port for clients, which it may share with other processes of the host, and on OPS_PORT.
 import { once } from 'node:events'
 import type { Server } from 'node:http'
+import net from 'node:net'
 import type { FastifyInstance } from 'fastify'
 
 /**
@@ -31,16 +32,18 @@ export async function listen (app: FastifyInstance, { host, port, sharesPort, op
 }
 
 /**
- * Stops accepting connections, so that the other processes on the port get them. Open ones stay. Otherwise a draining
- * node would still get its share, since no balancer asks it whether it is ready.
+ * Stops accepting connections, and resolves when none is open any more. Open ones stay and can bring requests, until
+ * the app is closed.
  */
-export function leavePort ({ server }: { readonly server: Server }): void {
-  const { close } = server
-  let isClosed = false
-  close.call(server, () => { isClosed = true })
+export async function leavePort ({ server }: { readonly server: Server }): Promise<void> {
+  const isEmpty = new Promise<void>((resolve) => { server.once('close', resolve) })
+  // Node's close() of an HTTP server would also cut idle connections: one that was just opened, with a request on its
+  // way, is idle too.
+  net.Server.prototype.close.call(server)
   server.close = (done) => {
-    if (isClosed) done?.()
-    else if (done !== undefined) server.once('close', () => { done() })
+    server.closeIdleConnections()
+    void isEmpty.then(() => done?.())
     return server
   }
+  await isEmpty
 }

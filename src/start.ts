@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import type https from 'node:https'
 import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import pino, { type Logger } from 'pino'
@@ -23,6 +24,15 @@ import { unknownSettings } from './unknown-settings.ts'
 
 /** How long unfinished requests may take when the node closes. */
 const LAST_REQUESTS_MS = 3000
+
+/**
+ * How long after SIGTERM an idle connection can still bring a request, if DRAIN_SECONDS allows. A proxy cannot know
+ * that the node is about to close it, and does not send a POST a second time. nginx.conf closes idle ones before.
+ */
+const IDLE_MS = 2500
+
+/** How long a request may be on its way when the node stops listening, on a connection that was opened just then. */
+const ON_THE_WAY_MS = 250
 
 /**
  * How long a node waits for its broker before it listens. Once it listens, a balancer may send it requests, which it
@@ -93,8 +103,7 @@ export async function start (onGraceful: () => void): Promise<void> {
     else log.info({ signal, streams: app.hub.streams }, 'closing')
     isClosing = true
     ending.abort()
-    if (config.REUSE_PORT === 'on') leavePort(app)
-    await endRequests(app, err === undefined ? config.DRAIN_SECONDS * 1000 : 0)
+    await endRequests(app, { drainMs: err === undefined ? config.DRAIN_SECONDS * 1000 : 0, sharesPort: config.REUSE_PORT === 'on' })
     await spans?.close()
     log.info('closed')
     // exit() would wait for a thread that is blocked by a dead disk or a stopped terminal.
@@ -127,12 +136,23 @@ export async function start (onGraceful: () => void): Promise<void> {
   }
 }
 
-/** Drains the streams, waits until the clients have taken their answers, and closes the app. */
-async function endRequests (app: FastifyInstance, drainMs: number): Promise<void> {
+/**
+ * Drains the streams, answers the requests that are still on their way, waits until the clients have taken their
+ * answers, and closes the app.
+ */
+async function endRequests (app: FastifyInstance, { drainMs, sharesPort }: { readonly drainMs: number, readonly sharesPort: boolean }): Promise<void> {
   const since = performance.now()
+  // If other processes listen on the port, they get the new connections from now on. No balancer asks this node whether
+  // it is ready, so otherwise it would still get its share.
+  let isEmpty = sharesPort ? leavePort(app) : undefined
   await app.hub.drain(drainMs)
+  // The node has listened until here, since a balancer may need some seconds to see that it is not ready.
+  isEmpty ??= leavePort(app)
+  const passedMs = (): number => performance.now() - since
+  await Promise.race([isEmpty, sleep(Math.max(Math.min(IDLE_MS, drainMs) - passedMs(), ON_THE_WAY_MS))])
+
   const cutAll = (): void => { for (const server of [app.server, app.opsServer]) server?.closeAllConnections() }
-  const cut = setTimeout(cutAll, Math.max(drainMs - (performance.now() - since), LAST_REQUESTS_MS))
+  const cut = setTimeout(cutAll, Math.max(drainMs - passedMs(), LAST_REQUESTS_MS))
   await app.answersTaken()
   clearTimeout(cut)
   // Ends connections with no request or half of one, for which close() would wait.

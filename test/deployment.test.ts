@@ -31,6 +31,13 @@ t.test('docker-compose.yml, stop_grace_period: longer than the drain', async (t)
   t.ok(Number(seconds) > parseConfig({ JWT_SECRET: 'x'.repeat(32) }, 'node').DRAIN_SECONDS + 5)
 })
 
+t.test('nginx.conf, connections of publishes: closed when idle before a node that ends closes them', async (t) => {
+  const [, seconds] = /upstream tidings \{[^}]*keepalive_timeout (\d+)s;/.exec(read('nginx.conf')) ?? []
+  const [, milliseconds] = /const IDLE_MS = (\d+)/.exec(read('src/start.ts')) ?? []
+  t.ok(Number(seconds) * 1000 < Number(milliseconds))
+  t.match(words(read('docs/deployment.md')), `its idle connections to a node within ${seconds} s`)
+})
+
 interface Service { command?: string[], logging?: object, mem_limit?: string, pids_limit?: number, restart?: string }
 const services = (file: string): Array<[string, Service]> => Object.entries((parse(read(file), { merge: true }) as { services: Record<string, Service> }).services)
 

@@ -37,6 +37,7 @@ const figures: Array<[page: string, said: string, file: string, name: string, pe
   ['docs/deployment.md', '(every $ s, and at SIGHUP)', 'src/certificate.ts', 'LOOK_EVERY_MS', 1000],
   ['docs/deployment.md', '| $ s for the handshake', 'src/app.ts', 'HEAD_TIMEOUT_MS', 1000],
   ['docs/deployment.md', '| $ s for the whole request', 'src/app.ts', 'REQUEST_TIMEOUT_MS', 1000],
+  ['docs/deployment.md', 'keeps an idle connection for $ s at most', 'src/start.ts', 'IDLE_MS', 1000],
   ['docs/kubernetes.md', 'the node needs up to $ more to close', 'src/start.ts', 'AFTER_DRAIN_SECONDS'],
   ['docs/operations.md', 'has at most $ such lines', 'src/broker/trail.ts', 'MAX_TRAIL'],
   ['docs/operations.md', 'For each address, $ notifications that were retracted or replaced', 'src/broker/trail.ts', 'MAX_GONE'],
