@@ -43,6 +43,9 @@ const PATIENCE_MS = 3000
 /** How long closing may take after the drain. */
 const AFTER_DRAIN_SECONDS = 5
 
+/** How much of that is left for what is not a request. */
+const CLOSING_MS = 1000
+
 const NAME_BY_DEFAULT = `${hostname()}-${process.pid}`
 
 function readConfig (): Config {
@@ -152,11 +155,12 @@ async function endRequests (app: FastifyInstance, { drainMs, sharesPort }: { rea
   await Promise.race([isEmpty, sleep(Math.max(Math.min(IDLE_MS, drainMs) - passedMs(), ON_THE_WAY_MS))])
 
   const cutAll = (): void => { for (const server of [app.server, app.opsServer]) server?.closeAllConnections() }
-  const cut = setTimeout(cutAll, Math.max(drainMs - passedMs(), LAST_REQUESTS_MS))
+  const leftMs = (): number => Math.max(0, drainMs + AFTER_DRAIN_SECONDS * 1000 - CLOSING_MS - passedMs())
+  const cut = setTimeout(cutAll, Math.min(Math.max(drainMs - passedMs(), LAST_REQUESTS_MS), leftMs()))
   await app.answersTaken()
   clearTimeout(cut)
   // Ends connections with no request or half of one, for which close() would wait.
-  const impatience = setTimeout(cutAll, LAST_REQUESTS_MS)
+  const impatience = setTimeout(cutAll, Math.min(LAST_REQUESTS_MS, leftMs()))
   await app.close()
   clearTimeout(impatience)
 }

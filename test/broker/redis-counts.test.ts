@@ -55,7 +55,7 @@ t.test('counts of a user in 12 groups, at a glance, are those along the whole in
     }
     const spread = async (first: number, copies: number, data: string): Promise<void> => {
       const to = Array.from({ length: copies }, (_, i) => ADDRESSES[(first + i) % ADDRESSES.length]!)
-      const [[, id]] = await fcall('tidings_publish_all', 1, '', '', 0, 'message', data, 'inbox', '', '', '', to.length, ...to) as [Reply[]]
+      const [[, id]] = await fcall('tidings_publish_all', 1, '', '', 0, 'message', data, to.length, 'inbox', '', '', '', ...to) as [Reply[]]
       published.push({ id: Number(id), to: to[0]! })
     }
     const at = (back: number): { id: number, to: string } => published.at(-1 - back) ?? { id: 1, to: 'user:1' }

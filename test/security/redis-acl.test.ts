@@ -99,7 +99,7 @@ for (const [user, mine, theirs] of [
       t.ok(refused(await call('PUBLISH', `tidings:${to}`, `{"data":${data}}`)), `PUBLISH to ${to}`)
       t.equal(await redis.cli('EXISTS', `tidings:log:${to}`), user === 'orders' && to === 'group:Complaints' ? 1 : 0, `nothing of it is in the log of ${to}`)
     }
-    const [[, id]] = await redis.cli('FCALL', 'tidings_publish_all', 1, 'tidings', 1, '', '', 0, 'message', data, 'inbox', '', '', '', 2, mine[0], theirs[0]) as [[0, string]]
+    const [[, id]] = await redis.cli('FCALL', 'tidings_publish_all', 1, 'tidings', 1, '', '', 0, 'message', data, 2, 'inbox', '', '', '', mine[0], theirs[0]) as [[0, string]]
     t.ok(refused(await call('FCALL', 'tidings_retract', 1, 'tidings', theirs[0], 'ID', id)), 'of what went to two addresses, not from the other one')
     t.equal(await call('FCALL', 'tidings_retract', 1, 'tidings', mine[0], 'ID', id), 1)
     t.match(await redis.cli('XRANGE', `tidings:log:${theirs[0]}`, id, id), { length: 1 }, 'which has it still')

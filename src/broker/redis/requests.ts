@@ -16,7 +16,7 @@ const ARGUMENT_WEIGHT = 100
 
 /** The library's reply to a request that failed. */
 type Failed = ['error', why: string]
-type PublishReply = [replayed: 0 | 1, id: string, receivers: number[], to: string[] | 0]
+type PublishReply = [id: string, receivers: number] | [replayed: 0 | 1, id: string, receivers: number[], to: string[] | 0]
 type VisitReply = [verdict: Visit['verdict'], ...counts: number[]]
 type PageReply = [
   position: string, gap: number, more: number, membership: string[], places: number[], seen: string, read: string, unseen: number, unread: number
@@ -66,12 +66,15 @@ export class RedisRequests {
     const targets = requests.map(({ to }) => to.length === 1 ? to : [...new Set(to)])
     for (const [i, { event, json, keep, ttlSeconds = '', key = '', idempotencyKey = '', publisher, traceparent = '' }] of requests.entries()) {
       const to = targets[i]!
-      args.push(idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json, keep, ttlSeconds, key, traceparent, to.length, ...to)
+      args.push(idempotencyKey, publisher?.userId ?? '', publisher?.issuedAtSeconds ?? 0, event, json)
+      const isPlain = to.length === 1 && keep === 'inbox' && ttlSeconds === '' && key === '' && traceparent === ''
+      if (isPlain) args.push('', to[0]!)
+      else args.push(to.length, keep, ttlSeconds, key, traceparent, ...to)
     }
     const replies = await this.#commands.call(this.#prefix, 'tidings_publish_all', args) as Array<PublishReply | Failed>
     return replies.map((reply, i) => {
-      if (reply[0] === 'error') return this.#translate(reply[1])
-      const [replayed, id, receivers, addresses] = reply
+      if (reply[0] === 'error') return this.#translate(reply[1] as string)
+      const [replayed, id, receivers, addresses] = reply.length === 2 ? [0, reply[0], [reply[1] as number], 0] as const : reply
       const to: readonly Address[] = addresses === 0 ? targets[i]! : addresses
       if (id !== '') this.#commands.saw(Number(id))
       return {

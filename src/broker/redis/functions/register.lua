@@ -9,21 +9,21 @@ local function register(name, callback)
   end)
 end
 
--- ARGV: how many requests, then for each: idempotency key or '', publisher or '', their token's iat, event, data, keep,
--- ttl or '', key or '', traceparent or '', how many addresses, address…
--- Reply: for each [1 if an earlier call with this key has published, else 0; id or ''; [nodes that got it, for each
--- address]; [address, …], or 0 if they are those of the request]
+-- ARGV: how many requests, then for each: idempotency key or '', publisher or '', their token's iat, event, data, and
+-- '', address
+-- or how many addresses, keep, ttl or '', key or '', traceparent or '', address…
+-- Reply: for each [id, nodes that got it], or [1 if an earlier call with this key has published, else 0; id or ''; [nodes
+-- that got it, for each address]; [address, …], or 0 if they are those of the request]
 local function publish_one(ctx, id, args, at, count)
-  local key, user, keep, ttl, replaces, traceparent = args[at], args[at + 1], args[at + 5], args[at + 6], args[at + 7], args[at + 8]
+  local key, user, event, data, is_plain = args[at], args[at + 1], args[at + 3], args[at + 4], args[at + 5] == ''
   if user ~= '' and is_publisher_revoked(ctx, user, tonumber(args[at + 2])) then refuse(REVOKED) end
-  if count == 1 and keep == 'inbox' and key == '' and ttl == '' and replaces == '' and traceparent == '' then
-    local text, receivers = publish_plain(ctx, id, args[at + 10], args[at + 3], args[at + 4])
-    return { 0, text, { receivers }, 0 }
+  if is_plain and key == '' then return { publish_plain(ctx, id, args[at + 6], event, data) } end
+  local req = { id = id, answer_key = key ~= '' and ':idem:' .. key, event = event, data = data, keep = 'inbox', to = { args[at + 6] } }
+  if not is_plain then
+    local keep, ttl, replaces, traceparent = unpack(args, at + 6, at + 9)
+    req.keep, req.ttl, req.key, req.traceparent = keep, tonumber(ttl), replaces ~= '' and replaces, traceparent ~= '' and traceparent
+    req.to = { unpack(args, at + 10, at + 9 + count) }
   end
-  local req = {
-    id = id, answer_key = key ~= '' and ':idem:' .. key, event = args[at + 3], data = args[at + 4], keep = keep, ttl = tonumber(ttl),
-    key = replaces ~= '' and replaces, traceparent = traceparent ~= '' and traceparent, to = { unpack(args, at + 10, at + 9 + count) }
-  }
   local replayed, answer = publish_request(ctx, req)
   return { replayed and 1 or 0, answer[1], answer[2], answer[3] == req.to and 0 or answer[3] }
 end
@@ -34,9 +34,10 @@ local function publish_all(keys, args)
   local requests = count_at(args, 1)
   local first = reserve(ctx, math.max(1, requests))
   while args[at] and #reply < requests do
-    local count = count_at(args, at + 9)
+    local is_plain = args[at + 5] == '' and args[at + 6]
+    local count = is_plain and 1 or count_at(args, at + 5, 4)
     reply[#reply + 1] = alone(publish_one, ctx, first + #reply, args, at, count)
-    at = at + 10 + count
+    at = at + (is_plain and 7 or 10 + count)
   end
   return reply
 end
