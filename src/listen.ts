@@ -1,7 +1,9 @@
 // Makes a node listen: on the port for clients, which it may share with other processes of the host, and on OPS_PORT.
+import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import net from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 
 /**
@@ -10,6 +12,8 @@ import type { FastifyInstance } from 'fastify'
  * 3, 7 and 15 seconds.
  */
 const BACKLOG = 65_535
+/** How long a node that leaves its port accepts those who wait in the queue. */
+const ACCEPTING_MS = 500
 
 export interface ListenOptions {
   readonly host: string
@@ -22,8 +26,10 @@ export interface ListenOptions {
 /**
  * Listens on OPS_PORT first, so that probes are never refused by a node that clients reach. Rejects if a port is taken.
  */
-export async function listen (app: FastifyInstance, { host, port, sharesPort, opsPort }: ListenOptions): Promise<void> {
+export async function listen (app: FastifyInstance, { host: name, port, sharesPort, opsPort }: ListenOptions): Promise<void> {
   const { opsServer } = app
+  // For this name Fastify would make a second server for IPv6, which nothing else here knows of.
+  const host = name === 'localhost' ? (await lookup(name)).address : name
   if (opsServer !== undefined && opsPort !== undefined) {
     opsServer.listen({ host, port: opsPort })
     await once(opsServer, 'listening')
@@ -32,18 +38,37 @@ export async function listen (app: FastifyInstance, { host, port, sharesPort, op
 }
 
 /**
- * Stops accepting connections, and resolves when none is open any more. Open ones stay and can bring requests, until
- * the app is closed.
+ * Stops accepting connections. Open ones stay and can bring requests until the app is closed. Resolves with a promise
+ * of the moment when none is open any more.
  */
-export async function leavePort ({ server }: { readonly server: Server }): Promise<void> {
-  const isEmpty = new Promise<void>((resolve) => { server.once('close', resolve) })
-  // Node's close() of an HTTP server would also cut idle connections: one that was just opened, with a request on its
-  // way, is idle too.
+export async function leavePort ({ server }: { readonly server: Server }): Promise<{ readonly empty: Promise<void> }> {
+  const empty = new Promise<void>((resolve) => { server.once('close', resolve) })
+  if (server.listening) await acceptWaiting(server)
+  // Node's close() of an HTTP server would also cut the connections that are idle.
   net.Server.prototype.close.call(server)
   server.close = (done) => {
     server.closeIdleConnections()
-    void isEmpty.then(() => done?.())
+    void empty.then(() => done?.())
     return server
   }
-  await isEmpty
+  return { empty }
+}
+
+/**
+ * Accepts the connections that wait for it. The kernel would reset them, and their clients may have sent a request.
+ */
+async function acceptWaiting (server: Server): Promise<void> {
+  let isBusy = true
+  const onConnection = (): void => { isBusy = true }
+  server.on('connection', onConnection)
+  // With a queue of this length the kernel ignores those who come now. They ask again after a second, and are refused
+  // then, or get another process on this port. There is no public way to change the length of a queue.
+  Reflect.get(server, '_handle')?.listen(0)
+  const endsAt = performance.now() + ACCEPTING_MS
+  // A turn of the event loop accepts one connection.
+  for (; isBusy && performance.now() < endsAt; await setImmediate()) {
+    isBusy = false
+    await setImmediate()
+  }
+  server.off('connection', onConnection)
 }

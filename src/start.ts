@@ -3,9 +3,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import type https from 'node:https'
 import { hostname } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
-import type { FastifyInstance } from 'fastify'
 import pino, { type Logger } from 'pino'
 import { buildApp } from './app.ts'
 import type { Broker } from './broker/broker.ts'
@@ -15,36 +13,19 @@ import { PartitionedBroker } from './broker/redis/partitions/partitions.ts'
 import { RedisBroker } from './broker/redis/redis.ts'
 import { Certificate } from './certificate.ts'
 import { type Config, ConfigError, configSchema, historyLimits, parseConfig } from './config.ts'
-import { leavePort, listen } from './listen.ts'
+import { AFTER_DRAIN_SECONDS, endNode } from './end.ts'
+import { listen } from './listen.ts'
 import { LogDestination } from './log.ts'
 import { MEMORY_URL, parseRedisUrl } from './redis-url.ts'
 import { readOtelSettings } from './otel-settings.ts'
 import { version } from './version.ts'
 import { unknownSettings } from './unknown-settings.ts'
 
-/** How long unfinished requests may take when the node closes. */
-const LAST_REQUESTS_MS = 3000
-
-/**
- * How long after SIGTERM an idle connection can still bring a request, if DRAIN_SECONDS allows. A proxy cannot know
- * that the node is about to close it, and does not send a POST a second time. nginx.conf closes idle ones before.
- */
-const IDLE_MS = 2500
-
-/** How long a request may be on its way when the node stops listening, on a connection that was opened just then. */
-const ON_THE_WAY_MS = 250
-
 /**
  * How long a node waits for its broker before it listens. Once it listens, a balancer may send it requests, which it
  * would have to refuse.
  */
 const PATIENCE_MS = 3000
-
-/** How long closing may take after the drain. */
-const AFTER_DRAIN_SECONDS = 5
-
-/** How much of that is left for what is not a request. */
-const CLOSING_MS = 1000
 
 const NAME_BY_DEFAULT = `${hostname()}-${process.pid}`
 
@@ -101,14 +82,24 @@ export async function start (onGraceful: () => void): Promise<void> {
   let isClosing = false
   const ending = new AbortController()
   certificate?.follow(app.server as unknown as https.Server, log, { signal: ending.signal })
-  const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + AFTER_DRAIN_SECONDS) * 1000, logger: false, skip: ['SIGHUP'] }, async ({ signal, err }) => {
+  const drainMs = config.DRAIN_SECONDS * 1000
+  const onTimeout = (): void => { log.fatal('closing took too long, cut off; report it, with the log since "closing"') }
+  const closing = closeWithGrace({ delay: drainMs + AFTER_DRAIN_SECONDS * 1000, logger: false, skip: ['SIGHUP'], onTimeout }, async ({ signal, err }) => {
+    // npm passes SIGTERM on to the node, and systemd sends it to all processes of a service. So a node may get it
+    // twice, which must not cut the drain short. SIGINT twice (Ctrl-C) does.
+    process.removeAllListeners('SIGTERM').on('SIGTERM', () => {})
     if (err !== undefined) log.fatal({ err }, 'unexpected error, closing; report it, with the stack')
     else log.info({ signal, streams: app.hub.streams }, 'closing')
     isClosing = true
     ending.abort()
-    await endRequests(app, { drainMs: err === undefined ? config.DRAIN_SECONDS * 1000 : 0, sharesPort: config.REUSE_PORT === 'on' })
-    await spans?.close()
-    log.info('closed')
+    try {
+      await endNode(app, { drainMs: err === undefined ? drainMs : 0, sharesPort: config.REUSE_PORT === 'on' })
+      await spans?.close()
+      log.info('closed')
+    } catch (error) {
+      log.fatal({ err: error }, 'unexpected error while closing; report it, with the stack')
+      throw error
+    }
     // exit() would wait for a thread that is blocked by a dead disk or a stopped terminal.
     if (!await destination.settle()) process.kill(process.pid, 'SIGKILL')
   })
@@ -131,36 +122,11 @@ export async function start (onGraceful: () => void): Promise<void> {
     }
     await listen(app, { host: config.HOST, port: config.PORT, sharesPort: config.REUSE_PORT === 'on', opsPort: config.OPS_PORT })
   } catch (error) {
+    if (isClosing) return
     const { port = config.PORT } = error as NodeJS.ErrnoException & { port?: number }
     log.fatal({ err: error }, `cannot listen on ${config.HOST}:${port}; is the port taken? Set PORT, OPS_PORT or HOST`)
     closing.uninstall()
     await app.close()
     process.exitCode = 1
   }
-}
-
-/**
- * Drains the streams, answers the requests that are still on their way, waits until the clients have taken their
- * answers, and closes the app.
- */
-async function endRequests (app: FastifyInstance, { drainMs, sharesPort }: { readonly drainMs: number, readonly sharesPort: boolean }): Promise<void> {
-  const since = performance.now()
-  // If other processes listen on the port, they get the new connections from now on. No balancer asks this node whether
-  // it is ready, so otherwise it would still get its share.
-  let isEmpty = sharesPort ? leavePort(app) : undefined
-  await app.hub.drain(drainMs)
-  // The node has listened until here, since a balancer may need some seconds to see that it is not ready.
-  isEmpty ??= leavePort(app)
-  const passedMs = (): number => performance.now() - since
-  await Promise.race([isEmpty, sleep(Math.max(Math.min(IDLE_MS, drainMs) - passedMs(), ON_THE_WAY_MS))])
-
-  const cutAll = (): void => { for (const server of [app.server, app.opsServer]) server?.closeAllConnections() }
-  const leftMs = (): number => Math.max(0, drainMs + AFTER_DRAIN_SECONDS * 1000 - CLOSING_MS - passedMs())
-  const cut = setTimeout(cutAll, Math.min(Math.max(drainMs - passedMs(), LAST_REQUESTS_MS), leftMs()))
-  await app.answersTaken()
-  clearTimeout(cut)
-  // Ends connections with no request or half of one, for which close() would wait.
-  const impatience = setTimeout(cutAll, Math.min(LAST_REQUESTS_MS, leftMs()))
-  await app.close()
-  clearTimeout(impatience)
 }

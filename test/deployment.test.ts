@@ -33,7 +33,7 @@ t.test('docker-compose.yml, stop_grace_period: longer than the drain', async (t)
 
 t.test('nginx.conf, connections of publishes: closed when idle before a node that ends closes them', async (t) => {
   const [, seconds] = /upstream tidings \{[^}]*keepalive_timeout (\d+)s;/.exec(read('nginx.conf')) ?? []
-  const [, milliseconds] = /const IDLE_MS = (\d+)/.exec(read('src/start.ts')) ?? []
+  const [, milliseconds] = /const IDLE_MS = (\d+)/.exec(read('src/end.ts')) ?? []
   t.ok(Number(seconds) * 1000 < Number(milliseconds))
   t.match(words(read('docs/deployment.md')), `its idle connections to a node within ${seconds} s`)
 })

@@ -1,4 +1,4 @@
-// What is under way on each connection: requests, which are limited, and answers, which are waited for at the end.
+// The requests that are under way on each connection: they are limited, and a node that ends waits for their answers.
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 /**
@@ -19,8 +19,6 @@ const MAX_UNDER_WAY_OF_PUBLISHER = 1000
 interface UnderWay {
   requests: number
   maxRequests: number
-  /** Handed to Node, and not yet taken by the kernel as a whole. Undefined before the first one: a stream has none. */
-  answers: number | undefined
 }
 
 const underWay = Symbol('under way')
@@ -31,60 +29,52 @@ declare module 'net' {
   }
 }
 
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** It is one of the answers that are under way. */
-    isAnswering: boolean
-  }
-}
-
 /**
- * Call this before the routes are registered. What it returns resolves when no client is owed bytes of an answer any
- * more: to Node a connection is idle as soon as its answer was handed over, and close() cuts it. Streams do not count.
- * Their replies are hijacked, and the hub waits for them.
+ * Call this before the routes are registered. What it returns resolves when no client is owed an answer any more, or
+ * bytes of one. To Node a connection is idle as soon as its answer was handed over, and close() cuts it. An open stream
+ * does not count: the hub waits for it.
  */
 export function watchConnections (app: FastifyInstance, hub: { readonly isDraining: boolean }): () => Promise<void> {
-  const taken = Promise.withResolvers<void>()
-  let answers = 0
+  const none = Promise.withResolvers<void>()
+  let owed = 0
   let isAwaited = false
-  const forget = (counts: UnderWay, count: number): void => {
-    counts.answers! -= count
-    answers -= count
-    if (isAwaited && answers === 0) taken.resolve()
+  const forget = (count: number): void => {
+    owed -= count
+    if (isAwaited && owed === 0) none.resolve()
+  }
+  // A client that leaves before it has taken its answers causes no onResponse.
+  const onClose = function (this: { [underWay]?: UnderWay }): void {
+    forget(this[underWay]!.requests)
+    delete this[underWay]
   }
 
-  app.decorateRequest('isAnswering', false)
   app.addHook('onRequest', ({ socket }, _reply, done) => {
-    const counts = socket[underWay] ??= { requests: 0, maxRequests: MAX_UNDER_WAY, answers: undefined }
+    let counts = socket[underWay]
+    if (counts === undefined) {
+      counts = socket[underWay] = { requests: 0, maxRequests: MAX_UNDER_WAY }
+      socket.once('close', onClose)
+    }
+    owed++
     if (++counts.requests > counts.maxRequests) socket.destroy()
     else done()
   })
-  app.addHook('onSend', (request, reply, _payload, done) => {
-    const { socket } = request
-    const counts = socket[underWay]
+  app.addHook('onSend', ({ socket }, reply, _payload, done) => {
     // A proxy keeps connections for later requests, but a draining node will be gone by then. Node ends a connection
     // after an answer with this header, and would drop those of further requests that came with it.
-    if (hub.isDraining && (counts === undefined || counts.requests === 1)) reply.header('connection', 'close')
-    // It runs again if the answer could not be serialised, for the error.
-    if (counts === undefined || request.isAnswering || socket.destroyed) return done()
-    // A client that leaves before its answer was taken causes no onResponse.
-    if (counts.answers === undefined) socket.once('close', () => { forget(counts, counts.answers!) })
-    request.isAnswering = true
-    counts.answers = (counts.answers ?? 0) + 1
-    answers++
+    if (hub.isDraining && socket[underWay]?.requests === 1) reply.header('connection', 'close')
     done()
   })
-  // Runs when the kernel has taken the whole answer.
-  app.addHook('onResponse', (request, _reply, done) => {
-    const counts = request.socket[underWay]
+  // Runs when the kernel has taken the whole answer, and when a stream opens (event-stream.ts).
+  app.addHook('onResponse', ({ socket }, _reply, done) => {
+    const counts = socket[underWay]
     if (counts === undefined) return done()
     counts.requests--
-    if (request.isAnswering && counts.answers! > 0) forget(counts, 1)
+    forget(1)
     done()
   })
   return async () => {
     isAwaited = true
-    if (answers > 0) await taken.promise
+    if (owed > 0) await none.promise
   }
 }
 

@@ -19,6 +19,13 @@ export async function allowEventStreams (app: FastifyInstance): Promise<void> {
 
 export const isHttp11 = ({ raw }: FastifyRequest): boolean => raw.httpVersion === '1.1'
 
+/** Node keeps only the first of several Host headers in `headers`. */
+export function hasTwoHosts ({ raw: { rawHeaders } }: FastifyRequest): boolean {
+  let count = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]!.length === 4 && rawHeaders[i]!.toLowerCase() === 'host') count++
+  return count > 1
+}
+
 /**
  * Whether a stream can be written. `gone`: the client has left. `queued`: another answer on the same connection is
  * still being sent (HTTP pipelining).

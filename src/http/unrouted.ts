@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { TidingsError } from '../errors.ts'
 import { bodyOf } from './errors.ts'
-import { comeBackAnswer, isHttp11, STREAM_PATH } from './event-stream.ts'
+import { comeBackAnswer, hasTwoHosts, isHttp11, STREAM_PATH } from './event-stream.ts'
 import type { Refusals } from './refusals.ts'
 import { requestOf } from './request-log.ts'
 
@@ -74,16 +74,27 @@ function patternOf (url: string): RegExp {
   return new RegExp(`^${parts.join('')}$`)
 }
 
+/** A name or an IPv4 address, or an IPv6 address in brackets; and a port (RFC 3986, 3.2.2). */
+const HOST = /^(?:[\w.~%!$&'()*+,;=-]*|\[[\da-f:.]+\])(?::\d*)?$/i
+
 /**
- * Refuses HTTP/1.1 without Host (RFC 9112, 3.2), which Node itself would answer with a bare 400. HTTP/1.0 has no Host,
- * and a proxy may speak it.
+ * Refuses HTTP/1.1 without Host, and more than one or a malformed one (RFC 9112, 3.2). Node itself would answer the
+ * first with a bare 400, and take the others. HTTP/1.0 has no Host, and a proxy may speak it.
  */
 export function refuseWithoutHost (app: FastifyInstance): void {
   app.addHook('onRequest', (request, reply, done) => {
-    if (!isHttp11(request) || request.headers.host !== undefined) return done()
+    const fault = hostFault(request)
+    if (fault === undefined) return done()
     reply.header('connection', 'close')
-    done(new TidingsError('TIDINGS_BAD_REQUEST', 'HTTP/1.1 needs a Host header'))
+    done(new TidingsError('TIDINGS_BAD_REQUEST', fault))
   })
+}
+
+function hostFault (request: FastifyRequest): string | undefined {
+  const { host } = request.headers
+  if (host === undefined) return isHttp11(request) ? 'HTTP/1.1 needs a Host header' : undefined
+  if (hasTwoHosts(request)) return 'only one Host header is allowed'
+  return HOST.test(host) ? undefined : 'the Host header is not a host'
 }
 
 /**

@@ -4,11 +4,10 @@ import { createConnection } from 'node:net'
 import t from 'tap'
 import { connect, type Client, type ClientOptions } from '../fixtures/client.ts'
 import { startCluster, type Cluster } from '../fixtures/cluster.ts'
-import { dial } from '../fixtures/dial.ts'
 import { Ledger } from '../fixtures/ledger.ts'
 import { startNginx } from '../fixtures/nginx.ts'
 import { startNode } from '../fixtures/node.ts'
-import { eventually, type Scope } from '../fixtures/wait.ts'
+import type { Scope } from '../fixtures/wait.ts'
 
 const STREAMS = 60
 const DRAIN_SECONDS = 3
@@ -88,46 +87,6 @@ t.test('drain: streams end spread over the budget, each with a retry of its own,
   ledger.assertExact(t)
   assertNobodyStopped(t, clients)
 })
-
-t.test('drain, of a client that no longer reads, is not held up by it', async (t) => {
-  const leaving = await startNode(t, { name: 'held-up', env: { ...redis.env, ...issuer.env, DRAIN_SECONDS: '1' } })
-  const client = connect(t, { url: leaving.url, token: cluster.token({ sub: 'stuck' }), reconnect: false })
-  await client.live()
-  client.pause()
-  // More than the kernel takes, so that the last words cannot leave.
-  for (let i = 0; i < 15; i++) await redis.cli('FCALL', 'tidings_publish', 1, redis.prefix, 'user:stuck', 'message', JSON.stringify('x'.repeat(60_000)))
-  const askedAt = performance.now()
-  t.same(await leaving.stop(), { code: 0, signal: null })
-  t.ok(performance.now() - askedAt < 10_000, 'within the budget and the two seconds for last words')
-})
-
-for (const env of [{}, { REUSE_PORT: 'on' }]) {
-  t.test(`end of a node, ${JSON.stringify(env)}: a request that is on its way on an open connection is answered, and nobody connects any more`, async (t) => {
-    const leaving = await startNode(t, { name: 'on-the-way', env: { ...issuer.env, ...env, DRAIN_SECONDS: '10' } })
-    const post = `POST /api/notifications HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${cluster.operator}\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{"to":"all","data":1}`
-    // As a proxy has them: one that was used before, one just opened.
-    const [used, young] = [dial(t, leaving.url), dial(t, leaving.url)]
-    used.socket.write(post)
-    await used.has('HTTP/1.1 202')
-    const askedAt = performance.now()
-    const stopped = leaving.stop()
-    await leaving.waitForLine(/"msg":"closing"/)
-    await eventually(async () => {
-      const { socket } = dial(t, leaving.url)
-      const answer = await once(socket, 'connect').then(() => 'open', ({ code }) => code as string)
-      socket.destroy()
-      return answer
-    }, (answer) => answer === 'ECONNREFUSED', { what: 'the port to be closed' })
-    young.socket.write(post)
-    await young.over()
-    t.match(young.text, /^HTTP\/1.1 202 [^]*\r\nconnection: close\r\n/i)
-    used.socket.write(post)
-    await used.over()
-    t.equal(used.text.split('HTTP/1.1 202').length - 1, 2)
-    t.same(await stopped, { code: 0, signal: null })
-    t.ok(performance.now() - askedAt < 9_000, 'and without connections it ends before DRAIN_SECONDS are over')
-  })
-}
 
 t.test('node, full, answers 200 with retry and an end', async (t) => {
   const full = await startNode(t, { name: 'full', env: { ...redis.env, ...issuer.env, MAX_STREAMS: '2' } })
