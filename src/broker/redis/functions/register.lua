@@ -12,8 +12,8 @@ end
 -- ARGV: how many requests, then for each: idempotency key or '', publisher or '', their token's iat, event, data, and
 -- '', address
 -- or how many addresses, keep, ttl or '', key or '', traceparent or '', address…
--- Reply: for each [id, nodes that got it], or [1 if an earlier call with this key has published, else 0; id or ''; [nodes
--- that got it, for each address]; [address, …], or 0 if they are those of the request]
+-- Reply: for each [id, nodes that got it], or [1 if an earlier call with this key has published, else 0; id or '';
+-- [nodes that got it, for each address]; [address, …], or 0 if they are those of the request]
 local function publish_one(ctx, id, args, at, count)
   local key, user, event, data, is_plain = args[at], args[at + 1], args[at + 3], args[at + 4], args[at + 5] == ''
   if user ~= '' and is_publisher_revoked(ctx, user, tonumber(args[at + 2])) then refuse(REVOKED) end
