@@ -19,7 +19,7 @@ import { LogDestination } from './log.ts'
 import { MEMORY_URL, parseRedisUrl } from './redis-url.ts'
 import { readOtelSettings } from './otel-settings.ts'
 import { version } from './version.ts'
-import { unknownSettings } from './unknown-settings.ts'
+import { type UnknownSetting, unknownSettings } from './unknown-settings.ts'
 
 /**
  * How long a node waits for its broker before it listens. Once it listens, a balancer may send it requests, which it
@@ -35,9 +35,14 @@ function readConfig (): Config {
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     console.error(error.message)
+    // A misspelt name may be why another one is missing.
+    for (const setting of misspelt()) console.error(`  - ${explain(setting)}`)
     process.exit(1)
   }
 }
+
+const misspelt = (): UnknownSetting[] => unknownSettings(process.env, Object.keys(configSchema.properties))
+const explain = ({ name, nearest }: UnknownSetting): string => `${name} is not a setting and has no effect; did you mean ${nearest}?`
 
 function chooseBroker (config: Config, log: Logger): Broker {
   const { REDIS_URL: url, REDIS_PREFIX: prefix, NODE_NAME: nodeName, REDIS_PARTITIONS: partitions } = config
@@ -48,7 +53,7 @@ function chooseBroker (config: Config, log: Logger): Broker {
     return partitions === 1 && parseRedisUrl(url).kind !== 'cluster' ? new RedisBroker(options) : new PartitionedBroker({ ...options, partitions })
   }
   const why = url === undefined ? 'REDIS_URL is not set' : `REDIS_URL is ${MEMORY_URL}`
-  log.warn(`${why}: embedded broker, this is the only node and its history ends with it`)
+  log.warn(`${why}, so the broker is embedded: this is the only node, and its history ends with it`)
   if (partitions > 1) log.warn(`REDIS_PARTITIONS=${partitions} has no effect without Redis`)
   return new MemoryBroker(new MemoryBus(limits))
 }
@@ -61,9 +66,7 @@ export async function start (onGraceful: () => void): Promise<void> {
   const destination = new LogDestination(process.stdout.fd)
   process.on('exit', () => { destination.flushSync() })
   const log = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } }, destination)
-  for (const { name, nearest } of unknownSettings(process.env, Object.keys(configSchema.properties))) {
-    log.warn({ setting: name, nearest }, `${name} is not a setting and has no effect; did you mean ${nearest}?`)
-  }
+  for (const setting of misspelt()) log.warn({ setting: setting.name, nearest: setting.nearest }, explain(setting))
 
   // The default name has the host name and the process id, which are not shown outside. The log has both names.
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME

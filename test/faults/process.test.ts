@@ -97,7 +97,8 @@ for (const [what, env, said] of [
   ['a password with a bare %', { REDIS_URL: 'redis://:100%@127.0.0.1:6379' }, [/^ {2}- REDIS_URL has a % in its user or password/]],
   ['no Redis in production', { NODE_ENV: 'production' }, [/^ {2}- REDIS_URL must be set where NODE_ENV is production/]],
   ['many faults at once', { REDIS_URL: 'redis://h/x', PORT: '1e3', REDIS_PREFIX: 'a:b', TRUST_PROXY: '0.0.0.0/0', JWT_SECRET: 'short' },
-    [/- REDIS_URL /, /- PORT /, /- REDIS_PREFIX /, /- TRUST_PROXY: /, /- JWT_SECRET /]]
+    [/- REDIS_URL /, /- PORT /, /- REDIS_PREFIX /, /- TRUST_PROXY: /, /- JWT_SECRET /]],
+  ['a required one misspelt', { JWT_SECRET: '', JWT_SECERT: 'x'.repeat(32) }, [/exactly one of JWT_SECRET,/, /- JWT_SECERT is not a setting .* did you mean JWT_SECRET\?/]]
 ] as const) {
   t.test(`settings, with ${what}: the node says what is wrong and ends with 1, without a stack trace`, async (t) => {
     const child = spawnChild(t, process.execPath, ['src/server.ts'], { cwd: root, env: { PATH, ...issuer.env, PORT: '0', ...env } })
@@ -113,5 +114,5 @@ t.test('settings, misspelt: the node starts and warns, with the name that was me
   const warned = node.logs.filter(({ level, setting }) => level === 40 && ['HEARTBEATSECONDS', 'REDIS_URI'].includes(setting))
   t.same(warned.map(({ setting, nearest }) => [setting, nearest]).sort(), [['HEARTBEATSECONDS', 'HEARTBEAT_SECONDS'], ['REDIS_URI', 'REDIS_URL']])
   t.match(warned[0]!.msg, /is not a setting and has no effect; did you mean /)
-  t.ok(node.lines.some((line) => line.includes('REDIS_URL is memory:: embedded broker')))
+  t.ok(node.lines.some((line) => line.includes('REDIS_URL is memory:, so the broker is embedded')))
 })
