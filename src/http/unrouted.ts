@@ -75,7 +75,7 @@ function patternOf (url: string): RegExp {
 }
 
 /** A name or an IPv4 address, or an IPv6 address in brackets; and a port (RFC 3986, 3.2.2). */
-const HOST = /^(?:[\w.~%!$&'()*+,;=-]*|\[[\da-f:.]+\])(?::\d*)?$/i
+const HOST = /^(?:[\w.~%!$&'()*+,;=-]*|\[[\w:.%~-]+\])(?::\d*)?$/
 
 /**
  * Refuses HTTP/1.1 without Host, and more than one or a malformed one (RFC 9112, 3.2). Node itself would answer the
