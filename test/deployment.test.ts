@@ -77,6 +77,14 @@ t.test('docker-compose.cluster.yml, a Cluster that does not get well: given up, 
   t.match(start('[ "$2" = redis-4 ] || echo "10.0.0.1 $2"'), { status: 1, stderr: /redis-4 has no address/ })
 })
 
+t.test('ops/compose/roll.sh, asked for help or for what it does not know: says so, and begins nothing', async (t) => {
+  const call = (...args: string[]) => spawnSync(join(root, 'ops/compose/roll.sh'), args, { env: { ...process.env, COMPOSE: 'echo begun:' }, encoding: 'utf8' })
+  for (const word of ['--help', '-h']) t.match(call(word), { status: 0, stdout: /^Replaces the nodes .*\n\n {2}ops\/compose\/roll\.sh .*COMPOSE is the command[^\n]*\n$/s, stderr: '' }, word)
+  for (const args of [['--nobuild'], ['--no-build', 'node'], ['help']]) t.match(call(...args), { status: 2, stdout: '', stderr: `Unknown: ${args.join(' ')}. It takes` }, args.join(' '))
+  t.match(call().stdout, /^begun: build node\n/)
+  t.match(call('--no-build').stdout, /^begun: up /, 'no build')
+})
+
 t.test('ops/compose/roll.sh, a new node that takes the question and never answers: not ready, after two seconds', async (t) => {
   const silent = http.createServer(() => {})
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))

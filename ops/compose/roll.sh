@@ -7,10 +7,16 @@
 # For each old node a new one is started and must be ready; then the old one drains (DRAIN_SECONDS), and is removed.
 # Streams resume on the others. COMPOSE is the command with its options, if not "docker compose" or "docker-compose".
 set -eu
-cd "$(dirname "$0")/../.."
-
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
+build=1
+case $* in
+  '') ;;
+  --no-build) build= ;;
+  -h | --help) sed -n '2,/^set/ s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) say "Unknown: $*. It takes --no-build or nothing; --help says more." >&2; exit 2 ;;
+esac
+cd "$(dirname "$0")/../.."
 if [ -z "${COMPOSE:-}" ]; then
   COMPOSE=docker-compose
   if docker compose version > /dev/null 2>&1; then COMPOSE='docker compose'; fi
@@ -18,7 +24,7 @@ fi
 nodes() { $COMPOSE ps -q node; }
 ready() { docker exec "$1" node -e "fetch('http://127.0.0.1:3000/readyz', { signal: AbortSignal.timeout(2000) }).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))" 2> /dev/null; }
 
-[ "${1:-}" = --no-build ] || $COMPOSE build node
+[ -z "$build" ] || $COMPOSE build node
 old=$(nodes)
 [ -n "$old" ] || fail 'No node is running. Type: docker compose up -d'
 count=$(say "$old" | wc -l)
