@@ -11,7 +11,7 @@ using System.Text.RegularExpressions;
 
 static class Publish
 {
-    static string Env(string name) => Environment.GetEnvironmentVariable(name);
+    static string Env(string name) => Environment.GetEnvironmentVariable(name) ?? throw new InvalidOperationException(name + " is not set");
     static string Encode(byte[] bytes) => Convert.ToBase64String(bytes).TrimEnd('=').Replace('+', '-').Replace('/', '_');
 
     static string Token()

@@ -2,6 +2,7 @@
 import { Redis } from 'ioredis'
 import { SignJWT } from 'jose'
 
+for (const name of ['TIDINGS_BASE', 'TIDINGS_TO', 'JWT_SECRET', 'REDIS_URL']) if (!process.env[name]) throw new Error(`${name} is not set`)
 const { TIDINGS_BASE, TIDINGS_TO, JWT_SECRET, REDIS_URL } = process.env // TIDINGS_TO: for example user:42
 const token = await new SignJWT({ scope: 'notifications:publish' })
   .setProtectedHeader({ alg: 'HS256' }).setSubject('orders').setIssuedAt().setExpirationTime('5m')

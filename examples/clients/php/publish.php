@@ -1,5 +1,16 @@
 <?php
 // Signs a token, publishes over HTTP, and publishes straight through Redis with the phpredis extension.
+function fail(string $why): void
+{
+    fwrite(STDERR, "$why\n");
+    exit(1);
+}
+
+foreach (['TIDINGS_BASE', 'TIDINGS_TO', 'JWT_SECRET', 'REDIS_URL'] as $name) {
+    if (getenv($name) === false) {
+        fail("$name is not set");
+    }
+}
 $to = getenv('TIDINGS_TO'); // for example user:42
 $encode = fn (string $text): string => rtrim(strtr(base64_encode($text), '+/', '-_'), '=');
 $claims = ['sub' => 'orders', 'iat' => time(), 'exp' => time() + 300, 'scope' => 'notifications:publish'];
@@ -13,10 +24,11 @@ curl_setopt_array($curl, [
     CURLOPT_HTTPHEADER => ["Authorization: Bearer $token", 'Content-Type: application/json', 'Idempotency-Key: php-' . bin2hex(random_bytes(8))],
     CURLOPT_POSTFIELDS => json_encode(['to' => $to, 'data' => ['from' => 'php http']]),
 ]);
-$answer = json_decode(curl_exec($curl), true);
+$body = curl_exec($curl);
 if (curl_getinfo($curl, CURLINFO_RESPONSE_CODE) !== 202) {
-    exit(json_encode($answer));
+    fail($body ?: curl_error($curl));
 }
+$answer = json_decode($body, true);
 
 $url = parse_url(getenv('REDIS_URL'));
 $redis = new Redis();
@@ -25,4 +37,7 @@ if (isset($url['pass'])) {
     $redis->auth([rawurldecode(($url['user'] ?? '') ?: 'default'), rawurldecode($url['pass'])]);
 }
 $reply = $redis->rawCommand('FCALL', 'tidings_publish', 1, 'tidings', $to, 'message', '{"from":"php redis"}');
+if ($reply === false) {
+    fail($redis->getLastError());
+}
 echo $answer['notifications'][0]['id'], ' ', $reply[0], "\n";

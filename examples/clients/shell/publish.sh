@@ -21,5 +21,5 @@ answer=$(curl -sS --fail-with-body --max-time 10 -H @<(printf 'Authorization: Be
 id=$(sed -E 's/.*"id":"([0-9]+)".*/\1/' <<< "$answer")
 
 # A password stands in REDISCLI_AUTH, not in this URL, for the same reason.
-published=$(redis-cli -u "$REDIS_URL" --raw FCALL tidings_publish 1 tidings "$TIDINGS_TO" message '{"from":"shell redis"}' | head -1)
+published=$(redis-cli -e -u "$REDIS_URL" --raw FCALL tidings_publish 1 tidings "$TIDINGS_TO" message '{"from":"shell redis"}' | head -1)
 echo "$id $published"

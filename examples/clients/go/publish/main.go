@@ -22,14 +22,22 @@ func must[T any](value T, err error) T {
 	return value
 }
 
+func env(name string) string {
+	value, isSet := os.LookupEnv(name)
+	if !isSet {
+		panic(name + " is not set")
+	}
+	return value
+}
+
 func main() {
-	to := os.Getenv("TIDINGS_TO") // for example user:42
+	to := env("TIDINGS_TO") // for example user:42
 	token := must(jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
 		"sub": "orders", "exp": time.Now().Add(5 * time.Minute).Unix(), "iat": time.Now().Unix(), "scope": "notifications:publish",
-	}).SignedString([]byte(os.Getenv("JWT_SECRET"))))
+	}).SignedString([]byte(env("JWT_SECRET"))))
 
 	body := must(json.Marshal(map[string]any{"to": to, "data": map[string]string{"from": "go http"}}))
-	request := must(http.NewRequest(http.MethodPost, os.Getenv("TIDINGS_BASE")+"/api/notifications", bytes.NewReader(body)))
+	request := must(http.NewRequest(http.MethodPost, env("TIDINGS_BASE")+"/api/notifications", bytes.NewReader(body)))
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Content-Type", "application/json")
 	key := make([]byte, 16)
@@ -42,7 +50,7 @@ func main() {
 		panic(response.Status)
 	}
 
-	connection := redis.NewClient(must(redis.ParseURL(os.Getenv("REDIS_URL"))))
+	connection := redis.NewClient(must(redis.ParseURL(env("REDIS_URL"))))
 	defer connection.Close()
 	reply := must(connection.FCall(context.Background(), "tidings_publish", []string{"tidings"}, to, "message", `{"from":"go redis"}`).Slice())
 	fmt.Println(answer.Notifications[0].ID, reply[0])

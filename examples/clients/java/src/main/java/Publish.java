@@ -15,6 +15,12 @@ import javax.crypto.spec.SecretKeySpec;
 import redis.clients.jedis.Jedis;
 
 public class Publish {
+  static String env(String name) {
+    String value = System.getenv(name);
+    if (value == null) throw new IllegalStateException(name + " is not set");
+    return value;
+  }
+
   static String base64(byte[] bytes) {
     return Base64.getUrlEncoder().withoutPadding().encodeToString(bytes);
   }
@@ -28,13 +34,13 @@ public class Publish {
   }
 
   public static void main(String[] args) throws Exception {
-    String to = System.getenv("TIDINGS_TO"); // for example user:42
+    String to = env("TIDINGS_TO"); // for example user:42
     long now = System.currentTimeMillis() / 1000; // seconds: a token in milliseconds is refused
     String token = sign("{\"sub\":\"orders\",\"iat\":" + now + ",\"exp\":" + (now + 300) + ",\"scope\":\"notifications:publish\"}",
-        System.getenv("JWT_SECRET"));
+        env("JWT_SECRET"));
 
     HttpResponse<String> answer = HttpClient.newHttpClient().send(HttpRequest.newBuilder()
-        .uri(URI.create(System.getenv("TIDINGS_BASE") + "/api/notifications"))
+        .uri(URI.create(env("TIDINGS_BASE") + "/api/notifications"))
         .header("Authorization", "Bearer " + token)
         .header("Content-Type", "application/json")
         .header("Idempotency-Key", "java-" + UUID.randomUUID())
@@ -45,7 +51,7 @@ public class Publish {
     Matcher id = Pattern.compile("\"id\":\"(\\d+)\"").matcher(answer.body());
     id.find();
 
-    try (Jedis redis = new Jedis(URI.create(System.getenv("REDIS_URL")))) {
+    try (Jedis redis = new Jedis(URI.create(env("REDIS_URL")))) {
       List<?> reply = (List<?>) redis.fcall("tidings_publish", List.of("tidings"), List.of(to, "message", "{\"from\":\"java redis\"}"));
       Object published = reply.get(0);
       System.out.println(id.group(1) + " " + (published instanceof byte[] ? new String((byte[]) published, StandardCharsets.UTF_8) : published));
