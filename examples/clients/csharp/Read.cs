@@ -16,6 +16,10 @@ static class Read
     static string lastId;
     static TimeSpan retry = TimeSpan.FromSeconds(3);
 
+    /// <summary>401 and 403: get another token. 404: look at the URL. 408 and 429 pass.</summary>
+    static bool IsFinal(int status) => status >= 400 && status < 500 && status != 408 && status != 429;
+    static string Env(string name) => Environment.GetEnvironmentVariable(name) ?? throw new InvalidOperationException(name + " is not set");
+
     static int Main() => Run().GetAwaiter().GetResult();
 
     static async Task<int> Run()
@@ -26,15 +30,16 @@ static class Read
             {
                 var status = await Once();
                 if (status == HttpStatusCode.NoContent) return 0; // ended for good: logged out, or replaced
-                if (status == HttpStatusCode.Unauthorized || status == HttpStatusCode.Forbidden)
+                if (IsFinal((int)status))
                 {
-                    Console.Error.WriteLine($"refused: {status}");
+                    Console.Error.WriteLine($"refused: {(int)status}");
                     return 1;
                 }
+                if (status != HttpStatusCode.OK) Console.Error.WriteLine($"answered {(int)status}: trying again");
             }
             catch (Exception error) when (error is HttpRequestException || error is IOException || error is TimeoutException || error is WebException)
             {
-                // It passes: try again.
+                Console.Error.WriteLine($"{error.Message}: trying again");
             }
             await Task.Delay(retry);
         }
@@ -43,9 +48,9 @@ static class Read
     /// <summary>One connection, to its end.</summary>
     static async Task<HttpStatusCode> Once()
     {
-        var request = new HttpRequestMessage(HttpMethod.Get, Environment.GetEnvironmentVariable("TIDINGS_URL"));
+        var request = new HttpRequestMessage(HttpMethod.Get, Env("TIDINGS_URL"));
         request.Headers.Add("Accept", "text/event-stream");
-        request.Headers.Add("Authorization", "Bearer " + Environment.GetEnvironmentVariable("TIDINGS_TOKEN"));
+        request.Headers.Add("Authorization", "Bearer " + Env("TIDINGS_TOKEN"));
         request.Headers.ConnectionClose = true; // a stream shares its connection with nobody
         if (lastId != null) request.Headers.Add("Last-Event-ID", lastId);
         using (var response = await Within(Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead)))

@@ -7,9 +7,12 @@ globalThis.window ??= globalThis
 globalThis.document ??= { hidden: false, addEventListener () {}, removeEventListener () {} }
 const { fetchEventSource } = await import('@microsoft/fetch-event-source')
 
+for (const name of ['TIDINGS_URL', 'TIDINGS_TOKEN']) if (!process.env[name]) throw new Error(`${name} is not set`)
 const { TIDINGS_URL, TIDINGS_TOKEN } = process.env
 // Nothing heard for two heartbeats: the line is dead. Node's own fetch would wait five minutes.
 const dispatcher = new Agent({ bodyTimeout: 30_000, headersTimeout: 30_000 })
+// 401 and 403: get another token. 404: look at the URL. 408 and 429 pass.
+const isFinal = (status) => status >= 400 && status < 500 && ![408, 429].includes(status)
 
 await fetchEventSource(TIDINGS_URL, {
   headers: { authorization: `Bearer ${TIDINGS_TOKEN}` },
@@ -18,7 +21,7 @@ await fetchEventSource(TIDINGS_URL, {
   async onopen ({ status }) {
     if (status === 200) return
     if (status === 204) process.exit(0) // ended for good: logged out, or replaced
-    if (status === 401 || status === 403) {
+    if (isFinal(status)) {
       console.error('refused:', status)
       process.exit(1)
     }
@@ -26,5 +29,5 @@ await fetchEventSource(TIDINGS_URL, {
   },
   onmessage ({ id, event, data }) { if (data !== '') console.log([id, event || 'message', data].join('\t')) },
   onclose () { throw new Error('the stream ended: come back') },
-  onerror () {} // nothing returned: after the time that `retry:` said
+  onerror ({ message, cause }) { console.error('trying again:', cause?.message ?? message) } // nothing returned: after the time that `retry:` said
 })

@@ -1,6 +1,12 @@
 <?php
 // Reads a stream with PHP's own curl. Prints one line an event: id, event, data.
 // There is no widely used library; what one would do stands here: lines to events, Last-Event-ID, `retry:`, 204.
+foreach (['TIDINGS_URL', 'TIDINGS_TOKEN'] as $name) {
+    if (getenv($name) === false) {
+        fwrite(STDERR, "$name is not set\n");
+        exit(1);
+    }
+}
 $last_id = '';
 $retry = 3.0;
 while (true) {
@@ -47,9 +53,12 @@ while (true) {
     if ($status === 204) {
         exit(0); // ended for good: logged out, or replaced
     }
-    if ($status === 401 || $status === 403) {
-        fwrite(STDERR, "refused: $status\n");
+    if ($status >= 400 && $status < 500 && !in_array($status, [408, 429])) {
+        fwrite(STDERR, "refused: $status\n"); // 401 and 403: get another token; 404: look at the URL
         exit(1);
+    }
+    if ($status !== 200) {
+        fwrite(STDERR, 'trying again: ' . ($status === 0 ? curl_error($curl) : "answered $status") . "\n");
     }
     usleep((int) ($retry * 1_000_000));
 }

@@ -23,8 +23,10 @@ client = SSEClient(
 for action in client.all:
     if isinstance(action, Event):
         print(action.last_event_id or '', action.event, action.data, sep='\t', flush=True)
-    elif isinstance(action, Fault) and isinstance(action.error, HTTPStatusError):
-        if action.error.status == 204:
+    elif isinstance(action, Fault) and action.error is not None:  # a clean end has no error
+        status = action.error.status if isinstance(action.error, HTTPStatusError) else 0
+        if status == 204:
             sys.exit(0)  # ended for good: logged out, or replaced
-        if action.error.status in (401, 403):
-            sys.exit(f'refused: {action.error}')
+        if 400 <= status < 500 and status not in (408, 429):
+            sys.exit(f'refused: {action.error}')  # 401 and 403: get another token; 404: look at the URL
+        print(f'trying again: {action.error}', file=sys.stderr)

@@ -3,7 +3,7 @@
 require 'net/http'
 
 $stdout.sync = true
-uri = URI(ENV.fetch('TIDINGS_URL'))
+uri, token = URI(ENV.fetch('TIDINGS_URL')), ENV.fetch('TIDINGS_TOKEN')
 last_id = nil
 retry_seconds = 3.0
 
@@ -12,11 +12,13 @@ loop do
     # Nothing heard for two heartbeats: the line is dead. Net::HTTP would ask once more by itself, without the newer id.
     options = { use_ssl: uri.scheme == 'https', open_timeout: 10, read_timeout: 30, max_retries: 0 }
     Net::HTTP.start(uri.host, uri.port, options) do |http|
-      request = Net::HTTP::Get.new(uri, 'Accept' => 'text/event-stream', 'Accept-Encoding' => 'identity', 'Authorization' => "Bearer #{ENV.fetch('TIDINGS_TOKEN')}")
+      request = Net::HTTP::Get.new(uri, 'Accept' => 'text/event-stream', 'Accept-Encoding' => 'identity', 'Authorization' => "Bearer #{token}")
       request['Last-Event-ID'] = last_id if last_id
       http.request(request) do |response|
         exit if response.code == '204' # ended for good: logged out, or replaced
-        abort "refused: #{response.code}" if %w[401 403].include?(response.code)
+        # 401 and 403: get another token. 404: look at the URL. 408 and 429 pass.
+        abort "refused: #{response.code}" if response.code.start_with?('4') && !%w[408 429].include?(response.code)
+        warn "trying again: answered #{response.code}" if response.code != '200'
         next if response.code != '200'
 
         rest = +''
@@ -42,8 +44,8 @@ loop do
         end
       end
     end
-  rescue SystemCallError, SocketError, IOError, Timeout::Error, Net::HTTPBadResponse, OpenSSL::SSL::SSLError
-    # It passes: try again.
+  rescue SystemCallError, SocketError, IOError, Timeout::Error, Net::HTTPBadResponse, OpenSSL::SSL::SSLError => e
+    warn "trying again: #{e.message}"
   end
   sleep retry_seconds
 end

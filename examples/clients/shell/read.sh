@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Reads a stream with curl. Prints one line an event: id, event, data. curl does not reconnect: the loop does.
 set -u
+: "${TIDINGS_URL:?is not set}" "${TIDINGS_TOKEN:?is not set}"
 last_id='' retry_ms=3000
 while true; do
   status_file=$(mktemp)
@@ -20,7 +21,10 @@ while true; do
   status=$(tail -c 3 "$status_file"); rm -f "$status_file"
   case $status in
     204) exit 0 ;; # ended for good: logged out, or replaced
-    401|403) echo "refused: $status" >&2; exit 1 ;;
+    200) ;;
+    ''|000) echo 'trying again: no answer' >&2 ;;
+    408|429|[!4]??) echo "trying again: answered $status" >&2 ;;
+    *) echo "refused: $status" >&2; exit 1 ;; # 401 and 403: get another token; 404: look at the URL
   esac
   sleep "$((retry_ms / 1000)).$(printf '%03d' $((retry_ms % 1000)))"
 done

@@ -13,12 +13,26 @@ import (
 	"github.com/launchdarkly/eventsource"
 )
 
+func env(name string) string {
+	value, isSet := os.LookupEnv(name)
+	if !isSet {
+		fmt.Fprintln(os.Stderr, name, "is not set")
+		os.Exit(1)
+	}
+	return value
+}
+
+// isFinal: 401 and 403: get another token. 404: look at the URL. 408 and 429 pass.
+func isFinal(status int) bool {
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
+}
+
 func main() {
-	request, err := http.NewRequest(http.MethodGet, os.Getenv("TIDINGS_URL"), http.NoBody)
+	request, err := http.NewRequest(http.MethodGet, env("TIDINGS_URL"), http.NoBody)
 	if err != nil {
 		panic(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+os.Getenv("TIDINGS_TOKEN"))
+	request.Header.Set("Authorization", "Bearer "+env("TIDINGS_TOKEN"))
 	stream, err := eventsource.SubscribeWithRequestAndOptions(request,
 		eventsource.StreamOptionInitialRetry(3*time.Second),
 		eventsource.StreamOptionUseBackoff(30*time.Second),
@@ -28,14 +42,15 @@ func main() {
 		eventsource.StreamOptionErrorHandler(func(err error) eventsource.StreamErrorHandlerResult {
 			var answer eventsource.SubscriptionError
 			if errors.As(err, &answer) {
-				switch answer.Code {
-				case http.StatusNoContent: // ended for good: logged out, or replaced
+				if answer.Code == http.StatusNoContent { // ended for good: logged out, or replaced
 					os.Exit(0)
-				case http.StatusUnauthorized, http.StatusForbidden:
+				}
+				if isFinal(answer.Code) {
 					fmt.Fprintln(os.Stderr, "refused:", err)
 					os.Exit(1)
 				}
 			}
+			fmt.Fprintln(os.Stderr, "trying again:", err)
 			return eventsource.StreamErrorHandlerResult{}
 		}))
 	if err != nil {

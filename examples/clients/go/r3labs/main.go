@@ -34,18 +34,33 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return silence{connection}, nil
 }
 
+func env(name string) string {
+	value, isSet := os.LookupEnv(name)
+	if !isSet {
+		fmt.Fprintln(os.Stderr, name, "is not set")
+		os.Exit(1)
+	}
+	return value
+}
+
+// isFinal: 401 and 403: get another token. 404: look at the URL. 408 and 429 pass.
+func isFinal(status int) bool {
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
+}
+
 func main() {
-	client := sse.NewClient(os.Getenv("TIDINGS_URL"), sse.ClientMaxBufferSize(1<<22))
+	client := sse.NewClient(env("TIDINGS_URL"), sse.ClientMaxBufferSize(1<<22))
 	client.Connection = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial}}
-	client.Headers["Authorization"] = "Bearer " + os.Getenv("TIDINGS_TOKEN")
+	client.Headers["Authorization"] = "Bearer " + env("TIDINGS_TOKEN")
 	client.ReconnectStrategy = &backoff.ConstantBackOff{Interval: 3 * time.Second}
+	client.ReconnectNotify = func(err error, _ time.Duration) { fmt.Fprintln(os.Stderr, "trying again:", err) }
 	client.ResponseValidator = func(_ *sse.Client, response *http.Response) error {
-		switch response.StatusCode {
-		case http.StatusOK:
+		switch {
+		case response.StatusCode == http.StatusOK:
 			return nil
-		case http.StatusNoContent: // ended for good: logged out, or replaced
+		case response.StatusCode == http.StatusNoContent: // ended for good: logged out, or replaced
 			os.Exit(0)
-		case http.StatusUnauthorized, http.StatusForbidden:
+		case isFinal(response.StatusCode):
 			fmt.Fprintln(os.Stderr, "refused:", response.Status)
 			os.Exit(1)
 		}

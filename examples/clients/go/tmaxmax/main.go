@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,8 +12,6 @@ import (
 
 	"github.com/tmaxmax/go-sse"
 )
-
-var errForGood = errors.New("ended for good")
 
 // silence ends a read that hears nothing for two heartbeats: the line is dead.
 type silence struct{ net.Conn }
@@ -34,21 +31,40 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return silence{connection}, nil
 }
 
+func env(name string) string {
+	value, isSet := os.LookupEnv(name)
+	if !isSet {
+		fmt.Fprintln(os.Stderr, name, "is not set")
+		os.Exit(1)
+	}
+	return value
+}
+
+// isFinal: 401 and 403: get another token. 404: look at the URL. 408 and 429 pass.
+func isFinal(status int) bool {
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
+}
+
 func main() {
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, os.Getenv("TIDINGS_URL"), http.NoBody)
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, env("TIDINGS_URL"), http.NoBody)
 	if err != nil {
 		panic(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+os.Getenv("TIDINGS_TOKEN"))
+	request.Header.Set("Authorization", "Bearer "+env("TIDINGS_TOKEN"))
 	client := sse.Client{
 		HTTPClient: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial}},
 		Backoff:    sse.Backoff{InitialInterval: 3 * time.Second, Multiplier: 1.5, MaxInterval: 30 * time.Second, Jitter: 0.5, MaxRetries: 0},
+		OnRetry:    func(err error, _ time.Duration) { fmt.Fprintln(os.Stderr, "trying again:", err) },
 		ResponseValidator: func(response *http.Response) error {
-			switch response.StatusCode {
-			case http.StatusNoContent: // ended for good: logged out, or replaced
+			if response.StatusCode == http.StatusNoContent { // ended for good: logged out, or replaced
 				os.Exit(0)
-			case http.StatusUnauthorized, http.StatusForbidden:
-				return errForGood
+			}
+			if isFinal(response.StatusCode) {
+				fmt.Fprintln(os.Stderr, "refused:", response.Status)
+				os.Exit(1)
+			}
+			if response.StatusCode != http.StatusOK {
+				return fmt.Errorf("answered %s", response.Status)
 			}
 			return sse.DefaultValidator(response)
 		},
@@ -63,10 +79,7 @@ func main() {
 		fmt.Printf("%s\t%s\t%s\n", event.LastEventID, name, event.Data)
 	})
 	for {
-		if err := connection.Connect(); errors.Is(err, errForGood) {
-			fmt.Fprintln(os.Stderr, "refused:", err)
-			os.Exit(1)
-		}
+		fmt.Fprintln(os.Stderr, "trying again:", connection.Connect())
 		time.Sleep(3 * time.Second)
 	}
 }

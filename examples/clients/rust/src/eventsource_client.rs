@@ -6,9 +6,21 @@ use futures::TryStreamExt;
 use launchdarkly_sdk_transport::HyperTransport;
 use std::{env, time::Duration};
 
+/// 401 and 403: get another token. 404: look at the URL. 408 and 429 pass.
+fn is_final(status: u16) -> bool {
+    (400..500).contains(&status) && status != 408 && status != 429
+}
+
+fn setting(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| {
+        eprintln!("{name} is not set");
+        std::process::exit(1)
+    })
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let (url, token) = (env::var("TIDINGS_URL").expect("TIDINGS_URL"), env::var("TIDINGS_TOKEN").expect("TIDINGS_TOKEN"));
+    let (url, token) = (setting("TIDINGS_URL"), setting("TIDINGS_TOKEN"));
     let mut last_id = String::new();
     loop {
         let mut builder = ClientBuilder::for_url(&url)
@@ -32,14 +44,19 @@ async fn main() {
                 }
                 Ok(Some(SSE::Connected(details))) if details.response().status() == 204 => return, // ended for good: logged out, or replaced
                 Ok(Some(_)) => {}
-                Err(Error::UnexpectedResponse(response, _)) => match response.status() {
-                    401 | 403 => {
-                        eprintln!("refused: {}", response.status());
-                        std::process::exit(1);
-                    }
-                    _ => break,
-                },
-                Ok(None) | Err(_) => break,
+                Err(Error::UnexpectedResponse(response, _)) if is_final(response.status()) => {
+                    eprintln!("refused: {}", response.status());
+                    std::process::exit(1);
+                }
+                Err(Error::UnexpectedResponse(response, _)) => {
+                    eprintln!("trying again: answered {}", response.status());
+                    break;
+                }
+                Err(error) => {
+                    eprintln!("trying again: {error}");
+                    break;
+                }
+                Ok(None) => break,
             }
         }
         tokio::time::sleep(Duration::from_secs(3)).await;

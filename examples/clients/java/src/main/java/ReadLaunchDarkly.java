@@ -7,16 +7,28 @@ import com.launchdarkly.eventsource.EventSource;
 import com.launchdarkly.eventsource.FaultEvent;
 import com.launchdarkly.eventsource.MessageEvent;
 import com.launchdarkly.eventsource.StreamEvent;
+import com.launchdarkly.eventsource.StreamException;
 import com.launchdarkly.eventsource.StreamHttpErrorException;
 import java.net.URI;
 import java.util.concurrent.TimeUnit;
 import okhttp3.Response;
 
 public class ReadLaunchDarkly {
+  static String env(String name) {
+    String value = System.getenv(name);
+    if (value == null) throw new IllegalStateException(name + " is not set");
+    return value;
+  }
+
+  /** 401 and 403: get another token. 404: look at the URL. 408 and 429 pass. */
+  static boolean isFinal(int status) {
+    return status >= 400 && status < 500 && status != 408 && status != 429;
+  }
+
   public static void main(String[] args) throws Exception {
     EventSource source = new EventSource.Builder(
-        ConnectStrategy.http(URI.create(System.getenv("TIDINGS_URL")))
-            .header("Authorization", "Bearer " + System.getenv("TIDINGS_TOKEN"))
+        ConnectStrategy.http(URI.create(env("TIDINGS_URL")))
+            .header("Authorization", "Bearer " + env("TIDINGS_TOKEN"))
             .readTimeout(30, TimeUnit.SECONDS)
             .clientBuilderActions(http -> http.addInterceptor(chain -> {
               Response response = chain.proceed(chain.request());
@@ -31,12 +43,14 @@ public class ReadLaunchDarkly {
         MessageEvent message = (MessageEvent) event;
         String id = message.getLastEventId();
         System.out.println((id == null ? "" : id) + "\t" + message.getEventName() + "\t" + message.getData());
-      } else if (event instanceof FaultEvent && ((FaultEvent) event).getCause() instanceof StreamHttpErrorException) {
-        int status = ((StreamHttpErrorException) ((FaultEvent) event).getCause()).getCode();
-        if (status == 401 || status == 403) {
+      } else if (event instanceof FaultEvent) {
+        StreamException cause = ((FaultEvent) event).getCause();
+        int status = cause instanceof StreamHttpErrorException ? ((StreamHttpErrorException) cause).getCode() : 0;
+        if (isFinal(status)) {
           System.err.println("refused: " + status);
           System.exit(1);
         }
+        System.err.println("trying again: " + (status == 0 ? cause : "answered " + status));
       }
     }
   }

@@ -12,11 +12,22 @@ import okhttp3.sse.EventSources;
 public class ReadOkHttp {
   static volatile String lastId = "";
 
+  static String env(String name) {
+    String value = System.getenv(name);
+    if (value == null) throw new IllegalStateException(name + " is not set");
+    return value;
+  }
+
+  /** 401 and 403: get another token. 404: look at the URL. 408 and 429 pass. */
+  static boolean isFinal(int status) {
+    return status >= 400 && status < 500 && status != 408 && status != 429;
+  }
+
   public static void main(String[] args) throws InterruptedException {
     OkHttpClient client = new OkHttpClient.Builder().readTimeout(30, TimeUnit.SECONDS).build();
     while (true) {
-      Request.Builder request = new Request.Builder().url(System.getenv("TIDINGS_URL"))
-          .header("Authorization", "Bearer " + System.getenv("TIDINGS_TOKEN"));
+      Request.Builder request = new Request.Builder().url(env("TIDINGS_URL"))
+          .header("Authorization", "Bearer " + env("TIDINGS_TOKEN"));
       if (!lastId.isEmpty()) request.header("Last-Event-ID", lastId);
       CountDownLatch ended = new CountDownLatch(1);
       EventSources.createFactory(client).newEventSource(request.build(), new EventSourceListener() {
@@ -32,10 +43,11 @@ public class ReadOkHttp {
         @Override public void onFailure(EventSource source, Throwable error, Response response) {
           int status = response == null ? 0 : response.code();
           if (status == 204) System.exit(0); // ended for good: logged out, or replaced
-          if (status == 401 || status == 403) {
+          if (isFinal(status)) {
             System.err.println("refused: " + status);
             System.exit(1);
           }
+          System.err.println("trying again: " + (status == 0 ? error : "answered " + status));
           ended.countDown();
         }
       });
