@@ -1,11 +1,11 @@
 // Divides partitions into more of them: npm run partitions -- --from 1 --to 16
-import { parseArgs } from 'node:util'
 import { Doubling } from '../src/broker/redis/partitions/doubling.ts'
 import { Steady } from '../src/broker/redis/partitions/steady.ts'
 import { prefixFault } from '../src/config.ts'
 import { Links } from '../src/broker/redis/links.ts'
 import { readSetting, readSettingOrFile } from '../src/environment.ts'
-import { parseRedisUrl, redisUrlFault } from '../src/redis-url.ts'
+import { MEMORY_URL, parseRedisUrl, redisUrlFault } from '../src/redis-url.ts'
+import { readCommandLine, refuse } from './command-line.ts'
 
 const usage = `Usage: REDIS_URL=… [REDIS_PREFIX=…] npm run partitions -- --from <partitions> --to <partitions> [--dry-run]
 
@@ -16,43 +16,33 @@ const usage = `Usage: REDIS_URL=… [REDIS_PREFIX=…] npm run partitions -- --f
 End all nodes first, and whatever publishes through Redis. It can be killed at any moment and called again.
 Afterwards start the nodes with REDIS_PARTITIONS=<to>. There is no way back to fewer.`
 
-function numbers (): { from: number, to: number, isDryRun: boolean } | undefined {
-  try {
-    const { values } = parseArgs({
-      options: {
-        from: { type: 'string' }, to: { type: 'string' }, 'dry-run': { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false }
-      }
-    })
-    if (values.help) {
-      console.log(usage)
-      process.exit(0)
-    }
-    const [from, to] = [Number(values.from), Number(values.to)]
-    const isCount = (count: number): boolean => Number.isInteger(Math.log2(count)) && count >= 1 && count <= 256
-    if (isCount(from) && isCount(to) && to > from) return { from, to, isDryRun: values['dry-run'] }
-    if (isCount(from) && to === from) console.error('--from and --to are the same: --to must be more than there are.\n')
-    else if (isCount(from) && isCount(to)) console.error('Fewer partitions than there are is not supported.\n')
-  } catch (error) {
-    console.error(`${(error as Error).message}\n`)
+const { values } = readCommandLine(usage, { from: { type: 'string' }, to: { type: 'string' }, 'dry-run': { type: 'boolean', default: false } })
+
+function numbers (): { from: number, to: number } {
+  if (values.from === undefined || values.to === undefined) refuse(`--${values.from === undefined ? 'from' : 'to'} is missing`, usage)
+  const [from, to] = [Number(values.from), Number(values.to)]
+  for (const [name, count] of [['from', from], ['to', to]] as const) {
+    if (!Number.isInteger(Math.log2(count)) || count < 1 || count > 256) refuse(`--${name} must be 1, 2, 4, 8 … 256, not "${values[name]}"`, usage)
   }
-  return undefined
+  if (to === from) refuse('--from and --to are the same: --to must be more than there are', usage)
+  if (to < from) refuse('Fewer partitions than there are is not supported', usage)
+  return { from, to }
 }
 
-function place (): string | undefined {
+function place (): string {
+  let url: string | undefined
   try {
-    return readSettingOrFile(process.env, 'REDIS_URL')
+    url = readSettingOrFile(process.env, 'REDIS_URL')
   } catch (error) {
-    console.error(`${(error as Error).message}\n`)
+    refuse((error as Error).message, usage)
   }
-  return undefined
+  if (url === undefined) refuse('REDIS_URL is not set', usage)
+  if (url === MEMORY_URL) refuse(`REDIS_URL is ${MEMORY_URL}, the embedded broker, which has no partitions`, usage)
+  return url
 }
 
-const given = numbers()
+const given = { ...numbers(), isDryRun: values['dry-run'] }
 const url = place()
-if (given === undefined || url === undefined) {
-  console.error(usage)
-  process.exit(2)
-}
 const root = readSetting(process.env, 'REDIS_PREFIX') ?? 'tidings'
 // As a node would refuse it: under another prefix there is nothing to divide, and all would be made anew there.
 const faults = [redisUrlFault(url), prefixFault(root)]
@@ -61,7 +51,10 @@ if (at >= 0) {
   console.error(`${['REDIS_URL', 'REDIS_PREFIX'][at]} ${faults[at]}`)
   process.exit(2)
 }
-const links = new Links({ place: parseRedisUrl(url), nodeName: 'partitions', log: { info () {}, warn (text) { console.error(text) } } })
+// A node tries again until Redis answers; this gives up (steady.ts).
+let isOver = false
+const warn = (text: string): void => { if (!isOver) console.error(text.replace(/; (trying|looking) again until .*$/, '; $1 again for a few seconds')) }
+const links = new Links({ place: parseRedisUrl(url), nodeName: 'partitions', log: { info () {}, warn } })
 const ticker = setInterval(() => { links.tick() }, 1000)
 const steady = new Steady(links)
 try {
@@ -71,6 +64,7 @@ try {
   await new Doubling({ root, ...given, isCluster, ask: async (key, command) => await steady.ask(key, command), say }).run()
 } catch (error) {
   const { message } = error as Error
+  isOver = true // the last word
   console.error(`Not done: ${message}${message.includes('NOPERM') ? '; docs/redis.md, Partitions, has the rights that it needs' : ''}`)
   process.exitCode = 1
 }

@@ -190,14 +190,6 @@ t.test('partitions behind Sentinels, doubled, are the same', { buffered: true },
   await doubles(t, sentinels, [[1, 4]], { kills: [3], at: sentinels.master, breaks: { act: fail, says: /Not done: .* call again when Redis is well/ } })
 })
 
-t.test('partitions, with settings that a node would refuse, change nothing and say what is wrong', async (t) => {
-  for (const [prefix, env, sentence] of [['tidings:', {}, /^REDIS_PREFIX must be 1 to 64 visible ASCII characters without ":"/], ['tidings', { REDIS_URL_FILE: '/no' }, /^REDIS_URL and REDIS_URL_FILE are both set/]] as const) {
-    const child = spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '1', '--to', '4'], { name: 'partitions', env: { ...process.env, REDIS_URL: 'redis://127.0.0.1:1', REDIS_PREFIX: prefix, ...env } })
-    t.match(await child.exited, { code: 2 })
-    t.match(child.lines[0], sentence)
-  }
-})
-
 t.test('a service that was not ended, while partitions are divided and afterwards, is refused, and told where to go', async (t) => {
   const redis = await startRedis(t, { own: true })
   const root = redis.prefix

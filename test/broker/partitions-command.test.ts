@@ -1,0 +1,38 @@
+// npm run partitions, before anything is begun: what it refuses, and when it gives up. (What it does: partitions-doubling.test.ts.)
+import net, { type AddressInfo } from 'node:net'
+import t from 'tap'
+import { spawnChild, tail } from '../fixtures/process.ts'
+
+t.test('partitions, with settings that a node would refuse, change nothing and say what is wrong', async (t) => {
+  for (const [prefix, env, sentence] of [['tidings:', {}, /^REDIS_PREFIX must be 1 to 64 visible ASCII characters without ":"/], ['tidings', { REDIS_URL_FILE: '/no' }, /^REDIS_URL and REDIS_URL_FILE are both set/]] as const) {
+    const child = spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '1', '--to', '4'], { name: 'partitions', env: { ...process.env, REDIS_URL: 'redis://127.0.0.1:1', REDIS_PREFIX: prefix, ...env } })
+    t.match(await child.exited, { code: 2 })
+    t.match(child.lines[0], sentence)
+  }
+})
+
+t.test('partitions, asked for what cannot be, say what is wrong before the usage, and begin nothing', async (t) => {
+  const both = ['--from', '1', '--to', '4']
+  for (const [args, url, sentence] of [
+    [both, '', 'REDIS_URL is not set.'], [both, 'memory:', /^REDIS_URL is memory:/], [[], 'memory:', '--from is missing.'], [['--from', '1'], 'memory:', '--to is missing.'],
+    [['--from', '1', '--to', '3'], 'memory:', '--to must be 1, 2, 4, 8 … 256, not "3".'], [['--from', '4', '--to', '2'], 'memory:', /^Fewer partitions/]
+  ] as Array<[string[], string, string | RegExp]>) {
+    const child = spawnChild(t, process.execPath, ['scripts/partitions.ts', ...args], { name: 'partitions', env: { ...process.env, REDIS_URL: url } })
+    t.match(await child.exited, { code: 2 })
+    t.match(child.lines, [sentence, '', /^Usage: /], args.join(' '))
+    t.same(child.lines.filter((line) => /^ +at /.test(line)), [], 'no stack')
+  }
+})
+
+t.test('partitions, with a Redis that nobody reaches, give up with a sentence', async (t) => {
+  const silent = net.createServer(() => {})
+  await new Promise<void>((resolve) => { silent.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => silent.close())
+  await Promise.all([1, (silent.address() as AddressInfo).port].map(async (port) => {
+    const child = spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '1', '--to', '4'], { name: 'partitions', env: { ...process.env, REDIS_URL: `redis://127.0.0.1:${port}` } })
+    setTimeout(() => { child.signal('SIGKILL') }, 40_000).unref()
+    t.match(await child.exited, { code: 1 }, tail(child.lines))
+    t.match(child.lines.at(-1), /^Not done: Redis cannot be asked: /)
+    t.notMatch(child.lines.join('\n'), 'until it answers', 'it does not say that it goes on')
+  }))
+})
