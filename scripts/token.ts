@@ -1,9 +1,10 @@
 // Makes a token for trying things: npm run token -- --sub 42 --groups Complaints --scope notifications:publish
-import { parseArgs } from 'node:util'
 import jwt from '@fastify/jwt'
 import Fastify from 'fastify'
 import { readSettingOrFile } from '../src/environment.ts'
+import { HUNDRED_YEARS_SECONDS } from '../src/http/claims.ts'
 import { isName } from '../src/notification.ts'
+import { help, parse } from './command-line.ts'
 
 const usage = `Usage: JWT_SECRET=… npm run token -- --sub <userId> [options]
 
@@ -15,27 +16,21 @@ const usage = `Usage: JWT_SECRET=… npm run token -- --sub <userId> [options]
 
 Prints the token, signed with HS256 and the secret in JWT_SECRET, or in the file that JWT_SECRET_FILE names.`
 
-function options (): ReturnType<typeof parse> | undefined {
+function options () {
   try {
-    return parse()
-  } catch (error) {
-    console.error(`${(error as Error).message}\n`)
-    return undefined
-  }
-}
-
-function parse () {
-  return parseArgs({
-    options: {
+    return parse(process.argv.slice(2), {
       sub: { type: 'string' },
       groups: { type: 'string', default: '' },
       scope: { type: 'string' },
       expires: { type: 'string', default: '3600' },
       issuer: { type: 'string' },
       audience: { type: 'string' },
-      help: { type: 'boolean', short: 'h' }
-    }
-  }).values
+      help
+    }).values
+  } catch (error) {
+    console.error(`${(error as Error).message}.\n`)
+    return undefined
+  }
 }
 
 /** As the nodes read it; an Error is what is wrong with its file. */
@@ -54,7 +49,9 @@ const groups = (given?.groups ?? '').split(',').map((group) => group.trim()).fil
 function findFault (): string | undefined {
   if (given?.sub === undefined) return '--sub is missing.'
   if (!isName(given.sub) || !groups.every(isName)) return '--sub and --groups take names of 1 to 128 characters without control characters.'
-  if (!/^[1-9][0-9]{0,9}$/.test(given.expires)) return '--expires must be a whole number of seconds.'
+  if (!/^[1-9][0-9]*$/.test(given.expires) || Number(given.expires) > HUNDRED_YEARS_SECONDS) {
+    return `--expires must be a whole number of seconds from 1 to ${HUNDRED_YEARS_SECONDS}, a hundred years.`
+  }
   if (secret instanceof Error) return `${secret.message}.`
   if (Buffer.byteLength(secret) < 32) return 'JWT_SECRET must be set, with at least 32 bytes: the same that the nodes have.'
   return undefined

@@ -49,6 +49,8 @@ t.test('token, asked for wrongly, is not made and the right way is shown', async
     [['--sub', '42'], {}, /JWT_SECRET must be set, with at least 32 bytes/],
     [['--sub', '42'], { JWT_SECRET: 'short' }, /at least 32 bytes/],
     [['--sub', '42', '--expires', '0'], { JWT_SECRET: secret }, /--expires must be a whole number of seconds/],
+    [['--sub', '42', '--expires', '5000000000'], { JWT_SECRET: secret }, /from 1 to 3162240000, a hundred years\./],
+    [['--sub', '42', '--expires', '-5'], { JWT_SECRET: secret }, /--expires must be a whole number/],
     [['--sub', '42', '--expires', '1h'], { JWT_SECRET: secret }, /--expires/],
     [['--sub', '42', '--colour', 'red'], { JWT_SECRET: secret }, /colour/],
     [['42'], { JWT_SECRET: secret }, /42/],

@@ -6,7 +6,8 @@ import type { Principal } from './auth.ts'
 
 /** The year 5138. A larger number was meant in milliseconds. */
 const MAX_SECONDS = 100_000_000_000
-const HUNDRED_YEARS_SECONDS = 100 * 366 * 86_400
+/** No token may be valid for longer. */
+export const HUNDRED_YEARS_SECONDS = 100 * 366 * 86_400
 /**
  * A token that begins within this time is answered "not yet", since the issuer's clock may run ahead. One that begins
  * later is invalid.
