@@ -1,6 +1,6 @@
 // npm run capacity: how many nodes and what Redis so many users need, from what things were measured to cost. For
 // docs/capacity.md.
-import { parseArgs } from 'node:util'
+import { help, parse } from '../scripts/command-line.ts'
 
 /** What things cost, the upper end of what docs/performance.md measured. */
 export const costs = {
@@ -141,9 +141,8 @@ What things cost is in bench/capacity.ts, to be replaced by what npm run bench s
 const optionNames = { 'own-per-minute': 'ownPerMinute', 'all-per-minute': 'allPerMinute', 'history-length': 'historyLength', 'history-seconds': 'historySeconds', 'streams-per-node': 'streamsPerNode' } as const
 
 function main (args: string[]): void {
-  const { values } = parseArgs({
-    args,
-    options: { help: { type: 'boolean' }, users: { type: 'string' }, ...Object.fromEntries(Object.keys(optionNames).map((name) => [name, { type: 'string' as const }])) }
+  const { values } = parse(args, {
+    help, users: { type: 'string' }, ...Object.fromEntries(Object.keys(optionNames).map((name) => [name, { type: 'string' as const }]))
   })
   if (values.help === true) {
     console.log(usage)
@@ -151,7 +150,9 @@ function main (args: string[]): void {
   }
   const number = (name: string, text: string): number => {
     const value = Number(text)
-    if (text.trim() === '' || !(value >= (name.endsWith('minute') ? 0 : 1) && value <= 1e12)) throw new Error(`--${name} ${text}: not a number that makes sense here`)
+    const isRate = name.endsWith('minute')
+    if (text.trim() === '' || !(value >= (isRate ? 0 : 1) && value <= 1e12)) throw new Error(`--${name} ${text}: not a number that makes sense here`)
+    if (!isRate && !Number.isInteger(value)) throw new Error(`--${name} ${text}: must be a whole number`)
     return value
   }
   const users = (values.users as string | undefined ?? '10000,100000,1000000,10000000').split(',').map((text) => number('users', text))
@@ -167,7 +168,7 @@ if (import.meta.main) {
   try {
     main(process.argv.slice(2))
   } catch (error) {
-    console.error(`${(error as Error).message.split(/\. |\n/)[0]}. npm run capacity -- --help lists the options`)
+    console.error(`${(error as Error).message}. npm run capacity -- --help lists the options`)
     process.exitCode = 2
   }
 }

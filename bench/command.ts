@@ -1,5 +1,5 @@
 // The command line of the bench: its text, its defaults and what it refuses, read off the sections.
-import { parseArgs } from 'node:util'
+import { help, parse as parseLine } from '../scripts/command-line.ts'
 import { configSchema } from '../src/config.ts'
 import { thisCheckout } from './harness/service.ts'
 import { type Options, UsageError } from './options.ts'
@@ -92,48 +92,30 @@ export function readOptions (args: readonly string[]): Options | 'help' {
   }
 }
 
-/**
- * A number below 0 is a value, which parseArgs takes for an option of its own; then the option itself can say what it
- * wants.
- */
-function withNegatives (args: readonly string[]): string[] {
-  const joined: string[] = []
-  for (const arg of args) {
-    if (/^-\.?\d/.test(arg) && /^--[a-z]+$/.test(joined.at(-1) ?? '')) joined.push(`${joined.pop()}=${arg}`)
-    else joined.push(arg)
-  }
-  return joined
-}
-
 function parse (args: readonly string[]) {
   try {
     const text = { type: 'string' } as const
     const flag = { type: 'boolean' } as const
-    return parseArgs({
-      args: withNegatives(args),
-      options: {
-        only: text,
-        peers: text,
-        rows: text,
-        streams: text,
-        seconds: text,
-        rounds: text,
-        rate: text,
-        churn: text,
-        client: text,
-        json: text,
-        profile: text,
-        set: text,
-        against: text,
-        smoke: flag,
-        install: flag,
-        help: { ...flag, short: 'h' }
-      }
+    return parseLine(args, {
+      only: text,
+      peers: text,
+      rows: text,
+      streams: text,
+      seconds: text,
+      rounds: text,
+      rate: text,
+      churn: text,
+      client: text,
+      json: text,
+      profile: text,
+      set: text,
+      against: text,
+      smoke: flag,
+      install: flag,
+      help
     })
   } catch (error) {
-    const { message } = error as Error
-    const wanting = /^Option '(?:-\w, )?(--\w+) ?[^']*' argument (?:is ambiguous|missing)/.exec(message)?.[1]
-    throw new UsageError(`${wanting === undefined ? message.split(/\.\s/)[0] : `${wanting} wants a value`}. Try --help`)
+    throw new UsageError(`${(error as Error).message}. Try --help`)
   }
 }
 

@@ -38,6 +38,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 try {
   await end(await main())
 } catch (error) {
-  console.error(error instanceof UsageError ? `${error.message}\n\n${usage}` : error)
+  // Last, where it is seen: the usage has sixty lines.
+  console.error(error instanceof UsageError ? `${usage}\n${error.message}` : error)
   await end(2)
 }

@@ -1,5 +1,5 @@
 // What `npm run chaos` can be told on its command line.
-import { parseArgs } from 'node:util'
+import { help, parse } from '../scripts/command-line.ts'
 import type { Fault } from './fault.ts'
 import { faults } from './faults.ts'
 import { topologies, type Topology } from './topology.ts'
@@ -57,19 +57,16 @@ export function readOptions (args: readonly string[]): Options[] {
   const text = { type: 'string' } as const
   let values
   try {
-    values = parseArgs({
-      args: [...args],
-      options: {
-        topology: text,
-        partitions: text,
-        seed: text,
-        seconds: text,
-        clients: text,
-        faults: text,
-        json: text,
-        sabotage: text,
-        help: { type: 'boolean', short: 'h' }
-      }
+    values = parse(args, {
+      topology: text,
+      partitions: text,
+      seed: text,
+      seconds: text,
+      clients: text,
+      faults: text,
+      json: text,
+      sabotage: text,
+      help
     }).values
   } catch (error) {
     throw new UsageError((error as Error).message)

@@ -8,9 +8,15 @@ import pino from 'pino'
 import { buildApp } from '../src/app.ts'
 import { MemoryBroker } from '../src/broker/memory/memory.ts'
 import { MemoryBus } from '../src/broker/memory/bus.ts'
+import { readCommandLine } from '../scripts/command-line.ts'
 import { type Config, ConfigError, historyLimits, parseConfig } from '../src/config.ts'
 import { demoPage } from './page.ts'
 import { demoText } from './text.ts'
+
+const usage = `Usage: [PORT=4000] [LOG_LEVEL=info] npm run demo
+
+Starts two nodes in one process, on PORT (3000) and the port after it, and prints what to open and to type.
+PORT=0 takes free ones. Ctrl+C ends it.`
 
 const USERS = [
   { id: 'alice', name: 'Alice', groups: ['Complaints', 'Sales'], node: 0 },
@@ -20,14 +26,15 @@ const GROUPS = ['Complaints', 'Sales']
 /** How long a request that is under way may take when the demo ends. */
 const LAST_REQUESTS_MS = 500
 
-const basePort = Number(process.env['PORT'] || 3000)
+readCommandLine(usage, {})
+const basePort = process.env['PORT'] || '3000'
 const secret = randomBytes(32).toString('hex')
 const nodes: FastifyInstance[] = []
 
 /** Nothing of the environment but PORT and LOG_LEVEL counts: the demo is the same on every machine. */
-function configOf (name: string, port: number, corsOrigins: string[] = []): Config {
+function configOf (name: string, port: string, corsOrigins: string[] = []): Config {
   return parseConfig({
-    PORT: String(port),
+    PORT: port,
     JWT_SECRET: secret,
     CORS_ORIGINS: corsOrigins.join(),
     HEARTBEAT_SECONDS: '5', // often enough to watch
@@ -63,7 +70,7 @@ async function start (): Promise<string> {
   })
 
   const pageOrigins = ['localhost', '127.0.0.1'].map((hostname) => new URL(`http://${hostname}:${portOf(first)}`).origin)
-  await startNode(configOf('node-2', basePort && basePort + 1, pageOrigins), bus, (app) => {
+  await startNode(configOf('node-2', String(config.PORT && config.PORT + 1), pageOrigins), bus, (app) => {
     app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect(`${originOf(first)}/`))
   })
 

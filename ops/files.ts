@@ -2,6 +2,7 @@
 // this makes.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { readCommandLine } from '../scripts/command-line.ts'
 import { dashboard } from './grafana/dashboard.ts'
 import { valuesSchema } from './helm/values-schema.ts'
 
@@ -15,4 +16,7 @@ export const files: Readonly<Record<string, () => string>> = {
   'helm/tidings/files/rules.yml': () => readFileSync(join(import.meta.dirname, 'prometheus/rules.yml'), 'utf8')
 }
 
-if (import.meta.main) for (const [path, make] of Object.entries(files)) writeFileSync(join(import.meta.dirname, path), make())
+if (import.meta.main) {
+  readCommandLine(`Usage: npm run ops:files\n\nWrites, below ops/: ${Object.keys(files).join(', ')}`, {})
+  for (const [path, make] of Object.entries(files)) writeFileSync(join(import.meta.dirname, path), make())
+}

@@ -4,9 +4,15 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { minify } from 'terser'
+import { readCommandLine } from './command-line.ts'
 
+const usage = `Usage: npm run build:client [-- <folder>]
+
+Builds the browser module, its React part and their types into the folder (client/dist).`
+
+const { positionals: [folder] } = readCommandLine(usage, {}, 1)
 const client = join(import.meta.dirname, '../client')
-const out = process.argv[2] ?? join(client, 'dist')
+const out = folder ?? join(client, 'dist')
 
 const { outputFiles } = await build({
   entryPoints: ['tidings', 'react'].map((name) => join(client, 'src', `${name}.ts`)).filter(existsSync),

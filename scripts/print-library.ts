@@ -1,12 +1,13 @@
 // Prints the function library, for who loads it by hand: npm run -s functions | redis-cli -x FUNCTION LOAD REPLACE
 // For each master of a Cluster: npm run -s functions -- --cluster
-import { parseArgs } from 'node:util'
 import { library } from '../src/broker/redis/library.ts'
+import { readCommandLine } from './command-line.ts'
 
-try {
-  const { cluster } = parseArgs({ options: { cluster: { type: 'boolean', default: false } } }).values
-  process.stdout.write(library({ isCluster: cluster }))
-} catch (error) {
-  console.error((error as Error).message)
-  process.exitCode = 2
-}
+const usage = `Usage: npm run -s functions [-- --cluster] | redis-cli -x FUNCTION LOAD REPLACE
+
+  --cluster   for a Cluster: load it into each master
+
+Prints the function library, for Redis users that may not load it themselves.`
+
+const { values: { cluster } } = readCommandLine(usage, { cluster: { type: 'boolean', default: false } })
+process.stdout.write(library({ isCluster: cluster }))

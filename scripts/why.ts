@@ -1,5 +1,5 @@
 // Asks a node why somebody did, or did not, get a notification: npm run why -- --user 42 --id 1763794001222333
-import { parseArgs } from 'node:util'
+import { help, parse } from './command-line.ts'
 
 const usage = `Usage: TIDINGS_TOKEN=… npm run why -- --user <userId> --id <id> [options]
 
@@ -19,19 +19,17 @@ interface Answer {
   receipts: string
 }
 
-function parse () {
+function read () {
   try {
-    return parseArgs({
-      options: {
-        user: { type: 'string' },
-        id: { type: 'string' },
-        url: { type: 'string', default: 'http://127.0.0.1:3000' },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false }
-      }
+    return parse(process.argv.slice(2), {
+      user: { type: 'string' },
+      id: { type: 'string' },
+      url: { type: 'string', default: 'http://127.0.0.1:3000' },
+      json: { type: 'boolean', default: false },
+      help
     }).values
   } catch (error) {
-    return (error as Error).message
+    return `${(error as Error).message}.`
   }
 }
 
@@ -58,7 +56,7 @@ async function ask (url: string, user: string, id: string, token: string, isJson
   else print(body)
 }
 
-const given = parse()
+const given = read()
 const token = process.env.TIDINGS_TOKEN ?? ''
 if (typeof given === 'string') fail(`${given}\n\n${usage}`)
 else if (given.help) console.log(usage)

@@ -1,12 +1,17 @@
 // Pictures of a result: npm run bench:plot -- [file.json] [folder], by default the newest in bench/results into
 // docs/plots.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { readCommandLine, refuse } from '../../scripts/command-line.ts'
 import { installPackages } from '../install.ts'
 import { median } from '../harness/stats.ts'
 import { load } from './packages.ts'
 import type { Head } from '../machine.ts'
 import type { SectionResult } from '../table.ts'
+
+const usage = `Usage: npm run bench:plot [-- <file.json> [<folder>]]
+
+Draws the figures of a file that npm run bench wrote (the newest in bench/results) as SVG into the folder (docs/plots).`
 
 interface Picture {
   readonly section: string
@@ -91,17 +96,30 @@ function growth ({ rows }: SectionResult, subtitle: readonly string[]): object |
 }
 
 function newest (): string {
-  const folder = join(import.meta.dirname, '../results')
-  const file = readdirSync(folder).filter((name) => name.endsWith('.json')).sort().at(-1)
-  if (file === undefined) throw new Error(`no result in ${folder}; make one: npm run bench`)
-  return join(folder, file)
+  const file = globSync('*.json', { cwd: join(import.meta.dirname, '../results') }).sort().at(-1)
+  if (file === undefined) refuse('There is no result in bench/results; make one: npm run bench', usage)
+  return join(import.meta.dirname, '../results', file)
 }
 
-const [source, target] = process.argv.slice(2)
+function read (file: string): { head: Head, sections: SectionResult[] } {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    refuse(`${file} cannot be read (${(error as NodeJS.ErrnoException).code})`, usage)
+  }
+  try {
+    const { head, sections } = JSON.parse(text) as { head: Head, sections: SectionResult[] }
+    if (typeof head.cpu === 'string' && Array.isArray(sections)) return { head, sections }
+  } catch {}
+  return refuse(`${file} is no result of npm run bench`, usage)
+}
+
+const [source, target] = readCommandLine(usage, {}, 2).positionals
+const { head, sections } = read(source ?? newest())
 installPackages()
 const vega = await load('vega')
 const vegaLite = await load('vega-lite')
-const { head, sections } = JSON.parse(readFileSync(source ?? newest(), 'utf8')) as { head: Head, sections: SectionResult[] }
 const folder = resolve(target ?? join(import.meta.dirname, '../../docs/plots'))
 mkdirSync(folder, { recursive: true })
 

@@ -1,7 +1,6 @@
 // A rollout of the chart, with streams open and notifications under way: who lost what, and how many came back in a second.
-// By itself, `npm run rollout`: ten nodes and 5,000 streams with the chart's default times, about four minutes.
+// (`npm run rollout`: rollout-command.ts.)
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { parseArgs } from 'node:util'
 import { connect, type Client } from '../fixtures/client.ts'
 import { Ledger } from '../fixtures/ledger.ts'
 import { startRedis } from '../fixtures/redis.ts'
@@ -145,21 +144,4 @@ export function complaints (result: RolloutResult, streams: number): string[] {
     ...leavings.filter(({ decidedAt, drainedAt }) => drainedAt - decidedAt < preStopSeconds * 1000 - EARLY_MS).map(({ name }) => `${name} drained before its pause was over`),
     ...ordered.slice(1).flatMap(({ name, drainedAt }, index) => drainedAt < ordered[index]!.goneAt ? [`${name} drained while ${ordered[index]!.name} did`] : [])
   ]
-}
-
-if (import.meta.main) {
-  const { values: options } = parseArgs({
-    options: {
-      values: { type: 'string', default: 'minimal' }, nodes: { type: 'string', default: '10' }, streams: { type: 'string', default: '5000' }, rate: { type: 'string', default: '2' }
-    }
-  })
-  const cleanups: Array<() => unknown> = []
-  const streams = Number(options.streams)
-  const result = await playRollout({ teardown: (clean) => cleanups.unshift(clean) }, { values: options.values, nodes: Number(options.nodes), streams, publishesPerSecond: Number(options.rate) })
-  const { faults, leavings, statuses, ...figures } = result
-  console.log(JSON.stringify({ ...figures, streamsOfEachThatLeft: leavings.map((leaving) => leaving.streams) }, null, 2))
-  const wrong = complaints(result, streams)
-  console.log(wrong.length === 0 ? 'no dead tab, no storm, nothing lost' : wrong.join('\n'))
-  for (const clean of cleanups) await clean()
-  process.exit(wrong.length === 0 ? 0 : 1)
 }
