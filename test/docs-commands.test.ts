@@ -1,5 +1,6 @@
-// Commands that the pages print, run as they stand there: redis-cli's on a real Redis, and the planner.
+// Commands that the pages print, run as they stand there: redis-cli's on a real Redis, the planner, and a token.
 import { execFile } from 'node:child_process'
+import { createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -25,6 +26,17 @@ t.test('publishing and taking back through Redis, as README and docs/publishing.
     else if (isRetract) t.equal(answer, 0, line)
     else t.match(answer, [/^\d{16}$/, 0], line)
   }
+})
+
+t.test('npm run token, as examples/react prints it for another terminal: signed with the secret of the node', async (t) => {
+  const page = read('examples/react/README.md')
+  const [, secret = ''] = /^ {4}export JWT_SECRET=(\S+)\n {4}npm start$/m.exec(page) ?? []
+  const [, line = ''] = /^ {4}(.*npm run -s token .*)$/m.exec(page) ?? []
+  const { JWT_SECRET: _, ...env } = process.env
+  const { stdout } = await promisify(execFile)('sh', ['-ec', line], { cwd: root, env })
+  const [header, claims, signature] = stdout.trim().split('.')
+  t.equal(createHmac('sha256', secret).update(`${header}.${claims}`).digest('base64url'), signature)
+  t.ok(Buffer.byteLength(secret) >= 32, 'a secret that a node takes')
 })
 
 t.test('npm run capacity, as docs/capacity.md prints it', async (t) => {

@@ -1,5 +1,5 @@
-// A page on another origin than the service, let in by tickets: node examples/web/server.js starts both. PORT (default
-// 8090) is the page's, the next one the service's.
+// A page on another origin than the service, let in by tickets: npx node examples/web/server.js starts both. PORT
+// (default 8090) is the page's, the next one the service's.
 import { spawn } from 'node:child_process'
 import { createHmac, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
