@@ -59,7 +59,7 @@ export const configSchema = Type.Object({
   CONNECTS_PER_MINUTE_PER_ADDRESS: whole(0, 0, 1_000_000_000, 'the same for each client address. Set TRUST_PROXY too, or all clients of a proxy count as one'),
   RECEIPTS: Type.Unsafe<'off' | 'sampled' | 'all'>({ type: 'string', enum: ['off', 'sampled', 'all'], default: 'sampled', description: 'what nodes record for `why`. `off`: nothing. `sampled`: each stream, and when one notification in 16 was written. `all`: each stream, and when each notification was written' }),
   DRAIN_SECONDS: whole(10, 0, 3600, 'the time over which a node ends its streams after SIGTERM'),
-  TRUST_PROXY: list('the addresses or CIDR ranges of the proxies whose `X-Forwarded-*` headers are believed; comma-separated'),
+  TRUST_PROXY: list('the addresses or CIDR ranges of the proxies whose `X-Forwarded-*` headers are believed, or `loopback`, `linklocal`, `uniquelocal` (private addresses); comma-separated'),
   PROXY_PROTOCOL: onOff('`on`: every connection from TRUST_PROXY must begin with a PROXY protocol header (version 1 or 2), as layer-4 balancers send it'),
   REQUESTS_PER_MINUTE_PER_ADDRESS: whole(0, 0, 1_000_000_000, 'requests of each public client address on one node; streams and other requests count separately, and short bursts may be larger. For a node without nginx in front. 0 = no limit'),
   CONNECTIONS_PER_ADDRESS: whole(0, 0, 1_000_000, 'open connections of each public client address (in IPv6 of each /64) on one node; the next one is closed. For a node without nginx in front. 0 = no limit'),

@@ -99,6 +99,15 @@ t.test('.gitattributes: scripts keep their line ends where git would change them
   for (const name of ['ops/nginx/start.sh', 'ops/compose/roll.sh', 'nginx.conf', 'docker-compose.yml', 'client/dist/tidings.js']) t.notMatch(read(name), /\r/, name)
 })
 
+t.test('nginx.conf, outside of compose: what must be changed is said at its head and in the README', async (t) => {
+  const servers = [...read('nginx.conf').matchAll(/^ *upstream \w+ \{[^}]*?^ *server (\S+)/gm)].map(([, server]) => server!)
+  t.same(servers, ['node:3000', 'node:3000'])
+  const [head] = read('nginx.conf').split('\n\n')
+  const [bullet] = /^- \*\*Run a node\*\*[^]*?(?=^- \*\*Rolling update)/m.exec(read('README.md'))!
+  for (const text of [head!, bullet]) for (const word of ['node:3000', 'both', 'TRUST_PROXY', 'loopback']) t.match(text, word)
+  t.match(bullet, 'HOST')
+})
+
 t.test('nginx.conf, when all come at once, lets as many wait as the system allows, as a node does', async (t) => {
   const [, backlog] = /^const BACKLOG = ([\d_]+)$/m.exec(read('src/listen.ts'))!
   t.match(read('nginx.conf'), new RegExp(`listen 8080 backlog=${backlog!.replace('_', '')};`))
