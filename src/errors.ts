@@ -8,7 +8,7 @@ const table = {
   TIDINGS_TOKEN_EXPIRED: [401, 'The token has expired. Get a new one and connect again.'],
   TIDINGS_TOKEN_REVOKED: [401, 'The user has logged out since this token was issued. Sign in again.'],
   TIDINGS_BAD_TICKET: [401, 'The ticket is unknown, older than 30 s, or was used by somebody else. Get a new one with POST /api/notifications/tickets.'],
-  TIDINGS_CROSS_SITE: [403, 'The token came in a cookie, from a page of another origin. Add that origin to CORS_ORIGINS, or send the token as a header.'],
+  TIDINGS_CROSS_SITE: [403, 'The token came in a cookie, from a page of another origin. Add that origin to CORS_ORIGINS, or send the token as a header. If the origin is this service\'s own, a proxy in front ends TLS or changes Host: name the proxy in TRUST_PROXY.'],
   TIDINGS_SCOPE_MISSING: [403, 'The token lacks the scope "%s". Ask for a token that carries it.'],
   TIDINGS_NOT_YOUR_STREAM: [403, 'A stream and an inbox belong to the user of the token. Ask without a user id, or with your own.'],
   TIDINGS_TOO_MANY_STREAMS: [403, 'This user already has %s streams on this node. Close a tab, or raise MAX_STREAMS_PER_USER.'],
