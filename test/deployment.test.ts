@@ -136,6 +136,14 @@ t.test('docs/deployment.md, what nginx.conf does: each line is there, and each h
   }
 })
 
+t.test('docs/deployment.md, settings of a node behind HAProxy: those at the head of haproxy.cfg, and with HOST, since a node listens to its own machine alone', async (t) => {
+  const [, block = ''] = /These are the settings of a node behind HAProxy at 10\.0\.0\.5:\n\n((?: {4}.+\n)+)/.exec(read('docs/deployment.md'))!
+  const said = [...block.matchAll(/^ {4}([A-Z_]+)=/gm)].map(([, name]) => name!)
+  const [, head = ''] = /^# Each node: ([^]*?)\.\n\n/m.exec(read('ops/haproxy/haproxy.cfg'))!
+  t.same(head.split(/,\s/).map((entry) => /[A-Z_]+/.exec(entry)![0]).sort(), said.toSorted())
+  t.ok(said.includes('HOST'))
+})
+
 t.test('Dockerfile, files that it copies: let in by .dockerignore', async (t) => {
   const copied = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap(([, names]) => names!.split(' '))
   const letIn = [...read('.dockerignore').matchAll(/^!(.*)$/gm)].map(([, name]) => name!)
