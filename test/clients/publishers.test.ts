@@ -1,5 +1,5 @@
 // docs/publishing.md: its programs, as they are printed there, publish and take back on one Redis without partitions, on one with eight, and on a
-// Cluster, as users who may what its recipes say.
+// Cluster, as users who may what its recipes (without partitions: those of docs/security.md) say.
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { Address } from '../../src/notification.ts'
@@ -51,9 +51,9 @@ async function publishes (t: Test, node: Node, addresses: string, login: (user: 
 
 const loginOf = (user: string): Record<string, string> => user === '' ? {} : { REDIS_USER: user, REDIS_PASSWORD: PASSWORD, REDISCLI_AUTH: PASSWORD }
 
-/** Lets the users of the recipes in. */
-async function admit (nodes: readonly Redis[], say: 'publish' | 'spublish'): Promise<void> {
-  for (const node of nodes) for (const recipe of recipesOf('publishing.md')) await node.cli('ACL', 'SETUSER', ...recipe.map((rule) => rule.replace('+spublish', `+${say}`)))
+/** Lets the users of the recipes of a page in. */
+async function admit (nodes: readonly Redis[], say: 'publish' | 'spublish', page = 'publishing.md'): Promise<void> {
+  for (const node of nodes) for (const recipe of recipesOf(page)) await node.cli('ACL', 'SETUSER', ...recipe.map((rule) => rule.replace('+spublish', `+${say}`)))
 }
 
 /** Nothing that a library asked for was refused. */
@@ -62,11 +62,13 @@ async function refusals (nodes: readonly Redis[]): Promise<string[]> {
   return logs.flat().map((entry) => `${entry[entry.indexOf('username') + 1]}: ${entry[entry.indexOf('object') + 1]}`)
 }
 
-t.test('the programs, on one Redis without partitions, publish and take back', async (t) => {
+t.test('the programs, on one Redis without partitions, publish and take back, with the rights of the recipes of docs/security.md', async (t) => {
   const redis = await startRedis(t, { own: true })
+  await admit([redis], 'publish', 'security.md')
   const node = startRedisNode(t, { ...redis, prefix: 'tidings' })
   await up(node)
-  await publishes(t, node, `127.0.0.1:${redis.port}`, () => ({}))
+  await publishes(t, node, `127.0.0.1:${redis.port}`, loginOf)
+  t.same(await refusals([redis]), [])
 })
 
 t.test('the programs, on one Redis with eight partitions, publish and take back, with the rights of the recipes', async (t) => {

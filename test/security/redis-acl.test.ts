@@ -112,10 +112,11 @@ for (const [user, mine, theirs] of [
       ['tidings_publish_requests', '', 'x', '0', 'message', data, '1', mine[0]], ['tidings_version'], ['tidings_record', 'node', '', '0', '42', 'open x'], ['tidings_why', '42', '1']
     ]) t.ok(refused(await call('FCALL', name!, 1, 'tidings', ...args)), name!)
     t.ok(refused(await call('FCALL', 'tidings_publish', 1, 'other', mine[0], 'message', data)), 'under another prefix')
+    t.same(await call('LRANGE', 'tidings:partitions', 0, -1), [], 'asks whether there are partitions, as the programs of docs/publishing.md do')
     const other = mine[0].replace(/\w+$/, 'other')
     for (const command of [
       'GET tidings:revoked:42', 'GET tidings:session:42', 'SET tidings:session:42 x', 'SET tidings:revoked:42 1', 'SET tidings:kept:ticket:x y', 'GET tidings:kept:ticket:x', 'HSET tidings:config max_data_bytes 1',
-      'HMGET tidings:groups:42 g', 'SET tidings:groups:42 g', `XRANGE tidings:log:${mine[0]} - +`, `DEL tidings:log:${mine[0]}`, 'SET tidings:born 1', `ZRANGE tidings:keys:${mine[0]} 0 -1`, `GET tidings:trim:${mine[0]}`, 'SMEMBERS tidings:overlong', 'SPOP tidings:overlong', 'DEL tidings:clock', 'GET tidings:born', 'KEYS *', 'SCAN 0', 'FUNCTION LOAD x',
+      'HMGET tidings:groups:42 g', 'SET tidings:groups:42 g', `XRANGE tidings:log:${mine[0]} - +`, 'LPUSH tidings:partitions tidings:{x}', 'DEL tidings:partitions', 'LRANGE tidings:config 0 -1', 'LRANGE tidings:partitions2 0 -1', 'LRANGE tidings 0 -1', `DEL tidings:log:${mine[0]}`, 'SET tidings:born 1', `ZRANGE tidings:keys:${mine[0]} 0 -1`, `GET tidings:trim:${mine[0]}`, 'SMEMBERS tidings:overlong', 'SPOP tidings:overlong', 'DEL tidings:clock', 'GET tidings:born', 'KEYS *', 'SCAN 0', 'FUNCTION LOAD x',
       'FUNCTION DUMP', 'EVAL return(1) 0', 'SUBSCRIBE tidings:all', 'MONITOR', 'CLIENT LIST', 'ACL LIST', 'FLUSHALL', 'XADD tidings:log:all * d 1', 'EXPIRE tidings:clock 1', `COPY tidings:clock tidings:log:${other}`
     ]) t.ok(refused(await call(...command.split(' '))), command)
   })
