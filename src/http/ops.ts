@@ -36,7 +36,7 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       description: 'With ?for=streams: it can answer a stream, if only with "come back later". For balancers that would answer an error status, ' +
         'which ends an EventSource for ever, when the broker is away and so no node is ready.',
       querystring: Type.Object({ for: Type.Optional(Type.Literal('streams', { description: 'What the node must be able to do.' })) }),
-      response: { 200: readiness('ready'), 503: readiness('draining'), ...errorResponses() }
+      response: { 200: readiness('ready'), 503: readiness('draining'), ...errorResponses('TIDINGS_BAD_REQUEST') }
     }
   }, async (request, reply) => {
     const { up, detail, warnings, partitions } = broker.state()

@@ -57,6 +57,18 @@ t.test('OpenAPI, parameters of a list: have their types and bounds, though a que
   }
 })
 
+t.test('OpenAPI, statuses: each operation whose request is validated lists 400', async (t) => {
+  const service = await startService(t)
+  const { body } = await service.call('GET', '/docs/json', { token: null })
+  for (const [path, operations] of Object.entries<any>(body.paths)) {
+    for (const { operationId, parameters = [], requestBody, responses } of Object.values<any>(operations)) {
+      const isValidated = requestBody !== undefined || parameters.some((parameter: { in: string }) => parameter.in !== 'header')
+      // The schema of a stream takes every query, since a status other than 200 would end an EventSource for good.
+      if (isValidated && !path.includes('/subscribe')) t.match(responses[400], { description: /TIDINGS_BAD_REQUEST/ }, operationId)
+    }
+  }
+})
+
 t.test('OpenAPI, JSON: every object of a body or an answer has a name, and every name is used', async (t) => {
   const service = await startService(t)
   const { text, body } = await service.call('GET', '/docs/json', { token: null })
