@@ -87,6 +87,7 @@ const schema = {
     }, {
       title: 'PublishAnswer',
       description: 'Stored in the logs and handed to every node that serves the addresses.',
+      headers: { 'idempotency-replayed': Type.Optional(Type.Unsafe<'true'>({ type: 'string', enum: ['true'], description: 'This is the first answer to the Idempotency-Key; nothing was published.' })) },
       examples: [{ notifications: [{ to: 'group:Complaints', id: '1763794001222333', receivers: 2 }] }]
     }),
     ...errorResponses(

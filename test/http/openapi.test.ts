@@ -69,6 +69,12 @@ t.test('OpenAPI, statuses: each operation whose request is validated lists 400',
   }
 })
 
+t.test('OpenAPI, headers of an answer to a publish: the one that tells a repetition', async (t) => {
+  const service = await startService(t)
+  const { body } = await service.call('GET', '/docs/json', { token: null })
+  t.same(Object.keys(body.paths['/api/notifications'].post.responses[202].headers), ['idempotency-replayed'])
+})
+
 t.test('OpenAPI, JSON: every object of a body or an answer has a name, and every name is used', async (t) => {
   const service = await startService(t)
   const { text, body } = await service.call('GET', '/docs/json', { token: null })
