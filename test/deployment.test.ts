@@ -113,14 +113,18 @@ t.test('nginx.conf, when all come at once, lets as many wait as the system allow
   t.match(read('nginx.conf'), new RegExp(`listen 8080 backlog=${backlog!.replace('_', '')};`))
 })
 
-t.test('nginx.conf, its own errors: in the shape of ours, with codes of our table', async (t) => {
+t.test('nginx.conf, its own errors: in the shape of ours, with codes and sentences of our table', async (t) => {
+  // Of a limit and of a node that does not answer nginx knows other things than a node knows.
+  const itsOwn = ['TIDINGS_TOO_MANY_REQUESTS', 'TIDINGS_UNCERTAIN']
   const answers = [...read('nginx.conf').matchAll(/return (\d{3}) '(.*)';/g)]
   t.ok(answers.length >= 3)
   for (const [, status, text] of answers) {
     const body = JSON.parse(text!)
     t.same(Object.keys(body), ['statusCode', 'code', 'error', 'message'])
     t.equal(body.statusCode, Number(status))
-    t.equal(errorTable[body.code as keyof typeof errorTable]?.[0], Number(status), body.code)
+    const [ours, sentence = ''] = errorTable[body.code as keyof typeof errorTable] ?? []
+    t.equal(ours, Number(status), body.code)
+    if (!itsOwn.includes(body.code)) t.same(body.message.split('$request_method $uri'), sentence.split('%s'), body.code)
   }
 })
 
