@@ -154,7 +154,10 @@ t.test('network policy, REDIS_URL with another port than it lets out to: refused
   const redis = (url: string, ...ports: string[]) => () => render('autoscaled', '--set-string', `settings.REDIS_URL=${url.replaceAll(',', '\\,')}`, ...ports.flatMap((one) => ['--set', one]))
   t.throws(redis('redis://redis:6380'), /REDIS_URL leads to port 6380, which networkPolicy\.redis\.ports does not have/)
   t.throws(redis('redis+cluster://:pa:1ss@a,b:7000'), /port 7000/)
-  t.throws(redis('redis+sentinel://a,b/main'), /port 26379/)
+  t.doesNotThrow(redis('redis://sentinel-like-name'))
+  const both = /It must have the Sentinels' ports and the masters', for example \[26379, 6379\]/
+  for (const scheme of ['redis', 'rediss']) t.throws(redis(`${scheme}+sentinel://a,b/main`), new RegExp(`port 26379.*${both.source}`))
+  t.throws(redis('redis+sentinel://a,b:1/main', 'networkPolicy.redis.ports={1,26379}'), new RegExp(`only the Sentinels' ports.*${both.source}`))
   t.doesNotThrow(redis('rediss://user:pa:1234@redis/2?x=:1'))
   t.doesNotThrow(redis('redis+sentinel://a,b/main', 'networkPolicy.redis.ports={6379,26379}'))
   t.doesNotThrow(redis('redis://redis:6380', 'networkPolicy.enabled=false'))

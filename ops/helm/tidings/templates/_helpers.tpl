@@ -40,12 +40,17 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: stub
 {{- end }}
 
+{{/* Not empty if REDIS_URL stands in the values and names Sentinels. */}}
+{{- define "tidings.hasSentinels" -}}
+{{ regexFind "^rediss?[+]sentinel:" (.Values.settings.REDIS_URL | default "") }}
+{{- end }}
+
 {{/* The ports of the Redis that REDIS_URL names, where it stands in the values; those of the scheme if it names none. */}}
 {{- define "tidings.redisPorts" -}}
 {{- $url := .Values.settings.REDIS_URL | default "" }}
 {{- $hosts := regexReplaceAll "[/?].*$" (regexReplaceAll "^[a-z+]+://([^/?]*@)?" $url "") "" }}
 {{- range $host := splitList "," $hosts }}
-{{- if $host }}{{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $host) | default (contains "sentinel" $url | ternary "26379" "6379") }} {{ end }}
+{{- if $host }}{{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $host) | default (include "tidings.hasSentinels" $ | empty | ternary "6379" "26379") }} {{ end }}
 {{- end }}
 {{- end }}
 
@@ -73,10 +78,18 @@ app.kubernetes.io/component: stub
 {{- if .Values.networkPolicy.enabled }}
   {{- $allowed := list }}
   {{- range .Values.networkPolicy.redis.ports }}{{ $allowed = append $allowed (printf "%d" (int .)) }}{{ end }}
-  {{- range $port := splitList " " (include "tidings.redisPorts" . | trim) }}
+  {{- $named := splitList " " (include "tidings.redisPorts" . | trim) }}
+  {{- $hasSentinels := include "tidings.hasSentinels" . }}
+  {{- $both := $hasSentinels | empty | not | ternary ". It must have the Sentinels' ports and the masters', for example [26379, 6379]" "" }}
+  {{- range $port := $named }}
     {{- if and $port (not (has $port $allowed)) }}
-      {{- fail (printf "REDIS_URL leads to port %s, which networkPolicy.redis.ports does not have: no node could reach Redis" $port) }}
+      {{- fail (printf "REDIS_URL leads to port %s, which networkPolicy.redis.ports does not have: no node could reach Redis%s" $port $both) }}
     {{- end }}
+  {{- end }}
+  {{- $others := list }}
+  {{- range $port := $allowed }}{{ if not (has $port $named) }}{{ $others = append $others $port }}{{ end }}{{ end }}
+  {{- if and $hasSentinels (not $others) }}
+    {{- fail (printf "networkPolicy.redis.ports has only the Sentinels' ports: no node could reach a master%s" $both) }}
   {{- end }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
