@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { files } from '../../ops/files.ts'
+import { valuesSchema } from '../../ops/helm/values-schema.ts'
 import { configSchema } from '../../src/config.ts'
 import { makeFolder } from '../fixtures/process.ts'
 import { chart, find, type Manifest, read, render, template, valueFiles } from './chart.ts'
@@ -20,6 +21,16 @@ t.test('value files: at least six', async (t) => { t.ok(valueFiles.size >= 6) })
 
 t.test('files that are made or copied: as `npm run ops:files` makes them', async (t) => {
   for (const [path, make] of Object.entries(files)) t.equal(readFileSync(join(root, 'ops', path), 'utf8'), make(), path)
+})
+
+t.test('docs/kubernetes.md, settings that a values file cannot have: those that the schema refuses', async (t) => {
+  const page = readFileSync(join(root, 'docs/kubernetes.md'), 'utf8')
+  const [, names = ''] = /((?:`[A-Z_]+`,? )+)and every `…_FILE` cannot be set in a values file/.exec(page)!
+  const { properties: { settings, secrets } } = valuesSchema() as { properties: Record<string, { properties: object }> }
+  const taken = { ...settings!.properties, ...secrets!.properties }
+  const refused = Object.keys(configSchema.properties).filter((name) => !(name in taken))
+  t.same(refused.filter((name) => !name.endsWith('_FILE')).sort(), [...names.matchAll(/`(\w+)`/g)].map(([, name]) => name!).sort())
+  t.same(Object.keys(taken).filter((name) => name.endsWith('_FILE')), [])
 })
 
 for (const [name] of valueFiles) {
