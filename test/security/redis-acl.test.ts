@@ -112,7 +112,7 @@ for (const [user, mine, theirs] of [
       ['tidings_publish_requests', '', 'x', '0', 'message', data, '1', mine[0]], ['tidings_version'], ['tidings_record', 'node', '', '0', '42', 'open x'], ['tidings_why', '42', '1']
     ]) t.ok(refused(await call('FCALL', name!, 1, 'tidings', ...args)), name!)
     t.ok(refused(await call('FCALL', 'tidings_publish', 1, 'other', mine[0], 'message', data)), 'under another prefix')
-    t.same(await call('LRANGE', 'tidings:partitions', 0, -1), [], 'asks whether there are partitions, as the programs of docs/publishing.md do')
+    t.strictSame(await call('LRANGE', 'tidings:partitions', 0, -1), [], 'asks whether there are partitions, as the programs of docs/publishing.md do')
     const other = mine[0].replace(/\w+$/, 'other')
     for (const command of [
       'GET tidings:revoked:42', 'GET tidings:session:42', 'SET tidings:session:42 x', 'SET tidings:revoked:42 1', 'SET tidings:kept:ticket:x y', 'GET tidings:kept:ticket:x', 'HSET tidings:config max_data_bytes 1',
