@@ -1,7 +1,8 @@
 // The contract of a broker, continued: who is in which group and since when, and who is there.
 import type { Test } from 'tap'
 import { MAX_GROUPS, TooManyGroups } from '../../src/broker/broker.ts'
-import { enter, entriesOf, isGrowing, type MakeBackend, now, readPages, refusal, send } from './contract.ts'
+import { enter, entriesOf, isGrowing, type MakeBackend, now, readPages, refusal, send, visitorOf } from './contract.ts'
+import { becomes } from './nodes.ts'
 
 const claim = (groups: readonly string[], issuedAtSeconds: number): { groups: readonly string[], issuedAtSeconds: number } => ({ groups, issuedAtSeconds })
 const nowSeconds = (): number => Math.floor(Date.now() / 1000)
@@ -144,6 +145,31 @@ export function groups (t: Test, make: MakeBackend): void {
     await a.broker.join('1', 'a')
     const back = await send(b, 'group:a', 'back')
     t.same(entriesOf(await readPages(a, { cursor })).map(({ id }) => id), [after, back], 'what came while they were not in it is not shown')
+  })
+
+  t.test('a membership, of a claim, outlives the token by the history, so that nobody comes back to a hole', async (t) => {
+    const historySeconds = 3
+    const a = await (await make(t, { historySeconds, bornSecondsAgo: 60 }))()
+    const reaches = async (second: number) => { await becomes(async () => await now(a) >= second * 1_000_000, `second ${second} of the broker's clock`) }
+    const opened = Math.floor(await now(a) / 1_000_000)
+    const resume = async (cursor: number | 'fresh', issuedAtSeconds: number, expiresAtSeconds: number) =>
+      await a.broker.resume({ ...visitorOf('1'), user: { userId: '1', issuedAtSeconds, expiresAtSeconds }, groups: ['a'], cursor, maxBytes: 1000 })
+    const expires = opened + historySeconds + 1
+    await resume('fresh', opened, expires)
+    // The stream is open until its token expires; the history counts from then on, and not from the opening.
+    await reaches(expires)
+    const { position } = await a.broker.position({ userId: '1' })
+    await reaches(opened + historySeconds + 2)
+    await send(a, 'group:a', 'while away')
+    t.match(await resume(position, opened + 1, opened + 1000), { gap: false, entries: [{ json: '"while away"' }] })
+  })
+
+  t.test('a group, that the routes took away, is remembered for longer than a short history', async (t) => {
+    const a = await (await make(t, { historySeconds: 1 }))()
+    await a.broker.leave('1', 'a')
+    const second = Math.floor(await now(a) / 1_000_000)
+    await becomes(async () => await now(a) >= (second + 3) * 1_000_000, 'two seconds of the broker\'s clock')
+    t.equal((await enter(a.broker, '1', { groups: ['a'], issuedAtSeconds: second - 60 })).size, 0)
   })
 
   t.test('presence, of a user, is the nodes that are subscribed to them', async (t) => {

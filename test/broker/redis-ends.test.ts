@@ -138,6 +138,17 @@ t.test('a counter, when the time was set back by an hour, lasts its window and n
   t.match(await broker.hit('1', 'k', 60_000), { restMs: 60_000 }, 'and one that lost its end has one again')
 })
 
+t.test('the record of a user, when the time was set back by half an hour, lasts by the ids, which were not', async (t) => {
+  const redis = await startRedis(t)
+  const node = startRedisNode(t, redis, { historySeconds: 60 })
+  await up(node)
+  const second = Math.floor(Date.now() / 1000)
+  await redis.cli('SET', `${redis.prefix}:clock`, (second + 1800) * 1_000_000)
+  const user = { userId: '1', issuedAtSeconds: second, expiresAtSeconds: second + 10 }
+  await node.broker.resume({ user, groups: ['a'], admittedAt: Number.MAX_SAFE_INTEGER, cursor: 'fresh', maxBytes: 1 })
+  t.ok(Number(await redis.cli('EXPIRETIME', `${redis.prefix}:groups:1`)) > second + 1800 + 60)
+})
+
 t.test('receipts, of nodes that note more than are kept, push the oldest out: 64 MB at most', async (t) => {
   const redis = await startRedis(t)
   const node = startRedisNode(t, redis, limits)

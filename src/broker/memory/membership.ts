@@ -30,7 +30,7 @@ export interface Member {
   readonly marks: Map<string, Mark>
   /** A cursor below this may lack notifications of a group whose past membership was forgotten. */
   forgottenTo: number
-  /** The id at which the record is removed, unless the user is in a group by the API. */
+  /** The id at which the record is removed, unless the user is in a group by the API, or was just taken out of one. */
   expiresAt: number
 }
 
@@ -75,8 +75,10 @@ export class Memberships {
   }
 
   #isOver ({ marks, expiresAt }: Member): boolean {
-    if (expiresAt > this.#parts.now()) return false
-    for (const { joinedAt, byRoute } of marks.values()) if (joinedAt !== undefined && byRoute) return false
+    const { now, leftSeconds } = this.#parts
+    if (expiresAt > now()) return false
+    const leftSince = now() - leftSeconds() * SECOND
+    for (const { joinedAt, byRoute, leftAt } of marks.values()) if (joinedAt !== undefined ? byRoute : leftAt > leftSince) return false
     return true
   }
 

@@ -130,13 +130,16 @@ local function forget_left(ctx, groups)
   end
 end
 
--- Sets when the record of a user expires: with the newest token, or when nobody can ask for it any more. `is_kept`:
--- never.
+-- Sets when the record of a user expires: when nobody can ask for it any more. `is_kept`: never. A stream may live as
+-- long as its token, and come back within the history after that. Without the record the user would be in their groups
+-- only from the return on, and what went there meanwhile would be lost without a word.
 local function end_groups(ctx, user, exp, has_left, is_kept)
   local key = ctx.prefix .. ':groups:' .. user
   if is_kept then return redis.call('PERSIST', key) end
-  local seconds = has_left and left_seconds(ctx) or ctx.limits.seconds
-  redis.call('EXPIREAT', key, int(math.max(math.floor(ctx.now / SECOND) + seconds + 1, exp)))
+  local at = ctx.last or ctx.now
+  local ends = end_of(math.max(at, exp * SECOND), ctx.limits.seconds)
+  if has_left then ends = math.max(ends, end_of(at, left_seconds(ctx))) end
+  redis.call('EXPIREAT', key, int(ends))
 end
 
 local function is_kept(groups)

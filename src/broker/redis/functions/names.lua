@@ -18,8 +18,9 @@
 --   <prefix>:receipts       stream of batches {n node, b first id, r receipts}, see why.lua (HISTORY after the newest)
 --   <prefix>:written        sorted set, node -> up to which id it has written everything (the same)
 --   <prefix>:overlong       set of addresses whose logs a node must trim (a day)
---   <prefix>:groups:<user>  hash, see groups.lua (with groups joined through the API: never; without: at the newest
---                           token's end or HISTORY after the last visit, whichever is later)
+--   <prefix>:groups:<user>  hash, see groups.lua (with groups joined through the API: never; without: HISTORY after the
+--                           last visit or the newest token's end, whichever is later; with groups that were left, a day
+--                           or the longest token life after the last visit, if that is later)
 --   <prefix>:inbox:<user>   hash: seen, read, and a mark for each id, see inbox.lua (HISTORY after the last change)
 --   <prefix>:idem:<key>, <prefix>:idem-fcall:<key>   the answer to an idempotent publish (24 hours)
 --   <prefix>:revoked:<user> "<id of the logout> <newest iat seen>" (30 days, or the longest token life seen)
