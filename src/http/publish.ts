@@ -73,7 +73,7 @@ const schema = {
     'notifications:publish:group:<name> or :user:<userId> for one address (percent-encoded where it has spaces).',
   security: bearer,
   headers: Type.Object({
-    'idempotency-key': Type.Optional(Type.String({ description: 'The same key within 24 h returns the first answer and publishes nothing.' }))
+    'idempotency-key': Type.Optional(Type.String({ description: 'The same key within 24 h returns the first answer and publishes nothing. (Of addresses with more than 4,096 bytes together, the answer may lack some that a repetition does not name.)' }))
   }),
   body: Type.Object(members, bodyOptions),
   response: {

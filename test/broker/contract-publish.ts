@@ -97,7 +97,16 @@ export function publishing (t: Test, make: MakeBackend): void {
     const first = await a.broker.publish(request(to, 1, { idempotencyKey: 'k' }))
     t.same(first.notifications.map(({ to }) => to), to)
     t.same(first.notifications.filter(({ receivers }) => receivers > 0).map(({ to }) => to), [to[7]])
-    t.same(await b.broker.publish(request(to, 1, { idempotencyKey: 'k' })), { ...first, replayed: true })
+    for (const again of [to, [...to].reverse(), [...to.slice(500), 'user:more', ...to.slice(0, 500)] as const]) {
+      t.same(await b.broker.publish(request(again, 1, { idempotencyKey: 'k' })), { ...first, replayed: true })
+    }
+    // Not all of the addresses are kept with the answer. Those that the request names are found again.
+    const { replayed, id, notifications } = await b.broker.publish(request(['user:more', to[7]!, to[999]!], 1, { idempotencyKey: 'k' }))
+    t.match({ replayed, id }, { replayed: true, id: first.id })
+    t.match(notifications[7], { to: to[7], receivers: 1 })
+    t.match(notifications.at(-1), { to: to[999], receivers: 0 })
+    const isGiven = new Set(first.notifications.map(({ to }) => to))
+    t.ok(notifications.every(({ to }) => isGiven.has(to)), 'nothing is said of what was not published')
   })
 
   t.test('idempotency, without a key, publishes each time', async (t) => {

@@ -80,7 +80,7 @@ export class RedisRequests {
       return {
         replayed: replayed === 1,
         id: id === '' ? undefined : Number(id),
-        // A replayed answer brings its addresses, unless they were too many to be kept.
+        // A replayed answer brings its addresses, unless they are those of the request.
         notifications: receivers.map((count, at) => ({ to: to[at]!, receivers: count }))
       }
     })

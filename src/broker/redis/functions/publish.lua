@@ -1,9 +1,9 @@
 -- Publishing: takes one id, appends to the logs and sends on the channels, all or nothing.
 
 local IDEMPOTENT_SECONDS = 86400
--- Up to this many bytes of addresses are stored with an answer. Of more only the hash, since whoever repeats the
--- request has the addresses.
-local KEPT_ADDRESS_BYTES = 4096
+-- Up to this many bytes of addresses are stored with an answer, and of each further address MARK_BYTES of its hash: a
+-- thousand addresses would be 134 KB for a day, and whoever repeats the request has them.
+local KEPT_ADDRESS_BYTES, MARK_BYTES = 4096, 6
 -- The beginning of our messages. Whoever can only PUBLISH does not know the nonce, so nodes recognise forged ids.
 local DURABLE = '{"tidings":1,"n":"' .. NONCE .. '","id":'
 -- In a Cluster, names the process that sends: a master that was stopped while another took its place still runs the
@@ -52,11 +52,39 @@ local function send(ctx, req)
   return receivers
 end
 
+function others.mark_of(address)
+  local hash = redis.sha1hex(address)
+  return struct.pack('>I4I2', tonumber(hash:sub(1, 8), 16), tonumber(hash:sub(9, 12), 16))
+end
+
 local function keep_answer(key, req, receivers)
   if not key then return end
-  local joined = #req.to == 1 and req.to[1] or table.concat(req.to, '\0')
-  local answer = { req.id and int(req.id) or '', receivers, #joined <= KEPT_ADDRESS_BYTES and req.to or redis.sha1hex(joined) }
+  local to, bytes, marks = req.to, 0, nil
+  for i = 1, #to do
+    bytes = bytes + #to[i]
+    if bytes > KEPT_ADDRESS_BYTES then
+      marks = {}
+      for j = i, #to do marks[#marks + 1] = others.mark_of(to[j]) end
+      to = { unpack(to, 1, i - 1) }
+      break
+    end
+  end
+  local answer = { req.id and int(req.id) or '', receivers, to, marks and table.concat(marks) }
   redis.call('SET', key, cmsgpack.pack(answer), 'EX', IDEMPOTENT_SECONDS)
+end
+
+-- Finds the addresses of an answer that were not stored among those of the request. If it names others (so it is
+-- another request with the same key), the answer lacks those that it does not name.
+function others.restore(answer, req)
+  local to, marks, named, receivers, addresses, is_same = answer[3], answer[4], {}, {}, {}, #req.to == #answer[2]
+  for _, address in ipairs(req.to) do named[others.mark_of(address)] = address end
+  for i, count in ipairs(answer[2]) do
+    local last = MARK_BYTES * (i - #to)
+    local address = to[i] or named[marks:sub(last - MARK_BYTES + 1, last)]
+    is_same = is_same and address == req.to[i]
+    if address then addresses[#addresses + 1], receivers[#receivers + 1] = address, count end
+  end
+  answer[2], answer[3] = receivers, is_same and req.to or addresses
 end
 
 -- Returns [id or '', receivers, addresses] of an earlier publish with this key. Older libraries stored address, id,
@@ -73,11 +101,7 @@ local function known_answer(key, req)
     end
     return known
   end
-  if type(answer[3]) == 'string' then
-    -- If the addresses differ, this is another request with the same key. It gets the first id without addresses, which
-    -- are not known any more.
-    if answer[3] == redis.sha1hex(table.concat(req.to, '\0')) then answer[3] = req.to else answer[2], answer[3] = {}, {} end
-  end
+  if answer[4] then others.restore(answer, req) end
   return answer
 end
 
