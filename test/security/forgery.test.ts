@@ -74,10 +74,14 @@ t.test('control message, on a channel that is no user\'s, or malformed: nothing 
   for (const address of ['all', 'group:Complaints']) await all.forge(address, { control: 'logout', id: String(all.id()) })
   for (const payload of [
     { control: 'logout' }, { control: 'logout', id: 'x' }, { control: 'logout', id: '-1' }, { control: 'logout', id: '1e300' }, { control: 'logout', id: all.id() }, { control: 'takeover', id: String(all.id()), subject: {} },
-    { control: 'toString', id: String(all.id()), subject: 'x' }, { control: '__proto__', id: String(all.id()), subject: 'x' }, { control: null, data: 1 }, { control: ['logout'], id: String(all.id()) }
+    { control: 'toString', id: String(all.id()), subject: 'x' }, { control: '__proto__', id: String(all.id()), subject: 'x' }, { control: null }, { control: ['logout'], id: String(all.id()) }
   ]) await all.forge('user:ann', payload)
   await all.fence(client)
   t.same([client.state, client.connections.length, client.notifications.length], ['open', 1, 1])
+  // With data it is what any PUBLISH is: a notification without an id.
+  for (const n of [undefined, '0'.repeat(32)]) await all.forge('user:ann', { control: 'logout', n, id: String(all.id()), data: 'plain' })
+  await all.fence(client)
+  t.same([client.state, client.connections.length, client.notifications.filter(({ json }) => json === 'plain').map(({ id }) => id)], ['open', 1, [undefined, undefined]])
 })
 
 t.test('notification, forged with fields, newlines or a reserved name: cannot speak for the stream', async (t) => {

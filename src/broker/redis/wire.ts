@@ -7,7 +7,8 @@ import type { Control, DropReason } from '../listener.ts'
 
 /** The beginning of the library's notifications; the nonce follows. An `id` in a plain PUBLISH is ignored. */
 const DURABLE = '{"tidings":1,'
-const CONTROL = '{"control":'
+/** What begins so is ours, or forged: with another nonce, or of a library that had none (0.1.0). */
+const OWN = [`${DURABLE}"n":`, `${DURABLE}"id":`]
 /** Follows the event name if the notification carries a trace. */
 const TRACE = '","tp":"'
 /** The process of a Cluster that sent a message, before its data: eight digits of its run id. */
@@ -64,10 +65,10 @@ export class Wire {
   read (payload: string): Incoming {
     // The library has checked what it sends, so nothing is parsed here.
     for (const mark of this.#marks) if (payload.startsWith(mark)) return this.#readDurable(payload, mark.length)
-    if (payload.startsWith(DURABLE)) return this.#stranger()
+    for (const own of OWN) if (payload.startsWith(own)) return this.#stranger()
     if (payload.length > this.#maxDataBytes + ENVELOPE_BYTES) return { dropped: 'oversized' }
     try {
-      return payload.startsWith(CONTROL) ? this.#readControl(payload) : this.#readPlain(payload)
+      return this.#readPlain(payload)
     } catch {
       // It is not JSON, or so deep that the stack overflowed.
       return MALFORMED
@@ -79,36 +80,39 @@ export class Wire {
     return MALFORMED
   }
 
-  #readControl (payload: string): Incoming {
-    const { control, n, subject, id, by } = JSON.parse(payload) as Record<string, unknown>
-    if (typeof n !== 'string' || typeof id !== 'string') return MALFORMED
-    if (!this.#nonces.includes(n)) return this.#stranger()
-    if (this.#isElsewhere(n, by)) return ELSEWHERE
+  #readControl ({ control, subject, id }: Record<string, unknown>): Incoming {
+    if (typeof id !== 'string') return MALFORMED
     if (control === 'logout') return { control: { control, id: Number(id) } }
     if (typeof subject !== 'string') return MALFORMED
     if (control === 'join' || control === 'leave') return { control: { control, id: Number(id), group: subject } }
     return control === 'takeover' ? { control: { control, id: Number(id), tag: subject } } : MALFORMED
   }
 
+  /**
+   * Reads a control message, or a notification without an id. Both the library and other services send the latter, and
+   * without our nonce any other member of theirs is their own, and means nothing.
+   */
   #readPlain (payload: string): Incoming {
     const message: unknown = JSON.parse(payload)
     if (typeof message !== 'object' || message === null || Array.isArray(message)) return MALFORMED
     const { event = DEFAULT_EVENT, data, control, once, tp, n, by } = message as Record<string, unknown>
-    if (control !== undefined || typeof event !== 'string' || data === undefined) return MALFORMED
+    const isOurs = this.#nonces.includes(n as string)
+    if (isOurs && this.#isElsewhere(by)) return ELSEWHERE
+    if (isOurs && control !== undefined) return this.#readControl(message as Record<string, unknown>)
+    if (data === undefined) return control !== undefined && typeof n === 'string' ? this.#stranger() : MALFORMED
+    if (typeof event !== 'string') return MALFORMED
     const fault = eventFault(event)
     if (fault !== undefined) return { dropped: fault }
     // The message's own brace does not count: data may be as deep as with FCALL.
     if (isTooDeep(payload.slice(payload.indexOf('{') + 1))) return MALFORMED
-    if (this.#isElsewhere(n, by)) return ELSEWHERE
     const json = memberText(payload, 'data')!
     if (Buffer.byteLength(json) > this.#maxDataBytes) return { dropped: 'oversized' }
     const traceparent = parseTraceparent(tp)
-    return { notification: { id: 0, event, json, ...typeof once === 'string' && { once }, ...traceparent !== undefined && { traceparent } } }
+    return { notification: { id: 0, event, json, ...isOurs && typeof once === 'string' && { once }, ...traceparent !== undefined && { traceparent } } }
   }
 
-  /** From members of a message. Without our nonce `by` is another service's own, and means nothing. */
-  #isElsewhere (n: unknown, by: unknown): boolean {
-    return this.#server !== '' && typeof by === 'string' && by !== this.#server && this.#nonces.includes(n as string)
+  #isElsewhere (by: unknown): boolean {
+    return this.#server !== '' && typeof by === 'string' && by !== this.#server
   }
 
   // <id>[,"asOf":<id>],"event":"<event>"[,"tp":"<traceparent>"][,"by":"<run id>"],"data":<json>}

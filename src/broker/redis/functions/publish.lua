@@ -27,8 +27,8 @@ local function send(ctx, req)
     payload = '{"event":"' .. req.event .. '"'
     -- Without an id, only this mark tells a stream that it got the same notification by another address.
     if #req.to > 1 then payload = payload .. ',"once":"' .. int(next_id(ctx)) .. '"' end
-    -- Other services may have a member `by` of their own in what they PUBLISH.
-    if BY ~= '' then payload = payload .. ',"n":"' .. NONCE .. '"' end
+    -- Other services may have members `once` and `by` of their own in what they PUBLISH.
+    if BY ~= '' or #req.to > 1 then payload = payload .. ',"n":"' .. NONCE .. '"' end
   else
     payload = DURABLE .. int(req.id) .. ',"event":"' .. req.event .. '"'
   end
