@@ -35,6 +35,14 @@ export function options (t: Test, make: MakeBackend): void {
     t.same((await listOf(a)).notifications.slice(9).map(({ to }) => to), ['user:1', 'group:a', 'group:ab', 'group:b', 'all'], 'wherever it stands in its log')
   })
 
+  t.test('groups by name, of names in every script, stand in the order of their bytes', async (t) => {
+    const a = await (await make(t))()
+    const names = ['-', 'B', 'Z z', 'a', 'a-', 'aB', 'b', 'é', 'ｆ', '😀']
+    for (const name of names) await a.broker.join('1', name)
+    for (const [i, name] of names.entries()) await send(a, [...names.slice(i), name].reverse().map((name): `group:${string}` => `group:${name}`))
+    t.same((await listOf(a)).notifications.map(({ to }) => to), names.map((name) => `group:${name}`).reverse())
+  })
+
   t.test('an address, named twice, is named once', async (t) => {
     const a = await (await make(t))()
     const cursor = await now(a)

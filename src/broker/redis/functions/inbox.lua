@@ -43,6 +43,21 @@ local function read_inbox(ctx, user)
   return inbox
 end
 
+-- Sorts names by their bytes, whatever the locale of Redis. `<` collates by the locale; where that is the same (C,
+-- C.UTF-8), it is faster.
+function reading.sort(names)
+  if 'B' < 'a' and 'Z' < '_' and '_' < 'a' and 'a b' < 'a-a' and 'a-a' < 'aB' and 'z' < '\195\169' and '\195\169' < '\240\159\152\128' then
+    return table.sort(names)
+  end
+  table.sort(names, function(a, b)
+    for i = 1, math.min(#a, #b) do
+      local x, y = a:byte(i), b:byte(i)
+      if x ~= y then return x < y end
+    end
+    return #a < #b
+  end)
+end
+
 -- The logs of an inbox, in the order in which one is chosen if a notification came by several. `floor`: ids up to it
 -- are not listed; `known`: ids up to it count as seen and read.
 local function view_of(call, user, groups, inbox)
@@ -56,7 +71,7 @@ local function view_of(call, user, groups, inbox)
   for group, mark in pairs(groups.marks) do
     if mark.joined then names[#names + 1] = group end
   end
-  table.sort(names)
+  reading.sort(names)
   for _, name in ipairs(names) do add('group:' .. name, groups.marks[name].at, 0) end
   -- What was published to `all` before the user's first visit counts as seen and read.
   add('all', 0, groups.user.first or math.huge)
