@@ -66,7 +66,7 @@ export class MemoryInbox {
     }
     add(userAddress(userId), logs.user(userId), 0, 0)
     const groups = [...member?.marks ?? []].flatMap(([group, { joinedAt }]) => joinedAt === undefined ? [] : [{ group, joinedAt, bytes: Buffer.from(group) }])
-    // By bytes, as Redis does; by UTF-16, some names would come before others that follow them in UTF-8.
+    // By bytes, as every adapter: by UTF-16, some names would come before others that follow them in UTF-8.
     groups.sort((a, b) => Buffer.compare(a.bytes, b.bytes))
     for (const { group, joinedAt } of groups) add(groupAddress(group), logs.group(group), joinedAt, 0)
     // What was published to `all` before the user's first visit counts as seen and read.
