@@ -19,8 +19,7 @@
 --   <prefix>:written        sorted set, node -> up to which id it has written everything (the same)
 --   <prefix>:overlong       set of addresses whose logs a node must trim (a day)
 --   <prefix>:groups:<user>  hash, see groups.lua (with groups joined through the API: never; without: HISTORY after the
---                           last visit or the newest token's end, whichever is later; with groups that were left, a day
---                           or the longest token life after the last visit, if that is later)
+--                           last visit or token; with groups that were left at least a day, or the longest token life)
 --   <prefix>:inbox:<user>   hash: seen, read, and a mark for each id, see inbox.lua (HISTORY after the last change)
 --   <prefix>:idem:<key>, <prefix>:idem-fcall:<key>   the answer to an idempotent publish (24 hours)
 --   <prefix>:revoked:<user> "<id of the logout> <newest iat seen>" (30 days, or the longest token life seen)
@@ -117,7 +116,8 @@ local function reserve(ctx, count)
       -- A clock that was not set, or is far ahead of any time that was seen, is not ours.
       last = counted - count
       if last < 1 or (last > ctx.now + HOUR and is_forged(ctx, last)) then last = nil end
-    end
+    -- Whoever may not ask the clock must not take it for lost.
+    elseif others.lacks_right(counted.err) then error(counted, 0) end
     if not last then last = begin_anew(ctx)
     elseif ctx.now > last + HOUR / 2 then
       if leapt(ctx, last) then redis.pcall('SET', ctx.prefix .. ':born', int(ctx.now)) end

@@ -51,8 +51,8 @@ local function retract_one(keys, args)
 end
 
 -- For other services.
-redis.register_function('tidings_publish', publish)
-register('tidings_retract', retract)
+others.serve('tidings_publish', publish)
+others.serve('tidings_retract', retract)
 -- For nodes.
 redis.register_function { function_name = 'tidings_version', callback = function() return VERSION end, flags = { 'no-writes' } }
 register('tidings_configure', configure)

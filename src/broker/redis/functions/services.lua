@@ -115,3 +115,47 @@ local function retract(keys, args)
   if n ~= '' then others.nudge(ctx) end
   return 1
 end
+
+-- What the two functions run, about in order, on keys after the prefix; @ is the address, # its name.
+others.NEEDS = {
+  tidings_publish = {
+    { 'TIME' }, { 'HMGET', ':config', 'x' }, { 'INCRBY', ':clock', '1' }, { 'SET', ':clock', '1' }, { PUBLISH, ':@', '' }, { 'XADD', ':log:@', '*', 'e', 'x' },
+    { 'EXPIREAT', ':log:@', '1' }, { 'XLEN', ':log:@' }, { 'GET', ':idem-fcall:x' }, { 'SET', ':idem-fcall:x', '1' }, { 'ZSCORE', ':keys:@', 'x' },
+    { 'ZADD', ':keys:@', '1', 'x' }, { 'EXPIREAT', ':keys:@', '1' }, { 'XDEL', ':log:@', '1-0' }, { 'ZREMRANGEBYSCORE', ':keys:@', '0', '0' },
+    { 'SADD', ':overlong', 'x' }, { 'EXPIRE', ':overlong', '1' }, { 'HGET', ':config', 'x' }, { 'HSET', ':config', 'x', '1' }, { 'SET', ':born', '1' },
+    { 'HGETALL', ':members:#' }
+  },
+  tidings_retract = {
+    { 'TIME' }, { 'HMGET', ':config', 'x' }, { 'INCRBY', ':clock', '1' }, { 'SET', ':clock', '1' }, { PUBLISH, ':@', '' }, { 'ZSCORE', ':keys:@', 'x' },
+    { 'XDEL', ':log:@', '1-0' }, { 'ZADD', ':keys:@', '1', 'x' }, { 'ZREMRANGEBYSCORE', ':keys:@', '0', '0' }, { 'HGETALL', ':members:#' }
+  }
+}
+
+-- Redis names neither the command nor the key that a user may not use, and each version has other words.
+function others.lacks_right(words)
+  return words:find("script can't", 1, true) or words:find('ACL failure in script', 1, true) or words:find('^NOPERM ') and not words:find('^NOPERM This user')
+end
+
+function others.missing_right(name, prefix, address)
+  for _, need in ipairs(others.NEEDS[name]) do
+    local key = need[2] and prefix .. need[2]:gsub('[@#]', { ['@'] = address, ['#'] = address:match(':(.*)$') or '' })
+    -- A command that this Redis does not know is an error.
+    local is_known, may = pcall(redis.acl_check_cmd, need[1], unpack({ key, unpack(need, 3) }))
+    if is_known and not may then return need[1] .. (key and ' on ' .. key or '') end
+  end
+  return 'all that ' .. name .. ' runs'
+end
+
+-- Registers a function for other services, whose errors become its reply.
+function others.serve(name, callback)
+  redis.register_function(name, function(keys, args)
+    local ok, result = pcall(callback, keys, args)
+    if ok and (type(result) ~= 'table' or not result.err) then return result end
+    local words = type(result) == 'table' and result.err or tostring(result)
+    if others.lacks_right(words) then
+      words = ('NOPERM This user may not run %s, which is needed here; nothing was done. The documents have the ACL recipe')
+        :format(others.missing_right(name, keys[1], args[1]))
+    end
+    return redis.error_reply(words)
+  end)
+end
