@@ -5,8 +5,14 @@
 --                            (never)
 --   <prefix>:was:<address>:<id>  the id of a copy here, if it differs from the one that the publisher was answered
 --                                (HISTORY)
+--   <prefix>:late:<address>  sorted set of what copies must heed that come late: k followed by a key -> the id that the
+--                            publisher was answered for the newest notification with this key that is not in the log
+--                            any more, although none replaced it (HISTORY after the newest)
 
 do
+  -- Each address remembers at most this many of them.
+  local MOST_LATE = 10000
+
   -- Translates the id that a publisher was answered to the id here; origin_of does the reverse.
   function others.id_of(ctx, address, origin)
     return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin)) or nil) or origin
@@ -35,21 +41,61 @@ do
     return {}
   end
 
+  local function remember(ctx, address, member, origin)
+    local key = ctx.prefix .. ':late:' .. address
+    redis.call('ZADD', key, 'GT', int(origin), member)
+    -- No older copy is taken any more.
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', int(ctx.now - ctx.limits.seconds * SECOND))
+    redis.call('ZREMRANGEBYRANK', key, 0, -MOST_LATE - 1)
+    redis.call('EXPIREAT', key, end_of(math.max(ctx.now, origin), ctx.limits.seconds))
+  end
+
+  -- Called when a notification with a key goes and none takes its place: copies from other partitions may still come
+  -- that are older, and were replaced by it elsewhere.
+  function others.remember_key(ctx, address, key, origin)
+    local known = key and others.known(ctx)
+    if known and #known.tags > 1 then remember(ctx, address, 'k' .. key, origin) end
+  end
+
+  -- How a notification that was copied late is gone already (see `bury`), or nil.
+  local function fate_of(ctx, address, origin, key, expires)
+    if (expires and expires <= ctx.now) or origin <= ctx.now - ctx.limits.seconds * SECOND then return 'x' end
+    local newer = key and tonumber(redis.call('ZSCORE', ctx.prefix .. ':late:' .. address, 'k' .. key) or nil)
+    return newer and newer > origin and 'p' or nil
+  end
+
+  -- What it replaced elsewhere must go here too. Streams did not get it, so they are told that the older one is gone.
+  local function bury_unseen(ctx, address, origin, key, how, expires)
+    bury(ctx, address, origin, how, expires or ctx.now)
+    if not key then return end
+    local older = tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. address, key) or nil)
+    if older and others.origin_of(ctx, address, older) < origin then retract_from(ctx, address, { id = older, how = 'p' }) end
+    others.remember_key(ctx, address, key, origin)
+  end
+
   local function apply_publish(ctx, origin, fields, to)
-    local keep, expires = fields.keep or 'inbox', tonumber(fields.x or nil)
-    if (expires and expires <= ctx.now) or origin <= ctx.now - ctx.limits.seconds * SECOND then return {} end
-    local req = { to = to, event = fields.e, data = fields.d, keep = keep, expires = expires, key = fields.k, traceparent = fields.tp }
+    local keep, expires, key = fields.keep or 'inbox', tonumber(fields.x or nil), fields.k
+    local req = { to = {}, event = fields.e, data = fields.d, keep = keep, expires = expires, key = key, traceparent = fields.tp }
+    local receivers, places = {}, {}
+    for i, address in ipairs(to) do
+      local how = fate_of(ctx, address, origin, keep ~= 'none' and key, expires)
+      receivers[i] = 0
+      if not how then req.to[#req.to + 1], places[#places + 1] = address, i
+      elseif keep ~= 'none' then bury_unseen(ctx, address, origin, key, how, expires) end
+    end
+    if #req.to == 0 then return receivers end
     if keep ~= 'none' then
       req.id, req.order = copy_id(ctx, origin), origin
       if req.id ~= origin then
         req.origin = origin
-        for _, address in ipairs(to) do
+        for _, address in ipairs(req.to) do
           redis.call('SET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin), int(req.id), 'EXAT', end_of(req.id, ctx.limits.seconds))
         end
       end
       store(ctx, req)
     end
-    return send(ctx, req)
+    for j, count in ipairs(send(ctx, req)) do receivers[places[j]] = count end
+    return receivers
   end
 
   -- How many nodes listen, for a copy that was already taken.

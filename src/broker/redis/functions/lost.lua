@@ -5,6 +5,7 @@
 local function sweep(call, entry)
   if redis.call('XDEL', entry.log.key, int(entry.id) .. '-0') > 0 then bury(call, entry.log.address, entry.id, 'x', entry.x) end
   forget_entry(call, entry.log.address, entry.id)
+  others.remember_key(call, entry.log.address, entry.k, tonumber(entry.o) or entry.id)
 end
 
 local has_lost

@@ -10,7 +10,7 @@ local function tell_retracted(ctx, address, id, key, as_of)
   tell_event(ctx, address, 'retracted', as_of, '{"to":' .. encode(address) .. ',"id":"' .. int(id) .. '"' .. member .. '}')
 end
 
--- what: id (a number) or key. Returns 1 if there was such a notification, else 0.
+-- what: id (a number) or key; how, if it is remembered as something else than retracted. Returns 1 if there was such a notification, else 0.
 local function retract_from(ctx, address, what)
   local log, keys = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address
   local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)
@@ -20,7 +20,7 @@ local function retract_from(ctx, address, what)
   local entry, as_of = read_entry(raw, math.huge), next_id(ctx)
   if (entry.x and entry.x <= as_of) or id <= as_of - ctx.limits.seconds * SECOND then return 0 end
   redis.call('XDEL', log, raw[1])
-  bury(ctx, address, id, 'r', as_of)
+  bury(ctx, address, id, what.how or 'r', as_of)
   forget_entry(ctx, address, id)
   tell_retracted(ctx, address, id, entry.k, as_of)
   return 1

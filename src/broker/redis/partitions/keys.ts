@@ -13,7 +13,7 @@ export type Kind =
   | { readonly kind: 'each' | 'own' | 'unknown' }
 
 /** Keys of an address: `<kind>:user:<id>`, `<kind>:group:<name>`, `<kind>:all`. `was` is followed by an id. */
-const OF_ADDRESSES = new Set(['log', 'trim', 'keys', 'gone', 'was'])
+const OF_ADDRESSES = new Set(['log', 'trim', 'keys', 'gone', 'late', 'was'])
 const OF_USERS = new Set(['groups', 'inbox', 'trail', 'reads', 'revoked', 'session'])
 /** Made again: the directory is rebuilt, and no debts are left. `config`, `clock` and `born` are set up separately. */
 const OWN = new Set(['config', 'clock', 'born', 'members', 'joined', 'outbox', 'sent', 'taken', 'copied', 'courier', 'partitions'])
