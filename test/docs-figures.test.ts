@@ -47,7 +47,7 @@ const figures: Array<[page: string, said: string, file: string, name: string, pe
   ['docs/operations.md', 'Redis has used more than $ % of its maxmemory', 'src/broker/redis/warnings.ts', 'MEMORY_WARNING', 0.01],
   ['docs/redis.md', 'for $ seconds after that, a client that reconnects', 'src/broker/redis/functions/configure.lua', 'DOUBT', 1_000_000],
   ['docs/redis.md', 'A partition queues at most $ notifications', 'src/broker/redis/functions/outbox.lua', 'MOST_OWED'],
-  ['docs/redis.md', 'Each address remembers the newest $ such keys', 'src/broker/redis/functions/copies.lua', 'MOST_LATE'],
+  ['docs/redis.md', 'a partition remembers up to $ retractions and keys', 'src/broker/redis/functions/copies.lua', 'MOST_LATE'],
   ['docs/redis.md', 'it ends some $ days after', 'src/broker/redis/partitions/directory.ts', 'JOINED_SECONDS', 86_400]
 ]
 

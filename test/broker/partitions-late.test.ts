@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
-import { startRedis, type Redis } from '../fixtures/redis.ts'
+import { startRedis } from '../fixtures/redis.ts'
 import { limits, listOf, readPages, request } from './contract.ts'
 import { Ear } from './ear.ts'
 import { becomes, up } from './nodes.ts'
@@ -16,14 +16,19 @@ interface Late {
   readonly ear: Ear
   /** In the partition that is looked at. */
   readonly user: string
+  readonly partition: string
   /** Copies from a partition of its own each time, so in any order of ids. `id`: what the publisher was answered. */
   readonly copy: (id: number, fields: Readonly<Record<string, string | number>>, ...to: string[]) => Promise<unknown>
   readonly listed: () => Promise<unknown[]>
   readonly became: (id: number) => Promise<Record<string, string>>
 }
 
+const homeOfAll = partitionOf('all', PARTITIONS)
 /** A partition which has neither the home of `all` nor that of group g. */
-async function start (t: Test, { url, cli }: Redis = redis): Promise<Late> {
+const away = tagsOf(PARTITIONS).findIndex((_, i) => i !== homeOfAll && i !== partitionOf('g', PARTITIONS))
+
+async function start (t: Test, place = away): Promise<Late> {
+  const { url, cli } = redis
   const prefix = `${redis.prefix}-${++count}`
   const said: string[] = []
   const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
@@ -32,18 +37,19 @@ async function start (t: Test, { url, cli }: Redis = redis): Promise<Late> {
   broker.start(ear)
   t.teardown(() => broker.close())
   await up({ broker, ear, said })
-  const place = tagsOf(PARTITIONS).findIndex((_, i) => i !== partitionOf('all', PARTITIONS) && i !== partitionOf('g', PARTITIONS))
   const user = Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === place)!
   await broker.join(user, 'g')
   await broker.subscribe([broker.channelOf(user, 'all'), broker.channelOf(user, 'group:g')])
   let copied = 0
+  const partition = `${prefix}:{${tagsOf(PARTITIONS)[place]}}`
   return {
     broker,
     ear,
     user,
+    partition,
     copy: async (id, fields, ...to) => {
       const pairs = Object.entries({ e: 'message', ...fields }).flat()
-      const reply = await cli('FCALL', 'tidings_copy', 1, `${prefix}:{${tagsOf(PARTITIONS)[place]}}`, `source ${++copied}`, id, 0, 1, pairs.length, ...pairs, to.length, ...to) as unknown[]
+      const reply = await cli('FCALL', 'tidings_copy', 1, partition, `source ${++copied}`, id, 0, 1, pairs.length, ...pairs, to.length, ...to) as unknown[]
       return reply[2]
     },
     listed: async () => (await listOf({ broker, ear }, user)).notifications.map(({ json }) => JSON.parse(json) as unknown),
@@ -81,4 +87,61 @@ t.test('copies with a key, that come after a newer one with it whose ttl is over
   t.same(await became(soon), { all: 'expired' })
   await copy(soon - 10, { d: '"4"', k: 'k' }, 'all')
   t.same(await listed(), ['1'])
+})
+
+t.test('a copy that comes after its retraction, is not listed, not sent, and replaces what it replaced elsewhere', async (t) => {
+  const { ear, copy, listed, became } = await start(t)
+  const now = Date.now() * 1000
+  await copy(now - 200, { d: '"1"' }, 'all')
+  await copy(now - 100, { d: '"2"', k: 'k' }, 'all')
+  t.same(await listed(), ['2', '1'])
+  await copy(now - 10, { r: now - 50 }, 'all')
+  await copy(now - 20, { r: now - 200 }, 'all')
+  t.same(await listed(), ['2'], 'what is here is retracted at once')
+  t.same(await copy(now - 50, { d: '"3"', k: 'k' }, 'group:g', 'all'), [1, 0])
+  t.same(await listed(), ['3'], 'in the group it stands')
+  t.same(await became(now - 50), { 'group:g': 'kept', all: 'retracted' })
+  t.same(await became(now - 100), { all: 'replaced' })
+  // The group's own, which was retracted where it stands, and what it replaces comes after that.
+  await copy(now, { r: now - 50 }, 'group:g')
+  await copy(now - 60, { d: '"4"', k: 'k' }, 'all', 'group:g')
+  t.same(await listed(), [])
+  t.same(await became(now - 60), { all: 'replaced', 'group:g': 'replaced' })
+  await copy(now - 40, { d: '"5"', k: 'k' }, 'group:g', 'all')
+  t.same(await listed(), ['5'], 'a newer one with the key stands in both')
+  const heard = (): string[] => ear.notifications.filter(({ id }) => id > 0).map(({ to, json }) => `${to.split('/')[1]} ${json}`)
+  await ear.until(() => heard().includes('all "5"') || undefined, 'the last one')
+  t.same(heard(), ['all "1"', 'all "2"', 'group:g "3"', 'group:g "5"', 'all "5"'])
+})
+
+for (const [name, place] of [['the home', homeOfAll], ['another partition', away]] as const) {
+  t.test(`a copy that comes to ${name} after a newer one with its key was retracted, is replaced`, async (t) => {
+    const { broker, ear, copy, listed, became } = await start(t, place)
+    for (const what of ['id', 'key']) {
+      const { id } = await broker.publish(request('all', 'newer', { key: 'k' }))
+      t.same(await listed(), ['newer'])
+      const heard = ear.events('retracted').length
+      t.equal(await broker.retract({ to: 'all', what: what === 'id' ? { id: id! } : { key: 'k' } }), true)
+      await ear.until(() => ear.events('retracted').length > heard || undefined, 'it to be retracted')
+      await copy(id! - 10, { d: '"older"', k: 'k' }, 'all')
+      t.same(await listed(), [], `by its ${what}`)
+      t.same(await became(id! - 10), { all: 'replaced' })
+    }
+  })
+}
+
+t.test('what is remembered for copies that come late, has a limit and an end', async (t) => {
+  const { partition, copy, listed } = await start(t)
+  const now = Date.now() * 1000
+  const [key, most] = [`${partition}:late:all`, 10_000]
+  await redis.cli('ZADD', key, ...Array.from({ length: most }, (_, i) => [now - 20_000 + i, `r${now - 20_000 + i}`]).flat())
+  await redis.cli('ZADD', key, now - limits.historySeconds * 1_000_000 - 1, 'ktoo old')
+  await copy(now, { r: now - 10 }, 'all')
+  t.equal(await redis.cli('ZCARD', key), most)
+  t.equal(await redis.cli('ZSCORE', key, 'ktoo old'), null)
+  const seconds = Number(await redis.cli('TTL', key))
+  t.ok(seconds > limits.historySeconds - 60 && seconds <= limits.historySeconds + 2, `it ends in ${seconds} s`)
+  await copy(now - 10, { d: '"retracted"' }, 'all')
+  await copy(now - 20_000, { d: '"forgotten"' }, 'all')
+  t.same(await listed(), ['forgotten'])
 })

@@ -5,9 +5,10 @@
 --                            (never)
 --   <prefix>:was:<address>:<id>  the id of a copy here, if it differs from the one that the publisher was answered
 --                                (HISTORY)
---   <prefix>:late:<address>  sorted set of what copies must heed that come late: k followed by a key -> the id that the
---                            publisher was answered for the newest notification with this key that is not in the log
---                            any more, although none replaced it (HISTORY after the newest)
+--   <prefix>:late:<address>  sorted set of what copies must heed that come late, with the ids that publishers were
+--                            answered: r followed by an id -> the same, of what was retracted before its copy came; k
+--                            followed by a key -> the newest notification with this key that is not in the log any
+--                            more, although none replaced it (HISTORY after the newest)
 
 do
   -- Each address remembers at most this many of them.
@@ -33,14 +34,6 @@ do
     return origin
   end
 
-  local function apply_retract(ctx, origin, to)
-    for _, address in ipairs(to) do
-      local known = redis.call('GET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin))
-      retract_from(ctx, address, { id = tonumber(known or nil) or origin })
-    end
-    return {}
-  end
-
   local function remember(ctx, address, member, origin)
     local key = ctx.prefix .. ':late:' .. address
     redis.call('ZADD', key, 'GT', int(origin), member)
@@ -57,16 +50,28 @@ do
     if known and #known.tags > 1 then remember(ctx, address, 'k' .. key, origin) end
   end
 
+  -- The publish may be in another outbox than its retraction, and come after it.
+  local function apply_retract(ctx, origin, to)
+    for _, address in ipairs(to) do
+      local id = others.id_of(ctx, address, origin)
+      -- An entry with the same id may be a copy of another notification.
+      local is_here = others.origin_of(ctx, address, id) == origin and retract_from(ctx, address, { id = id }) == 1
+      if not is_here and id == origin then remember(ctx, address, 'r' .. int(origin), origin) end
+    end
+    return {}
+  end
+
   -- How a notification that was copied late is gone already (see `bury`), or nil.
   local function fate_of(ctx, address, origin, key, expires)
+    local known = redis.call('ZMSCORE', ctx.prefix .. ':late:' .. address, 'r' .. int(origin), 'k' .. (key or ''))
+    if known[1] then return 'r' end
     if (expires and expires <= ctx.now) or origin <= ctx.now - ctx.limits.seconds * SECOND then return 'x' end
-    local newer = key and tonumber(redis.call('ZSCORE', ctx.prefix .. ':late:' .. address, 'k' .. key) or nil)
-    return newer and newer > origin and 'p' or nil
+    return key and known[2] and tonumber(known[2]) > origin and 'p' or nil
   end
 
   -- What it replaced elsewhere must go here too. Streams did not get it, so they are told that the older one is gone.
   local function bury_unseen(ctx, address, origin, key, how, expires)
-    bury(ctx, address, origin, how, expires or ctx.now)
+    bury(ctx, address, origin, how, how == 'x' and expires or ctx.now)
     if not key then return end
     local older = tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. address, key) or nil)
     if older and others.origin_of(ctx, address, older) < origin then retract_from(ctx, address, { id = older, how = 'p' }) end

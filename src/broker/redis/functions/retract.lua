@@ -22,6 +22,7 @@ local function retract_from(ctx, address, what)
   redis.call('XDEL', log, raw[1])
   bury(ctx, address, id, what.how or 'r', as_of)
   forget_entry(ctx, address, id)
+  others.remember_key(ctx, address, entry.k, tonumber(entry.o) or id)
   tell_retracted(ctx, address, id, entry.k, as_of)
   return 1
 end
