@@ -33,9 +33,9 @@ async function start (t: Test, redis: Redis, partitions = PARTITIONS): Promise<P
 }
 
 /** What a node does that dies as soon as it has committed: nothing is copied by it. */
-async function commitAndDie (redis: Redis, address: string, data: number | string): Promise<void> {
+async function commitAndDie (redis: Redis, address: string, data: number | string, key = ''): Promise<void> {
   const home = partitionOf(address === 'all' ? 'all' : address.slice(address.indexOf(':') + 1), PARTITIONS)
-  const reply = await redis.cli('FCALL', 'tidings_commit', 1, `${redis.prefix}:{${tags[home]}}`, 1, '', '', 0, 'message', JSON.stringify(data), 'inbox', '', '', '', 1, address, 1, 0, 0)
+  const reply = await redis.cli('FCALL', 'tidings_commit', 1, `${redis.prefix}:{${tags[home]}}`, 1, key, '', 0, 'message', JSON.stringify(data), 'inbox', '', '', '', 1, address, 1, 0, ...key === '' ? [0] : [1, address])
   if (!/^\d+$/.test(String((reply as string[][])[0]![1]))) throw new Error(`not committed: ${JSON.stringify(reply)}`)
 }
 
@@ -45,6 +45,16 @@ async function ledger (node: Node): Promise<number[][]> {
 }
 
 const sorted = (numbers: readonly number[]): number[] => [...numbers].sort((a, b) => a - b)
+
+t.test('an idempotency key, whose publisher died before the copy, is told how many partitions get it later; of a later one, none', async (t) => {
+  const redis = await startRedis(t)
+  const a = await start(t, redis)
+  const publish = async (idempotencyKey: string) => await a.broker.publish(request('all', 1, { idempotencyKey }))
+  await commitAndDie(redis, 'all', 1, 'dead')
+  t.match(await publish('dead'), { replayed: true, pending: PARTITIONS - 1 })
+  t.match(await publish('alive'), { replayed: false, pending: undefined })
+  t.match(await publish('alive'), { replayed: true, pending: undefined })
+})
 
 t.test('a partition, of a name, is that of its slot in a Redis Cluster', async (t) => {
   t.equal(keySlot('123456789'), 12739)

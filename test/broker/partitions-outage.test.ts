@@ -67,7 +67,12 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
   await becomes(() => broker.state().partitions!.filter(({ up }) => !up).length === theirs.length, 'those partitions to be down')
   t.match(broker.state(), { up: true, detail: /^partition \d: / })
   await becomes(async () => await refusal(broker.resume({ ...visitorOf(theirs[0]!), cursor: 'fresh', maxBytes: 1 })) instanceof Unavailable, 'its users to be refused, since it is known to be away')
-  t.equal((await broker.publish(request(`group:${group}`, 'meanwhile, too'))).pending, theirs.length)
+  // The partition of an idempotency key takes part too.
+  const idempotencyKey = Array.from({ length: 100 }, (_, i) => `key ${i}`).find((name) => !isAway(name))!
+  const first = await broker.publish(request(`group:${group}`, 'meanwhile, too', { idempotencyKey }))
+  t.match(first, { replayed: false, pending: theirs.length })
+  const again = async () => await broker.publish(request(`group:${group}`, 'meanwhile, too', { idempotencyKey }))
+  t.same(await again(), { ...first, replayed: true }, 'the same key is given the first answer')
   const owed = (): number => Object.values(readMeter(broker, 'tidings_partition_owed')).reduce((sum, count) => sum + count, 0)
   await becomes(() => owed() === 2, 'both to be owed, as metrics tell')
   const late = await start()
@@ -82,6 +87,7 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
     t.same(await texts(user), ['"meanwhile"', '"meanwhile, too"'], 'each once, in order')
   }
   await becomes(() => owed() === 0, 'nothing to be owed')
+  t.same(await again(), { ...first, replayed: true }, 'also when all have it')
   t.same([...new Set(lines)].sort(), theirs.flatMap((user) => [`interrupted ${user}`, `restored ${user}`]).sort(), 'the lines of its own users alone were held and refilled')
 })
 

@@ -97,7 +97,7 @@ do
   -- them have their home here (these come first), how many addresses are elsewhere, (tag, address)…, how many addresses
   -- are stored with the answer, address…
   -- Returns [replayed, id or '', [receivers], [address, …] or 0, the id in the outbox, [[tag, id before, [address, …]],
-  -- …]].
+  -- …]]; if replayed, also how many partitions had not got it when the first call was answered.
   local function commit_one(ctx, id, args, at, local_count, far_count, all_count)
     local key, user, keep, ttl, replaces, tp = args[at], args[at + 1], args[at + 5], args[at + 6], args[at + 7], args[at + 8]
     if user ~= '' and is_publisher_revoked(ctx, user, tonumber(args[at + 2])) then refuse(REVOKED) end
@@ -112,7 +112,7 @@ do
     local all = answer_key and { to = { unpack(args, all_at, all_at + all_count - 1) } }
     if answer_key then
       local known = known_answer(answer_key, all)
-      if known then return { 1, known[1], known[2], known[3] == all.to and 0 or known[3], '', {} } end
+      if known then return { 1, known[1], known[2], known[3] == all.to and 0 or known[3], '', {}, known[5] or 0 } end
     end
     if req.ttl and req.ttl < ctx.limits.seconds then req.expires = id + req.ttl * SECOND end
     local _, answer = publish_request(ctx, req)
@@ -125,6 +125,8 @@ do
       for i, address in ipairs(to) do at_address[address] = answer[2][i] end
       for i, address in ipairs(all.to) do receivers[i] = at_address[address] or 0 end
       all.id = answer[1] ~= '' and id
+      -- Until the committing node has copied and tells which copies failed.
+      all.pending = #owed > 0 and #owed or nil
       keep_answer(answer_key, all, receivers)
     end
     return { 0, answer[1], answer[2], 0, #owed > 0 and int(id) or '', owed }
@@ -147,13 +149,16 @@ do
     return reply
   end)
 
-  -- Adds the receivers of copies to a stored answer. ARGV: idempotency key, nodes that got it, for each address.
+  -- Adds what became of the copies to a stored answer.
+  -- ARGV: idempotency key, how many partitions will get it later, nodes that got it, for each address
   register('tidings_settle', function(keys, args)
     local key = keys[1] .. ':idem:' .. args[1]
     local text = redis.call('GET', key)
     if not text then return 0 end
     local answer = cmsgpack.unpack(text)
-    for i = 2, #args do answer[2][i - 1] = tonumber(args[i]) end
+    local pending = tonumber(args[2])
+    answer[5] = pending and pending > 0 and pending or nil
+    for i = 3, #args do answer[2][i - 2] = tonumber(args[i]) end
     redis.call('SET', key, cmsgpack.pack(answer), 'KEEPTTL')
     return 1
   end)

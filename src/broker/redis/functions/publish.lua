@@ -69,7 +69,7 @@ local function keep_answer(key, req, receivers)
       break
     end
   end
-  local answer = { req.id and int(req.id) or '', receivers, to, marks and table.concat(marks) }
+  local answer = { req.id and int(req.id) or '', receivers, to, marks and table.concat(marks) or '', req.pending }
   redis.call('SET', key, cmsgpack.pack(answer), 'EX', IDEMPOTENT_SECONDS)
 end
 
@@ -101,7 +101,7 @@ local function known_answer(key, req)
     end
     return known
   end
-  if answer[4] then others.restore(answer, req) end
+  if (answer[4] or '') ~= '' then others.restore(answer, req) end
   return answer
 end
 

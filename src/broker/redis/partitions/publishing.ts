@@ -10,7 +10,7 @@ import type { Outboxes } from './outboxes.ts'
 import { isShared, nameOf, partitionOf } from './slots.ts'
 
 type Owed = [tag: string, before: string, to: string[]]
-type CommitReply = [replayed: 0 | 1, id: string, receivers: number[], to: string[] | 0, outboxId: string, owed: Owed[]]
+type CommitReply = [replayed: 0 | 1, id: string, receivers: number[], to: string[] | 0, outboxId: string, owed: Owed[], pending?: number]
 type RetractReply = [isTaken: 0 | 1, origin: string, outboxId: string, owed: Owed[]]
 
 /** A publish as the committing partition needs it. */
@@ -122,12 +122,13 @@ export class Publishing {
     return { request, local, homed: homed.length, far, to, publisher }
   }
 
-  async #finish ({ request, local, to }: Commit, home: number, [replayed, id, receivers, addresses, outboxId, owed]: CommitReply): Promise<PublishAnswer> {
+  async #finish ({ request, local, to }: Commit, home: number, reply: CommitReply): Promise<PublishAnswer> {
+    const [replayed, id, receivers, addresses, outboxId, owed, wasPending = 0] = reply
     if (id !== '') this.#partitions[home]!.saw(Number(id))
     const answer = { replayed: replayed === 1, id: id === '' ? undefined : Number(id) }
     if (answer.replayed) {
       const kept = addresses === 0 ? to : addresses
-      return { ...answer, notifications: receivers.map((count, i) => ({ to: kept[i]!, receivers: count })) }
+      return { ...answer, notifications: receivers.map((count, i) => ({ to: kept[i]!, receivers: count })), ...wasPending > 0 && { pending: wasPending } }
     }
     const counts = new Map(to.map((address) => [address, 0]))
     const add = (address: Address, count: number): void => { counts.set(address, (counts.get(address) ?? 0) + count) }
@@ -139,8 +140,8 @@ export class Publishing {
     ]
     const pending = await this.#copy(home, outboxId, owed, fields, add)
     if (idempotencyKey !== undefined && owed.length > 0) {
-      // If this call fails, a replayed answer has fewer receivers than the first answer.
-      await this.#partitions[home]!.call('tidings_settle', idempotencyKey, ...counts.values()).catch(() => {})
+      // If this call fails, a replayed answer has fewer receivers than the first answer, and more that are pending.
+      await this.#partitions[home]!.call('tidings_settle', idempotencyKey, pending, ...counts.values()).catch(() => {})
     }
     return { ...answer, notifications: [...counts].map(([to, receivers]) => ({ to, receivers })), ...pending > 0 && { pending } }
   }
