@@ -17,6 +17,7 @@ const figures: Array<[page: string, said: string, file: string, name: string, pe
   ['README.md', '&limit=1..$&', 'src/http/inbox-schemas.ts', 'MAX_LIMIT'],
   ['docs/inbox.md', 'Each user has at most $ such marks', 'src/broker/inbox.ts', 'MAX_MARKS'],
   ['docs/inbox.md', 'has passed, up to $ are remembered |', 'src/broker/inbox.ts', 'MAX_OLD_DISMISSED'],
+  ['docs/inbox.md', 'that is away for more than $ seconds does not get it', 'src/broker/redis/functions/copies.lua', 'LIVE', 1_000_000],
   ['docs/inbox.md', 'go up to $: show', 'src/notification.ts', 'MAX_UNREAD'],
   ['docs/client.md', 'the last $ ids are remembered', 'client/src/limits.ts', 'REMEMBERED'],
   ['docs/client.md', 'asked for again within $ seconds', 'client/src/limits.ts', 'ASK_AGAIN_MS', 1000],

@@ -83,7 +83,7 @@ const schema = {
         id: Type.Optional(Type.String({ description: 'Opaque; the id that the client sees, the same for all addresses. Absent with keep: none.' })),
         receivers: Type.Integer({ description: 'Nodes that took it; 0 means nobody is online.' })
       }, { title: 'PublishedNotification' })),
-      pending: Type.Optional(Type.Integer({ description: 'Partitions that are away and get it when they are back; absent: none. A replayed answer says what the first one said.' }))
+      pending: Type.Optional(Type.Integer({ description: 'Partitions that are away and get it when they are back; absent: none. With keep: none they get it only within seconds. A replayed answer says what the first one said.' }))
     }, {
       title: 'PublishAnswer',
       description: 'Stored in the logs and handed to every node that serves the addresses.',

@@ -130,6 +130,19 @@ for (const [name, place] of [['the home', homeOfAll], ['another partition', away
   })
 }
 
+t.test('what is live only, is sent by a partition that gets it within seconds, and by none later', async (t) => {
+  const { ear, copy } = await start(t)
+  const now = Date.now() * 1000
+  const one = { keep: 'none', x: now + 60_000_000 }
+  t.same(await copy(now - 10_001_000, { d: '"late"', ...one }, 'all', 'group:g'), [])
+  t.same(await copy(now - 5_000_000, { d: '"in time"', ...one }, 'all', 'group:g'), [1, 1])
+  t.same(await copy(now, { d: '"over"', keep: 'none', x: now - 1 }, 'all'), [])
+  await copy(now, { d: '"last"', keep: 'none' }, 'all')
+  const heard = (): string[] => ear.notifications.map(({ to, json }) => `${to.split('/')[1]} ${json}`)
+  await ear.until(() => heard().includes('all "last"') || undefined, 'the last one')
+  t.same(heard(), ['all "in time"', 'group:g "in time"', 'all "last"'])
+})
+
 t.test('what is remembered for copies that come late, has a limit and an end', async (t) => {
   const { partition, copy, listed } = await start(t)
   const now = Date.now() * 1000

@@ -13,6 +13,9 @@
 do
   -- Each address remembers at most this many of them.
   local MOST_LATE = 10000
+  -- What is live only is not copied after this time. A copy takes milliseconds; if its publisher died or a master did not
+  -- answer, some seconds.
+  local LIVE = 10 * SECOND
 
   -- Translates the id that a publisher was answered to the id here; origin_of does the reverse.
   function others.id_of(ctx, address, origin)
@@ -80,25 +83,28 @@ do
 
   local function apply_publish(ctx, origin, fields, to)
     local keep, expires, key = fields.keep or 'inbox', tonumber(fields.x or nil), fields.k
-    local req = { to = {}, event = fields.e, data = fields.d, keep = keep, expires = expires, key = key, traceparent = fields.tp }
+    local req = { to = to, event = fields.e, data = fields.d, keep = keep, expires = expires, key = key, traceparent = fields.tp }
+    if keep == 'none' then
+      local is_over = origin <= ctx.now - LIVE or (expires and expires <= ctx.now)
+      return is_over and {} or send(ctx, req)
+    end
     local receivers, places = {}, {}
+    req.to = {}
     for i, address in ipairs(to) do
-      local how = fate_of(ctx, address, origin, keep ~= 'none' and key, expires)
+      local how = fate_of(ctx, address, origin, key, expires)
       receivers[i] = 0
-      if not how then req.to[#req.to + 1], places[#places + 1] = address, i
-      elseif keep ~= 'none' then bury_unseen(ctx, address, origin, key, how, expires) end
+      if how then bury_unseen(ctx, address, origin, key, how, expires)
+      else req.to[#req.to + 1], places[#places + 1] = address, i end
     end
     if #req.to == 0 then return receivers end
-    if keep ~= 'none' then
-      req.id, req.order = copy_id(ctx, origin), origin
-      if req.id ~= origin then
-        req.origin = origin
-        for _, address in ipairs(req.to) do
-          redis.call('SET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin), int(req.id), 'EXAT', end_of(req.id, ctx.limits.seconds))
-        end
+    req.id, req.order = copy_id(ctx, origin), origin
+    if req.id ~= origin then
+      req.origin = origin
+      for _, address in ipairs(req.to) do
+        redis.call('SET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin), int(req.id), 'EXAT', end_of(req.id, ctx.limits.seconds))
       end
-      store(ctx, req)
     end
+    store(ctx, req)
     for j, count in ipairs(send(ctx, req)) do receivers[places[j]] = count end
     return receivers
   end
