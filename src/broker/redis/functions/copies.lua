@@ -13,8 +13,8 @@
 do
   -- Each address remembers at most this many of them.
   local MOST_LATE = 10000
-  -- What is live only is not copied after this time. A copy takes milliseconds; if its publisher died or a master did not
-  -- answer, some seconds.
+  -- What is live only is not taken after this time. A copy takes milliseconds; if its publisher died or a master did
+  -- not answer, some seconds.
   local LIVE = 10 * SECOND
 
   -- Translates the id that a publisher was answered to the id here; origin_of does the reverse.

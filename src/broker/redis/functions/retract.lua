@@ -10,7 +10,8 @@ local function tell_retracted(ctx, address, id, key, as_of)
   tell_event(ctx, address, 'retracted', as_of, '{"to":' .. encode(address) .. ',"id":"' .. int(id) .. '"' .. member .. '}')
 end
 
--- what: id (a number) or key; how, if it is remembered as something else than retracted. Returns 1 if there was such a notification, else 0.
+-- what: id (a number) or key; how, if it is remembered as something else than retracted. Returns 1 if there was such a
+-- notification, else 0.
 local function retract_from(ctx, address, what)
   local log, keys = ctx.prefix .. ':log:' .. address, ctx.prefix .. ':keys:' .. address
   local id = what.id or tonumber(redis.call('ZSCORE', keys, what.key) or nil)
