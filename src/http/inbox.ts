@@ -32,7 +32,7 @@ const ofUser = {
 /** Of each request of a user, before and while the broker is asked. */
 const USER_ERRORS = [...TOKEN_ERRORS, ...TICKET_ERRORS, ...LIMIT_ERRORS, 'TIDINGS_NOT_YOUR_STREAM'] as const
 const ofBackEnd = { tags: ['inbox'], security: bearer, description: `Needs the scope ${MANAGE_SCOPE}. Changes nothing.` }
-const idParams = Type.Object({ id: Type.String({ description: 'The id of a notification.', examples: ['1763794001222333'] }) })
+const idParams = Type.Object({ id: Type.String({ description: 'The id of a notification, as the stream or the list has it.', examples: ['1763794001222333'] }) })
 const userParams = Type.Object({ userId: UserIdText })
 const UpTo = Type.Object({ upTo: Type.String({ description: 'An id, or a position.' }) }, {
   title: 'CursorMove', additionalProperties: false, examples: [{ upTo: '1763794001222333' }]

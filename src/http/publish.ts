@@ -80,7 +80,10 @@ const schema = {
     202: Type.Object({
       notifications: Type.Array(Type.Object({
         to: AddressText,
-        id: Type.Optional(Type.String({ description: 'Opaque; the id that the client sees, the same for all addresses. Absent with keep: none.' })),
+        id: Type.Optional(Type.String({
+          description: 'Opaque; the same for all addresses. It is the one to retract with. With several partitions, clients may see another id of the same notification, ' +
+            'and the routes of their inbox know only that one. Absent with keep: none.'
+        })),
         receivers: Type.Integer({ description: 'Nodes that took it; 0 means nobody is online.' })
       }, { title: 'PublishedNotification' })),
       pending: Type.Optional(Type.Integer({ description: 'Partitions that are away and get it when they are back; absent: none. With keep: none they get it only within seconds. A replayed answer says what the first one said.' }))

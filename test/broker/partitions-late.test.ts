@@ -1,9 +1,10 @@
 // Copies that come late, or not in the order of their ids: afterwards a partition has what all others have.
 import t, { type Test } from 'tap'
+import { NoNotification } from '../../src/broker/inbox.ts'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { startRedis } from '../fixtures/redis.ts'
-import { limits, listOf, readPages, request } from './contract.ts'
+import { limits, listOf, readerOf, readPages, refusal, request } from './contract.ts'
 import { Ear } from './ear.ts'
 import { becomes, up } from './nodes.ts'
 
@@ -141,6 +142,21 @@ t.test('what is live only, is sent by a partition that gets it within seconds, a
   const heard = (): string[] => ear.notifications.map(({ to, json }) => `${to.split('/')[1]} ${json}`)
   await ear.until(() => heard().includes('all "last"') || undefined, 'the last one')
   t.same(heard(), ['all "in time"', 'group:g "in time"', 'all "last"'])
+})
+
+t.test('a copy with an id of its own, is marked by that one, and retracted by the id that its publisher was answered', async (t) => {
+  const { broker, ear, user, copy, listed } = await start(t)
+  const now = Date.now() * 1000
+  await copy(now, { d: '"newer"' }, 'all')
+  await copy(now - 10, { d: '"older"' }, 'all')
+  t.same(await listed(), ['older', 'newer'])
+  const { id } = (await listOf({ broker, ear }, user)).notifications[0]!
+  t.not(id, now - 10)
+  t.type(await refusal(broker.mark(readerOf(user), now - 10, 'read')), NoNotification)
+  await broker.mark(readerOf(user), id, 'unread')
+  t.same((await listOf({ broker, ear }, user)).notifications.map(({ isRead }) => isRead), [false, true])
+  await copy(now + 10, { r: now - 10 }, 'all')
+  t.same(await listed(), ['newer'])
 })
 
 t.test('what is remembered for copies that come late, has a limit and an end', async (t) => {

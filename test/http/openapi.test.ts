@@ -109,6 +109,13 @@ t.test('OpenAPI, members of a publish: what their schemas allow is taken, and no
   }
 })
 
+// test/broker/partitions-late.test.ts shows that it is so.
+t.test('OpenAPI, id of a publish: says that clients may see another one', async (t) => {
+  const service = await startService(t)
+  const { schemas } = (await service.call('GET', '/docs/json', { token: null })).body.components
+  t.match(schemas.PublishedNotification.properties.id.description, /the same for all addresses.* With several partitions, clients may see another id/)
+})
+
 t.test('OpenAPI, examples of /readyz: each fits its status', async (t) => {
   const service = await startService(t)
   const { responses } = (await service.call('GET', '/docs/json', { token: null })).body.paths['/readyz'].get
