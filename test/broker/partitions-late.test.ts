@@ -115,6 +115,14 @@ t.test('a copy that comes after its retraction, is not listed, not sent, and rep
   t.same(heard(), ['all "1"', 'all "2"', 'group:g "3"', 'group:g "5"', 'all "5"'])
 })
 
+t.test('a copy from a partition whose clock is ahead, retracted before it came, is older than what is published here next', async (t) => {
+  const { broker, user, copy } = await start(t)
+  const ahead = Date.now() * 1000 + 30_000_000
+  await copy(ahead + 1, { r: ahead }, 'all')
+  await copy(ahead, { d: '"retracted"', k: 'k' }, 'all')
+  t.ok((await broker.publish(request(`user:${user}`))).id! > ahead)
+})
+
 for (const [name, place] of [['the home', homeOfAll], ['another partition', away]] as const) {
   t.test(`a copy that comes to ${name} after a newer one with its key was retracted, is replaced`, async (t) => {
     const { broker, ear, copy, listed, became } = await start(t, place)

@@ -96,8 +96,9 @@ do
       if how then bury_unseen(ctx, address, origin, key, how, expires)
       else req.to[#req.to + 1], places[#places + 1] = address, i end
     end
-    if #req.to == 0 then return receivers end
+    -- Also if all of it is gone: what is published here from now on is newer, so it must have a greater id.
     req.id, req.order = copy_id(ctx, origin), origin
+    if #req.to == 0 then return receivers end
     if req.id ~= origin then
       req.origin = origin
       for _, address in ipairs(req.to) do
