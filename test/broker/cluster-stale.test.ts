@@ -25,22 +25,29 @@ t.test('what a master runs after another took its place is not heard, so what is
   const slot = keySlot(`{${tag}}`)
   await becomes(() => broker.publish(request(`user:${USER}`, 'before')).then(() => true, () => false), 'one to be taken')
 
-  const stopped = await cluster.masterOf(slot)
-  stopped.pause()
-  const calls = Promise.allSettled<Reply>([
-    stopped.cli('FCALL', 'tidings_publish', 1, prefix, `user:${USER}`, 'message', '"stale"'),
-    stopped.cli('FCALL', 'tidings_publish', 1, prefix, `user:${USER}`, 'message', '"stale"', 'keep', 'none'),
-    stopped.cli('FCALL', 'tidings_join', 1, prefix, USER, 'stale')
-  ])
-  await becomes(async () => (await cluster.masterOf(slot).catch(() => stopped)).port !== stopped.port, 'another to be master', 90_000)
-  await becomes(isUp, 'the node to have followed', 90_000)
-  await broker.subscribe([`user:${USER}`])
-  stopped.resume()
-  t.same((await calls).map(({ status }) => status), ['fulfilled', 'fulfilled', 'fulfilled'], 'it ran them all')
+  const run = async (): Promise<{ statuses: string[], next: typeof cluster.nodes[number] }> => {
+    const stopped = await cluster.masterOf(slot)
+    stopped.pause()
+    const calls = Promise.allSettled<Reply>([
+      stopped.cli('FCALL', 'tidings_publish', 1, prefix, `user:${USER}`, 'message', '"stale"'),
+      stopped.cli('FCALL', 'tidings_publish', 1, prefix, `user:${USER}`, 'message', '"stale"', 'keep', 'none'),
+      stopped.cli('FCALL', 'tidings_join', 1, prefix, USER, 'stale')
+    ])
+    await becomes(async () => (await cluster.masterOf(slot).catch(() => stopped)).port !== stopped.port, 'another to be master', 90_000)
+    await becomes(isUp, 'the node to have followed', 90_000)
+    await broker.subscribe([`user:${USER}`])
+    stopped.resume()
+    const statuses = (await calls).map(({ status }) => status)
+    // What it sent came before this, on the same connection.
+    const next = await cluster.masterOf(slot)
+    await becomes(async () => /master_link_status:up/.test(String(await stopped.cli('INFO', 'replication').catch(String))), 'it to be a replica', 90_000)
+    return { statuses, next }
+  }
+  // If it hears of the other master before it reads what it was sent, it refuses that, and another round is needed.
+  let { statuses, next } = await run()
+  for (let round = 2; round <= 3 && statuses.includes('rejected'); round++) ({ statuses, next } = await run())
+  t.same(statuses, ['fulfilled', 'fulfilled', 'fulfilled'], 'it ran them all')
 
-  // What it sent came before this, on the same connection.
-  const next = await cluster.masterOf(slot)
-  await becomes(async () => /master_link_status:up/.test(String(await stopped.cli('INFO', 'replication').catch(String))), 'it to be a replica', 90_000)
   await next.cli('FCALL', 'tidings_publish', 1, prefix, `user:${USER}`, 'message', '"next"')
   await ear.until(() => ear.notifications.find(({ json }) => json === '"next"'), 'the next one')
   t.same(ear.notifications.map(({ json }) => json).filter((json) => json === '"stale"'), [], 'none of its notifications was heard')

@@ -39,6 +39,7 @@ const ENDS: Readonly<Record<string, number | 'never'>> = {
   taken: 'never',
   copied: 'never',
   was: HISTORY_SECONDS,
+  late: HISTORY_SECONDS,
   courier: 3,
   // A group that the routes joined somebody to; with nobody left it ends.
   members: 30 * DAY + HISTORY_SECONDS + 2 * DAY

@@ -51,6 +51,6 @@ t.test('chaos, asked for a fault or a sabotage that its topology cannot have, sa
   ] as const) {
     const { code, lines } = await chaos(t, ...args)
     t.equal(code, 2)
-    t.match(lines[0], said)
+    t.match(lines.at(-1), said, 'below the help, so that it is seen')
   }
 })
