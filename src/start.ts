@@ -36,13 +36,12 @@ function readConfig (): Config {
     if (!(error instanceof ConfigError)) throw error
     console.error(error.message)
     // A misspelt name may be why another one is missing.
-    for (const setting of misspelt()) console.error(`  - ${explain(setting)}`)
+    for (const { name, nearest } of misspelt()) console.error(`  - ${name} is not a setting and has no effect; did you mean ${nearest}?`)
     process.exit(1)
   }
 }
 
 const misspelt = (): UnknownSetting[] => unknownSettings(process.env, Object.keys(configSchema.properties))
-const explain = ({ name, nearest }: UnknownSetting): string => `${name} is not a setting and has no effect; did you mean ${nearest}?`
 
 function chooseBroker (config: Config, log: Logger): Broker {
   const { REDIS_URL: url, REDIS_PREFIX: prefix, NODE_NAME: nodeName, REDIS_PARTITIONS: partitions } = config
@@ -66,7 +65,9 @@ export async function start (onGraceful: () => void): Promise<void> {
   const destination = new LogDestination(process.stdout.fd)
   process.on('exit', () => { destination.flushSync() })
   const log = pino({ level: config.LOG_LEVEL, base: { node: config.NODE_NAME } }, destination)
-  for (const setting of misspelt()) log.warn({ setting: setting.name, nearest: setting.nearest }, explain(setting))
+  for (const { name, nearest } of misspelt()) {
+    log.warn({ setting: name, nearest }, `${name} is not a setting and has no effect; did you mean ${nearest}?`)
+  }
 
   // The default name has the host name and the process id, which are not shown outside. The log has both names.
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME
