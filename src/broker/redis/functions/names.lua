@@ -27,7 +27,7 @@
 --   <prefix>:kept:<key>     a value of the nodes, such as a ticket (as long as the node says)
 --   <prefix>:hits:<key>     a counter of a rate limit (its window)
 --   <prefix>:<address>      the Pub/Sub channel of an address
--- With several partitions there are more, see directory.lua, outbox.lua and courier.lua.
+-- With several partitions there are more, see copies.lua, courier.lua, directory.lua, outbox.lua.
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
 -- During a deploy, nodes of two versions share one Redis, which has the newer library. So a function that nodes call
