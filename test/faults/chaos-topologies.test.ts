@@ -1,4 +1,4 @@
-// The check in short behind Sentinels and in a Cluster, and the check of the check there.
+// The check of the check in a Cluster and over partitions. `.ci/run chaos` has the check itself, with every fault.
 import t, { type Test } from 'tap'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,13 +14,6 @@ async function chaos (t: Test, ...args: string[]): Promise<{ code: number | null
   if (code !== 0) t.comment(child.lines.slice(-45).join('\n'))
   return { code, lines: child.lines, account: code === 2 ? undefined : JSON.parse(readFileSync(file, 'utf8')) }
 }
-
-t.test('chaos, in a Cluster whose slot moves and whose replica is promoted: nothing is lost in silence', async (t) => {
-  const { code, account } = await chaos(t, '--topology', 'cluster', '--seconds', '16', '--faults', 'slot-moved,replica-promoted')
-  t.equal(code, 0)
-  t.same(account.failures, [])
-  t.ok(account.incidents.length >= 1 && account.verdict.owed > 500, `${account.incidents.length} faults, ${account.verdict.owed} owed`)
-})
 
 t.test('chaos, in a Cluster with nodes that do not refill, fails', async (t) => {
   // For some seconds one node hears nothing of one master, so this loses something in every run.
