@@ -1,7 +1,7 @@
 // The contract of a broker, continued: what is read after a cursor, page by page, and when it may be incomplete.
 import type { Test } from 'tap'
 import { ALL, groupAddress, MAX_UNREAD, userAddress } from '../../src/notification.ts'
-import { entriesOf, isGrowing, type MakeBackend, now, readPages, request, send, visitorOf } from './contract.ts'
+import { entriesOf, isGrowing, type MakeBackend, now, readerOf, readPages, request, send, visitorOf } from './contract.ts'
 
 const SECOND = 1_000_000
 
@@ -36,6 +36,33 @@ export function history (t: Test, make: MakeBackend): void {
     }
     const halfway = Math.floor((sent[10]!.id + sent[11]!.id) / 2)
     t.same(entriesOf(await readPages(a, { cursor: halfway })), sent.slice(11), 'a cursor need not be anybody\'s id')
+  })
+
+  t.test('history, of users who come back at once, is what each of them would get alone', async (t) => {
+    const node = await (await make(t))()
+    const users = Array.from({ length: 24 }, (_, i) => `u${i}`)
+    for (const [i, user] of users.entries()) {
+      await node.broker.join(user, 'a')
+      if (i % 5 === 0) await node.broker.join(user, 'b')
+    }
+    const sent: number[] = []
+    for (let i = 0; i < 40; i++) {
+      if (i === 20) for (const user of users.slice(0, 4)) await node.broker.leave(user, 'a')
+      const to = i % 11 === 0 ? groupAddress('b') : i % 13 === 0 ? ALL : i % 7 === 0 ? userAddress(users[i % 24]!) : groupAddress('a')
+      sent.push(await send(node, to, 'x'.repeat(100), { ...i % 9 === 0 && { keep: 'replay' }, ...i % 6 === 0 && { key: 'k' } }))
+    }
+    // Some miss nothing but these, of which others have dismissed one.
+    for (let i = 0; i < 3; i++) sent.push(await send(node, groupAddress('a')))
+    for (const user of users.slice(6, 12)) await node.broker.mark(readerOf(user), sent.at(-2)!, 'dismissed')
+    for (const user of users.slice(8, 12)) await node.broker.moveCursor(readerOf(user), 'read', sent[30]!)
+    for (const maxBytes of [131_072, 1000]) {
+      const read = async (user: string, i: number): Promise<unknown> => {
+        const pages = await readPages(node, { userId: user, cursor: sent[i % 2 === 0 ? 39 : i % 30]!, maxBytes })
+        return [entriesOf(pages).map(({ id }) => id), pages.some(({ gap }) => gap), pages.at(-1)!.inbox]
+      }
+      const together = await Promise.all(users.map(read))
+      for (const [i, user] of users.entries()) t.same(together[i], await read(user, i), `${user}, pages of ${maxBytes}`)
+    }
   })
 
   t.test('history, of data with everything in it, comes back as one line of the same value', async (t) => {

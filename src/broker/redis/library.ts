@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs'
 
 /** In the order in which they depend on each other. */
 const PARTS = [
-  'names', 'gone', 'entries', 'publish', 'retract', 'services', 'groups', 'joins', 'sessions', 'logs', 'inbox', 'counts', 'news', 'marks', 'list', 'lost', 'history', 'why', 'configure', 'register',
-  'directory', 'copies', 'outbox', 'courier', 'old'
+  'names', 'gone', 'entries', 'publish', 'retract', 'services', 'groups', 'joins', 'sessions', 'logs', 'inbox', 'counts', 'news', 'marks', 'list', 'lost', 'pages', 'history', 'why', 'configure',
+  'register', 'directory', 'copies', 'outbox', 'courier', 'old'
 ] as const
 
 const body = PARTS.map((part) => readFileSync(new URL(`functions/${part}.lua`, import.meta.url), 'utf8')).join('\n')

@@ -4,7 +4,8 @@
 function reading.look_above(call, log, floor, cursor)
   -- After that much waste, entries are skipped that do not count but are to be replayed.
   if floor > cursor or log.down or call.waste > reading.WASTE_BYTES then return end
-  local entry = newest(call, log, 1, floor)
+  -- Many users have no log, and this costs less than to read it.
+  local entry = redis.call('EXISTS', log.key) == 1 and newest(call, log, 1, floor)
   log.nothing_above = entry and entry.id or floor
 end
 
@@ -22,7 +23,8 @@ do
     local sums = log.sums
     local known = #sums
     while (sums[known] or 0) < MAX_UNREAD and not (known > 0 and log.newest[known].id <= floor) do
-      local entry = log.newest[known + 1] or newest(call, log, known + 1, lowest, MAX_UNREAD - (sums[known] or 0))
+      local entry = log.newest[known + 1]
+      if not entry and not (log.down and log.down.upper <= lowest) then entry = newest(call, log, known + 1, lowest, MAX_UNREAD - (sums[known] or 0)) end
       if not entry then break end
       if entry.x or entry.m or entry.is_noted or known == FEW_ENTRIES then
         if entry.id <= floor then break end

@@ -20,6 +20,11 @@ local function tell(ctx, user, control, id, subject)
 end
 
 local function read_mark(text)
+  -- Most have an id of 16 digits and no spans. Cutting it out takes a third of the time of a pattern.
+  if #text == 18 then
+    local sign, at, by = text:byte(), tonumber(text:sub(2, 17)), text:sub(18)
+    if at and (sign == 43 or sign == 45) and (by == 'c' or by == 'r') then return { joined = sign == 43, at = at, by = by, spans = '' } end
+  end
   local sign, at, by, spans = text:match('^([+-])(%d+)(%a?)(.*)$')
   if not sign then return { at = 0, by = 'c', spans = '' } end
   return { joined = sign == '+', at = tonumber(at), by = by, spans = spans }
@@ -43,7 +48,7 @@ end
 -- Reads the record of a user: marks by group, how many groups are joined and left, and `user`, see above.
 local function read_groups(ctx, user)
   local flat = redis.call('HGETALL', ctx.prefix .. ':groups:' .. user)
-  local groups = { marks = {}, joined = 0, left = 0, changed = {}, gone = {}, stays = {} }
+  local groups = { marks = {}, joined = 0, left = 0 }
   for i = 1, #flat, 2 do
     if flat[i] == '' then groups.user = read_user(flat[i + 1]) else
       local mark = read_mark(flat[i + 1])
@@ -60,6 +65,8 @@ local function stays(mark) return mark ~= nil and mark.joined and mark.by ~= 'c'
 
 local function set_mark(groups, group, mark)
   local was = groups.marks[group]
+  -- Most calls change nothing.
+  if not groups.changed then groups.changed, groups.gone, groups.stays = {}, {}, {} end
   if stays(was) ~= stays(mark) then groups.stays[group] = (groups.stays[group] or 0) + (stays(mark) and 1 or -1) end
   if was then
     if was.joined then groups.joined = groups.joined - 1 else groups.left = groups.left - 1 end
@@ -152,6 +159,7 @@ end
 -- Writes what has changed.
 local function save_groups(ctx, user, groups)
   local key = ctx.prefix .. ':groups:' .. user
+  if not groups.changed then groups.changed, groups.gone, groups.stays = {}, {}, {} end
   if next(groups.stays) then others.count_joined(ctx, groups.stays) end
   forget_left(ctx, groups)
   for i = 1, #groups.gone, 1000 do redis.call('HDEL', key, unpack(groups.gone, i, math.min(i + 999, #groups.gone))) end
@@ -166,7 +174,7 @@ local function save_groups(ctx, user, groups)
   end
   redis.call('HSET', key, unpack(flat))
   end_groups(ctx, user, groups.user.exp, groups.left > 0, is_kept(groups))
-  groups.changed, groups.gone, groups.stays = {}, {}, {}
+  groups.changed, groups.gone, groups.stays = nil, nil, nil
 end
 
 -- Applies a valid token. token: iat and exp in seconds; at, the id of the visit, if there is one already; claimed, a
@@ -208,6 +216,6 @@ local function see_token(ctx, user, groups, token)
     end
   end
   -- Each visit extends the record, but memberships without an end need no extension.
-  if dirty or next(groups.changed) then save_groups(ctx, user, groups)
+  if dirty or groups.changed then save_groups(ctx, user, groups)
   elseif not is_kept(groups) then end_groups(ctx, user, known.exp, groups.left > 0) end
 end

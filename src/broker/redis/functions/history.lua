@@ -1,109 +1,4 @@
--- Reads what a user is owed after a cursor, in pages, oldest first, and whether something is missing.
-
-local merge, shuffle
-do
-  -- The most entries of a page.
-  local MAX_PAGE = 1024
-  -- About how many copies of entries in the page are read for it, and about how many bytes of them.
-  local MAX_COPIES, COPY_BYTES = 4096, 16777216
-  -- With this few logs, several entries of each are read from the beginning.
-  local FEW_PIECES = 16
-
-  -- Reads on in a log, up to `limit` entries and not beyond `last`. log.entries has all of (log.from, log.read_to].
-  -- Returns false if there is nothing more.
-  local function read_on(call, log, last, limit)
-    if log.read_to >= last or (log.nothing_above and log.nothing_above <= log.read_to) then return false end
-    limit = math.min(limit, log.step)
-    -- Our ids end in -0. Others within the same microsecond were not written by us and are skipped.
-    local chunk, bytes = read_chunk(call, log, 'XRANGE', int(log.read_to + 1) .. '-0', int(last) .. '-0', limit)
-    for _, entry in ipairs(chunk) do log.entries[#log.entries + 1] = entry end
-    -- This is the end of the log: nothing is added during the call, even if its position moves.
-    if #chunk < limit then log.read_to = last >= call.position and math.huge or last else log.read_to = chunk[#chunk].id end
-    log.step = next_step(math.max(limit, log.step / 2), chunk, bytes)
-    return #chunk > 0
-  end
-
-  -- The index of the first entry after an id in a sorted list.
-  local function index_after(entries, id)
-    local low, high = 1, #entries + 1
-    while low < high do
-      local middle = math.floor((low + high) / 2)
-      if entries[middle].id > id then high = middle else low = middle + 1 end
-    end
-    return low
-  end
-
-  function shuffle(list)
-    for i = #list, 2, -1 do
-      local j = math.random(i)
-      list[i], list[j] = list[j], list[i]
-    end
-  end
-
-  -- The oldest entries of many parts of logs, as many as fit a page. Reads in rounds: a few entries of each, then twice
-  -- as many. As soon as the page is full, no log is read beyond the newest entry in it. So little is read in vain,
-  -- whether there are many logs, large entries, or everything is in one log. A notification to many of the user's
-  -- groups is in each log, and these copies do not fill the page. After enough copies the page ends at the lowest id up
-  -- to which every log was read. If that happens before each log was looked at, the others are read up to the oldest
-  -- entry found, and the page ends there.
-  -- Returns the entries by id, the unordered ids, and the id up to which the page is complete.
-  function merge(call, pieces, most_bytes)
-    local kept, heap, bytes, upto, copies, copied, oldest = {}, {}, 0, call.position, 0, 0, math.huge
-    local active, quota, is_first, is_short, is_heap = {}, #pieces <= FEW_PIECES and 4 or 1, true, false, false
-    -- Most pages contain everything that is owed, and need no heap.
-    local function heap_up()
-      if not is_heap then table.sort(heap, function(a, b) return a > b end) end
-      is_heap = true
-    end
-    for n, piece in ipairs(pieces) do
-      local log, after = piece.log, piece.after
-      if after < log.from or after > log.read_to then log.from, log.read_to, log.entries, log.step = after, after, {}, 8 end
-      piece.at = #log.entries == 0 and 1 or index_after(log.entries, after)
-      active[n] = piece
-    end
-    while #active > 0 do
-      local more = {}
-      for _, piece in ipairs(active) do
-        local log, at, left = piece.log, piece.at, quota
-        while true do
-          is_short = copied > COPY_BYTES
-          if is_short and not is_first then more[#more + 1] = piece; break end
-          local last = is_short and oldest - 1 or upto
-          if piece.upto and piece.upto < last then last = piece.upto end
-          local entry = log.entries[at]
-          if not entry and read_on(call, log, last, math.max(left, 1)) then entry = log.entries[at] end
-          if not entry or entry.id > last then break end
-          if left == 0 then more[#more + 1] = piece; break end
-          at, left = at + 1, left - 1
-          if kept[entry.id] then copies, copied = copies + 1, copied + #entry.data else
-            kept[entry.id] = entry
-            if entry.id < oldest then oldest = entry.id end
-            if is_heap then push(heap, entry.id) else heap[#heap + 1] = entry.id end
-            bytes = bytes + #entry.data
-            while #heap > 1 and (bytes > most_bytes or #heap > MAX_PAGE) do
-              heap_up()
-              local greatest = pop(heap)
-              bytes = bytes - #kept[greatest].data
-              kept[greatest] = nil
-              upto = greatest - 1
-            end
-          end
-        end
-        piece.at = at
-      end
-      active, quota = more, math.min(quota * 2, MAX_STEP)
-      if is_short or (copies > MAX_COPIES and #more > 0) then
-        if is_short and is_first then upto = oldest end
-        for _, piece in ipairs(more) do upto = math.min(upto, piece.log.entries[piece.at - 1].id) end
-        heap_up()
-        while #heap > 0 and heap[1] > upto do kept[pop(heap)] = nil end
-        break
-      end
-      is_first = false
-    end
-    return kept, heap, upto
-  end
-end
+-- Reads what a user is owed after a cursor, and whether something is missing.
 
 local function add_spans(call, pieces, address, spans, cursor)
   if spans == '' then return end
@@ -143,35 +38,6 @@ local function has_gap(call, groups, inbox, cursor, owed, lost)
   return has_lost(call, inbox, lost)
 end
 
--- The index of an entry in the reply, from 0. Entries that several users are owed are in it once.
-local function shared(call, entry)
-  if not entry.place then
-    entry.place = #call.shared / 3
-    for _, field in ipairs { int(entry.id), entry.event, entry.data } do call.shared[#call.shared + 1] = field end
-  end
-  return entry.place
-end
-
--- One page: indexes of entries, and the position up to which everything is in it or before it.
-local function read_page(call, pieces, marks)
-  shuffle(pieces)
-  while true do
-    local kept, heap, upto = merge(call, pieces, call.page_bytes)
-    table.sort(heap)
-    local places, last = {}, nil
-    for _, id in ipairs(heap) do
-      local entry = kept[id]
-      if is_shown(call, marks, entry) then places[#places + 1], last = shared(call, entry), id
-      -- A dismissed entry is kept, since other users still have it.
-      elseif is_over(call, entry) then sweep(call, entry) end
-    end
-    if upto == call.position then return places, upto end
-    if last or call.work > call.most_work then return places, last or upto end
-    -- Nothing of it is shown, so the next page is read.
-    for _, piece in ipairs(pieces) do piece.after = math.max(piece.after, upto) end
-  end
-end
-
 local function is_ended(ctx, user, token)
   local revoked, logout = is_revoked(ctx, user, token.iat)
   return revoked or (logout and token.admitted and token.admitted < logout)
@@ -183,7 +49,7 @@ local function resume_one(call, user, token, cursor)
   local groups = read_groups(call, user)
   see_token(call, user, groups, token)
   if call.last > call.position then call.position = next_id(call) end
-  local position, membership, inbox = call.position, membership_of(groups), read_inbox(call, user)
+  local position, membership, inbox = call.position, membership_of(groups), read_inbox(call, user, true)
   local gap, places, upto = false, {}, position
   if cursor and cursor > position then gap = true elseif cursor then
     local owed, lost = pieces_of(call, user, groups, cursor)
@@ -193,7 +59,7 @@ local function resume_one(call, user, token, cursor)
     if gap == nil then upto = cursor else
       -- The user's own log comes first in `owed`. Most users missed nothing in it.
       reading.look_above(call, owed[1].log, math.max(call.since, inbox.read), cursor)
-      places, upto = read_page(call, owed, inbox.marks)
+      places, upto = read_page(call, owed, inbox)
     end
   end
   local more = upto < position

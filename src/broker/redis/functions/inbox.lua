@@ -27,9 +27,13 @@ function reading.old_of(inbox)
   return inbox.old or {}
 end
 
-local function read_inbox(ctx, user)
-  local inbox = { key = ctx.prefix .. ':inbox:' .. user, seen = 0, read = 0, marks = {}, addresses = {}, shared = {}, count = 0 }
-  local flat = redis.call('HGETALL', inbox.key)
+reading.NO_INBOX = { seen = 0, read = 0, marks = NO_ENTRIES, addresses = NO_ENTRIES, shared = NO_ENTRIES, count = 0 }
+-- `may_share`: nothing is written to it, so that all users without a record may have the same.
+local function read_inbox(ctx, user, may_share)
+  local key = ctx.prefix .. ':inbox:' .. user
+  local flat = redis.call('HGETALL', key)
+  if may_share and #flat == 0 then return reading.NO_INBOX end
+  local inbox = { key = key, seen = 0, read = 0, marks = {}, addresses = {}, shared = {}, count = 0 }
   for i = 1, #flat, 2 do
     local name, value = flat[i], flat[i + 1]
     if name == 'seen' or name == 'read' then inbox[name] = tonumber(value) elseif name == 'old' then reading.see_old(inbox, value) else

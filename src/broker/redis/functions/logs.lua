@@ -91,6 +91,8 @@ local function read_trims(call, pieces)
       logs[#logs + 1] = piece.log
     end
   end
+  -- Mostly the user's own log alone was not looked at.
+  if #keys == 1 then logs[1].trimmed = tonumber(redis.call('GET', keys[1]) or 0) or 0; return end
   for from = 1, #keys, 1000 do
     local found = redis.call('MGET', unpack(keys, from, math.min(from + 999, #keys)))
     for i, text in ipairs(found) do logs[from + i - 1].trimmed = text and tonumber(text) or 0 end
