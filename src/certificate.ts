@@ -10,7 +10,7 @@ import { createSecureContext, type SecureContextOptions } from 'node:tls'
 const CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20'
 const POLICY = { minVersion: 'TLSv1.2', ciphers: CIPHERS, honorCipherOrder: true } as const
 const LOOK_EVERY_MS = 5000
-const DAY_MS = 86_400_000
+const WEEK_MS = 7 * 86_400_000
 
 export interface CertificateFiles {
   readonly certFile: string
@@ -35,8 +35,14 @@ function readPem (setting: string, path: string): Buffer {
   }
 }
 
+interface Pair {
+  readonly context: SecureContextOptions
+  readonly validFrom: Date
+  readonly validTo: Date
+}
+
 /** Reads and checks the files. Throws an Error with a sentence that names the setting and never quotes the key. */
-function readFiles ({ certFile, keyFile }: CertificateFiles): { context: SecureContextOptions, validTo: Date } {
+function readFiles ({ certFile, keyFile }: CertificateFiles): Pair {
   const cert = readPem('TLS_CERT_FILE', certFile)
   const key = readPem('TLS_KEY_FILE', keyFile)
   let first: X509Certificate
@@ -60,7 +66,7 @@ function readFiles ({ certFile, keyFile }: CertificateFiles): { context: SecureC
   } catch (error) {
     throw new Error(`TLS_CERT_FILE: "${certFile}" cannot be used (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`)
   }
-  return { context, validTo: new Date(first.validTo) }
+  return { context, validFrom: new Date(first.validFrom), validTo: new Date(first.validTo) }
 }
 
 /** A sentence that says what is wrong with the files; undefined if nothing is. */
@@ -72,15 +78,30 @@ export function certificateFault (files: CertificateFiles): string | undefined {
   }
 }
 
+/** Why browsers refuse the certificate by its dates; undefined if they do not. */
+function dateFault ({ validFrom, validTo }: Pair, nowMs: number): string | undefined {
+  if (nowMs < validFrom.getTime()) return `is not valid before ${validFrom.toISOString()}`
+  return nowMs > validTo.getTime() ? `has ended at ${validTo.toISOString()}` : undefined
+}
+
+interface FollowOptions {
+  readonly signal: AbortSignal
+  readonly everyMs?: number
+  /** Milliseconds since 1970: certificates carry dates. */
+  readonly wallMs?: () => number
+}
+
 export class Certificate {
   readonly #files: CertificateFiles
-  #current: ReturnType<typeof readFiles>
+  #current: Pair
   /**
    * What was wrong at the last check. While two files are being replaced, they do not match for a moment, so a fault is
    * logged only if the next check finds it too.
    */
   #fault: string | undefined
   #logged: string | undefined
+  /** What was last logged of the end of the current certificate. */
+  #ending: 'soon' | 'ended' | undefined
   #look: (() => void) | undefined
 
   /** Throws an Error with a sentence if the files cannot be used. */
@@ -95,12 +116,15 @@ export class Certificate {
   }
 
   /** Applies changes of the files until `signal` is aborted. Open connections keep the old certificate. */
-  follow (server: Server, log: Log, { signal, everyMs = LOOK_EVERY_MS }: { signal: AbortSignal, everyMs?: number }): void {
-    this.#look = () => { this.#compare(server, log) }
+  follow (server: Server, log: Log, { signal, everyMs = LOOK_EVERY_MS, wallMs = () => new Date().getTime() }: FollowOptions): void {
+    this.#look = () => {
+      this.#compare(server, log, wallMs())
+      this.#warnOfEnd(log, wallMs())
+    }
     // Not fs.watch: renewals replace a link or a whole folder (Kubernetes), and it would go on watching the old file.
     const timer = setInterval(this.#look, everyMs).unref()
     signal.addEventListener('abort', () => { clearInterval(timer) })
-    this.#warnOfEnd(log)
+    this.#warnOfEnd(log, wallMs())
   }
 
   /** Checks the files now. */
@@ -108,16 +132,19 @@ export class Certificate {
     this.#look?.()
   }
 
-  #compare (server: Server, log: Log): void {
+  #compare (server: Server, log: Log, nowMs: number): void {
     try {
       const next = readFiles(this.#files)
-      this.#fault = this.#logged = undefined
       const { cert, key } = this.#current.context
-      if ((next.context.cert as Buffer).equals(cert as Buffer) && (next.context.key as Buffer).equals(key as Buffer)) return
+      const isNew = !(next.context.cert as Buffer).equals(cert as Buffer) || !(next.context.key as Buffer).equals(key as Buffer)
+      const fault = dateFault(next, nowMs)
+      if (isNew && fault !== undefined && dateFault(this.#current, nowMs) === undefined) throw new Error(`TLS_CERT_FILE: the certificate in "${this.#files.certFile}" ${fault}`)
+      this.#fault = this.#logged = undefined
+      if (!isNew) return
       server.setSecureContext(next.context)
       this.#current = next
+      this.#ending = undefined
       log.info({ validTo: next.validTo.toISOString() }, 'a new certificate is used from now on')
-      this.#warnOfEnd(log)
     } catch (error) {
       const { message } = error as Error
       if (message === this.#fault && message !== this.#logged) {
@@ -128,10 +155,14 @@ export class Certificate {
     }
   }
 
-  #warnOfEnd (log: Log): void {
+  /** A node runs for months, so this is asked at each look; each of both is logged once. */
+  #warnOfEnd (log: Log, nowMs: number): void {
     const { validTo } = this.#current
-    const days = Math.floor((validTo.getTime() - new Date().getTime()) / DAY_MS)
-    if (days < 0) log.warn({ validTo: validTo.toISOString() }, 'the certificate has ended; browsers refuse it until TLS_CERT_FILE is renewed')
-    else if (days < 7) log.warn({ validTo: validTo.toISOString() }, 'the certificate ends within a week; renew TLS_CERT_FILE')
+    const leftMs = validTo.getTime() - nowMs
+    const ending = leftMs < 0 ? 'ended' : leftMs < WEEK_MS ? 'soon' : undefined
+    if (ending === undefined || ending === this.#ending) return
+    this.#ending = ending
+    if (ending === 'ended') log.warn({ validTo: validTo.toISOString() }, 'the certificate has ended; browsers refuse it until TLS_CERT_FILE is renewed')
+    else log.warn({ validTo: validTo.toISOString() }, 'the certificate ends within a week; renew TLS_CERT_FILE')
   }
 }

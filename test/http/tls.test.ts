@@ -5,7 +5,7 @@ import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import tls from 'node:tls'
 import t from 'tap'
-import { certificateFault } from '../../src/certificate.ts'
+import { Certificate, certificateFault } from '../../src/certificate.ts'
 import { makeCertificate } from '../fixtures/certificate.ts'
 import { connect } from '../fixtures/client.ts'
 import { startNode, systemEnvironment, type TestNode } from '../fixtures/node.ts'
@@ -111,6 +111,43 @@ t.test('node with TLS, told nothing, looks at its files by itself', async (t) =>
 t.test('node with TLS, whose certificate is about to end, says so at start', async (t) => {
   const node = await startNode(t, { env: { ...issuer.env, ...makeCertificate(t, { days: 3 }).env } })
   await node.waitForLine(/the certificate ends within a week/)
+})
+
+t.test('certificate, of a node that runs for months: its end is told when it comes near; one that browsers would refuse does not take its place', async (t) => {
+  const DAY_MS = 86_400_000
+  const startedAt = new Date().getTime()
+  const folder = makeFolder(t)
+  const renew = (days: number): void => { makeCertificate(t, { folder, days, name: `${days} days` }) }
+  renew(30)
+  const certificate = new Certificate({ certFile: `${folder}/tls.crt`, keyFile: `${folder}/tls.key` })
+  const names: string[] = []
+  const lines: string[] = []
+  const write = (data: { reason?: string }, text: string): void => { lines.push(`${text} ${data.reason ?? ''}`) }
+  let days = 0
+  const follows = new AbortController()
+  t.teardown(() => { follows.abort() })
+  certificate.follow({ setSecureContext: ({ cert }) => { names.push(new X509Certificate(cert as Buffer).subject) } }, { info: write, warn: write }, {
+    signal: follows.signal, wallMs: () => startedAt + days * DAY_MS + 60_000
+  })
+  const looked = (atDay: number): string[] => {
+    days = atDay
+    for (let i = 0; i < 3; i++) certificate.look()
+    return lines.splice(0)
+  }
+  t.same(looked(22), [])
+  t.match(looked(24), [/^the certificate ends within a week/], 'once')
+  renew(20)
+  t.match(looked(25), [/^the new certificate cannot be used; the old one stays .* has ended at /])
+  t.match(looked(31), [/^a new certificate is used/, /^the certificate has ended/], 'there is no better one any more')
+  renew(60)
+  t.match(looked(32), [/^a new certificate is used/])
+  const begin = (): number => new Date(new X509Certificate(readFileSync(`${folder}/tls.crt`)).validFrom).getTime()
+  const before = begin()
+  do renew(90); while (begin() === before)
+  t.match(looked((before - startedAt - 60_000) / DAY_MS), [/^the new certificate cannot be used; .* is not valid before /])
+  t.match(looked(33), [/^a new certificate is used/], 'now it is valid')
+  t.match(looked(91), [/^the certificate has ended/])
+  t.same(names, ['CN=20 days', 'CN=60 days', 'CN=90 days'])
 })
 
 t.test('node with TLS, killed under a stream: the stream resumes complete on the next in its place', async (t) => {
