@@ -55,11 +55,12 @@ function newProvider ({ settings, node, version, log }: Omit<SpansOptions, 'addr
   const { serviceName, sampler: { isParentBased, ratio }, delayMs, queueLength, batchLength } = settings
   const root = new TraceIdRatioBasedSampler(ratio)
   const own = { 'service.name': serviceName, 'service.version': version, 'service.instance.id': node.name }
+  const exporter = new ToldExporter(log, queueLength)
   return new TracerProvider({
     resource: resourceFromAttributes(own).merge(detectResources({ detectors: [envDetector] })),
     sampler: isParentBased ? new ParentBasedSampler({ root }) : root,
-    spanProcessors: [new BatchSpanProcessor({
-      exporter: new ToldExporter(log), scheduledDelayMillis: delayMs, maxQueueSize: queueLength, maxExportBatchSize: batchLength
+    spanProcessors: [exporter.counter, new BatchSpanProcessor({
+      exporter, scheduledDelayMillis: delayMs, maxQueueSize: queueLength, maxExportBatchSize: batchLength
     })]
   })
 }
