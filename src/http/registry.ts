@@ -88,13 +88,25 @@ export class Metrics {
   async text (accept = ''): Promise<{ type: string, body: string }> {
     const [plain, exemplified] = await Promise.all([this.#plain.metrics(), this.#exemplified.metrics()])
     if (accept.includes('application/openmetrics-text')) {
-      // Counters are renamed here in the text, as OpenMetrics wants it. prom-client would rename the metrics
-      // themselves, and the older format would lose "_total" from then on.
-      const open = plain.replaceAll(/^# (HELP|TYPE) (\S+)_total /gm, '# $1 $2 ').replaceAll('\n\n', '\n')
-      return { type: this.#exemplified.contentType, body: open + exemplified }
+      return { type: this.#exemplified.contentType, body: openMetrics(plain) + exemplified }
     }
     return { type: this.#plain.contentType, body: plain + exemplified.replaceAll(/ # \{.*$/gm, '').replace(/# EOF\n$/, '') }
   }
+}
+
+/**
+ * Counters are renamed here in the text, as OpenMetrics wants it. prom-client would rename the metrics themselves, and
+ * the older format would lose "_total" from then on. A name must be unique there, so a counter beside a gauge of the
+ * same name has no kind.
+ */
+function openMetrics (plain: string): string {
+  const names = new Set(Array.from(plain.matchAll(/^# TYPE (\S+) /gm), ([, name]) => name))
+  return plain
+    .replaceAll(/^# (HELP|TYPE) (\S+)_total (.*)$/gm, (line, what: string, name: string, rest: string) => {
+      if (!names.has(name)) return `# ${what} ${name} ${rest}`
+      return what === 'TYPE' ? `# TYPE ${name}_total unknown` : line
+    })
+    .replaceAll('\n\n', '\n')
 }
 
 function each (reading: Reading, label: string | undefined, say: (labels: Record<string, string>, value: number) => void): void {

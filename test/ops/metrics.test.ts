@@ -40,6 +40,8 @@ t.test('OpenMetrics, for who names it: the same numbers, counters by their bare 
   t.ok(open.lines.includes('# TYPE tidings_streams_opened counter') && plain.lines.includes('# TYPE tidings_streams_opened_total counter'))
   const samples = (lines: string[]) => lines.filter((line) => !line.startsWith('#')).map((line) => line.split(' ')[0]).sort()
   t.same(samples(open.lines), samples(plain.lines))
+  const names = open.lines.flatMap((line) => /^# TYPE (\S+)/.exec(line)?.[1] ?? [])
+  t.same(names, [...new Set(names)], 'each name once, as the format wants it')
 })
 
 t.test('exemplars: the trace that a late notification belongs to, in OpenMetrics alone', async (t) => {
