@@ -244,3 +244,12 @@ t.test('release whose name begins with a digit: its names begin with a letter, a
   const objects = read(run(helm, ['template', '7', chart, '--kube-version', '1.36.0', '--values', valueFiles.get('minimal')!]))
   for (const { kind, metadata: { name } } of objects) t.match(name, /^[a-z]([-a-z0-9]*[a-z0-9])?$/, kind)
 })
+
+t.test('release with a long name: the job of the rules, which is the name of the Service, still has "tidings" in it', async (t) => {
+  const releases = ['a-notification-service-of-a-big-department-eu1', 'a-name-of-which-only-the-end-says-it-is-of-tidings', '1-notification-service-of-a-big-department-eu1']
+  for (const release of releases) {
+    const objects = read(run(helm, ['template', release, chart, '--kube-version', '1.36.0', '--values', valueFiles.get('minimal')!]))
+    t.match(find(objects, 'Service').metadata.name, /tidings/)
+    for (const { kind, metadata: { name } } of objects) t.match(name, /^[a-z][-a-z0-9]{0,61}[a-z0-9]$/, kind)
+  }
+})

@@ -1,9 +1,11 @@
 {{/* Names, labels and the sums that several templates need. */}}
 
-{{/* A Service's name begins with a letter; a release's may begin with a digit. */}}
+{{/* A Service's name begins with a letter; a release's may begin with a digit. It is the job of the rules, which look
+for "tidings" in it, so that must not be cut off. */}}
 {{- define "tidings.name" -}}
-{{- $name := contains "tidings" .Release.Name | ternary .Release.Name (printf "%s-tidings" .Release.Name) }}
-{{- regexMatch "^[0-9]" $name | ternary (printf "tidings-%s" .Release.Name) $name | trunc 50 | trimSuffix "-" }}
+{{- $release := .Release.Name | trunc 42 | trimSuffix "-" }}
+{{- $name := contains "tidings" $release | ternary $release (printf "%s-tidings" $release) }}
+{{- regexMatch "^[0-9]" $name | ternary (printf "tidings-%s" $release) $name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "tidings.selector" -}}
