@@ -73,6 +73,8 @@ export async function start (onGraceful: () => void): Promise<void> {
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME
   log.info({ publicName }, 'starting')
   const broker = chooseBroker(config, log)
+  // The exporter reads them itself, and not all without blanks around.
+  for (const name of Object.keys(process.env)) if (name.startsWith('OTEL_')) process.env[name] = process.env[name]!.trim()
   const otel = readOtelSettings(process.env, (text) => { log.warn(`OpenTelemetry: ${text}`) })
   // OpenTelemetry is large, so it is loaded only if traces are wanted.
   // eslint-disable-next-line no-restricted-syntax

@@ -20,8 +20,9 @@ const TELLS_OF_OTEL = 'data:text/javascript,' + encodeURIComponent(`
 const redis = await startRedis(t)
 const collector = await startCollector(t)
 const issuer = createIssuer()
+// Blanks around a value are no part of it.
 const env = {
-  ...redis.env, ...issuer.env, RETRY_MS: '50', LOG_LEVEL: 'debug', OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_BSP_SCHEDULE_DELAY: '100', OTEL_SERVICE_NAME: 'notifications'
+  ...redis.env, ...issuer.env, RETRY_MS: '50', LOG_LEVEL: 'debug', OTEL_EXPORTER_OTLP_ENDPOINT: ` ${collector.url} `, OTEL_BSP_SCHEDULE_DELAY: '100', OTEL_SERVICE_NAME: 'notifications'
 }
 const [one, two] = await Promise.all(['node-1', 'node-2'].map(async (name) => await startNode(t, { env, name, nodeArgs: ['--import', TELLS_OF_OTEL] }))) as [TestNode, TestNode]
 const hasLoaded = ({ lines }: TestNode): boolean => lines.some((line) => line.startsWith('LOADED '))
