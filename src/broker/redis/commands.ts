@@ -148,7 +148,7 @@ export class RedisCommands extends EventEmitter<Events> {
       known.meets(runId)
       startedMs = performance.now()
       return redis.fcall('tidings_configure', 1, prefix, this.#links.database, historyLength, groupHistoryLength, historySeconds, maxDataBytes,
-        runId, known.newestBefore, isStart ? 1 : 0, hasReplacedOld ? 1 : 0, canEvict(policy) ? 1 : 0)
+        runId, known.newestBefore, isStart ? 1 : 0, hasReplacedOld ? 1 : 0, canEvict(policy) ? 1 : 0, known.looked)
     }) as [number, string, string, string, string]
     const tookMs = performance.now() - startedMs
     this.#roundTripSeconds = tookMs / 1000
@@ -162,7 +162,9 @@ export class RedisCommands extends EventEmitter<Events> {
     }
     if (link!.info !== undefined) link!.warnings.look(link!.info, this.#clockDifferenceSeconds)
     // The data was lost (FLUSHALL), groups too, and the subscriber connection does not notice that.
-    if (isEmptied) this.emit('anew')
+    if (!isEmptied) return
+    this.#options.log.warn('Redis: data was lost, or replaced by older data; clients are told that something may be missing')
+    this.emit('anew')
   }
 
   /** Remembers an id that Redis answered. */

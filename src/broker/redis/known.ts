@@ -11,6 +11,7 @@ export class Known {
   /** When the last answer was asked for, in monotonic milliseconds. */
   #askedAtMs = 0
   #newestBefore = 0
+  #looked = 0
 
   /** `heard`: the newest id that was heard on the channels. */
   constructor (heard: { readonly newestId: number }) {
@@ -20,9 +21,15 @@ export class Known {
   /** The newest id of the previous Redis process. New ids must be greater. */
   get newestBefore (): number { return this.#newestBefore }
 
+  /** The id that this Redis process answered at the last look; 0 if there was none. Its data must know of it. */
+  get looked (): number { return this.#looked }
+
   /** Called with the process that is asked now. */
   meets (runId: string): void {
-    if (runId !== this.#runId && this.#runId !== '') this.#newestBefore = this.#newestGiven()
+    if (runId !== this.#runId) {
+      if (this.#runId !== '') this.#newestBefore = this.#newestGiven()
+      this.#looked = 0
+    }
     this.#runId = runId
   }
 
@@ -41,6 +48,7 @@ export class Known {
   /** Remembers an answer of Redis that was asked for at `askedAtMs`. True: the data that was there is gone. */
   learns (id: number, born: string, askedAtMs: number): boolean {
     this.saw(id)
+    this.#looked = id
     this.#askedAtMs = askedAtMs
     const isEmptied = this.#born !== '' && born !== this.#born
     this.#born = born

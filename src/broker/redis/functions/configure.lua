@@ -24,17 +24,19 @@ end
 local DOUBT = 3 * SECOND
 
 -- If a Redis process started with a clock behind an id that a node was answered before, acknowledged data was lost (a
--- failover, or a crash between two writes to disk). Nobody knows what, so the history begins anew and every older
--- position is `incomplete`.
-local function look_for_loss(ctx, clock, run_id, newest_before)
+-- failover, or a crash between two writes to disk). If the data does not know of a call that this process answered, it
+-- was replaced by older data without a restart (SWAPDB, DEBUG RELOAD, a resync). Nobody knows what is lost, so the
+-- history begins anew and every older position is `incomplete`.
+local function look_for_loss(ctx, clock, run_id, newest_before, looked)
   local key = ctx.prefix .. ':config'
-  local run = redis.call('HMGET', key, 'run_id', 'run_clock')
-  local is_first = run[1] ~= run_id
+  local run = redis.call('HMGET', key, 'run_id', 'run_clock', 'looked')
+  local is_first, is_older = run[1] ~= run_id, looked > (tonumber(run[3] or nil) or looked)
   if is_first then
     run[2] = clock
     redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(clock), 'evicted', '0')
   end
-  if tonumber(run[2]) < newest_before then
+  if is_older then newest_before = math.max(newest_before, looked) end
+  if is_older or tonumber(run[2]) < newest_before then
     -- New ids continue above all answered ones, however far ahead the clock was that gave them.
     local born = math.max(next_id(ctx), newest_before + 1)
     ctx.last = born
@@ -46,7 +48,7 @@ local function look_for_loss(ctx, clock, run_id, newest_before)
     ctx.limits.is_whole = false
     -- Other nodes came here before this one, which had gone on writing to the old master. Their streams have newer ids
     -- and were not told.
-    if not is_first then redis.call('HSET', key, 'doubt', int(born + DOUBT)) end
+    if not is_first and not is_older then redis.call('HSET', key, 'doubt', int(born + DOUBT)) end
   end
 end
 
@@ -68,13 +70,13 @@ local function configure_with(ctx, c)
       'history_seconds', int(c.seconds), 'max_data_bytes', int(c.max_bytes))
     limits = {}
   end
-  if c.run_id then look_for_loss(ctx, clock, c.run_id, c.newest_before) end
+  if c.run_id then look_for_loss(ctx, clock, c.run_id, c.newest_before, c.looked) end
   -- Taking an id each second proves that Redis accepts writes, and keeps the clock of ids up to date.
   local id = next_id(ctx)
   -- The first caller after a leap may have lacked the permission to record it.
   local seen = tonumber(redis.call('HGET', key, 'clock_seen') or nil)
   if seen and leapt(ctx, seen) then redis.call('SET', ctx.prefix .. ':born', int(id)) end
-  redis.call('HSET', key, 'clock_seen', int(id))
+  redis.call('HSET', key, 'clock_seen', int(id), 'looked', int(id))
   trim_overlong(ctx, id)
   -- Checked under any policy: it may have been another one at the time of the eviction.
   look_for_evictions(ctx, id)
@@ -95,7 +97,8 @@ end
 
 -- ARGV: the database, history_length, group_history_length, history_seconds, max_data_bytes, the run id of this Redis
 -- process, the newest id that the node was answered by an earlier process, 1 at the start of a node (0: existing
--- settings are kept), 1 if an older library was just replaced, 1 if the eviction policy can remove keys with an expiry.
+-- settings are kept), 1 if an older library was just replaced, 1 if the eviction policy can remove keys with an expiry,
+-- the id that this process answered the node's last call (0: none).
 -- Reply: [version, born, an id, the time in microseconds, the nonce]
 local function configure(keys, args)
   local ctx, is_start = open(keys), args[8] == '1'
@@ -110,7 +113,7 @@ local function configure(keys, args)
   local is_old_data = redis.call('EXISTS', config_key) == 1 and not redis.call('HGET', config_key, 'version')
   local id = configure_with(ctx, {
     user_length = tonumber(args[2]), group_length = tonumber(args[3]), seconds = tonumber(args[4]), max_bytes = tonumber(args[5]),
-    run_id = args[6], newest_before = tonumber(args[7]), is_start = is_start
+    run_id = args[6], newest_before = tonumber(args[7]), looked = tonumber(args[11]) or 0, is_start = is_start
   })
   if args[9] == '1' or is_old_data then redis.call('HSET', config_key, 'old_until', int(id)) end
   redis.call('HSET', config_key, 'version', VERSION, 'evicts', args[10])

@@ -8,7 +8,8 @@ local function old_setup(keys, args)
   local ctx = open(keys)
   local id = configure_with(ctx, {
     user_length = tonumber(args[1]), group_length = tonumber(redis.call('HGET', keys[1] .. ':config', 'group_history_length') or args[1]),
-    seconds = tonumber(args[2]), max_bytes = tonumber(args[3]), run_id = args[5] and args[4], newest_before = tonumber(args[5]), is_start = args[6] ~= '0'
+    seconds = tonumber(args[2]), max_bytes = tonumber(args[3]), run_id = args[5] and args[4], newest_before = tonumber(args[5]), looked = 0,
+    is_start = args[6] ~= '0'
   })
   -- The calling node keeps no receipts. It calls this each second.
   keeps_none(ctx, id)
