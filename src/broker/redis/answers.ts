@@ -32,14 +32,14 @@ export function isElsewhere ({ message }: Error): boolean {
   return /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|READONLY) /.test(message)
 }
 
-/** There was no connection to send the command on. */
-export function isClosed ({ message }: Error): boolean {
-  return message === 'Connection is closed.' || message.startsWith("Stream isn't writeable")
+/** There was no connection to send the command on, or it closed before the answer. */
+export function isClosed ({ message, name }: Error): boolean {
+  return name === 'MaxRetriesPerRequestError' || message === 'Connection is closed.' || message.startsWith("Stream isn't writeable")
 }
 
 /** The command got no answer: it timed out, or the connection broke. */
 export function isUnanswered (error: Error): boolean {
-  return error.message.includes('timed out') || error.name === 'MaxRetriesPerRequestError' || isClosed(error)
+  return error.message.includes('timed out') || isClosed(error)
 }
 
 /** Maps an error of Redis to one of the port's. */

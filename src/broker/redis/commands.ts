@@ -8,7 +8,11 @@ import { Known } from './known.ts'
 import { LIBRARY_VERSION } from './library.ts'
 import type { Link } from './link.ts'
 import type { Links, Log } from './links.ts'
+import { Seldom } from './seldom.ts'
 import { canEvict } from './warnings.ts'
+
+/** How long an unexpected error of Redis is not logged again. */
+const UNEXPECTED_MS = 60_000
 
 export type Args = ReadonlyArray<string | number>
 
@@ -32,6 +36,7 @@ interface Events {
 export class RedisCommands extends EventEmitter<Events> {
   readonly #options: RedisCommandsOptions
   readonly #links: Links
+  readonly #unexpected: Seldom
   readonly #known: Known
   #nonce = ''
   #link: Link | undefined
@@ -51,6 +56,7 @@ export class RedisCommands extends EventEmitter<Events> {
     super()
     this.#options = options
     this.#links = links
+    this.#unexpected = new Seldom(options.log, UNEXPECTED_MS)
     this.#known = new Known(heard)
   }
 
@@ -212,10 +218,10 @@ export class RedisCommands extends EventEmitter<Events> {
     return Number(reply[1])
   }
 
-  /** Maps an error of Redis to one of the port's. Unexpected ones are logged. */
+  /** Maps an error of Redis to one of the port's. Unexpected ones are logged, each once a minute. */
   translate (error: Error): Error {
     const portError = translate(error)
-    if (portError instanceof Uncertain && !isUnanswered(error)) this.#options.log.warn(`Redis: ${portError.message}`)
+    if (portError instanceof Uncertain && !isUnanswered(error)) this.#unexpected.warn(`Redis: ${portError.message}`)
     return portError
   }
 

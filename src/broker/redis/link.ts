@@ -10,6 +10,7 @@ import { explain, LOADING, NOT_CONNECTED, placeFault, readInfo, type ServerInfo 
 import { Ear } from './ear.ts'
 import { library, LIBRARY_VERSION, newNonce } from './library.ts'
 import type { Log } from './links.ts'
+import { Seldom } from './seldom.ts'
 import { Warnings } from './warnings.ts'
 
 const COMMAND_TIMEOUT_MS = 3000
@@ -44,11 +45,13 @@ export class Link extends EventEmitter<Events> {
   readonly ear: Ear
   readonly warnings: Warnings
   readonly #entry: Entry
-  readonly #log: Log
+  readonly #log: Seldom
   readonly #address: RedisAddress
   readonly #confirm: (() => Promise<void>) | undefined
   #isClosed = false
   #fault = NOT_CONNECTED
+  /** The newest attempt to connect has said why it fails. */
+  #hasReason = false
   #ticks = 0
   #downTicks = 0
   #info: ServerInfo | undefined
@@ -62,7 +65,7 @@ export class Link extends EventEmitter<Events> {
     this.setMaxListeners(0) // each partition adds three
     this.name = nameOf(address)
     this.#entry = entry
-    this.#log = log
+    this.#log = new Seldom(log)
     this.#address = address
     this.#confirm = confirm
     this.warnings = new Warnings(log)
@@ -73,7 +76,10 @@ export class Link extends EventEmitter<Events> {
   start (): void {
     this.redis.on('ready', () => { void this.setup() })
     this.redis.on('close', () => { this.#down('the command connection closed') })
-    this.redis.on('error', (error) => { this.#down(explain(error.message)) })
+    this.redis.on('error', (error) => {
+      this.#hasReason = true
+      this.#down(explain(error.message))
+    })
     this.redis.connect().catch(() => {}) // reported by 'error', repeated by retryStrategy
     this.ear.start()
   }
@@ -101,7 +107,9 @@ export class Link extends EventEmitter<Events> {
         return
       }
       this.#checkEar()
-      if (this.#ticks % MEMORY_TICKS === 0) this.#readInfo().catch(() => {}) // the canary notices a missing answer
+      if (this.#ticks % MEMORY_TICKS !== 0) return
+      this.#log.forget() // what goes wrong from now on is news, unless it goes wrong every few seconds
+      this.#readInfo().catch(() => {}) // the canary notices a missing answer
     } else if (this.#downTicks % CONNECT_TICKS === CONNECT_TICKS - 1) void this.#renew()
   }
 
@@ -112,7 +120,7 @@ export class Link extends EventEmitter<Events> {
   async #renew (): Promise<void> {
     const isAlive = this.redis.status === 'connect' // connected, but not ready: loading, or stopped
     if (isAlive && await this.#isLoading()) this.#down(LOADING)
-    else if (this.redis.status !== 'ready' && !this.#isClosed) this.reconnect('no answer')
+    else if (this.redis.status !== 'ready' && !this.#isClosed) this.reconnect(this.#hasReason ? this.#fault : 'no answer')
   }
 
   async #isLoading (): Promise<boolean> {
@@ -138,6 +146,7 @@ export class Link extends EventEmitter<Events> {
 
   reconnect (fault: string): void {
     this.#down(fault)
+    this.#hasReason = false
     this.redis.disconnect(true)
   }
 

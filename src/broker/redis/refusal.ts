@@ -3,7 +3,7 @@ import { explain } from './diagnosis.ts'
 import type { Log } from './links.ts'
 
 /** The longest pause in ticks (seconds). Pauses start at one and double. */
-const MAX_PAUSE_TICKS = 8
+const MAX_PAUSE_TICKS = 4
 
 const REFUSED = /^(NOPERM|NOAUTH|WRONGPASS|ERR|OOM)/
 

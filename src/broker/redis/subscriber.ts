@@ -11,6 +11,7 @@ import type { Links, Log } from './links.ts'
 import { Refusal } from './refusal.ts'
 import { Wire } from './wire.ts'
 
+const isMoved = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)/
 const TAKEN = 'some subscriptions of this node are gone'
 
 export interface SubscriberOptions {
@@ -198,8 +199,9 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     }
   }
 
-  /** Redis refuses our channels. */
+  /** Redis refuses our channels, to subscribe or to publish, so nothing proves that messages arrive. */
   refused (error: Error): void {
+    this.interrupt()
     this.#refusal.begin(error, this.#log)
   }
 
@@ -246,5 +248,3 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     this.#ear?.remove(this)
   }
 }
-
-const isMoved = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)/

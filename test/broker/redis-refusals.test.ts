@@ -1,0 +1,48 @@
+// A Redis that refuses while nodes run: they are not ready, say why, and do not say it over and over.
+import t from 'tap'
+import { startRedis } from '../fixtures/redis.ts'
+import { becomes, startRedisNode, up } from './nodes.ts'
+
+const count = (said: readonly string[], pattern: RegExp): number => said.filter((text) => pattern.test(text)).length
+
+t.test('the right to publish, taken away while nodes run: not ready, as nothing proves that messages arrive, until it is back', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const node = startRedisNode(t, redis)
+  await up(node)
+  await redis.cli('ACL', 'SETUSER', 'default', '-publish')
+  await becomes(() => !node.broker.state().up, 'the node to notice', 5000)
+  t.match(node.broker.state().detail, /may not do what a node must.*'publish'/)
+  t.match(node.ear.lines, ['interrupted'])
+  await redis.cli('ACL', 'SETUSER', 'default', '+publish')
+  await becomes(() => node.broker.state().up, 'the node to be back', 5000)
+  t.match(node.ear.lines, ['interrupted', 'restored'])
+})
+
+t.test('the password, changed while nodes run: the reason stays the reason, and is said once', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const node = startRedisNode(t, redis)
+  await up(node)
+  await redis.cli('CONFIG', 'SET', 'requirepass', 'another')
+  await redis.cli('AUTH', 'another')
+  const attempts = async (): Promise<number> => Number(/total_connections_received:(\d+)/.exec(String(await redis.cli('INFO', 'stats')))![1])
+  await redis.cli('CLIENT', 'KILL', 'TYPE', 'normal')
+  await becomes(() => /another user or password/.test(node.broker.state().detail), 'the reason')
+  const [before, details] = [await attempts(), new Set<string>()]
+  await becomes(async () => {
+    details.add(node.broker.state().detail)
+    return await attempts() >= before + 16
+  }, 'more attempts', 30_000)
+  t.equal(details.size, 1, [...details].join('; '))
+  t.equal(count(node.said, /another user or password/), 1, node.said.join('\n'))
+  await redis.cli('CONFIG', 'SET', 'requirepass', '')
+  await up(node)
+})
+
+t.test('an error that no node expects is logged once, however many requests meet it', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const node = startRedisNode(t, redis)
+  await up(node)
+  await redis.cli('SET', `${redis.prefix}:groups:ann`, 'x')
+  for (let i = 0; i < 5; i++) await t.rejects(node.broker.groups('ann'), /^a key under REDIS_PREFIX/)
+  t.equal(count(node.said, /^Redis: a key under REDIS_PREFIX/), 1)
+})
