@@ -5,7 +5,7 @@ import { ALL, groupAddress, type ResumeFrom, userAddress } from '../notification
 import { fills, type FillTrace, type Node, resumes } from '../tracing.ts'
 import type { Channels } from './channels.ts'
 import type { Exits } from './exits.ts'
-import { inboxData, readFrame, replayedFrame, type SyncData, syncFrame } from './frame.ts'
+import { inboxData, replayedFrame, type SyncData, syncFrame } from './frame.ts'
 import type { Sessions } from './sessions.ts'
 import type { Stats } from './stats.ts'
 import type { Stream } from './stream.ts'
@@ -33,7 +33,7 @@ export class Filler {
   readonly #waiting = new Set<Stream>()
   /** Streams whose history has a gap that no `sync` has told them of yet. */
   readonly #gaps = new WeakSet<Stream>()
-  /** Streams that may have missed events without an id, such as `read`. */
+  /** Streams that may have missed events without an id, such as `read` and `retracted`. */
   readonly #deaf = new WeakSet<Stream>()
   #errors: unknown[] = []
 
@@ -118,8 +118,8 @@ export class Filler {
 
   /**
    * Writes what the stream is owed since `from`, oldest first, then makes it live. The first fill always writes a
-   * `sync`; later ones only if something may be missing. Rejects with what the broker rejects with; the stream is still
-   * held then.
+   * `sync`; later ones only if something may be missing, or an event without an id: whoever shows a list asks for it
+   * again at a `sync`. Rejects with what the broker rejects with; the stream is still held then.
    */
   async #bring (stream: Stream, from: ResumeFrom): Promise<void> {
     const { channels, stats, sessions, node, nowMs } = this.#parts
@@ -148,12 +148,12 @@ export class Filler {
       // The position counts even without entries: everything up to it has been written.
       cursor = page.position
       if (!page.more && stream.isSatisfiedWith(page.position)) {
-        const isDeaf = this.#deaf.delete(stream)
+        const isDeaf = this.#deaf.delete(stream) || stream.wasCut
         const resume = this.#gaps.delete(stream) ? 'incomplete' : from === 'fresh' ? 'fresh' : 'complete'
-        if (isFirst || resume === 'incomplete') {
+        if (isFirst || resume === 'incomplete' || isDeaf) {
           this.#sync(stream, page, page.position, { resume, replayed })
           stats.syncs[resume]++
-        } else if (isDeaf) stream.say(readFrame(page.inbox), page.position)
+        }
         if (stream.hasEnded) return
         if (!isFirst) stats.refilled++
         if (fills.hasSubscribers) {

@@ -67,11 +67,6 @@ export function inboxData ({ seen, read, unseen, unread }: InboxCounts): Pick<Sy
   return { seen: String(seen), read: String(read), unseen, unread }
 }
 
-/** The event `read` for a stream that may have missed one and gets no `sync`. */
-export function readFrame (inbox: InboxCounts): Frame {
-  return frame(`event: read\ndata: ${JSON.stringify(inboxData(inbox))}\n\n`)
-}
-
 export const pingFrame: Frame = frame('event: ping\ndata: {}\n\n')
 
 /** Sets how long the browser waits before it reconnects. It is no block of its own: an event's lines follow. */

@@ -10,6 +10,8 @@ interface Held {
 
 export class Hold {
   frames: Held[] = []
+  /** Events without an id, such as `retracted`, were dropped. */
+  wasCut = false
   #bytes = 0
   #since = 0
 
@@ -18,7 +20,8 @@ export class Hold {
     this.#bytes += frame.chunked.length
     if (this.#bytes <= maxBytes) return
     // Too much to keep, so the logs are read again. Notifications with an id are there; those without were never
-    // promised.
+    // promised, except for events of the inbox, of which the stream is told that some may be missing.
+    this.wasCut = true
     this.frames = []
     this.#bytes = 0
     this.#since = Infinity

@@ -79,6 +79,8 @@ export class Stream extends Line {
   /** The batch that `flush` will write. */
   get pending (): Batch | undefined { return this.#pending }
   get isHeld (): boolean { return this.#hold !== undefined }
+  /** Events without an id were dropped while it was held. */
+  get wasCut (): boolean { return this.#hold?.wasCut === true }
 
   // — its states —
 
@@ -168,11 +170,8 @@ export class Stream extends Line {
     this.#write(frame)
   }
 
-  /**
-   * Writes an event that is no notification. `asOf`: events `read` as of an earlier position are dropped from now on.
-   */
-  say (frame: Frame, asOf = 0): void {
-    this.#syncedTo = Math.max(this.#syncedTo, asOf)
+  /** Writes an event that is no notification. */
+  say (frame: Frame): void {
     this.#write(frame)
   }
 

@@ -69,6 +69,35 @@ t.test('read, heard by a live stream that joins a group meanwhile, is not lost, 
   t.equal(read.json.read, String(id))
 })
 
+t.test('retracted, while the line was broken: a sync says that the stream was filled anew, so a page asks for its list', async (t) => {
+  const { broker, other, live, publish } = await startHub(t)
+  const { client } = await live()
+  const [id] = await publish('user:1')
+  await has(client, 1)
+  broker.interrupt()
+  await other.retract({ to: 'user:1', what: { id: id! } })
+  broker.restore()
+  const sync = await client.until(() => client.syncs[1], 'a sync')
+  t.match(sync.json, { resume: 'complete', replayed: 0, unseen: 0, unread: 0 })
+})
+
+t.test('retracted, dropped with the rest because a stream that joins a group had too much to hold: the same', async (t) => {
+  const { broker, other, live, publish } = await startHub(t, { bufferBytes: 2000 })
+  const { client } = await live()
+  const [id] = await publish('user:1')
+  await has(client, 1)
+  const gate = door()
+  broker.before.resume = gate.pass
+  await other.join('1', 'x')
+  await gate.reached
+  await other.retract({ to: 'user:1', what: { id: id! } })
+  const more = [...await publish('user:1', 'x'.repeat(1500)), ...await publish('user:1', 'x'.repeat(1500))]
+  gate.open()
+  const sync = await client.until(() => client.syncs[1], 'a sync')
+  t.match(sync.json, { resume: 'complete', replayed: 2, unread: 2 })
+  t.same(idsOf(client), [id, ...more], 'what has an id came from the log')
+})
+
 t.test('group, left and joined again while the line was broken: what came in between the join and the leave is told or written', async (t) => {
   const { broker, other, live, publish } = await startHub(t)
   await other.join('1', 'room')
