@@ -1,5 +1,6 @@
 // The requests that are under way on each connection: they are limited, and a node that ends waits for their answers.
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { takeTheRest } from './event-stream.ts'
 
 /**
  * Node parses and starts all requests that one read brings, and keeps their answers in memory until the client takes
@@ -58,7 +59,9 @@ export function watchConnections (app: FastifyInstance, hub: { readonly isDraini
     if (++counts.requests > counts.maxRequests) socket.destroy()
     else done()
   })
-  app.addHook('onSend', ({ socket }, reply, _payload, done) => {
+  app.addHook('onSend', (request, reply, _payload, done) => {
+    const { socket } = request
+    takeTheRest(request)
     // A proxy keeps connections for later requests, but a draining node will be gone by then. Node ends a connection
     // after an answer with this header, and would drop those of further requests that came with it.
     if (hub.isDraining && socket[underWay]?.requests === 1) reply.header('connection', 'close')

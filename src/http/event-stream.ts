@@ -27,6 +27,22 @@ export function hasTwoHosts ({ raw: { rawHeaders } }: FastifyRequest): boolean {
 }
 
 /**
+ * For a request that is answered before its body is there. Node destroys a connection after its last answer. The kernel
+ * resets it if the client is still sending, and the reset may overtake the answer. nginx takes that for a fault of the
+ * node: anybody could have it pass over all nodes. So only our side is closed, and what still comes is thrown away
+ * until the body is there (requestTimeout).
+ */
+export function takeTheRest ({ raw, socket, headers }: FastifyRequest): void {
+  if (raw.complete || (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined)) return
+  socket.destroySoon = () => {
+    Reflect.deleteProperty(socket, 'destroySoon')
+    if (raw.complete) return socket.destroySoon()
+    socket.end()
+    raw.resume().once('end', () => { socket.destroySoon() })
+  }
+}
+
+/**
  * Whether a stream can be written. `gone`: the client has left. `queued`: another answer on the same connection is
  * still being sent (HTTP pipelining).
  */

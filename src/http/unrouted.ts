@@ -123,7 +123,11 @@ export interface BareAnswers {
  * error is not logged, since it carries the bytes of the request, and a token may be among them.
  */
 export function clientErrorHandler ({ headers, refusals, retryMs }: BareAnswers) {
+  const answered = new WeakSet<Socket>()
   return (error: Error & { code?: string, rawPacket?: unknown }, socket: Socket): void => {
+    // The rest of what was answered already. It is taken and thrown away until headersTimeout, since a reset might
+    // overtake the answer, and nginx takes one for a fault of the node.
+    if (error.code?.startsWith('HPE_') === true && answered.has(socket)) return
     // A request that arrives too slowly may be a stream's. The socket is closed without a status: EventSource retries
     // after a broken connection, but a status would end it for good.
     if (error.code === 'ECONNRESET' || error.code === 'ERR_HTTP_REQUEST_TIMEOUT' || !socket.writable) {
@@ -137,6 +141,7 @@ export function clientErrorHandler ({ headers, refusals, retryMs }: BareAnswers)
     refusals.count(refusal.code)
     const [, origin] = /^origin: *(\S+)\r$/im.exec(packet) ?? []
     const answer = (status: number, more: Record<string, string>, body: string): void => {
+      answered.add(socket)
       const all = { ...more, 'content-length': Buffer.byteLength(body), connection: 'close', ...headers({ headers: { origin } }) }
       socket.end([`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...Object.entries(all).map(([name, value]) => `${name}: ${value}`), '', body].join('\r\n'))
     }

@@ -1,4 +1,5 @@
 // Request bodies: none is read before it is known who sends it, none for longer than a minute, and none where a route has none.
+import { once } from 'node:events'
 import net from 'node:net'
 import t from 'tap'
 import { MANAGE, PUBLISH } from '../fixtures/tokens.ts'
@@ -46,6 +47,33 @@ t.test('body, announced and never sent, by who may not or for nothing: refused a
   }
   for (const path of ['/nothing', '/api/users/x', '/']) {
     t.match((await say(t, service, request('POST', path, service.operator, 'Content-Length: 1000000\r\n'), /\r\n\r\n/)).text, /^HTTP\/1\.1 404 /, path)
+  }
+})
+
+t.test('body, that is still on its way when its request is refused for good: the rest is taken, and no reset destroys the answer', async (t) => {
+  const service = await startService(t)
+  const rest = Buffer.alloc(8_000_000, 'x')
+  const bodies = {
+    'no token, and the client closes': [request('POST', '/api/notifications', null, `Connection: close\r\nContent-Length: ${rest.length}\r\n`), 401],
+    'two hosts': [request('POST', '/api/notifications', null, `Host: b\r\nContent-Length: ${rest.length}\r\n`), 400],
+    'too large': [request('POST', '/api/notifications', service.operator, `Content-Length: ${rest.length}\r\n`), 413],
+    'headers too large': [`GET /client.js HTTP/1.1\r\nHost: tidings\r\nA: ${'a'.repeat(20_000)}`, 431]
+  } as const
+  for (const [name, [head, status]] of Object.entries(bodies)) {
+    const errors: string[] = []
+    const socket = net.connect({ port: Number(new URL(service.url).port), host: '127.0.0.1', allowHalfOpen: true }).setEncoding('latin1')
+    t.teardown(() => socket.destroy())
+    socket.on('error', ({ message }) => { errors.push(message) })
+    let text = ''
+    socket.on('data', (piece: string) => { text += piece })
+    socket.write(head)
+    await once(socket, 'end')
+    t.match(text, new RegExp(`^HTTP/1\\.1 ${status} `), name)
+    // The node has closed its side. A reset would be an error here.
+    socket.end(rest)
+    await once(socket, 'close')
+    t.same(errors, [], name)
+    t.equal(socket.bytesWritten, head.length + rest.length, name)
   }
 })
 

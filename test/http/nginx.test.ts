@@ -143,6 +143,17 @@ t.test('bodies, of who has no token: answered before they have come, and kept no
   t.ok(groups.ok, 'as many groups as one can be in')
 })
 
+t.test('bodies, that are refused while they come: nobody makes nginx pass over the nodes', async (t) => {
+  const body = Buffer.alloc(1_900_000, 'x')
+  const requests = { 400: 'Host: a"b\r\n', 413: `Host: x\r\nAuthorization: Bearer ${operator}\r\n` }
+  for (const [status, headers] of Object.entries(requests)) {
+    const head = `POST /api/notifications HTTP/1.1\r\n${headers}Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n`
+    const answers = await Promise.all(Array.from({ length: 10 }, async () => await exchange(nginx.port, Buffer.concat([Buffer.from(head), body]), /"message":".*"\}/)))
+    for (const answer of answers) t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `))
+  }
+  t.same(nginx.lines.filter((line) => /temporarily disabled|no live upstreams|reset by peer/.test(line)), [])
+})
+
 t.test('bodies and answers, held by clients that stand still: no file of nginx has a byte of them', { skip: process.platform !== 'linux' && 'reads /proc' }, async (t) => {
   const sockets = ['POST /api/notifications', 'POST /nothing', 'GET /docs/static/swagger-ui-bundle.js'].flatMap((line) => Array.from({ length: 10 }, () => {
     const socket = net.connect(nginx.port, '127.0.0.1')
