@@ -1,7 +1,7 @@
 // The keys of JWKS_URL, found by `kid`, cached and refreshed. The `jose` library fetches them, and limits how often
 // unknown kids cause a fetch.
 import { KeyObject } from 'node:crypto'
-import { createRemoteJWKSet, errors, type CryptoKey } from 'jose'
+import { createRemoteJWKSet, customFetch, errors, type CryptoKey } from 'jose'
 import { MIN_RSA_BITS } from '../config.ts'
 import { TidingsError } from '../errors.ts'
 import type { TokenReason } from './refusals.ts'
@@ -26,13 +26,24 @@ const REFRESH_MS = 300_000
  * is away, known keys go on working.
  */
 export function keySet (url: URL, log: { warn: (data: object, text: string) => void }): (header: { alg?: string, kid?: string }) => Promise<string> {
-  const keys = createRemoteJWKSet(url, { cooldownDuration: COOLDOWN_MS, timeoutDuration: TIMEOUT_MS, cacheMaxAge: Infinity })
   const pems = new WeakMap<CryptoKey, string>()
   let fetchedAtMs = performance.now()
   let failedAtMs = -Infinity
+  const isResting = (): boolean => performance.now() - failedAtMs < RETRY_MS
+  const keys = createRemoteJWKSet(url, {
+    cooldownDuration: COOLDOWN_MS,
+    timeoutDuration: TIMEOUT_MS,
+    cacheMaxAge: Infinity,
+    // The library's own cooldown holds after successful fetches only. It fetches for an unknown kid, and also for a
+    // known one with another algorithm than the key's.
+    [customFetch]: async (...request) => {
+      if (isResting()) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
+      return await fetch(...request)
+    }
+  })
 
   function refresh (): void {
-    if (performance.now() - fetchedAtMs < REFRESH_MS || keys.reloading) return
+    if (performance.now() - fetchedAtMs < REFRESH_MS || keys.reloading || isResting()) return
     fetchedAtMs = performance.now()
     keys.reload().catch((error: Error) => { log.warn({ err: error }, 'JWKS_URL cannot be fetched; the known keys stay in use') })
   }
@@ -40,17 +51,18 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
   return async ({ alg, kid }) => {
     if ((alg !== 'RS256' && alg !== 'ES256') || kid === undefined) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its header must name a kid, and RS256 or ES256').because('algorithm' satisfies TokenReason)
     refresh()
-    // The library's own cooldown holds after successful fetches only. This one holds after failed ones.
     const isKnown = keys.jwks()?.keys.some((key) => key.kid === kid) === true
-    if (!isKnown && performance.now() - failedAtMs < RETRY_MS) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
     const mayAsk = !keys.coolingDown
     let key: CryptoKey
     try {
       key = await keys({ alg, kid })
     } catch (error) {
+      if (error instanceof TidingsError) throw error
       // Right after a rotation the kid may be a new key, and a 401 would end an EventSource for good.
       if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set').because('unknown-key' satisfies TokenReason)
+      // Many may have waited for the same fetch.
+      if (isResting()) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
       failedAtMs = performance.now()
       log.warn({ err: error }, 'JWKS_URL cannot be fetched; check the key server, clients with unknown keys are told to come back')
       throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')

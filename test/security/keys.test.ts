@@ -151,6 +151,21 @@ t.test('unknown kid, in a storm of them, asks the key server once', async (t) =>
   t.match(await all.stream(signer.token()), { status: 'live' }, 'the known key is good all the time')
 })
 
+t.test('known kid, with an algorithm that its key is not for, does not storm a key server that fails', async (t) => {
+  const signer = createSigner('ES256', 'known')
+  const keys = await startKeyServer(t, [signer.jwk])
+  const all = await start(t, keys)
+  await all.stream(signer.token())
+  clock.aheadMs += 10_500
+  keys.answer = (_request, response) => { response.writeHead(500).end() }
+  const startedMs = performance.now()
+  for (let i = 0; i < 50; i++) {
+    t.match(await all.call('POST', '/api/notifications', { token: signer.token({ sub: String(i) }, { alg: 'RS256' }), body: {} }), UNAVAILABLE)
+  }
+  t.ok(keys.requests - 1 <= 1 + Math.floor((performance.now() - startedMs) / 2000), `${keys.requests} requests`)
+  t.match(await all.stream(signer.token()), { status: 'live' }, 'the known key is good all the time')
+})
+
 t.test('algorithm and key, as the token would have them, are not followed', async (t) => {
   const [rsa, ec] = [createSigner('RS256', 'rsa'), createSigner('ES256', 'ec')]
   const keys = await startKeyServer(t, [rsa.jwk, ec.jwk, { kty: 'oct', kid: 'oct', alg: 'HS256', k: Buffer.from('k'.repeat(32)).toString('base64url') }])
