@@ -80,18 +80,19 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
     const { authorization } = request.headers
     if (authorization?.[7] === ' ') request.headers.authorization = authorization.replace(/^(bearer) {2,}/i, '$1 ')
     // Browsers send cookies with requests of foreign pages too. A header can only be set by our own page.
-    if (!isBearer(request.headers.authorization)) refuseCrossSite(request, config.CORS_ORIGINS)
+    if (!isBearer(request.headers.authorization)) {
+      refuseCrossSite(request, config.CORS_ORIGINS)
+      await chooseCookie(request, cookieName, () => revoked.get(credentialOf(request, cookieName)) === true)
+    }
     const credential = credentialOf(request, cookieName)
     const cached = verified?.get(credential)
     if (cached !== undefined && cached.expiresAtSeconds * 1000 > Date.now()) {
       if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
       return cached
     }
-    const principal = await verifyOneOf(request, cookieName)
-    // The credential has changed if another cookie was the good one.
-    const good = credentialOf(request, cookieName)
-    if (revoked.get(good) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
-    if (good.length <= MAX_CACHED_LENGTH) verified?.set(good, principal)
+    const principal = await verify(request)
+    if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
+    if (credential.length <= MAX_CACHED_LENGTH) verified?.set(credential, principal)
     return principal
   })
 
@@ -141,25 +142,31 @@ function credentialOf ({ headers: { authorization = '' }, cookies }: FastifyRequ
 }
 
 /**
- * Verifies the credential, and with cookies each one of the token's name until one is good. A browser sends several
- * cookies of one name if they were set for different paths or domains, and an old one may come first.
+ * Of several cookies of the token's name the newest good token counts. A browser sends several if they were set for
+ * different paths or domains, and an old one may come first: of another user, or from before a logout. If none is good,
+ * one counts that will be soon.
  */
-async function verifyOneOf (request: FastifyRequest, cookieName: string): Promise<Principal> {
-  const { cookies, headers, server } = request
-  try {
-    return await verify(request)
-  } catch (error) {
-    if (isBearer(headers.authorization)) throw error
-    const first = cookies[cookieName]
-    const values = (headers.cookie ?? '').split(';').flatMap((pair) => server.parseCookie(pair)[cookieName] ?? [])
-    for (const value of values.slice(1, MAX_COOKIES)) {
-      cookies[cookieName] = value
-      const principal = await verify(request).catch(() => undefined)
-      if (principal !== undefined) return principal
+async function chooseCookie (request: FastifyRequest, cookieName: string, isRevoked: () => boolean): Promise<void> {
+  const { cookies, headers: { cookie = '' }, server } = request
+  if (cookie.indexOf(`${cookieName}=`) === cookie.lastIndexOf(`${cookieName}=`)) return
+  let chosen = cookies[cookieName]
+  let newestSeconds = -Infinity
+  for (const value of cookie.split(';').flatMap((pair) => server.parseCookie(pair)[cookieName] ?? []).slice(0, MAX_COOKIES)) {
+    cookies[cookieName] = value
+    try {
+      const { issuedAtSeconds } = await verify(request)
+      if (issuedAtSeconds <= newestSeconds || isRevoked()) continue
+      chosen = value
+      newestSeconds = issuedAtSeconds
+    } catch (error) {
+      if (newestSeconds === -Infinity && isPassing(error)) chosen = value
     }
-    cookies[cookieName] = first
-    throw error
   }
+  cookies[cookieName] = chosen
+}
+
+function isPassing (error: unknown): boolean {
+  return error instanceof TidingsError && (error.code === 'TIDINGS_TOKEN_NOT_YET' || error.code === 'TIDINGS_KEYS_UNAVAILABLE')
 }
 
 async function verify (request: FastifyRequest): Promise<Principal> {

@@ -95,6 +95,23 @@ t.test('token, cookie: of the name that TOKEN_COOKIE says; the header goes befor
   assertError(t, await service.call('GET', SUBSCRIBE, { token: 'bad', headers: { cookie } }), 'TIDINGS_TOKEN_INVALID', 'a bad header is not made good by a cookie')
 })
 
+t.test('token, cookie, sent twice and good twice: the newest counts, which is that of who has signed in since, or after a logout', async (t) => {
+  const service = await startService(t)
+  const cookieOf = (claims: Claims) => `tidings_token=${service.token(claims)}`
+  const ask = async (path: string, cookies: string[]) => (await service.call('GET', path, { token: null, headers: { cookie: cookies.join('; '), 'tidings-user': 'ann' } })).status
+  const [bob, ann, early] = [cookieOf({ sub: 'bob', iat: now() - 100 }), cookieOf({ sub: 'ann', iat: now() - 50 }), cookieOf({ sub: 'ann', iat: now() - 200 })]
+  for (const cookies of [[bob, ann], [ann, bob], [early, bob, ann]]) t.equal(await ask('/api/notifications/position', cookies), 200, 'not the inbox of bob')
+  t.equal((await service.call('DELETE', '/api/users/ann/streams')).status, 204)
+  const after = cookieOf({ sub: 'ann', iat: now() + 2 })
+  for (const cookies of [[early, after], [after, ann], [ann, early, after]]) {
+    t.equal(await ask('/api/notifications/position', cookies), 200, 'the older one is from before the logout')
+    const client = service.client(t, {}, { headers: { Authorization: 'Basic abc', Cookie: cookies.join('; ') }, path: `${SUBSCRIBE}/ann`, reconnect: false })
+    t.ok(await client.live())
+  }
+  t.equal(await ask('/api/notifications/position', [early]), 401)
+  t.equal(await ask('/api/notifications/position', [early, after]), 200, 'one that is known as revoked')
+})
+
 t.test('token, cookie, sent twice: one that is good counts, whatever stands before it, and the bad one stays bad', async (t) => {
   const service = await startService(t)
   const bad = 'tidings_token=bad'
