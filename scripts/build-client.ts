@@ -41,7 +41,7 @@ for (const { path, text } of outputFiles) {
     module: true,
     ecma: 2020,
     compress: {
-      passes: 2, unsafe: true, pure_getters: true, unsafe_arrows: true, arrows: false, sequences: false, hoist_funs: true, reduce_funcs: false
+      passes: 2, unsafe: true, pure_getters: true, unsafe_arrows: true, arrows: false, sequences: false, hoist_vars: true, if_return: false, reduce_funcs: false
     }
   })
   // Frameworks with components of the server are told that these are not.

@@ -31,7 +31,7 @@ export function createReader (on: EventReader): (text: string) => void {
         fields = {}
       } else fields[field] = field === 'data' && data !== undefined ? `${data}\n${value}` : value
       // The service says an hour at most. Timers overflow after 24 days.
-      if (field === 'retry' && /^\d{1,7}$/.test(value)) on.retry(Number(value))
+      if (field === 'retry' && /^\d{1,7}$/.test(value)) on.retry(+value)
     }
   }
 }

@@ -2,6 +2,7 @@
 import type { Credentials } from './api.ts'
 import { createReader, type Received } from './events.ts'
 import { ANSWER_MS, LONGEST_WAIT_MS, SHORT_LIFE_MS, SHORTEST_WAIT_MS } from './limits.ts'
+import { report } from './listeners.ts'
 import { ask, speakFor, within } from './request.ts'
 
 /**
@@ -73,15 +74,18 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
   }
 
   function wait (ms: number): void {
-    end('waiting')
+    stop()
+    // Set first, since a listener may close the connection.
     timer = setTimeout(open, Math.max(ms, SHORTEST_WAIT_MS))
+    onState('waiting')
   }
 
   function open (isHere?: boolean): void {
-    end('connecting')
+    stop()
     heard = stopwatch()
-    current = new AbortController()
-    void run(current, isHere)
+    const mine = current = new AbortController()
+    onState('connecting')
+    void run(mine, isHere)
   }
 
   /** Opens a second stream with new credentials. The first one is closed when the second is live. */
@@ -140,7 +144,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
     })
 
     try {
-      if (renew && (wasRefused || isRenewal)) await within(renew).catch(reportError)
+      if (renew && (wasRefused || isRenewal)) await report(() => within(renew))
       if (ticket) address.searchParams.set('ticket', await ask(ticket))
       // The header means "the same visitor, back again"; the parameter takes the session over.
       if (id) isHere ? address.searchParams.set('lastEventId', id) : headers['last-event-id'] = id
@@ -148,7 +152,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
         const init: RequestInit = ticket ? { headers, credentials: 'omit' } : await speakFor(credentials, headers)
         const response = await fetch(address, { ...init, signal, cache: 'no-store' })
         status = response.status
-        if (status === 200 && /event-stream/.test(response.headers.get('content-type')!)) {
+        if (/event-stream/.test(response.headers.get('content-type')!)) {
           const bytes = response.body!.getReader()
           const decoder = new TextDecoder()
           for (let piece; !(piece = await bytes.read()).done && !signal.aborted;) {
@@ -183,8 +187,8 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
     open,
     stop,
     check (isAwake, isOtherNetwork) {
-      if (timer && isAwake) return open()
-      if (current && (heard() > (isLive ? beatMs() * (isAwake ? 1.2 : 2) : ANSWER_MS) || (isOtherNetwork && isLive))) open()
+      const longestMs = isLive ? isOtherNetwork ? 0 : beatMs() * (isAwake ? 1.2 : 2) : ANSWER_MS
+      if (timer ? isAwake : current && heard() >= longestMs) open()
     }
   }
 }

@@ -19,7 +19,7 @@ export function createListeners <Args extends unknown[]> (): Listeners<Args> {
     },
     call (...args) {
       for (const listener of [...all]) {
-        if (all.has(listener)) report(() => listener(...args))
+        if (all.has(listener)) void report(() => listener(...args))
       }
     },
     drop () { all.clear() }
@@ -27,10 +27,9 @@ export function createListeners <Args extends unknown[]> (): Listeners<Args> {
 }
 
 /** Runs a function. An error, thrown or of a promise, is reported like an uncaught one. */
-export function report (run: () => unknown): void {
+export async function report (run: () => unknown): Promise<void> {
   try {
-    const result = run()
-    if (result instanceof Promise) result.catch(reportError)
+    await run()
   } catch (error) {
     reportError(error)
   }

@@ -46,7 +46,7 @@ export function createOnce (sharing: Sharing): Once {
           // Hidden tabs ask later, since a toast is of more use in a visible tab.
           setTimeout(ask, globalThis.document?.hidden ? 300 : 0, id)
         })
-      if (isMine) report(run)
+      if (isMine) void report(run)
       return isMine
     },
     hear ({ type, id, to, from, ids }) {

@@ -29,7 +29,7 @@ export interface Sharing {
   readonly tab: number
   readonly isLeader: boolean
   /** It leads, or waits for the lock. */
-  readonly isIn: boolean
+  readonly isIn: unknown
   /** Gives the lock up and stops listening; with `stays` it goes on listening. */
   leave: (stays?: boolean) => void
   /** Waits for the lock; with `steals` it takes the lock from its holder. */
@@ -39,7 +39,7 @@ export interface Sharing {
   /** Milliseconds since the leader was last heard. */
   silentMs: () => number
   /** It leads, and another tab waits for the lock. */
-  isAwaited: () => Promise<boolean>
+  isAwaited: () => Promise<unknown>
 }
 
 export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: SharingOptions): Sharing {
@@ -90,7 +90,8 @@ export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: Sha
   function alone (): void {
     channel?.close()
     channel = undefined
-    if (!isLeader) lead()
+    // Also if it still leads: a listener may call useHere() as soon as it hears of the end.
+    lead()
   }
 
   function withdraw (): void {
@@ -127,7 +128,7 @@ export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: Sha
   return {
     tab,
     get isLeader () { return isLeader },
-    get isIn () { return isLeader || !!request },
+    get isIn () { return isLeader || request },
     leave (stays) {
       withdraw()
       if (stays) return
@@ -151,7 +152,7 @@ export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: Sha
     post,
     silentMs: () => heard(),
     async isAwaited () {
-      return isLeader && !!channel && (await locks.query()).pending!.some((one) => one.name === name)
+      return isLeader && channel && (await locks.query()).pending!.some((one) => one.name === name)
     }
   }
 }

@@ -35,9 +35,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   let isHere = true
 
   // During server-side rendering there is nothing to connect to.
-  const isInert = !globalThis.location
-  const page = globalThis.document as Document | undefined
-  const base = new URL(url || (globalThis.origin ?? '/'), page?.baseURI ?? globalThis.location?.href ?? 'http://x')
+  const { document: page, location, origin } = globalThis as Partial<typeof globalThis>
+  const base = new URL(url || origin!, page?.baseURI ?? (location as unknown as string | undefined) ?? 'http://x')
   const api = base.href.replace(/\/?([?#].*)?$/, '/api/notifications')
 
   const sharing = createSharing({
@@ -88,7 +87,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   })
 
   function setState (next: State): void {
-    if (next === state) return
+    // A handler may close the connection while an event is handled that changes the state.
+    if (next === state || (listening.signal.aborted && next !== 'closed')) return
     state = next
     if (isFinal(next)) once.drop()
     changed.call()
@@ -194,15 +194,15 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
 
   function rejoin (): void {
     if (isFinal(state) || sharing.isIn) return
-    setState('connecting')
     // It heard nothing meanwhile, although the same tab may still lead.
     leaderTerm = 0
     sharing.join()
+    setState('connecting')
   }
 
   const listening = new AbortController()
   let timer: ReturnType<typeof setInterval> | undefined
-  function start (): void {
+  if (location) {
     const listen = (target: EventTarget | undefined, type: string, handler: () => void): void => {
       target?.addEventListener(type, handler, { signal: listening.signal })
     }
@@ -217,7 +217,6 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     timer = setInterval(look, LOOK_MS)
     sharing.join()
   }
-  if (!isInert) start()
 
   return {
     get state () { return state },
@@ -225,12 +224,13 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     on: handlers.on,
     onIncomplete: incomplete.add,
     inbox: inbox.inbox,
-    once: async (id, fn) => !isInert && !isFinal(state) && once.claim(id, fn),
+    once: async (id, fn) => !!location && !isFinal(state) && once.claim(id, fn),
     useHere () {
       if (listening.signal.aborted || !isFinal(state)) return
       isHere = true
-      setState('connecting')
       sharing.join(true)
+      // Last, since a listener may close the connection.
+      setState('connecting')
     },
     close () {
       listening.abort()
