@@ -48,8 +48,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const { notifications, next, complete } = page
     const last = notifications.at(-1)?.id ?? next
     // If the page does not reach the list, there is a hole, and the old items are dropped.
-    let older = next ? state.items.filter(({ id }) => isAfter(last, id)) : []
-    if (isStale || older.length === state.items.length) older = []
+    let older = state.items.filter(({ id }) => next && !isStale && isAfter(last, id))
+    if (older.length === state.items.length) older = []
     isStale = false
     take(page, [...notifications, ...older], { isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: complete })
   }
@@ -60,12 +60,13 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const before = changes
     try {
       const page = await request('GET', `?limit=${PAGE}`)
-      if (before !== changes) return later()
+      // Only a leader that has a list can wait, as nobody else asks again.
+      if (before !== changes) return sharing.isLeader && state.isLoaded ? later() : load()
       merge(page)
       sharing.post({ type: 'inbox', page })
     } catch (error) {
       // 404: a service without the inbox. It is asked again with the next stream.
-      if ((error as { statusCode?: number }).statusCode !== 404) again = setTimeout(() => { if (sharing.isIn) void load() }, jitter(ASK_AGAIN_MS))
+      if ((error as { statusCode?: number } | undefined)?.statusCode !== 404) again = setTimeout(() => { if (sharing.isIn) void load() }, jitter(ASK_AGAIN_MS))
     }
   }
 
@@ -96,7 +97,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const old = state
     take({ ...state, ...guess })
     try {
-      const answer = await request(method, `/${path}`, upTo ? { upTo } : undefined)
+      const answer = await request(method, `/${path}`, upTo as undefined && { upTo })
       // Otherwise the stream has brought something newer, and will bring more.
       if (before === changes) take(answer)
     } catch (error) {
@@ -135,25 +136,28 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       const last = state.items.at(-1)?.id
       let next = last
       let page
+      const before = changes
       // A page may be empty without being the last one, if its notifications were dismissed or have expired.
       do {
         page = await request('GET', `?limit=${PAGE}${next ? `&before=${next}` : ''}`)
         next = page.next
       } while (next && !page.notifications.length)
+      if (before !== changes) return inbox.loadMore()
       // Two calls at the same time fetch the same page.
       if (state.items.at(-1)?.id === last) set({ items: [...state.items, ...page.notifications], hasMore: !!next, isComplete: page.complete })
     },
     async see () {
-      // The badge is shown before the list is fetched. A click on it means what is in the list.
-      if (!state.isLoaded) await load()
+      // The badge may be shown before the list, and before what it counts is in the list. A click on it means what the
+      // service lists now.
+      if (!state.isLoaded || (state.unseen && !isAfter(state.items[0]?.id ?? '', state.seen))) await load()
       const upTo = state.items[0]?.id
-      if (upTo && (state.unseen > 0 || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
+      if (upTo && (state.unseen || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
     async read (...args: any[]) {
       const [what] = args
       // An explicit undefined, as the id of a notification without one, does not mean "all". The service refuses it.
       if (args.length && !what?.upTo) return mark(what, 'PUT', '/read', { isRead: true })
-      if (!state.isLoaded) await load()
+      if (!state.isLoaded || (state.unread && !state.items.some(({ isRead }) => !isRead))) await load()
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
       if (upTo) {

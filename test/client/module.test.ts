@@ -214,3 +214,60 @@ t.test('where a page has a <base> elsewhere: the service is at the page\'s own o
   const { live } = await openPage(t, script, { url: undefined })
   await live()
 })
+
+t.test('see() before the list is there, while something else changes: the list is asked for again, and what it has is seen', async (t) => {
+  const script = await startScript(t, {
+    head: () => sync(3, { unseen: 2, unread: 2 }),
+    answer: (line) => [200, line.startsWith('GET') ? list([2, 1]) : JSON.stringify(line.startsWith('PUT') ? { seen: '2', read: '0', unseen: 0, unread: 1 } : { seen: '0', read: '0', unseen: 1, unread: 1 })]
+  })
+  const { tidings, live } = await openPage(t, script)
+  await live()
+  await Promise.all([tidings.inbox.see(), tidings.inbox.dismiss('1')])
+  t.same(script.asked.filter((line) => line.startsWith('PUT')), ['PUT /api/notifications/seen'])
+  t.match(tidings.inbox.state, { seen: '2', unseen: 0, isLoaded: true })
+})
+
+t.test('see() and read(), when the badge counts what the list does not have yet: the list first, and then what it has', async (t) => {
+  for (const act of ['see', 'read'] as const) {
+    let answer = list([1])
+    const script = await startScript(t, { head: () => sync(1), answer: (line) => [200, line.startsWith('GET') ? answer : JSON.stringify({ seen: '2', read: act === 'read' ? '2' : '1', unseen: 0, unread: act === 'read' ? 0 : 1 })] })
+    const { tidings, live, loaded } = await openPage(t, script)
+    await live()
+    await loaded()
+    const cursors = { seen: '1', read: '1', unseen: 1, unread: 1 }
+    answer = list([2, 1], cursors)
+    script.streams[0]!.write(event(undefined, cursors, 'read'))
+    await until(tidings.inbox.subscribe, () => tidings.inbox.state.seen === '1' && tidings.inbox.unseen === 1, 'the badge')
+    t.equal(tidings.inbox.items.length, 1)
+    await tidings.inbox[act]()
+    t.same(script.asked.slice(-2), ['GET /api/notifications?limit=50', `PUT /api/notifications/${act === 'see' ? 'seen' : 'read'}`])
+    t.match(tidings.inbox.state, { seen: '2', unseen: 0, unread: act === 'read' ? 0 : 1 })
+    t.equal(tidings.inbox.items.length, 2)
+  }
+})
+
+t.test('loadMore() while all is marked as read: nothing in the page stays unread', async (t) => {
+  let isRead = false
+  const page = (ids: number[], more: object) => list(ids, { ...more, unread: 0 }).replaceAll('"isRead":false', `"isRead":${isRead}`)
+  const { tidings, live, loaded } = await openPage(t, await startScript(t, {
+    head: () => sync(9),
+    answer (line) {
+      isRead ||= line.startsWith('PUT')
+      return [200, line.startsWith('PUT') ? '{"seen":"9","read":"9","unseen":0,"unread":0}' : line.includes('before') ? page([7, 6], {}) : page([9, 8], { next: '8' })]
+    }
+  }))
+  await live()
+  await loaded()
+  await Promise.all([tidings.inbox.loadMore(), tidings.inbox.read()])
+  t.same(tidings.inbox.items.map(({ id, isRead }: { id: string, isRead: boolean }) => [id, isRead]), [['9', true], ['8', true], ['7', true], ['6', true]])
+})
+
+t.test('a token() that rejects with nothing: the list is asked for again all the same', async (t) => {
+  skipLongWaits(t)
+  let calls = 0
+  const script = await startScript(t, { head: () => sync(1), answer: () => [200, list([1])] })
+  const { live, loaded } = await openPage(t, script, { token: async () => await (++calls === 2 ? Promise.reject() : token()) }) // eslint-disable-line prefer-promise-reject-errors
+  await live()
+  await loaded()
+  t.ok(calls > 2)
+})
