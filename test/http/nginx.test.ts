@@ -1,10 +1,12 @@
 // nginx.conf on a real nginx, before real nodes: what stands in front of it, what it answers by itself, and what it keeps out.
+import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import net from 'node:net'
 import t, { type Test } from 'tap'
 import { connect } from '../fixtures/client.ts'
 import { startNginx, startOtherNginx, type Nginx } from '../fixtures/nginx.ts'
 import { startNode } from '../fixtures/node.ts'
+import { spawnChild } from '../fixtures/process.ts'
 import { createIssuer, MANAGE, PUBLISH } from '../fixtures/tokens.ts'
 import { eventually, PATIENCE_MS } from '../fixtures/wait.ts'
 
@@ -36,6 +38,44 @@ async function exchange (port: number, text: string | Buffer, fits = /never/): P
   })
   socket.destroy()
   return Buffer.concat(pieces).toString()
+}
+
+/** The port of a link that carries the client's bytes in pieces of a network's size, each for itself. */
+async function sliced (t: Test, { to, bytes }: { to: number, bytes: number }): Promise<number> {
+  const server = net.createServer((client) => {
+    const target = net.connect(to, '127.0.0.1').setNoDelay(true)
+    const carry = (data: Buffer): void => {
+      target.write(data.subarray(0, bytes))
+      if (data.length <= bytes || target.destroyed) client.resume()
+      else setTimeout(() => { carry(data.subarray(bytes)) }, 2)
+    }
+    client.on('data', (data: Buffer) => {
+      client.pause()
+      carry(data)
+    })
+    target.on('data', (data) => { client.write(data) }).on('end', () => { client.end() })
+    target.on('error', () => { client.resetAndDestroy() }).on('close', () => { client.destroy() })
+    client.on('error', () => {}).on('close', () => { target.destroy() })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => { server.close() })
+  return (server.address() as net.AddressInfo).port
+}
+
+/** A port whose accept queue is full, so that it drops who comes, as a machine that is gone does. */
+async function startHole (t: Test): Promise<number> {
+  const script = 'const s = require("net").createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => { console.log("at", s.address().port) })'
+  const child = spawnChild(t, process.execPath, ['-e', script], { name: 'hole' })
+  const port = Number((await child.waitForLine(/^at \d+$/)).slice(3))
+  child.signal('SIGSTOP')
+  const sockets = Array.from({ length: 8 }, () => net.connect(port, '127.0.0.1').on('error', () => {}))
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    child.signal('SIGCONT')
+  })
+  await Promise.race(sockets.map(async (socket) => await once(socket, 'connect')))
+  return port
 }
 
 async function publish (to: string, data: unknown): Promise<void> {
@@ -152,6 +192,37 @@ t.test('bodies, that are refused while they come: nobody makes nginx pass over t
     for (const answer of answers) t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `))
   }
   t.same(nginx.lines.filter((line) => /temporarily disabled|no live upstreams|reset by peer/.test(line)), [])
+})
+
+t.test('headers, too large and in pieces, as a network carries them: said so, and nobody makes nginx pass over the nodes', async (t) => {
+  // On loopback they would reach the node in one piece.
+  const links = await Promise.all([1, 2].map(async () => await sliced(t, { to: node.port, bytes: 1448 })))
+  const front = await startNginx(t, { nodes: links, edit: (conf) => conf.replaceAll('if ($is_too_large) { return 494; }', '') })
+  const large = (line: string, bytes: number) => `${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Large: ${'x'.repeat(bytes)}\r\nContent-Length: 0\r\n\r\n`
+  for (const line of ['GET /docs/json', 'POST /api/notifications', 'PUT /api/users/42/groups']) {
+    await exchange(front.port, large(line, 20_000), /"message":".*"\}/)
+    t.equal((await fetch(`${front.url}/docs/json`)).status, 200, `after ${line}, whatever its answer`)
+  }
+  t.same(front.lines.filter((line) => /temporarily disabled/.test(line)), [])
+
+  const whole = await startNginx(t, { nodes: links })
+  for (const line of ['GET /docs/json', 'POST /api/notifications']) t.match(await exchange(whole.port, large(line, 20_000)), /^HTTP\/1\.1 431 [\s\S]*"code":"TIDINGS_HEADERS_TOO_LARGE"/)
+  t.match(await exchange(whole.port, large(`GET ${SUBSCRIBE}`, 20_000)), /^HTTP\/1\.1 200 OK\r\n[\s\S]*retry: \d+\nevent: ping\ndata: \{\}\n\n/)
+  t.match(await exchange(whole.port, large('GET /docs/json', 15_000)), /^HTTP\/1\.1 200 /, 'and what a node takes is passed on')
+})
+
+t.test('node, whose machine is gone: the others answer, and who came to it waits little more than a second', async (t) => {
+  // A full accept queue drops who comes to it, as a machine that is gone does.
+  const hole = await startHole(t)
+  const front = await startNginx(t, { nodes: [node.port, hole] })
+  const took = []
+  for (let i = 0; i < 4; i++) {
+    const startedAt = performance.now()
+    t.equal((await fetch(`${front.url}/api/notifications/tickets`, { method: 'POST' })).status, 401)
+    took.push(performance.now() - startedAt)
+  }
+  t.ok(took.some((ms) => ms > 1000), `it was asked: ${took.map(Math.round).join(', ')} ms`)
+  t.ok(took.every((ms) => ms < 1900))
 })
 
 t.test('bodies and answers, held by clients that stand still: no file of nginx has a byte of them', { skip: process.platform !== 'linux' && 'reads /proc' }, async (t) => {
