@@ -19,6 +19,8 @@ export interface DoorOptions {
 
 /** A balancer sends its header with the first bytes, so this is far above any network delay. */
 const HEADER_TIMEOUT_MS = 5000
+/** Headers of proxies that read HTTP. */
+const FORWARDED = ['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'] as const
 const MINUTE_MS = 60_000
 
 /**
@@ -34,6 +36,7 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
   const sockets = new Set<Socket>()
   const takes = connectionLimit(maxPerAddress, isTrusted)
   const handshakes = new WeakMap<Socket, NodeJS.Timeout>()
+  const nameless = new WeakSet<Socket>()
   let loggedAtMs = -Infinity
   let unlogged = 0
 
@@ -75,9 +78,17 @@ export function guardDoor (server: HttpServer, { isTls, hasProxyHeaders, isTrust
     awaitHeader(socket, (header) => {
       if (typeof header === 'string') return refuse(socket, balancer, header)
       speakFor(socket, header)
+      if (header.source === undefined) nameless.add(socket)
       admit(socket)
     })
   })
+
+  // The address is the balancer's, which is trusted. But it passes bytes on and writes no headers of HTTP.
+  if (hasProxyHeaders) {
+    server.prependListener('request', ({ headers, socket }) => {
+      if (nameless.has((socket as unknown as Inside)._parent ?? socket)) for (const name of FORWARDED) Reflect.deleteProperty(headers, name)
+    })
+  }
 
   // Node's own version ends connections that have reached HTTP, but not those in a TLS handshake or before their
   // header.

@@ -4,7 +4,7 @@ import type { Server } from 'node:http'
 import net from 'node:net'
 import t from 'tap'
 import { connect } from '../fixtures/client.ts'
-import { binaryHeader, lineHeader, startBalancer } from '../fixtures/balancer.ts'
+import { binaryHeader, lineHeader, SIGNATURE, startBalancer } from '../fixtures/balancer.ts'
 import { Ledger } from '../fixtures/ledger.ts'
 import { startService, type Service } from './service.ts'
 
@@ -133,6 +133,27 @@ t.test('X-Forwarded-For, from a client for whom a balancer speaks, is not believ
   t.equal(service.lines.filter((line) => line.includes('"ip":"203.0.113.7"') && line.includes('stream open')).length, 1, 'and so counts as one address')
   t.equal(await metric(balancer.url, 'tidings_refused_total', 'TIDINGS_TOO_MANY_REQUESTS'), 1)
 })
+
+for (const isTls of [false, true]) {
+  t.test(`X-Forwarded-*, on a connection whose client the balancer did not name${isTls ? ', with TLS in the node' : ''}, are not believed: it counts as the balancer's own`, async (t) => {
+    const service = await startService(t, { isTls, env: { ...env, CONNECTS_PER_MINUTE_PER_ADDRESS: '1' } })
+    const local = Buffer.concat([SIGNATURE, Buffer.from([0x20, 0, 0, 0])])
+    const unspecified = Buffer.concat([SIGNATURE, Buffer.from([0x21, 0, 0, 0])])
+    const headers = ['PROXY UNKNOWN\r\n', 'PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n', local, unspecified, binaryHeader('203.0.113.7', { command: 0x20 })]
+    for (const [i, header] of headers.entries()) {
+      const balancer = await startBalancer(t, { to: service.url, header })
+      const answer = await fetch(`${balancer.url}${SUBSCRIBE}`, { headers: { authorization: `Bearer ${service.token({ sub: `${i}` })}`, 'x-forwarded-for': `198.51.100.${i}` } })
+      await answer.body?.cancel()
+      const { port } = new URL(balancer.url)
+      const page = await fetch(`${balancer.url}/api/notifications`, {
+        headers: { cookie: `tidings_token=${service.token()}`, origin: 'https://page.example', 'x-forwarded-host': 'page.example', 'x-forwarded-proto': 'https', host: `127.0.0.1:${port}` }
+      })
+      t.equal(page.status, 403, 'host and scheme are its own, too')
+    }
+    t.same(service.lines.map((line) => JSON.parse(line)).filter(({ msg }) => msg === 'stream open').map(({ ip }) => ip), ['127.0.0.1'])
+    t.notMatch(service.lines.join('\n'), '198.51.100.')
+  })
+}
 
 t.test('request, whose TLS ended at a balancer that says so, is https: the page of its own origin may use its cookie', async (t) => {
   const service = await startService(t, { env })
