@@ -12,6 +12,8 @@ import type { TokenReason } from './refusals.ts'
  */
 const COOLDOWN_MS = 10_000
 const TIMEOUT_MS = 5000
+/** Of a set. A thousand keys with their certificates have half as much. */
+const MAX_BYTES = 4_194_304
 /** How long after a failed fetch none is tried. */
 const RETRY_MS = 2000
 /**
@@ -38,7 +40,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     // known one with another algorithm than the key's.
     [customFetch]: async (...request) => {
       if (isResting()) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
-      return await fetch(...request)
+      return await bounded(await fetch(...request))
     }
   })
 
@@ -73,4 +75,18 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     if (pem === undefined) pems.set(key, pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string)
     return pem
   }
+}
+
+/** The library takes whatever comes within the time, and a faulty or compressed answer could fill the memory. */
+async function bounded (response: Response): Promise<Response> {
+  if (response.status !== 200) return response
+  const pieces: Uint8Array[] = []
+  let bytes = 0
+  for await (const piece of response.body ?? []) {
+    bytes += piece.byteLength
+    // This ends the loop, and with it the download.
+    if (bytes > MAX_BYTES) throw new Error(`The key set has more than ${MAX_BYTES} bytes`)
+    pieces.push(piece)
+  }
+  return new Response(Buffer.concat(pieces), { headers: response.headers })
 }

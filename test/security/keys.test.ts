@@ -1,5 +1,6 @@
 // Keys from a key set: found by kid, rotated while streams are open, not stormed, and never chosen by the token.
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
+import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { startRedis } from '../fixtures/redis.ts'
 import { PUBLISH } from '../fixtures/tokens.ts'
@@ -231,3 +232,24 @@ t.test('key set, with two keys of one kid, takes neither', async (t) => {
   const all = await start(t, await startKeyServer(t, [a.jwk, b.jwk]))
   for (const { token } of [a, b]) t.match(await all.stream(token()), INVALID)
 })
+
+for (const isCompressed of [false, true]) {
+  t.test(`key set, larger than any${isCompressed ? ', and small while it is compressed' : ''}, is not taken: passing, then good`, async (t) => {
+    const key = createSigner('RS256', 'one')
+    const keys = await startKeyServer(t, [key.jwk])
+    const all = await start(t, keys)
+    const warnings = () => all.nodes.flatMap(({ lines }) => lines).filter((line) => line.includes('more than 4194304 bytes')).length
+    const huge = Buffer.concat([Buffer.from('{"keys":[]'), Buffer.alloc(64 * 1024 * 1024, ' '), Buffer.from('}')])
+    const body = isCompressed ? gzipSync(huge, { level: 1 }) : huge
+    keys.answer = (_request, response) => { response.writeHead(200, { 'content-type': 'application/json', ...(isCompressed && { 'content-encoding': 'gzip' }) }).end(body) }
+    const before = process.memoryUsage().arrayBuffers
+    t.match(await all.publish(key.token({ scope: PUBLISH })), UNAVAILABLE)
+    t.ok(process.memoryUsage().arrayBuffers - before < 32 * 1024 * 1024)
+    t.match(await all.stream(key.token()), LATER)
+    t.equal(keys.requests, 1)
+    t.equal(warnings(), 1)
+    keys.answer = undefined
+    clock.aheadMs += 2001
+    t.match(await all.stream(key.token()), { status: 'live' })
+  })
+}
