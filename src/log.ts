@@ -17,6 +17,13 @@ const FULL_PIPE_MS = 5
 /** How long the ending process waits for a reader that takes nothing. */
 const LAST_WRITE_MS = 500
 
+/**
+ * What JSON leaves as it is in a string, but some readers take for the end of a line, and terminals for a command or
+ * another direction of writing. Ids and forwarded addresses may hold such characters.
+ */
+const UNSAFE = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g
+const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+
 /** Counts since the start of the process. */
 export interface LogCounts {
   failedWrites: number
@@ -62,7 +69,8 @@ export class LogDestination implements DestinationStream {
     return true
   }
 
-  write (line: string): void {
+  write (text: string): void {
+    const line = text.replace(UNSAFE, escaped)
     const bytes = Buffer.byteLength(line)
     if (this.#isGone || this.#bytes + bytes > MAX_UNWRITTEN_BYTES) {
       this.counts.lostLines++
