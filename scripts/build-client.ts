@@ -28,7 +28,7 @@ const { outputFiles } = await build({
   legalComments: 'none',
   // Names that our own files alone use. Not those of options, of what a page sees, of fetch, or of messages between
   // tabs: those may be of another version.
-  mangleProps: /^(isLeader|isIn|isAlone|onLead|onRest|onMessage|onEvent|onState|silentMs|isAwaited|lastId|beatMs|greet|claim|leave|join|hear|check|open|stop|drop|retry|post|tab|call)$/,
+  mangleProps: /^(isLeader|isIn|isAlone|access|onLead|onRest|onMessage|onEvent|onState|silentMs|isAwaited|lastId|beatMs|greet|claim|leave|join|hear|check|open|stop|drop|retry|post|tab|call)$/,
   // The React part takes a connection that the page has made: it needs React, and nothing of the other file at run
   // time.
   external: ['react']

@@ -10,7 +10,7 @@ export interface Received {
 }
 
 export interface EventReader {
-  event: (received: Received) => void
+  onEvent: (received: Received) => void
   /** Milliseconds. */
   retry: (ms: number) => void
 }
@@ -27,7 +27,7 @@ export function createReader (on: EventReader): (text: string) => void {
       const [, field = '', value = ''] = /^([^:]*):? ?(.*)/s.exec(line)!
       const { id, event, data } = fields
       if (!line) {
-        if (data !== undefined) on.event({ id, event: event || 'message', data })
+        if (data !== undefined) on.onEvent({ id, event: event || 'message', data })
         fields = {}
       } else fields[field] = field === 'data' && data !== undefined ? `${data}\n${value}` : value
       // The service says an hour at most. Timers overflow after 24 days.

@@ -15,7 +15,7 @@ export function createHandlers (schemas: { readonly [event: string]: Schema | un
     call (data: any, meta: Meta): void {
       void report(() => {
         const schema = Object.hasOwn(schemas, meta.event) ? schemas[meta.event] : undefined
-        const result: any = schema ? schema['~standard'].validate(data) : { value: data }
+        const result: any = schema?.['~standard'].validate(data) ?? { value: data }
         if (result.issues || !('value' in result)) throw new TypeError(`${meta.event}: ${result.issues?.[0]?.message ?? 'its schema is async'}`)
         handlers.call(result.value, meta)
       })

@@ -2,7 +2,7 @@
 // answers correct it.
 import type { Inbox, InboxState } from './api.ts'
 import { isAfter } from './ids.ts'
-import { ASK_AGAIN_MS, MOST_COUNTED, PAGE } from './limits.ts'
+import { ASK_AGAIN_MS, MOST_COUNTED, PAGE, REFUSED_MS } from './limits.ts'
 import { jitter } from './line.ts'
 import { createListeners, type Listeners } from './listeners.ts'
 import type { Sharing } from './sharing.ts'
@@ -10,7 +10,7 @@ import type { Sharing } from './sharing.ts'
 /** Sends a request. Rejects if the answer is not 2xx. `path`: relative to …/api/notifications */
 export type Ask = (method: string, path: string, body?: object) => Promise<any>
 
-const newest = (one = '', other: string): string => isAfter(one, other) ? one : other
+const newest = (one: string, other: string): string => one && isAfter(one, other) ? one : other
 
 /** `spreadMs`: fetches are spread over this time, since many clients get the same event at the same moment. */
 export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
@@ -24,6 +24,13 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   let isStale = false
   /** Counts changes since the start. An answer to a request from before a change is outdated. */
   let changes = 0
+  /** `changes` when this tab last fetched the list, which then has what the counts count. */
+  let fetched = -1
+  /**
+   * By action: the error of the last second, or the cursor that the service took, which never moves back. Neither is
+   * sent again, since a listener may act each time it is called.
+   */
+  const past: Record<string, unknown> = {}
 
   function set (next: Partial<InboxState>): void {
     state = { ...state, ...next }
@@ -45,13 +52,13 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
 
   /** Replaces the part of the list that the newest page covers. */
   function merge (page: any): void {
-    const { notifications, next, complete } = page
+    const { notifications, next } = page
     const last = notifications.at(-1)?.id ?? next
     // If the page does not reach the list, there is a hole, and the old items are dropped.
     let older = state.items.filter(({ id }) => next && !isStale && isAfter(last, id))
     if (older.length === state.items.length) older = []
     isStale = false
-    take(page, [...notifications, ...older], { isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: complete })
+    take(page, [...notifications, ...older], { isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: page.complete })
   }
 
   /** Fetches the list. Does not reject, but tries again later. */
@@ -62,6 +69,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       const page = await request('GET', `?limit=${PAGE}`)
       // Only a leader that has a list can wait, as nobody else asks again.
       if (before !== changes) return sharing.isLeader && state.isLoaded ? later() : load()
+      fetched = before
       merge(page)
       sharing.post({ type: 'inbox', page })
     } catch (error) {
@@ -93,14 +101,22 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
 
   /** Shows the expected result at once, sends the request, and then shows the real result. */
   async function act (method: string, path: string, guess: object, upTo?: string): Promise<void> {
+    const what = method + path + upTo
+    if (past[what]) {
+      if (upTo === past[what]) return
+      throw past[what]
+    }
     const before = ++changes
     const old = state
     take({ ...state, ...guess })
     try {
       const answer = await request(method, `/${path}`, upTo as undefined && { upTo })
+      past[what] = upTo
       // Otherwise the stream has brought something newer, and will bring more.
       if (before === changes) take(answer)
     } catch (error) {
+      past[what] = error
+      setTimeout(() => { past[what] = 0 }, REFUSED_MS)
       if (before === changes) set(old)
       isWanted = isStale = true
       void load()
@@ -109,15 +125,14 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   }
 
   /** Marks one notification as read, unread again, or dismissed. */
-  async function mark (id: string, method: string, path: string, change: { isRead?: boolean, dismissed?: boolean }): Promise<void> {
-    const item = state.items.find((item) => item.id === id)
-    const { isRead = true, dismissed } = change
+  async function mark (id: string, change: { isRead?: boolean, dismissed?: boolean }): Promise<void> {
+    const { isRead, dismissed } = change
+    const isUnread = state.items.some((item) => item.id === id && !item.isRead)
     const less = (count: number, isOneLess?: boolean): number => isOneLess && count < MOST_COUNTED ? count - 1 : count
-    const wasUnread = item?.isRead === false
-    await act(method, encodeURIComponent(id) + path, {
+    await act(isRead ? 'PUT' : 'DELETE', encodeURIComponent(id) + (dismissed ? '' : '/read'), {
       changed: [{ id, ...change }],
-      unread: isRead ? less(state.unread, wasUnread) : state.unread + (wasUnread ? 0 : 1),
-      unseen: less(state.unseen, dismissed && wasUnread && isAfter(id, state.seen))
+      unread: isRead === false ? state.unread + +!isUnread : less(state.unread, isUnread),
+      unseen: less(state.unseen, dismissed && isUnread && isAfter(id, state.seen))
     })
   }
 
@@ -149,15 +164,15 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     async see () {
       // The badge may be shown before the list, and before what it counts is in the list. A click on it means what the
       // service lists now.
-      if (!state.isLoaded || (state.unseen && !isAfter(state.items[0]?.id ?? '', state.seen))) await load()
+      if (!state.isLoaded || (fetched !== changes && state.unseen && !isAfter(state.items[0]?.id ?? '', state.seen))) await load()
       const upTo = state.items[0]?.id
       if (upTo && (state.unseen || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
     async read (...args: any[]) {
       const [what] = args
       // An explicit undefined, as the id of a notification without one, does not mean "all". The service refuses it.
-      if (args.length && !what?.upTo) return mark(what, 'PUT', '/read', { isRead: true })
-      if (!state.isLoaded || (state.unread && !state.items.some(({ isRead }) => !isRead))) await load()
+      if (args.length && !what?.upTo) return mark(what, { isRead: true })
+      if (!state.isLoaded || (fetched !== changes && state.unread && !state.items.some(({ isRead }) => !isRead))) await load()
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
       if (upTo) {
@@ -166,8 +181,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
         }, upTo)
       }
     },
-    markUnread: (id) => mark(id, 'DELETE', '/read', { isRead: false }),
-    dismiss: (id) => mark(id, 'DELETE', '', { dismissed: true })
+    markUnread: (id) => mark(id, { isRead: false }),
+    dismiss: (id) => mark(id, { dismissed: true })
   }
 
   return {
@@ -185,7 +200,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
         take(data)
       } else if (event === 'retracted') {
         changes++
-        set({ items: state.items.filter(({ id, to, key }) => id !== data.id && (data.key === undefined || key !== data.key || to !== data.to)) })
+        set({ items: state.items.filter(({ id, to, key }) => id !== data.id && !(data.key && key === data.key && to === data.to)) })
       }
       if (isListed || event === 'sync' || event === 'retracted') later()
     },

@@ -19,6 +19,8 @@ export const SHORT_LIFE_MS = 5000
 export const PAGE = 50
 /** A list that could not be fetched is fetched again within this time. */
 export const ASK_AGAIN_MS = 20_000
+/** How long an action that the service refused is not sent again. */
+export const REFUSED_MS = 1000
 /** Counts stop here; this value may stand for more. */
 export const MOST_COUNTED = 100
 

@@ -18,7 +18,7 @@ export type State = 'connecting' | 'live' | 'waiting' | 'replaced' | 'closed' | 
 export interface LineOptions {
   /** The URL of the stream. */
   readonly url: string
-  readonly credentials: Credentials
+  readonly access: Credentials
   /** The id to resume from; '' on a first visit. */
   readonly lastId: () => string
   /** The time between two pings, as the service said. */
@@ -48,8 +48,8 @@ export function stopwatch (): () => number {
   return () => Math.max(performance.now() - since, Date.now() - date)
 }
 
-export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState }: LineOptions): Line {
-  const { token, ticket, renew } = credentials
+export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: LineOptions): Line {
+  const { token, ticket, renew } = access
   let retryMs = 3000
   let failures = 0
   let wasRefused = false
@@ -109,7 +109,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
 
     const read = createReader({
       retry: (ms) => { lastWords = ms },
-      event (received) {
+      onEvent (received) {
         if (signal.aborted) return
         const { event, data } = received
         const sync = event === 'sync' && JSON.parse(data)
@@ -149,7 +149,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
       // The header means "the same visitor, back again"; the parameter takes the session over.
       if (id) isHere ? address.searchParams.set('lastEventId', id) : headers['last-event-id'] = id
       if (!signal.aborted) {
-        const init: RequestInit = ticket ? { headers, credentials: 'omit' } : await speakFor(credentials, headers)
+        const init: RequestInit = ticket ? { headers, credentials: 'omit' } : await speakFor(access, headers)
         const response = await fetch(address, { ...init, signal, cache: 'no-store' })
         status = response.status
         if (/event-stream/.test(response.headers.get('content-type')!)) {
@@ -187,8 +187,7 @@ export function createLine ({ url, credentials, lastId, beatMs, onEvent, onState
     open,
     stop,
     check (isAwake, isOtherNetwork) {
-      const longestMs = isLive ? isOtherNetwork ? 0 : beatMs() * (isAwake ? 1.2 : 2) : ANSWER_MS
-      if (timer ? isAwake : current && heard() >= longestMs) open()
+      if (timer ? isAwake : current && heard() >= (isLive ? isOtherNetwork ? 0 : beatMs() * (isAwake ? 1.2 : 2) : ANSWER_MS)) open()
     }
   }
 }

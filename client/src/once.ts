@@ -44,7 +44,7 @@ export function createOnce (sharing: Sharing): Once {
         : await new Promise<boolean>((resolve) => {
           waiting.set(id, resolve)
           // Hidden tabs ask later, since a toast is of more use in a visible tab.
-          setTimeout(ask, globalThis.document?.hidden ? 300 : 0, id)
+          setTimeout(ask, (globalThis.document?.hidden && 300) as number, id)
         })
       if (isMine) void report(run)
       return isMine

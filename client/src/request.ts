@@ -15,7 +15,7 @@ export async function within <T> (give: () => T | Promise<T>): Promise<T> {
 /** Gets a token or a ticket from the page. Rejects if it is no string. */
 export async function ask (give: () => Promise<string>): Promise<string> {
   const text: unknown = await within(give)
-  if (text && typeof text === 'string') return text
+  if (typeof text === 'string' && text) return text
   const error = new TypeError('token() and ticket() must give a string')
   reportError(error)
   throw error
@@ -24,8 +24,8 @@ export async function ask (give: () => Promise<string>): Promise<string> {
 /** Options for `fetch` with the user's credentials. */
 export async function speakFor ({ token, ticket }: Credentials, headers: Record<string, string>): Promise<RequestInit> {
   const give = token ?? ticket
-  if (!give) return { headers, credentials: 'include' }
-  return { headers: { ...headers, authorization: `${token ? 'Bearer' : 'Ticket'} ${await ask(give)}` }, credentials: 'omit' }
+  if (give) headers['authorization'] = `${token ? 'Bearer' : 'Ticket'} ${await ask(give)}`
+  return { headers, credentials: give ? 'omit' : 'include' }
 }
 
 export function parse (text: string): any {
@@ -43,7 +43,7 @@ export function parse (text: string): any {
 export async function request (options: Credentials & { readonly user?: string | undefined }, url: string, method: string, body?: object): Promise<any> {
   const { user } = options
   // The cookie may belong to another user by now. The service then refuses the request.
-  const init = await speakFor(options, { ...user && { 'tidings-user': encodeURIComponent(user) }, ...body && { 'content-type': 'application/json' } })
+  const init = await speakFor(options, { ...body && { 'content-type': 'application/json' }, ...user && { 'tidings-user': encodeURIComponent(user) } })
   const response = await fetch(url, { ...init, method, body: JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) })
   const answer = parse(await response.text())
   // A proxy may answer 200 with a page of its own.

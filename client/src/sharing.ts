@@ -131,9 +131,10 @@ export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: Sha
     get isIn () { return isLeader || request },
     leave (stays) {
       withdraw()
-      if (stays) return
-      channel?.close()
-      channel = undefined
+      if (!stays) {
+        channel?.close()
+        channel = undefined
+      }
     },
     join (steals) {
       if (request && !steals) return

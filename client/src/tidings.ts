@@ -17,7 +17,7 @@ export type {
 } from './api.ts'
 export type { State } from './line.ts'
 
-const isFinal = (state: State): boolean => /^(replaced|closed|denied)$/.test(state)
+const isFinal = (state: State): boolean => /^(denied|replaced|closed)$/.test(state)
 
 export function connect <Events extends EventMap = EventMap> (options: ConnectOptions<Events> = {}): Tidings<Events> {
   const { url, share, token, user = '' } = options
@@ -36,7 +36,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
 
   // During server-side rendering there is nothing to connect to.
   const { document: page, location, origin } = globalThis as Partial<typeof globalThis>
-  const base = new URL(url || origin!, page?.baseURI ?? (location as unknown as string | undefined) ?? 'http://x')
+  const base = new URL(url || origin!, page?.baseURI ?? (location as unknown as string | undefined) ?? 'http:x')
   const api = base.href.replace(/\/?([?#].*)?$/, '/api/notifications')
 
   const sharing = createSharing({
@@ -63,7 +63,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   const line = createLine({
     // The service refuses it to another user, whose cookie may be there by now.
     url: `${api}/subscribe${user && '/' + encodeURIComponent(user)}`,
-    credentials: options,
+    access: options,
     lastId () {
       opened = last
       return last
@@ -117,10 +117,10 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     }
     const data = parse(text)
     if (event === 'sync') {
-      if (data.heartbeatSeconds > 0) heartbeatMs = data.heartbeatSeconds * 1000
+      heartbeatMs = data.heartbeatSeconds * 1000 || heartbeatMs
       if (data.resume === 'incomplete') incomplete.call()
     }
-    inbox.onEvent(event, data, id !== undefined && !isOwn(event), state !== 'live')
+    inbox.onEvent(event, data, !!id && !isOwn(event), state !== 'live')
     handlers.call(data, { id, event, isReplay })
   }
 
@@ -151,7 +151,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       sharing.join()
     }
     isHere = false
-    heartbeatMs = Number(message['heartbeatMs']) || heartbeatMs
+    heartbeatMs = +(message as any).heartbeatMs || heartbeatMs
     setState(next)
     void leaveIfFinal()
     if (term !== leaderTerm) {

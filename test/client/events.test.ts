@@ -7,7 +7,7 @@ import { createReader, type Received } from '../../client/src/events.ts'
 function read (pieces: string[]): { events: Received[], retries: number[] } {
   const events: Received[] = []
   const retries: number[] = []
-  const feed = createReader({ event: (event) => { events.push(event) }, retry: (ms) => { retries.push(ms) } })
+  const feed = createReader({ onEvent: (event) => { events.push(event) }, retry: (ms) => { retries.push(ms) } })
   for (const piece of pieces) feed(piece)
   return { events, retries }
 }

@@ -100,7 +100,7 @@ t.test('a change that is refused, and the list too: taken back at once, and the 
     t.same([inbox.unread, inbox.items.map(({ id, isRead }: { id: string, isRead: boolean }) => [id, isRead])], [2, [['2', false], ['1', false]]])
   }
   status = 404
-  await t.rejects(inbox.read('2'), { statusCode: 200, message: '200' }, 'a page of a proxy is no answer')
+  await t.rejects(inbox.read('1'), { statusCode: 200, message: '200' }, 'a page of a proxy is no answer')
   t.equal(inbox.unread, 2)
 })
 
