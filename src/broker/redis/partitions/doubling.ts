@@ -6,10 +6,11 @@ import type { Redis } from 'ioredis'
 import { Gates, type GatesOptions } from './gates.ts'
 import { KEY_SECONDS, kindOf } from './keys.ts'
 import { Memberships } from './memberships.ts'
+import { Progress } from './progress.ts'
 import { refuseDebts, refuseNodes } from './quiet.ts'
 import { Replicas } from './replicas.ts'
 import { each, keysUnder, SCANNED } from './scan.ts'
-import { NO_PARTITION, UNDER_WAY } from './under-way.ts'
+import { IN_PLACE, NO_PARTITION, UNDER_WAY } from './under-way.ts'
 import { verify } from './verify.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
 
@@ -41,6 +42,7 @@ export class Doubling {
   readonly #sources: readonly string[]
   readonly #tags: readonly string[]
   readonly #targets: readonly string[]
+  readonly #progress: Progress
   readonly #gates: Gates
   readonly #memberships: Memberships
   readonly #replicas: Replicas
@@ -50,7 +52,9 @@ export class Doubling {
   readonly #unknown: string[] = []
   #unknownCount = 0
 
-  constructor (options: DoublingOptions) {
+  constructor (given: DoublingOptions) {
+    this.#progress = new Progress(`${given.root}:partitions`, given.ask)
+    const options = { ...given, ask: this.#progress.ask.bind(this.#progress) }
     this.#options = options
     const prefixes = (count: number): string[] => count === 1 && !options.isCluster ? [options.root] : tagsOf(count).map((tag) => `${options.root}:{${tag}}`)
     this.#sources = prefixes(options.from)
@@ -64,20 +68,29 @@ export class Doubling {
   /** Rejects with a sentence that says what to do. */
   async run (): Promise<Doubled> {
     const { from, to, isDryRun, say } = this.#options
-    if (await this.#isBegun() === 'done') {
+    const state = await this.#state()
+    if (state === 'done') {
       say(`there are ${to} partitions already`)
       return { moved: 0, copied: 0, compared: 0 }
     }
     if (!isDryRun) {
+      // Takes over from a call that was killed, or only stopped.
+      if (state !== 'not yet') await this.#progress.begin(state)
       await refuseNodes(this.#options, [...this.#sources, ...this.#targets])
+    }
+    if (state === this.#inPlace) {
+      if (!isDryRun) await this.#open()
+      say(`all was in place: there ${isDryRun ? 'would be' : 'are'} ${to} partitions`)
+      return { moved: 0, copied: 0, compared: 0 }
+    }
+    if (!isDryRun) {
       await refuseDebts(this.#options, this.#sources)
-      await this.#mark([`${UNDER_WAY} from ${from} to ${to}`])
+      await this.#progress.begin(this.#underWay)
       await this.#gates.shut()
       await refuseDebts(this.#options, this.#sources).catch(async (error: Error) => {
         // Something was published at the last moment.
         await this.#gates.reopen()
-        if (this.#sources[0] === this.#options.root) await this.#options.ask(this.#list, (redis) => redis.unlink(this.#list))
-        else await this.#mark(this.#sources)
+        await this.#progress.end(this.#sources[0] === this.#options.root ? [] : this.#sources)
         throw error
       })
     }
@@ -92,9 +105,9 @@ export class Doubling {
     if (!isDryRun) {
       await this.#memberships.write()
       await verify(this.#options, this.#sources, this.#targets)
-      await this.#gates.open()
       await this.#replicas.have(this.#targets)
-      await this.#mark(this.#targets)
+      await this.#progress.begin(this.#inPlace)
+      await this.#open()
     }
     if (this.#unknownCount > 0) say(`left ${this.#unknownCount} keys where they are, which are none of Tidings: ${this.#unknown.join(', ')}${this.#unknownCount > MOST_NAMED ? ', …' : ''}`)
     say(`${isDryRun ? 'would have moved' : 'moved'} ${this.#moved} keys of users, ${isDryRun ? 'would have made' : 'made'} ${this.#copied} copies of what is shared, compared ${this.#compared} logs`)
@@ -105,25 +118,31 @@ export class Doubling {
     return await this.#options.ask(prefix, command)
   }
 
-  get #list (): string { return `${this.#options.root}:partitions` }
+  get #underWay (): string { return `${UNDER_WAY} from ${this.#options.from} to ${this.#options.to}` }
+  get #inPlace (): string { return this.#underWay + IN_PLACE }
 
-  async #isBegun (): Promise<'done' | 'begun' | 'not yet'> {
-    const { root, from, to } = this.#options
-    const listed = await this.#options.ask(this.#list, (redis) => redis.lrange(this.#list, 0, -1))
+  /** Lets the new partitions take publishes. What they take is not in the old ones, so nothing is copied any more. */
+  async #open (): Promise<void> {
+    await this.#replicas.have([`${this.#options.root}:partitions`])
+    await this.#gates.open()
+    await this.#replicas.have(this.#targets)
+    await this.#progress.end(this.#targets)
+  }
+
+  /** 'done', 'not yet', or what the list says of a division that was begun. */
+  async #state (): Promise<string> {
+    const { root, from } = this.#options
+    const listed = await this.#progress.read()
+    const [first = ''] = listed
     if (listed.join() === this.#targets.join()) return 'done'
-    if (listed[0] === `${UNDER_WAY} from ${from} to ${to}`) return 'begun'
-    if (listed[0]?.startsWith(UNDER_WAY) === true) throw new Error(`${listed[0]} is under way; finish it first, with these numbers`)
+    if (first === this.#underWay || first === this.#inPlace) return first
+    if (first.startsWith(UNDER_WAY)) throw new Error(`${first} is under way; finish it first, with these numbers`)
     if (listed.length === 0 && from === 1) {
       const config = await this.#redis(this.#sources[0]!, (redis) => redis.hgetall(`${this.#sources[0]}:config`))
       if (Object.keys(config).length > 0 && config['partition'] !== NO_PARTITION) return 'not yet'
     }
     if (listed.join() !== this.#sources.join()) throw new Error(`there are ${listed.length === 0 ? 'no' : listed.length} partitions under "${root}", not ${from}`)
     return 'not yet'
-  }
-
-  async #mark (list: readonly string[]): Promise<void> {
-    const made = `{${this.#list}}:new`
-    await this.#options.ask(this.#list, (redis) => redis.multi().unlink(made).rpush(made, ...list).rename(made, this.#list).exec())
   }
 
   #numbersOf (source: string): number[] {

@@ -1,0 +1,100 @@
+// A division that was broken off late, or is done by two calls at once: what is published meanwhile is kept.
+import t, { type Test } from 'tap'
+import { Doubling } from '../../src/broker/redis/partitions/doubling.ts'
+import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
+import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
+import { Links } from '../../src/broker/redis/links.ts'
+import { parseRedisUrl } from '../../src/redis-url.ts'
+import { spawnChild, type Child } from '../fixtures/process.ts'
+import { startRedis, type Redis } from '../fixtures/redis.ts'
+import { limits, listOf, type Node, now, request } from './contract.ts'
+import { Ear } from './ear.ts'
+import { becomes } from './nodes.ts'
+
+const users = Array.from({ length: 20 }, (_, i) => `u${i}`)
+const silent = { info () {}, warn () {} }
+
+async function start (t: Test, redis: Redis, partitions: number): Promise<Node> {
+  const broker = new PartitionedBroker({ ...limits, url: redis.url, prefix: redis.prefix, nodeName: 'doubling', log: silent, partitions })
+  const ear = new Ear()
+  broker.start(ear)
+  t.teardown(() => broker.close())
+  await becomes(() => broker.state().up, 'a broker to be up')
+  return { broker, ear }
+}
+
+const double = (t: Test, redis: Redis): Child =>
+  spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '2', '--to', '4'], { name: 'partitions', env: { ...process.env, REDIS_URL: redis.url, REDIS_PREFIX: redis.prefix } })
+
+/** Of two partitions, with a group whose home is a new one once there are four. */
+async function two (t: Test, redis: Redis): Promise<{ group: string, home: string, member: string }> {
+  const [group] = Array.from({ length: 100 }, (_, i) => `g${i}`).filter((name) => !tagsOf(2).includes(tagsOf(4)[partitionOf(name, 4)]!)) as [string]
+  const home = `${redis.prefix}:{${tagsOf(4)[partitionOf(group, 4)]}}`
+  const node = await start(t, redis, 2)
+  for (const user of users) {
+    await now(node, user)
+    await node.broker.join(user, group)
+  }
+  const owed = async (): Promise<boolean> => (await Promise.all(tagsOf(2).map((tag) => redis.cli('EXISTS', `${redis.prefix}:{${tag}}:outbox`)))).some(Number)
+  await node.broker.publish(request(`group:${group}`, 'before'))
+  await becomes(async () => !await owed(), 'the copy to be made')
+  await node.broker.close()
+  return { group, home, member: users.find((user) => partitionOf(user, 4) === partitionOf(group, 4))! }
+}
+
+/** A call of the tool in this process. `before` runs before each command, once it has begun to copy. */
+async function call (t: Test, redis: Redis, before: (key: string) => Promise<void>): Promise<() => Promise<string>> {
+  const links = new Links({ place: parseRedisUrl(redis.url), nodeName: 'partitions', log: silent })
+  links.start()
+  t.teardown(() => { links.close() })
+  await becomes(() => links.faultOf('') === '', 'a connection')
+  let isBegun = false
+  const doubling = new Doubling({
+    root: redis.prefix,
+    from: 2,
+    to: 4,
+    isDryRun: false,
+    isCluster: false,
+    say: (text) => { isBegun ||= text.startsWith('partition') },
+    ask: async (key, command) => {
+      if (isBegun) await before(key)
+      return await links.give(key, command)
+    }
+  })
+  return async () => await doubling.run().then(() => 'done', (error: Error) => error.message)
+}
+
+t.test('what is published when the new partitions take it already, while the list does not say yet that they are there, is kept', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const { group, home, member } = await two(t, redis)
+  const run = await call(t, redis, async (key) => {
+    if (key === `${redis.prefix}:partitions` && await redis.cli('HGET', `${home}:config`, 'partition') !== '') throw new Error('killed')
+  })
+  t.equal(await run(), 'killed')
+  const publish = async (): Promise<unknown> => await redis.cli('FCALL', 'tidings_publish', 1, home, `group:${group}`, 'message', '"early"').catch(() => null)
+  await becomes(async () => Array.isArray(await publish()), 'it to be taken')
+  const child = double(t, redis)
+  t.match(await child.exited, { code: 0 }, child.lines.join(' | '))
+  const after = await start(t, redis, 4)
+  t.match((await listOf(after, member)).notifications.map(({ json }) => json), ['"early"', '"before"'])
+})
+
+t.test('a call that is slow, and goes on after another one did the work, changes nothing', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const { group, member } = await two(t, redis)
+  const [waits, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const run = await call(t, redis, async () => {
+    waits.resolve()
+    await release.promise
+  })
+  const slow = run()
+  await waits.promise
+  const other = double(t, redis)
+  t.match(await other.exited, { code: 0 }, other.lines.join(' | '))
+  const after = await start(t, redis, 4)
+  await after.broker.publish(request(`group:${group}`, 'later'))
+  release.resolve()
+  t.equal(await slow, 'another call of this tool has taken over: let that one finish')
+  await after.broker.publish(request(`group:${group}`, 'last'))
+  t.match((await listOf(after, member)).notifications.map(({ json }) => json), ['"last"', '"later"', '"before"'])
+})
