@@ -1,4 +1,5 @@
 // Divides partitions into more of them: npm run partitions -- --from 1 --to 16
+import { explain } from '../src/broker/redis/diagnosis.ts'
 import { Doubling } from '../src/broker/redis/partitions/doubling.ts'
 import { Steady } from '../src/broker/redis/partitions/steady.ts'
 import { prefixFault } from '../src/config.ts'
@@ -63,9 +64,11 @@ try {
   const say = (text: string): void => { console.log(text) }
   await new Doubling({ root, ...given, isCluster, ask: async (key, command) => await steady.ask(key, command), say }).run()
 } catch (error) {
-  const { message } = error as Error
+  // A transaction that was refused says why in the errors of its commands.
+  const { message, previousErrors: [first] = [] } = error as Error & { previousErrors?: Error[] }
+  const text = first?.message ?? message
   isOver = true // the last word
-  console.error(`Not done: ${message}${message.includes('NOPERM') ? '; docs/redis.md, Partitions, has the rights that it needs' : ''}`)
+  console.error(`Not done: ${text.includes('NOPERM') ? `${text}; docs/redis.md, Partitions, has the rights that it needs` : explain(text)}`)
   process.exitCode = 1
 }
 clearInterval(ticker)

@@ -2,6 +2,7 @@
 import net, { type AddressInfo } from 'node:net'
 import t from 'tap'
 import { spawnChild, tail } from '../fixtures/process.ts'
+import { startRedis } from '../fixtures/redis.ts'
 
 t.test('partitions, with settings that a node would refuse, change nothing and say what is wrong', async (t) => {
   for (const [prefix, env, sentence] of [['tidings:', {}, /^REDIS_PREFIX must be 1 to 64 visible ASCII characters without ":"/], ['tidings', { REDIS_URL_FILE: '/no' }, /^REDIS_URL and REDIS_URL_FILE are both set/]] as const) {
@@ -35,4 +36,16 @@ t.test('partitions, with a Redis that nobody reaches, give up with a sentence', 
     t.match(child.lines.at(-1), /^Not done: Redis cannot be asked: /)
     t.notMatch(child.lines.join('\n'), 'until it answers', 'it does not say that it goes on')
   }))
+})
+
+t.test('partitions, stopped by a key of another kind, and refused by a Redis that is full, say what to do', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await redis.cli('HSET', `${redis.prefix}:config`, 'version', 7)
+  await redis.cli('SET', `${redis.prefix}:groups:42`, 'theirs')
+  for (const [memory, sentence] of [['0', /^Not done: a key under REDIS_PREFIX is not of the kind that Tidings writes/], ['1mb', /^Not done: Redis is full and takes no writes/]] as const) {
+    await redis.cli('CONFIG', 'SET', 'maxmemory', memory)
+    const child = spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '1', '--to', '4'], { name: 'partitions', env: { ...process.env, REDIS_URL: redis.url, REDIS_PREFIX: redis.prefix } })
+    t.match(await child.exited, { code: 1 }, tail(child.lines))
+    t.match(child.lines.at(-1), sentence)
+  }
 })
