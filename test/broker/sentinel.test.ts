@@ -105,6 +105,19 @@ t.test('a master that is alive but demoted, with a node that still talks to it, 
   }
 })
 
+t.test('a single Sentinel that names another master, with nothing newer than the others, is not followed', async (t) => {
+  const sentinels = await startSentinels(t)
+  const links = new Links({ place: parseRedisUrl(sentinels.url), nodeName: 'links', log: { info () {}, warn () {} } })
+  t.teardown(() => { links.close() })
+  const { cli } = sentinels.sentinels[0]!
+  await cli('SENTINEL', 'REMOVE', 'mymaster')
+  await cli('SENTINEL', 'MONITOR', 'mymaster', '127.0.0.1', 1, 2)
+  for (let i = 0; i < 3; i++) {
+    await links.look()
+    t.equal(links.of(sentinels.prefix)?.name, `127.0.0.1:${sentinels.nodes[0]!.port}`)
+  }
+})
+
 t.test('Sentinels, with a password or without one, are asked either way', async (t) => {
   for (const options of [{ password: 'secret' }, { password: 'secret', sentinelPassword: 'secret' }]) {
     const sentinels = await startSentinels(t, { ...options, replicas: 1 })

@@ -1,4 +1,4 @@
-// Asks all Sentinels which Redis is the master. The one that has seen the newest failover counts.
+// Asks all Sentinels which Redis is the master. Those that have seen the newest failover count, and of them most.
 import type { Login, RedisAddress } from '../../redis-url.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'
 import { NOT_CONNECTED, sentinelFault } from './diagnosis.ts'
@@ -38,8 +38,13 @@ export class SentinelMaster implements Whereabouts {
 
   async look (): Promise<boolean> {
     const answers = await Promise.allSettled(this.#sentinels.map((address) => this.#ask(address)))
-    const reports = answers.filter((answer) => answer.status === 'fulfilled').map(({ value }) => value).sort((a, b) => b.epoch - a.epoch)
-    const [newest] = reports
+    const reports = answers.filter((answer) => answer.status === 'fulfilled').map(({ value }) => value)
+    // A single Sentinel that was given another address says so with the epoch of the others.
+    const weight = ({ address, epoch }: Report): number => {
+      const sayers = reports.filter((other) => other.epoch === epoch && nameOf(other.address) === nameOf(address)).length
+      return this.#isMaster(address) ? sayers + 0.5 : sayers
+    }
+    const [newest] = reports.sort((a, b) => b.epoch - a.epoch || weight(b) - weight(a))
     if (newest === undefined) {
       // A known master is kept: the Sentinels are not needed as long as it answers.
       const reasons = answers.map((answer) => answer.status === 'rejected' ? answer.reason as Error : undefined)
@@ -49,7 +54,7 @@ export class SentinelMaster implements Whereabouts {
     }
     this.#fault = ''
     this.#sentinels = merge([...this.#entry.place.addresses, ...reports.flatMap(({ others }) => others)])
-    const isOther = this.#master === undefined || nameOf(newest.address) !== nameOf(this.#master)
+    const isOther = !this.#isMaster(newest.address)
     // A lower epoch is believed only if most Sentinels say so. A few may have been cut off; most of them are right,
     // even if they were all set up again and count from zero.
     const sayers = reports.filter(({ address }) => nameOf(address) === nameOf(newest.address))
@@ -57,6 +62,10 @@ export class SentinelMaster implements Whereabouts {
     this.#epoch = newest.epoch
     this.#master = newest.address
     return isOther
+  }
+
+  #isMaster (address: RedisAddress): boolean {
+    return this.#master !== undefined && nameOf(address) === nameOf(this.#master)
   }
 
   async #ask (address: RedisAddress): Promise<Report> {
