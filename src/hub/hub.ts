@@ -196,7 +196,8 @@ export class Hub implements BrokerListener {
           if (control.id > stream.filledTo) this.#filler.fill(stream, control.id)
           break
         case 'logout': this.#filler.fill(stream, control.id); break
-        case 'takeover': this.#sessions?.heard(stream, control.id, control.tag)
+        case 'takeover': // a replaced stream must get no id that is newer
+          if (this.#sessions?.seemsLost(stream, control.id, control.tag) === true) this.#filler.fill(stream, control.id)
       }
     }
   }

@@ -5,55 +5,40 @@ import type { Session, Sessions as Broker } from '../broker/broker.ts'
 import type { Exits } from './exits.ts'
 import type { Stream } from './stream.ts'
 
-/** A stream's own session, and the newest takeover by another stream that it heard of. */
-interface Claim {
-  session: Session | undefined
-  takenOverAt: number
-}
-
 export class Sessions {
   readonly #broker: Broker
   readonly #exits: Exits
-  readonly #claims = new WeakMap<Stream, Claim>()
+  readonly #held = new WeakMap<Stream, Session>()
 
   constructor (broker: Broker, exits: Exits) {
     this.#broker = broker
     this.#exits = exits
   }
 
-  #claimOf (stream: Stream): Claim {
-    let claim = this.#claims.get(stream)
-    if (claim === undefined) this.#claims.set(stream, claim = { session: undefined, takenOverAt: 0 })
-    return claim
-  }
-
-  /**
-   * Takes the session for a new stream, or checks that a live one still owns it. Resolves with false if the stream was
-   * replaced, and so was ended.
-   */
-  async own (stream: Stream): Promise<boolean> {
-    const claim = this.#claimOf(stream)
-    if (claim.session !== undefined) return await this.#check([stream])
+  /** Takes the session for a new stream. Resolves with false if the stream was replaced, and so was ended. */
+  async take (stream: Stream): Promise<boolean> {
+    if (this.#held.has(stream)) return true
     const { userId, reconnectsFrom } = stream.owner
-    const session = claim.session = await this.#broker.takeSession(userId, randomUUID(), reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom)
-    if (session === undefined) {
-      this.#exits.endForGood(stream, 'replaced', {})
-      return false
-    }
-    // The message of a later takeover can arrive before our answer. Our own message can too, and changes nothing.
-    return session.takenAt >= claim.takenOverAt || await this.#check([stream])
+    const session = await this.#broker.takeSession(userId, randomUUID(), reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom)
+    if (session !== undefined) this.#held.set(stream, session)
+    else this.#exits.endForGood(stream, 'replaced', {})
+    return session !== undefined
   }
 
   /**
-   * Handles the message that another stream took the session. It is only a hint, since anyone who may PUBLISH can send
-   * one.
+   * Asks the broker whether the stream still owns the session. Resolves with false if not; then the stream was ended.
    */
-  heard (stream: Stream, takenAt: number, tag: string): void {
-    const claim = this.#claimOf(stream)
-    const { session } = claim
-    if (tag === session?.tag) return
-    if (session === undefined) claim.takenOverAt = Math.max(claim.takenOverAt, takenAt)
-    else if (takenAt > session.takenAt) void this.verify([stream])
+  async keeps (stream: Stream): Promise<boolean> {
+    return await this.#check([stream])
+  }
+
+  /**
+   * Whether a message says that another stream took the session later. It is only a hint, since anyone who may PUBLISH
+   * can send one.
+   */
+  seemsLost (stream: Stream, takenAt: number, tag: string): boolean {
+    const session = this.#held.get(stream)
+    return session !== undefined && tag !== session.tag && takenAt > session.takenAt
   }
 
   /**
@@ -65,7 +50,7 @@ export class Sessions {
 
   async #check (streams: readonly Stream[]): Promise<boolean> {
     const owned = streams.flatMap((stream) => {
-      const session = this.#claims.get(stream)?.session
+      const session = this.#held.get(stream)
       return session === undefined ? [] : [{ stream, userId: stream.owner.userId, session }]
     })
     const lost = new Set(await this.#broker.verifySessions(owned))

@@ -1,5 +1,6 @@
 // SESSION_POLICY=single: one stream a user, whoever asks and wherever; and a tab that only lost its line keeps its session.
 import t from 'tap'
+import type { BrokerListener } from '../../src/broker/listener.ts'
 import type { Client } from '../fixtures/client.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { Signal } from '../fixtures/wait.ts'
@@ -24,6 +25,17 @@ async function lastOf (tabs: Client[]): Promise<Client> {
     const left = tabs.filter(({ state }) => state !== 'closed')
     return left.length === 1 ? left[0] : undefined
   }, { what: 'all tabs but one to stop', describe: () => tabs.map((tab) => tab.describe()).join('\n') })
+}
+
+/** The listener as a plain object, so that one of its calls can be replaced. */
+function bound (listener: BrokerListener): BrokerListener {
+  return {
+    notification: (channel, notification) => { listener.notification(channel, notification) },
+    control: (userId, control) => { listener.control(userId, control) },
+    dropped: (channel, reason) => { listener.dropped(channel, reason) },
+    interrupted: (isAffected, isLost) => { listener.interrupted(isAffected, isLost) },
+    restored: (isAffected) => { listener.restored(isAffected) }
+  }
 }
 
 /** Publishes to the user; resolves when this client has it. The number of nodes that took it. */
@@ -142,6 +154,62 @@ onBoth(t, 'session, the holder that loses its line again before its sync, is sti
   const again = all.client(t, { sub: 'ann' }, { node: 1, lastEventId: id! })
   t.equal((await again.live()).json.resume, 'complete')
   await reaches(all, again, 'ann')
+})
+
+onBoth(t, 'session, taken from a tab that is still being filled, leaves that tab without an id above the new fence', async (t, kind) => {
+  const claimed = Promise.withResolvers<void>()
+  const taken = Promise.withResolvers<void>()
+  const all = await startNodes(t, kind, redis, {
+    env,
+    // The first node reads the logs late, and never hears of the takeover.
+    alter: (broker, node) => {
+      if (node !== 0) return
+      const { resume, start } = broker
+      broker.resume = async (query) => {
+        claimed.resolve()
+        await taken.promise
+        return await resume.call(broker, query)
+      }
+      broker.start = (listener) => {
+        start.call(broker, { ...bound(listener), control: () => {} })
+      }
+    }
+  })
+  const older = all.client(t, { sub: 'ann' })
+  await claimed.promise
+  const newer = all.client(t, { sub: 'ann' }, { node: 1 })
+  await newer.live()
+  taken.resolve()
+  await assertReplaced(t, older, 'the older tab')
+  t.same(older.events.map(({ event }) => event), ['replaced'], 'no sync, whose id would be the holder\'s')
+  await reaches(all, newer, 'ann')
+})
+
+onBoth(t, 'session, taken from a live tab, gives that tab nothing that is published afterwards', async (t, kind) => {
+  const heard = Promise.withResolvers<void>()
+  const all = await startNodes(t, kind, redis, {
+    env,
+    alter: (broker, node) => {
+      const { verifySessions } = broker
+      if (node === 0) {
+        broker.verifySessions = async (sessions) => {
+          if (sessions.some(({ userId }) => userId === 'ann') && isLive) await heard.promise
+          return await verifySessions.call(broker, sessions)
+        }
+      }
+    }
+  })
+  let isLive = false
+  const [older, witness] = [all.client(t, { sub: 'ann' }), all.client(t, { sub: 'bob' })]
+  await Promise.all([older.live(), witness.live()])
+  isLive = true
+  const newer = all.client(t, { sub: 'ann' }, { node: 1 })
+  await newer.live()
+  await all.call('POST', '/api/notifications', { body: { to: 'all', data: 'after the takeover' } })
+  await Promise.all([newer.next(({ data }) => data.includes('after')), witness.next(({ data }) => data.includes('after'))])
+  heard.resolve()
+  await assertReplaced(t, older, 'the older tab')
+  t.same(older.notifications, [])
 })
 
 onBoth(t, 'session, a tab that was replaced while it was away, is told 204 and disturbs nobody', async (t, kind) => {
