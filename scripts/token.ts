@@ -1,7 +1,7 @@
 // Makes a token for trying things: npm run token -- --sub 42 --groups Complaints --scope notifications:publish
 import jwt from '@fastify/jwt'
 import Fastify from 'fastify'
-import { readSettingOrFile } from '../src/environment.ts'
+import { readSettingOrFile, secretFault } from '../src/environment.ts'
 import { HUNDRED_YEARS_SECONDS } from '../src/http/claims.ts'
 import { isName } from '../src/notification.ts'
 import { help, parse } from './command-line.ts'
@@ -54,7 +54,8 @@ function findFault (): string | undefined {
   }
   if (secret instanceof Error) return `${secret.message}.`
   if (Buffer.byteLength(secret) < 32) return 'JWT_SECRET must be set, with at least 32 bytes: the same that the nodes have.'
-  return undefined
+  const fault = secretFault(secret)
+  return fault === undefined ? undefined : `${fault}.`
 }
 
 const fault = given === undefined ? '' : findFault()

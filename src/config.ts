@@ -6,7 +6,7 @@ import { envSchema, type EnvSchemaOpt } from 'env-schema'
 import Type, { type Static } from 'typebox'
 import type { HistoryLimits } from './broker/broker.ts'
 import { certificateFault } from './certificate.ts'
-import { type Env, IN_FILES, LISTEN_DEFAULTS, readSetting, readSettingOrFile } from './environment.ts'
+import { type Env, IN_FILES, LISTEN_DEFAULTS, readSetting, readSettingOrFile, secretFault } from './environment.ts'
 import { isOrigin, originLike } from './origins.ts'
 import { MEMORY_URL, redisUrlFault } from './redis-url.ts'
 
@@ -185,9 +185,8 @@ function keyFaults ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, ...data }: Record<st
   const given = [JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL].filter((key) => key !== undefined).length
   const isUnread = isIncomplete && (data.JWT_SECRET_FILE ?? data.JWT_PUBLIC_KEY_FILE) !== undefined
   if (given !== 1 && !(given === 0 && isUnread)) faults.push(`exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWKS_URL must be set, not ${given === 0 ? 'none' : given}`)
-  if (JWT_SECRET !== undefined && Buffer.byteLength(JWT_SECRET) < 32) {
-    faults.push('JWT_SECRET must have at least 32 bytes; "openssl rand -base64 48" makes one')
-  }
+  const secret = JWT_SECRET === undefined ? undefined : secretFault(JWT_SECRET)
+  if (secret !== undefined) faults.push(secret)
   if (JWT_PUBLIC_KEY !== undefined) {
     try {
       if (/PRIVATE KEY|BEGIN (RSA )?PUBLIC KEY[^]*BEGIN/.test(JWT_PUBLIC_KEY)) throw new TypeError('a private key, or several')

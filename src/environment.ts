@@ -36,3 +36,10 @@ export function readSettingOrFile (env: Env, name: (typeof IN_FILES)[number]): s
   if (text === '') throw new Error(`${name}_FILE: "${path}" is empty`)
   return text
 }
+
+/** What is wrong with a JWT_SECRET. The library that signs throws at a PEM, because a public key is no secret. */
+export function secretFault (secret: string): string | undefined {
+  if (secret.includes('-----BEGIN')) return 'JWT_SECRET must be a secret, not a key in PEM; a public key belongs in JWT_PUBLIC_KEY'
+  if (Buffer.byteLength(secret) < 32) return 'JWT_SECRET must have at least 32 bytes; "openssl rand -base64 48" makes one'
+  return undefined
+}

@@ -133,6 +133,12 @@ t.test('config, with a secret of 31 bytes, is refused, and one of 32 bytes in 16
   t.same(faultsOf({ JWT_SECRET: 'ü'.repeat(16) }), [])
 })
 
+t.test('config, with a key in PEM as the secret, is refused and says where it belongs', async (t) => {
+  for (const pem of [rsa, p256, rsa.replaceAll('\n', '\\n'), rsa.replaceAll('\n', ' '), `"${rsa}"`]) {
+    t.match(faultsOf({ JWT_SECRET: pem }), ['JWT_SECRET must be a secret, not a key in PEM; a public key belongs in JWT_PUBLIC_KEY'])
+  }
+})
+
 t.test('config, with a public key, pins the one algorithm that fits it', async (t) => {
   t.equal(keyAlgorithm(rsa), 'RS256')
   t.equal(keyAlgorithm(p256), 'ES256')

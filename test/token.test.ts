@@ -48,6 +48,7 @@ t.test('token, asked for wrongly, is not made and the right way is shown', async
     [['--sub', 'x'.repeat(129)], { JWT_SECRET: secret }, /--sub/],
     [['--sub', '42'], {}, /JWT_SECRET must be set, with at least 32 bytes/],
     [['--sub', '42'], { JWT_SECRET: 'short' }, /at least 32 bytes/],
+    [['--sub', '42'], { JWT_SECRET: `-----BEGIN PUBLIC KEY-----\\n${'A'.repeat(64)}` }, /^JWT_SECRET must be a secret, not a key in PEM/],
     [['--sub', '42', '--expires', '0'], { JWT_SECRET: secret }, /--expires must be a whole number of seconds/],
     [['--sub', '42', '--expires', '5000000000'], { JWT_SECRET: secret }, /from 1 to 3162240000, a hundred years\./],
     [['--sub', '42', '--expires', '-5'], { JWT_SECRET: secret }, /--expires must be a whole number/],
