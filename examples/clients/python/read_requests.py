@@ -12,6 +12,17 @@ def is_final(status):
     return 400 <= status < 500 and status not in (408, 429)
 
 
+# sseclient-py also hands out the half of an event after which a stream ends, so it gets whole events only.
+def whole(chunks):
+    held = b''
+    for chunk in chunks:
+        held += chunk
+        end = held.rfind(b'\n\n') + 2
+        if end > 1:
+            yield held[:end]
+            held = held[end:]
+
+
 while True:
     headers = {'Authorization': f'Bearer {token}', 'Accept': 'text/event-stream'}
     if last_id:
@@ -24,7 +35,7 @@ while True:
             if is_final(response.status_code):
                 sys.exit(f'refused: {response.status_code}')
             response.raise_for_status()
-            for event in sseclient.SSEClient(response).events():
+            for event in sseclient.SSEClient(whole(response)).events():
                 last_id = event.id or last_id
                 retry_seconds = int(event.retry) / 1000 if event.retry else retry_seconds
                 print(event.id or '', event.event, event.data, sep='\t', flush=True)

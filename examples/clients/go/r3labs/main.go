@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -34,6 +35,42 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return silence{connection}, nil
 }
 
+// whole holds back what stands after the last whole event: the library hands out half an event, and counts its id, if
+// the stream ends there.
+type whole struct {
+	io.ReadCloser
+	held  []byte
+	ready int
+	err   error
+}
+
+func (w *whole) Read(bytes []byte) (int, error) {
+	for w.ready == 0 && w.err == nil {
+		chunk, n := make([]byte, 4096), 0
+		n, w.err = w.ReadCloser.Read(chunk)
+		w.held = append(w.held, chunk[:n]...)
+		if end := strings.LastIndex(string(w.held), "\n\n"); end >= 0 {
+			w.ready = end + 2
+		}
+	}
+	if w.ready == 0 {
+		return 0, w.err
+	}
+	n := copy(bytes, w.held[:w.ready])
+	w.held, w.ready = w.held[n:], w.ready-n
+	return n, nil
+}
+
+type transport struct{ http.RoundTripper }
+
+func (t transport) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := t.RoundTripper.RoundTrip(request)
+	if err == nil {
+		response.Body = &whole{ReadCloser: response.Body}
+	}
+	return response, err
+}
+
 func env(name string) string {
 	value, isSet := os.LookupEnv(name)
 	if !isSet {
@@ -50,7 +87,7 @@ func isFinal(status int) bool {
 
 func main() {
 	client := sse.NewClient(env("TIDINGS_URL"), sse.ClientMaxBufferSize(1<<22))
-	client.Connection = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial}}
+	client.Connection = &http.Client{Transport: transport{&http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial}}}
 	client.Headers["Authorization"] = "Bearer " + env("TIDINGS_TOKEN")
 	client.ReconnectStrategy = &backoff.ConstantBackOff{Interval: 3 * time.Second}
 	client.ReconnectNotify = func(err error, _ time.Duration) { fmt.Fprintln(os.Stderr, "trying again:", err) }
