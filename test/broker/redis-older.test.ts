@@ -1,5 +1,6 @@
 // Older data in a Redis that goes on running: no connection breaks, and the process is the same.
 import t from 'tap'
+import { library } from '../../src/broker/redis/library.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { now, readPages, send } from './contract.ts'
 import { becomes, startRedisNode, up } from './nodes.ts'
@@ -17,7 +18,7 @@ t.test('data, replaced by older data while Redis runs, is told to be missing to 
   }
   const [node, other] = [startRedisNode(t, own, {}, own.prefix), startRedisNode(t, own, {}, own.prefix)]
   await Promise.all([up(node), up(other)])
-  const looked = (): Promise<unknown> => own.cli('HGET', `${own.prefix}:config`, 'looked')
+  const looked = (): Promise<unknown> => own.cli('HGET', `${own.prefix}:config`, 'looks')
   for (const [name, { keep, bringBack }] of Object.entries(ways)) {
     await t.test(name, async (t) => {
       const cursor = await now(node)
@@ -38,4 +39,26 @@ t.test('data, replaced by older data while Redis runs, is told to be missing to 
       t.notOk((await readPages(node, { cursor: after }))[0]!.gap, 'and nobody who comes later')
     })
   }
+})
+
+t.test('older data, that another node has looked at since, is found out by the node whose look it lacks, once', async (t) => {
+  const own = await startRedis(t, { own: true, args: ['--dbfilename', 'looks.rdb'] })
+  await own.cli('FUNCTION', 'LOAD', library())
+  const look = async (known: number): Promise<{ born: string, id: number }> => {
+    const [, born, id] = await own.cli('FCALL', 'tidings_configure', 1, own.prefix, 0, 1000, 1000, 86_400, 65_536, 'run', 0, 0, 0, 0, known) as [number, string, string]
+    return { born, id: Number(id) }
+  }
+  const [first, other] = [await look(0), await look(0)]
+  await own.cli('SAVE')
+  const lacking = await look(first.id)
+  await own.cli('DEBUG', 'RELOAD', 'NOSAVE')
+  const after = await look(other.id)
+  t.equal(after.born, first.born, 'this node knows of nothing that is not there')
+  const told = await look(lacking.id)
+  t.ok(Number(told.born) > after.id, 'the history begins anew')
+  t.equal((await look(after.id)).born, told.born)
+
+  for (let i = 0; i < 200; i++) await look(0)
+  t.equal((await look(told.id)).born, told.born, 'a look so long ago need not be known')
+  t.ok((await own.cli('HGET', `${own.prefix}:config`, 'looks') as string).length < 1200)
 })

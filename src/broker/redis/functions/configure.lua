@@ -23,14 +23,30 @@ end
 -- Within this time every node has noticed a loss, since each asks once a second.
 local DOUBT = 3 * SECOND
 
+-- The newest looks (calls of `configure`) of all nodes are remembered, so many and so many characters of them.
+local LOOKS, LOOK_LENGTH = 64, 17
+
+-- Whether the data does not know of a look, although it knows of an older one. Several nodes may have looked since, but
+-- not all: so it is not enough to compare with the newest.
+local function lacks_look(looks, looked)
+  local oldest = tonumber(looks:match('%d+') or nil)
+  return oldest and looked > oldest and not (' ' .. looks .. ' '):find(' ' .. int(looked) .. ' ', 1, true)
+end
+
+local function with_look(looks, id)
+  -- The first may be cut in the middle.
+  if #looks >= LOOKS * LOOK_LENGTH then looks = looks:sub(-LOOKS * LOOK_LENGTH):gsub('^%d* ', '') end
+  return looks .. ' ' .. int(id)
+end
+
 -- If a Redis process started with a clock behind an id that a node was answered before, acknowledged data was lost (a
 -- failover, or a crash between two writes to disk). If the data does not know of a call that this process answered, it
 -- was replaced by older data without a restart (SWAPDB, DEBUG RELOAD, a resync). Nobody knows what is lost, so the
 -- history begins anew and every older position is `incomplete`.
 local function look_for_loss(ctx, clock, run_id, newest_before, looked)
   local key = ctx.prefix .. ':config'
-  local run = redis.call('HMGET', key, 'run_id', 'run_clock', 'looked')
-  local is_first, is_older = run[1] ~= run_id, looked > (tonumber(run[3] or nil) or looked)
+  local run = redis.call('HMGET', key, 'run_id', 'run_clock', 'looks')
+  local is_first, is_older = run[1] ~= run_id, lacks_look(run[3] or '', looked)
   if is_first then
     run[2] = clock
     redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(clock), 'evicted', '0')
@@ -42,7 +58,7 @@ local function look_for_loss(ctx, clock, run_id, newest_before, looked)
     ctx.last = born
     redis.call('MSET', ctx.prefix .. ':clock', int(born), ctx.prefix .. ':born', int(born))
     -- Recorded, so that the loss is handled once; the other nodes would report the same.
-    redis.call('HSET', key, 'run_clock', int(newest_before), 'clock_seen', int(born))
+    redis.call('HSET', key, 'run_clock', int(newest_before), 'clock_seen', int(born), 'looks', int(born))
     -- Members of other partitions may be among what was lost.
     redis.call('HDEL', key, 'directory')
     ctx.limits.is_whole = false
@@ -76,7 +92,7 @@ local function configure_with(ctx, c)
   -- The first caller after a leap may have lacked the permission to record it.
   local seen = tonumber(redis.call('HGET', key, 'clock_seen') or nil)
   if seen and leapt(ctx, seen) then redis.call('SET', ctx.prefix .. ':born', int(id)) end
-  redis.call('HSET', key, 'clock_seen', int(id), 'looked', int(id))
+  redis.call('HSET', key, 'clock_seen', int(id), 'looks', with_look(redis.call('HGET', key, 'looks') or '', id))
   trim_overlong(ctx, id)
   -- Checked under any policy: it may have been another one at the time of the eviction.
   look_for_evictions(ctx, id)
