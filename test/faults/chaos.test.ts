@@ -1,8 +1,9 @@
-// The check in short (`.ci/run chaos` has it with every fault), and the check of the check: a service that is broken on purpose must fail it.
+// The check of the check: a service that is broken on purpose must fail it. `.ci/run chaos` has the check itself.
 import t, { type Test } from 'tap'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { readOptions } from '../../chaos/options.ts'
 import { makeFolder, spawnChild } from '../fixtures/process.ts'
 
 const main = fileURLToPath(new URL('../../chaos/main.ts', import.meta.url))
@@ -18,15 +19,8 @@ async function chaos (t: Test, ...args: string[]): Promise<{ code: number | null
 
 const short = ['--seed', '4', '--seconds', '8', '--clients', '60', '--faults']
 
-t.test('chaos, a short run of what hosts, devices and publishers do: nothing is lost in silence', async (t) => {
-  const { code, account, lines } = await chaos(t, '--seed', '5', '--seconds', '20', '--clients', '60', '--faults',
-    'node-clock,redis-clock,log-disk-full,node-descriptors,redis-eviction,redis-log-stuck,phone-and-laptop,rejoin-while-away,publish-overlapping')
-  t.equal(code, 0)
-  t.same(account.failures, [])
-  t.same(account.options.notTried, {}, 'a compiler and prlimit are there')
-  t.ok(account.verdict.covered > 0, `${account.verdict.covered} were trimmed or evicted, and told`)
-  t.equal(account.verdict.owed, account.verdict.received + account.verdict.covered)
-  t.match(lines.join('\n'), /lost in silence +0 +\(must be 0\)\n/)
+t.test('chaos, on this machine, tries every fault', async (t) => {
+  for (const { topology, notTried } of readOptions(['--topology', 'all'])) t.same(notTried, {}, `${topology}: a compiler and prlimit are there`)
 })
 
 // Whatever it needs for something to be lost.
