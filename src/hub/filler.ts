@@ -118,8 +118,8 @@ export class Filler {
 
   /**
    * Writes what the stream is owed since `from`, oldest first, then makes it live. The first fill always writes a
-   * `sync`; later ones only if something may be missing, or an event without an id: whoever shows a list asks for it
-   * again at a `sync`. Rejects with what the broker rejects with; the stream is still held then.
+   * `sync`; later ones only if a notification may be missing, or an event without an id: whoever shows a list asks for
+   * it again at a `sync`. Rejects with what the broker rejects with; the stream is still held then.
    */
   async #bring (stream: Stream, from: ResumeFrom): Promise<void> {
     const { channels, stats, sessions, node, nowMs } = this.#parts

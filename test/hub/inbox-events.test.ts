@@ -1,8 +1,21 @@
 // What a stream hears of the inbox: counts with its sync, `read` and `retracted` while it is live, nothing older than it knows.
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { door, has, hasId, idsOf, startHub } from './rig.ts'
 
 const me = { userId: '1' }
+
+/** A live stream that got one notification and joins a group: it is held until `go`. */
+async function startJoining (t: Test, options: Parameters<typeof startHub>[1] = {}) {
+  const { broker, other, live, publish } = await startHub(t, options)
+  const { client } = await live()
+  const [id] = await publish('user:1')
+  await has(client, 1)
+  const gate = door()
+  broker.before.resume = gate.pass
+  await other.join('1', 'x')
+  await gate.reached
+  return { other, publish, client, id: id!, go: gate.open }
+}
 
 t.test('sync, says how much is new and how often a ping comes, in the words of the list', async (t) => {
   const { other, live, publish } = await startHub(t, { heartbeatSeconds: 7 })
@@ -55,16 +68,9 @@ t.test('read, held while a stream opens: dropped if its sync says newer, else it
 })
 
 t.test('read, heard by a live stream that joins a group meanwhile, is not lost, though no sync is written then', async (t) => {
-  const { broker, other, live, publish } = await startHub(t)
-  const { client } = await live()
-  const [id] = await publish('user:1')
-  await has(client, 1)
-  const gate = door()
-  broker.before.resume = gate.pass
-  await other.join('1', 'x')
-  await gate.reached
-  await other.moveCursor(me, 'read', id!)
-  gate.open()
+  const { other, client, id, go } = await startJoining(t)
+  await other.moveCursor(me, 'read', id)
+  go()
   const read = await client.until(() => client.events.find(({ event }) => event === 'read'), 'read')
   t.equal(read.json.read, String(id))
 })
@@ -82,17 +88,10 @@ t.test('retracted, while the line was broken: a sync says that the stream was fi
 })
 
 t.test('retracted, dropped with the rest because a stream that joins a group had too much to hold: the same', async (t) => {
-  const { broker, other, live, publish } = await startHub(t, { bufferBytes: 2000 })
-  const { client } = await live()
-  const [id] = await publish('user:1')
-  await has(client, 1)
-  const gate = door()
-  broker.before.resume = gate.pass
-  await other.join('1', 'x')
-  await gate.reached
-  await other.retract({ to: 'user:1', what: { id: id! } })
+  const { other, publish, client, id, go } = await startJoining(t, { bufferBytes: 2000 })
+  await other.retract({ to: 'user:1', what: { id } })
   const more = [...await publish('user:1', 'x'.repeat(1500)), ...await publish('user:1', 'x'.repeat(1500))]
-  gate.open()
+  go()
   const sync = await client.until(() => client.syncs[1], 'a sync')
   t.match(sync.json, { resume: 'complete', replayed: 2, unread: 2 })
   t.same(idsOf(client), [id, ...more], 'what has an id came from the log')
