@@ -146,7 +146,8 @@ local function end_groups(ctx, user, exp, has_left, is_kept)
   local at = ctx.last or ctx.now
   local ends = end_of(math.max(at, exp * SECOND), ctx.limits.seconds)
   if has_left then ends = math.max(ends, end_of(at, left_seconds(ctx))) end
-  redis.call('EXPIREAT', key, int(ends))
+  -- Most visits change nothing here, and what is only read costs replicas and the append-only file nothing.
+  if redis.call('EXPIRETIME', key) ~= ends then redis.call('EXPIREAT', key, int(ends)) end
 end
 
 local function is_kept(groups)
