@@ -1,4 +1,4 @@
-// Older data in a Redis that goes on running: no connection breaks, and the process is the same.
+// Older data in a Redis that goes on running, where no connection breaks and the process is the same; and what must not be taken for older data.
 import t from 'tap'
 import { library } from '../../src/broker/redis/library.ts'
 import { startRedis } from '../fixtures/redis.ts'
@@ -26,14 +26,14 @@ t.test('data, replaced by older data while Redis runs, is told to be missing to 
       const lost = await send(node, 'user:1')
       const before = await looked()
       await becomes(async () => await looked() !== before, 'a look that is not in the kept data')
-      const [saidBefore, linesBefore] = [node.said.length, node.ear.lines.length]
+      const nodes = [node, other].map(({ said, ear }) => ({ said, ear, saidBefore: said.length, linesBefore: ear.lines.length }))
       await bringBack()
       // Others publish before any node looks, so the clock of ids is ahead again.
       const id = Number((await own.cli('FCALL', 'tidings_publish', 1, own.prefix, 'user:1', 'message', '{}').catch(() => ['0']) as string[])[0])
       await becomes(async () => (await readPages(other, { cursor }))[0]!.gap, 'a position from before to be told')
-      await becomes(() => [node, other].every(({ said }) => said.some((line) => line.includes('older data'))), 'the log to say it')
-      t.equal(node.said.slice(saidBefore).filter((line) => line.includes('older data')).length, 1)
-      t.ok(node.ear.lines.length > linesBefore, 'live streams are filled again')
+      await becomes(() => nodes.every(({ said, saidBefore }) => said.slice(saidBefore).some((line) => line.includes('older data'))), 'the log to say it')
+      await becomes(() => nodes.every(({ ear, linesBefore }) => ear.lines.length > linesBefore), 'live streams to be filled again')
+      for (const { said, saidBefore } of nodes) t.equal(said.slice(saidBefore).filter((line) => line.includes('older data')).length, 1)
       const after = await send(node, 'user:1')
       t.ok(after > lost && after > id)
       t.notOk((await readPages(node, { cursor: after }))[0]!.gap, 'and nobody who comes later')
@@ -61,4 +61,27 @@ t.test('older data, that another node has looked at since, is found out by the n
   for (let i = 0; i < 200; i++) await look(0)
   t.equal((await look(told.id)).born, told.born, 'a look so long ago need not be known')
   t.ok((await own.cli('HGET', `${own.prefix}:config`, 'looks') as string).length < 1200)
+})
+
+t.test('data that is all there after a restart is not told to be missing by a node that hears the new process before it asks it', async (t) => {
+  const args = ['--appendonly', 'yes', '--appendfsync', 'always', '--user', 'late', 'on', 'nopass', '~*', '&*', '+@all', '-fcall_ro']
+  const own = await startRedis(t, { args })
+  const letIn = async (): Promise<void> => { await own.cli('ACL', 'SETUSER', 'late', '+fcall_ro') }
+  await letIn()
+  const node = startRedisNode(t, own, {}, own.prefix)
+  const late = startRedisNode(t, { url: own.url.replace('//', '//late:any@'), prefix: own.prefix })
+  await Promise.all([up(node), up(late)])
+  await late.broker.subscribe(['user:1'])
+  const cursor = await now(node)
+  await own.restart() // the late one may listen, and ask nothing yet
+  await up(node)
+  await becomes(async () => {
+    await send(node, 'user:1')
+    return late.ear.notifications.length > 0
+  }, 'the late one to hear the new process')
+  t.notOk(late.broker.state().up)
+  await letIn()
+  await up(late)
+  t.notOk((await readPages(node, { cursor }))[0]!.gap)
+  t.notOk(late.said.some((text) => text.includes('data was lost')))
 })

@@ -4,7 +4,7 @@ import type { Redis } from 'ioredis'
 import { type HistoryLimits, Uncertain, Unavailable } from '../broker.ts'
 import { isClosed, isMissing, isUnanswered, translate } from './answers.ts'
 import { explain, NOT_CONNECTED } from './diagnosis.ts'
-import { Known } from './known.ts'
+import { Known, type Ears } from './known.ts'
 import { LIBRARY_VERSION } from './library.ts'
 import type { Link } from './link.ts'
 import type { Links, Log } from './links.ts'
@@ -51,13 +51,13 @@ export class RedisCommands extends EventEmitter<Events> {
   readonly #onLoading = (nonce: string): void => { this.emit('loading', nonce) }
   readonly #onDown = (): void => { this.#fault = NOT_CONNECTED }
 
-  /** `heard`: the newest id that was heard on the channels. */
-  constructor (options: RedisCommandsOptions, links: Links, heard: { readonly newestId: number }) {
+  /** `ears`: what was heard on the connection that hears the channels now. */
+  constructor (options: RedisCommandsOptions, links: Links, ears: Ears) {
     super()
     this.#options = options
     this.#links = links
     this.#unexpected = new Seldom(options.log, UNEXPECTED_MS)
-    this.#known = new Known(heard)
+    this.#known = new Known(ears)
   }
 
   start (): void {

@@ -1,7 +1,14 @@
 // What a node remembers of the data of one prefix, by which it notices that Redis lost some.
 
+/** `line`: the newest id that the present connection heard; another connection has an object of its own. */
+export interface Ears { readonly line: { readonly newestId: number } }
+
 export class Known {
-  readonly #heard: { readonly newestId: number }
+  readonly #ears: Ears
+  /** The line at the last answer, which came from the process that sent what the line heard. */
+  #line = { newestId: 0 }
+  /** The line when the present question was asked. */
+  #askedLine = this.#line
   /** The `born` mark of the data. */
   #born = ''
   /** The run id of the Redis process. */
@@ -13,9 +20,8 @@ export class Known {
   #newestBefore = 0
   #looked = 0
 
-  /** `heard`: the newest id that was heard on the channels. */
-  constructor (heard: { readonly newestId: number }) {
-    this.#heard = heard
+  constructor (ears: Ears) {
+    this.#ears = ears
   }
 
   /** The newest id of the previous Redis process. New ids must be greater. */
@@ -31,13 +37,15 @@ export class Known {
       this.#looked = 0
     }
     this.#runId = runId
+    this.#askedLine = this.#ears.line
   }
 
   // Ids of others were only heard, and whoever can publish may send any number. So they count only as far as Redis's
-  // clock can have advanced since its last answer.
+  // clock can have advanced since its last answer. What a newer line heard does not count: the next process may be
+  // heard before it is asked, and its ids would be taken for lost ones.
   #newestGiven (): number {
     const newestId = this.#newestId
-    return Math.max(newestId, Math.min(this.#heard.newestId, newestId + Math.ceil((performance.now() - this.#askedAtMs) * 1000)))
+    return Math.max(newestId, Math.min(this.#line.newestId, newestId + Math.ceil((performance.now() - this.#askedAtMs) * 1000)))
   }
 
   /** Remembers an id that Redis answered. */
@@ -49,6 +57,7 @@ export class Known {
   learns (id: number, born: string, askedAtMs: number): boolean {
     this.saw(id)
     this.#looked = id
+    this.#line = this.#askedLine
     this.#askedAtMs = askedAtMs
     const isEmptied = this.#born !== '' && born !== this.#born
     this.#born = born

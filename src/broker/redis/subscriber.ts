@@ -43,7 +43,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   /** The master of this connection said that another one has the channels, so the connection works. */
   #wasSentAway = false
   readonly #refusal = new Refusal()
-  #newestId = 0
+  #line = { newestId: 0 }
   readonly #deafness = new Deafness()
   readonly #onMoved = (): void => { this.#follow() }
 
@@ -59,8 +59,8 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   /** The channel to which the command connection must publish once a second. */
   get canaryChannel (): string { return this.prefix + this.#canary }
   get isUp (): boolean { return this.#up }
-  /** The newest id of all notifications heard; 0 if there was none. */
-  get newestId (): number { return this.#newestId }
+  /** The newest id that was heard; 0 if there was none. Each connection has an object of its own. */
+  get line (): { readonly newestId: number } { return this.#line }
   /** Resolves when the canary is heard for the first time. */
   get heard (): Promise<void> { return this.#heard.promise }
   get isRefused (): boolean { return this.#refusal.stands }
@@ -88,8 +88,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     if (ear === this.#ear) return
     if (this.#up) this.#log.warn('Redis: a subscription of this node has moved to another master; streams stay open, it subscribes there')
     this.interrupt()
-    // Sends no UNSUBSCRIBE to the old master: a Cluster takes away the subscriptions of slots that leave, and a late
-    // answer would be taken for that of another command.
+    // No UNSUBSCRIBE to the old master: a Cluster takes it away, and a late answer would be taken for another's.
     this.#ear?.remove(this)
     this.#ear = ear
     ear?.add(this)
@@ -131,7 +130,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     }
     const incoming = this.#wire.read(payload)
     if ('notification' in incoming) {
-      if (incoming.notification.id > this.#newestId) this.#newestId = incoming.notification.id
+      if (incoming.notification.id > this.#line.newestId) this.#line.newestId = incoming.notification.id
       this.#listener?.notification(channel, incoming.notification)
     } else if ('dropped' in incoming) this.#listener?.dropped(channel, incoming.dropped)
     else if ('isElsewhere' in incoming) void this.#links.look() // the prefix may have moved
@@ -171,6 +170,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   }
 
   connected (): void {
+    this.#line = { newestId: 0 } // what it hears may come from another process
     void this.#resubscribe()
   }
 
