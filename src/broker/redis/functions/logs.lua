@@ -15,7 +15,8 @@ local function open_call(keys)
   local call = open(keys)
   call.logs, call.shared, call.work, call.waste, call.counts = {}, {}, 0, 0, true
   call.position = next_id(call)
-  call.since = call.position - call.limits.seconds * SECOND
+  -- No id is below 0. The clock of a machine may begin in 1970 when it is switched on.
+  call.since = math.max(0, call.position - call.limits.seconds * SECOND)
   call.most_bytes = math.max(call.limits.max_bytes, MOST_ENTRY_BYTES)
   return call
 end
