@@ -1,7 +1,11 @@
 // A Redis that cannot be used, or not relied upon, is named in one sentence: in the log and in the state.
 import net from 'node:net'
+import { Redis } from 'ioredis'
 import t from 'tap'
+import { ClusterMasters } from '../../src/broker/redis/cluster.ts'
 import { explain, placeFault, readInfo } from '../../src/broker/redis/diagnosis.ts'
+import { parseRedisUrl } from '../../src/redis-url.ts'
+import { freePort } from '../fixtures/process.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { entriesOf, now, readPages, send } from './contract.ts'
 import { becomes, readMeter, startRedisNode, up } from './nodes.ts'
@@ -201,4 +205,20 @@ t.test('a Valkey names its mode otherwise than a Redis does, and is known for wh
   t.match(placeFault(info('sentinel'), 'single'), /that of a Sentinel/)
   t.equal(placeFault(info('standalone'), 'single'), undefined)
   t.end()
+})
+
+t.test('a Cluster whose connections have just closed: said without the client library\'s own words', async (t) => {
+  const port = await freePort()
+  const closed = new Redis({ port, host: '127.0.0.1', lazyConnect: true, enableOfflineQueue: false, maxRetriesPerRequest: 0 })
+  t.teardown(() => { closed.disconnect() })
+  const error = Object.assign(new Error('Reached the max retries per request limit (which is 0).'), { name: 'MaxRetriesPerRequestError' })
+  Object.assign(closed, { cluster: () => Promise.reject(error) })
+  const faultWith = async (...ports: number[]): Promise<string> => {
+    const place = parseRedisUrl(`redis+cluster://${ports.map((one) => `127.0.0.1:${one}`).join(',')}`)
+    const masters = new ClusterMasters({ place, nodeName: 'closed' }, () => [closed])
+    await masters.look()
+    return masters.fault
+  }
+  t.equal(await faultWith(port), 'no node of the Cluster answers: the connection closed')
+  t.match(await faultWith(port, await freePort()), /^no node of the Cluster answers: nobody listens at REDIS_URL/, 'what another one says explains more')
 })
