@@ -24,8 +24,9 @@ export interface PublishOptions {
 }
 
 /**
- * The most that one publish may fan out: addresses × bytes of `data`. Brokers cut off a subscriber whose unsent output
- * grows too large (some from 32 MB on), and each node is a subscriber.
+ * The most that one publish to several addresses may fan out: addresses × bytes of `data`. Brokers cut off a subscriber
+ * whose unsent output grows too large (some from 32 MB on), and each node is a subscriber. A publish to one address
+ * cannot be divided; MAX_DATA_BYTES is its limit.
  */
 const MAX_FAN_OUT_BYTES = 8_388_608
 /** PUBLISH_PER_MINUTE counts one publish for each 100 addresses or part of them. */
@@ -198,7 +199,7 @@ function checkData (json: string, maxDataBytes: number, addresses: number): void
   if (isTooDeep(json)) throw new TidingsError('TIDINGS_DATA_TOO_DEEP')
   const bytes = Buffer.byteLength(json)
   if (bytes > maxDataBytes) throw new TidingsError('TIDINGS_DATA_TOO_LARGE', bytes, maxDataBytes)
-  if (bytes * addresses > MAX_FAN_OUT_BYTES) throw new TidingsError('TIDINGS_FAN_OUT_TOO_LARGE', addresses, bytes, MAX_FAN_OUT_BYTES)
+  if (addresses > 1 && bytes * addresses > MAX_FAN_OUT_BYTES) throw new TidingsError('TIDINGS_FAN_OUT_TOO_LARGE', addresses, bytes, MAX_FAN_OUT_BYTES)
 }
 
 /** Bound to the publisher, so that two services may use the same key. Hashed, so that every key has the same length. */

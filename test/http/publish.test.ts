@@ -137,6 +137,15 @@ t.test('publish, data: MAX_DATA_BYTES of text are taken, one more is refused', a
   assertError(t, await service.call('POST', PATH, { body: escaped(10_923) }), 'TIDINGS_DATA_TOO_LARGE', 'counted as it came')
 })
 
+t.test('publish, data past 8 MB: to one address up to MAX_DATA_BYTES, which cannot be divided; to several refused', async (t) => {
+  const service = await startService(t, { env: { MAX_DATA_BYTES: '16777216', STREAM_BUFFER_BYTES: '33554432' } })
+  const data = 'x'.repeat(8_388_607)
+  for (const to of ['user:42', ['user:42'], ['user:42', 'user:42']]) t.equal((await service.publish(to, data)).status, 202)
+  assertError(t, await service.publish(['user:42', 'user:43'], data), 'TIDINGS_FAN_OUT_TOO_LARGE')
+  t.equal((await service.publish('user:42', 'x'.repeat(16_777_214))).status, 202)
+  assertError(t, await service.publish('user:42', 'x'.repeat(16_777_215)), 'TIDINGS_DATA_TOO_LARGE')
+})
+
 t.test('publish, data: 1,000 levels are taken, one more is refused, and so are a hundred thousand', async (t) => {
   const service = await startService(t)
   const post = async (data: string) => await service.call('POST', PATH, { body: `{"to":"user:42","data":${data}}` })
