@@ -47,20 +47,33 @@ function print ({ verdict, sentence, publishedAt, addresses, streams, receipts }
   console.log(`receipts   ${receipts}`)
 }
 
+/** Undefined if it is not that of a node: a proxy answers with a page, say. */
+function parseAnswer (text: string): Answer & { code?: string, message?: string } | undefined {
+  try {
+    const body = JSON.parse(text)
+    return typeof body?.verdict === 'string' || typeof body?.code === 'string' ? body : undefined
+  } catch {
+    return undefined
+  }
+}
+
 async function ask (url: string, user: string, id: string, token: string, isJson: boolean): Promise<void> {
   const address = new URL(`/api/users/${encodeURIComponent(user)}/why?id=${encodeURIComponent(id)}`, url)
   const answer = await fetch(address, { headers: { authorization: `Bearer ${token}` }, signal: AbortSignal.timeout(10_000) })
-  const body = await answer.json() as Answer & { code?: string, message?: string }
-  if (answer.status !== 200) fail(`${answer.status} ${body.code ?? ''}: ${body.message ?? ''}`)
+  const body = parseAnswer(await answer.text())
+  if (body === undefined) fail(`${url} answers ${answer.status}, but not as a node does; is --url that of one, or of what stands in front?`)
+  else if (answer.status !== 200) fail(`${answer.status} ${body.code ?? ''}: ${body.message ?? ''}`)
   else if (isJson) console.log(JSON.stringify(body, null, 2))
   else print(body)
 }
 
 const given = read()
-const token = process.env.TIDINGS_TOKEN ?? ''
+const token = process.env.TIDINGS_TOKEN?.trim() ?? ''
 if (typeof given === 'string') fail(`${given}\n\n${usage}`)
 else if (given.help) console.log(usage)
 else if (given.user === undefined || given.id === undefined) fail(`--user and --id are needed.\n\n${usage}`)
 else if (token === '') fail(`TIDINGS_TOKEN is not set.\n\n${usage}`)
-else if (!URL.canParse(given.url)) fail(`--url must be a URL, as http://127.0.0.1:3000, not ${JSON.stringify(given.url)}.`)
+// Without -s, "npm run token" prints more than the token. fetch would quote it in its error.
+else if (!/^[!-~]+$/.test(token)) fail('TIDINGS_TOKEN must be a token and nothing else, in one line; "npm run -s token" prints such.')
+else if (!/^https?:/i.test(given.url) || !URL.canParse(given.url)) fail(`--url must be a URL, as http://127.0.0.1:3000, not ${JSON.stringify(given.url)}.`)
 else await ask(given.url, given.user, given.id, token, given.json).catch((error: Error & { cause?: Error }) => { fail(`${given.url} does not answer: ${error.cause?.message ?? error.message}`) })

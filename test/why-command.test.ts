@@ -1,5 +1,8 @@
 // npm run why: what it prints for whoever asks, and how it refuses.
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { startService } from './http/service.ts'
@@ -36,4 +39,25 @@ t.test('why, asked wrongly, says what to do and ends with 1', async (t) => {
     t.match(err, said)
   }
   t.match((await run(['--help'])).out, /^Usage: TIDINGS_TOKEN=/)
+})
+
+t.test('why, with more than a token in TIDINGS_TOKEN, as "npm run token" without -s prints: says so, and shows no token', async (t) => {
+  const { code, out, err } = await run(['--user', '42', '--id', id, '--url', service.url], `\n> tidings@0.1.0 token\n> node scripts/token.ts\n\n${service.operator}`)
+  t.equal(code, 1)
+  t.match(err, /^TIDINGS_TOKEN must be a token and nothing else/)
+  t.notOk(`${out}${err}`.includes(service.operator))
+  t.equal((await run(['--user', '42', '--id', id, '--url', service.url], ` ${service.operator}\n`)).code, 0, 'blanks around it')
+})
+
+t.test('why, of what is no node: says that it answers, and what it is not', async (t) => {
+  const page = http.createServer((request, response) => { response.writeHead(502).end(request.url!.includes('/users/json') ? 'null' : '<html>Bad Gateway</html>') }).listen(0, '127.0.0.1')
+  t.teardown(() => { page.close() })
+  await once(page, 'listening')
+  const url = `http://127.0.0.1:${(page.address() as AddressInfo).port}`
+  for (const user of ['42', 'json']) {
+    const { code, err } = await run(['--user', user, '--id', id, '--url', url])
+    t.equal(code, 1)
+    t.equal(err, `${url} answers 502, but not as a node does; is --url that of one, or of what stands in front?\n`)
+  }
+  t.match((await run(['--user', '42', '--id', id, '--url', 'ftp://127.0.0.1'])).err, /must be a URL/)
 })
