@@ -51,7 +51,13 @@ export const ops: FastifyPluginAsyncTypebox<MetricsOptions> = async (app, option
       operationId: 'getMetrics',
       tags: ['operations'],
       summary: 'Prometheus',
-      response: { 200: content('text/plain', '# TYPE tidings_streams gauge\ntidings_streams{node="node-1"} 42\n', 'The text format of Prometheus.'), ...errorResponses() }
+      response: {
+        200: content({
+          'text/plain': '# TYPE tidings_streams gauge\ntidings_streams{node="node-1"} 42\n',
+          'application/openmetrics-text': '# TYPE tidings_streams gauge\ntidings_streams{node="node-1"} 42\n# EOF\n'
+        }, 'The text format of Prometheus, or OpenMetrics if Accept names it.'),
+        ...errorResponses()
+      }
     }
   }, async (request, reply) => {
     const { type, body } = await prometheus.text(request.headers.accept)

@@ -66,7 +66,8 @@ export const bearerCookieOrTicket = [...bearerOrCookie, { ticket: [] }]
 /** The inbox: a one-time ticket as a header. */
 export const bearerCookieOrTicketHeader = [...bearerOrCookie, { ticketHeader: [] }]
 
-/** A response that is not JSON. */
-export function content (type: string, example: string, description: string): object {
-  return { description, content: { [type]: { schema: Type.String({ examples: [example] }) } } }
+/** A response that is not JSON: its content types, with an example of each. */
+export function content (examples: Readonly<Record<string, string>>, description: string): object {
+  const types = Object.entries(examples).map(([type, example]) => [type, { schema: Type.String({ examples: [example] }) }])
+  return { description, content: Object.fromEntries(types) }
 }

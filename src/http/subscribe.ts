@@ -50,7 +50,7 @@ const schema = {
   querystring,
   headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ description: 'Sent by EventSource when it reconnects.' })) }),
   response: {
-    200: content('text/event-stream', EXAMPLE, 'History, sync, then live notifications and pings. A condition that passes is answered so, too: one block with retry, and an end.'),
+    200: content({ 'text/event-stream': EXAMPLE }, 'History, sync, then live notifications and pings. A condition that passes is answered so, too: one block with retry, and an end.'),
     204: Type.Null({ description: 'This stream was ended for good; EventSource stops.' }),
     ...streamErrorResponses(ERRORS)
   }

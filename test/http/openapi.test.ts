@@ -122,3 +122,14 @@ t.test('OpenAPI, examples of /readyz: each fits its status', async (t) => {
   t.match(responses[200].content['application/json'].example, { status: 'ready' })
   t.match(responses[503].content['application/json'].example, { status: 'draining' })
 })
+
+t.test('OpenAPI, types of what is not JSON: those that come', async (t) => {
+  const service = await startService(t)
+  const { paths } = (await service.call('GET', '/docs/json', { token: null })).body
+  const declared = (path: string) => Object.keys(paths[path].get.responses[200].content)
+  const came = async (accept: string) => (await service.call('GET', '/metrics', { token: null, headers: { accept } })).headers.get('content-type')?.split(';')[0]
+  const types = [await came('text/plain;version=0.0.4'), await came('application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5')]
+  t.same(types, ['text/plain', 'application/openmetrics-text'])
+  t.same(declared('/metrics'), types)
+  for (const path of ['/api/notifications/subscribe', '/api/notifications/subscribe/{userId}']) t.same(declared(path), ['text/event-stream'])
+})

@@ -242,9 +242,9 @@ t.test('OpenAPI: with what each route is opened, and in which types it answers',
       const name = `${method} ${path}`
       t.same(security.flatMap((requirement) => Object.keys(requirement)), credentials(path, method), `${name}: any one of these`)
       t.ok(security.every((requirement) => Object.keys(requirement).length === 1), `${name}: none beside another`)
-      const type = path.includes('/subscribe') ? 'text/event-stream' : path === '/metrics' ? 'text/plain' : 'application/json'
+      const types = path.includes('/subscribe') ? ['text/event-stream'] : path === '/metrics' ? ['text/plain', 'application/openmetrics-text'] : ['application/json']
       for (const [status, { content }] of Object.entries(responses)) {
-        t.same(Object.keys(content ?? {}), status === '204' ? [] : [status === '200' ? type : 'application/json'], `${name}: ${status}`)
+        t.same(Object.keys(content ?? {}), status === '204' ? [] : status === '200' ? types : ['application/json'], `${name}: ${status}`)
       }
     }
   }
