@@ -1,6 +1,6 @@
 // The requests that are under way on each connection: they are limited, and a node that ends waits for their answers.
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { takeTheRest } from './event-stream.ts'
+import { takenBytesOf, takeTheRest } from './event-stream.ts'
 
 /**
  * Node parses and starts all requests that one read brings, and keeps their answers in memory until the client takes
@@ -11,6 +11,10 @@ const MAX_UNDER_WAY = 16
  * Publishers are trusted and their answers are small. Some send hundreds of requests before they read the first answer.
  */
 const MAX_UNDER_WAY_OF_PUBLISHER = 1000
+/** A connection whose client takes nothing of its answers for this long is cut, at most three times as late. */
+const TAKE_MS = 60_000
+/** The kernel takes so little at once, also of all answers that may be under way on a connection. */
+const SMALL_CHARACTERS = 1024
 
 /**
  * Counted on the socket, and not in a Set of requests, which each request would change. When V8 makes a new table for a
@@ -20,6 +24,8 @@ const MAX_UNDER_WAY_OF_PUBLISHER = 1000
 interface UnderWay {
   requests: number
   maxRequests: number
+  /** How much the client had taken when that was last looked at. */
+  takenBytes: number
 }
 
 const underWay = Symbol('under way')
@@ -35,7 +41,7 @@ declare module 'net' {
  * bytes of one. To Node a connection is idle as soon as its answer was handed over, and close() cuts it. An open stream
  * does not count: the hub waits for it.
  */
-export function watchConnections (app: FastifyInstance, hub: { readonly isDraining: boolean }): () => Promise<void> {
+export function watchConnections (app: FastifyInstance, hub: { readonly isDraining: boolean }, takeMs = TAKE_MS): () => Promise<void> {
   const none = Promise.withResolvers<void>()
   let owed = 0
   let isAwaited = false
@@ -52,20 +58,31 @@ export function watchConnections (app: FastifyInstance, hub: { readonly isDraini
   app.addHook('onRequest', ({ socket }, _reply, done) => {
     let counts = socket[underWay]
     if (counts === undefined) {
-      counts = socket[underWay] = { requests: 0, maxRequests: MAX_UNDER_WAY }
+      counts = socket[underWay] = { requests: 0, maxRequests: MAX_UNDER_WAY, takenBytes: 0 }
       socket.once('close', onClose)
     }
     owed++
     if (++counts.requests > counts.maxRequests) socket.destroy()
     else done()
   })
-  app.addHook('onSend', (request, reply, _payload, done) => {
+  app.addHook('onSend', (request, reply, payload, done) => {
     const { socket } = request
     takeTheRest(request)
+    // Nothing else ends a connection whose client takes nothing. Node sets the timeout of an idle connection instead as
+    // soon as the answer is taken.
+    if (!isSmall(payload)) socket.setTimeout(takeMs)
     // A proxy keeps connections for later requests, but a draining node will be gone by then. Node ends a connection
     // after an answer with this header, and would drop those of further requests that came with it.
     if (hub.isDraining && socket[underWay]?.requests === 1) reply.header('connection', 'close')
     done()
+  })
+  // Node itself would look at the progress of a plain connection, but sees none on one with TLS.
+  app.server.on('timeout', (socket) => {
+    const counts = socket[underWay]
+    const takenBytes = takenBytesOf(socket)
+    if (counts === undefined || counts.requests === 0 || takenBytes === counts.takenBytes) return socket.destroy()
+    counts.takenBytes = takenBytes
+    socket.setTimeout(takeMs)
   })
   // Runs when the kernel has taken the whole answer, and when a stream opens (event-stream.ts).
   app.addHook('onResponse', ({ socket }, _reply, done) => {
@@ -79,6 +96,11 @@ export function watchConnections (app: FastifyInstance, hub: { readonly isDraini
     isAwaited = true
     if (owed > 0) await none.promise
   }
+}
+
+function isSmall (payload: unknown): boolean {
+  if (payload === undefined || payload === null) return true
+  return (typeof payload === 'string' || Buffer.isBuffer(payload)) && payload.length <= SMALL_CHARACTERS
 }
 
 /** Raises the limit of requests of a connection for good, once it has proved to be a publisher's. */

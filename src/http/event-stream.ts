@@ -42,6 +42,13 @@ export function takeTheRest ({ raw, socket, headers }: FastifyRequest): void {
   }
 }
 
+/** The bytes of all answers of a connection that the kernel has taken. */
+export function takenBytesOf (socket: FastifyRequest['socket']): number {
+  // With TLS only the TCP socket below knows.
+  const { _handle: handle } = (Reflect.get(socket, '_parent') ?? socket) as { _handle?: { bytesWritten: number, writeQueueSize: number } | null }
+  return handle === undefined || handle === null ? 0 : handle.bytesWritten - handle.writeQueueSize
+}
+
 /**
  * Whether a stream can be written. `gone`: the client has left. `queued`: another answer on the same connection is
  * still being sent (HTTP pipelining).
@@ -74,6 +81,8 @@ export function openEventStream (reply: FastifyReply): ServerResponse {
     return writeHead.apply(raw, args)
   } as typeof writeHead
   reply.sse({})
+  // It may be left from an answer before this one (connections.ts).
+  if ((raw.socket?.timeout ?? 0) > 0) raw.setTimeout(0)
   letGo(raw)
   return raw
 }

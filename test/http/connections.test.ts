@@ -1,18 +1,24 @@
 // Answers that are under way when a node ends: it waits for those that somebody still takes, and for no others.
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import net, { type AddressInfo } from 'node:net'
-import Fastify from 'fastify'
+import tls from 'node:tls'
+import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import { watchConnections } from '../../src/http/connections.ts'
+import { makeCertificate } from '../fixtures/certificate.ts'
 import { Signal, type Scope } from '../fixtures/wait.ts'
+import { startService } from './service.ts'
 
 const LARGE = 'x'.repeat(20_000_000) // more than both kernels' buffers take
 
 /** A server with three routes, and a client that asks for one of them several times and reads nothing by itself. */
-async function ask (t: Scope, path: '/large' | '/late' | '/small', times: number, isDraining = false) {
-  const app = Fastify({ forceCloseConnections: true })
+async function ask (t: Scope, path: '/large' | '/late' | '/small', times: number, { isDraining = false, takeMs, isTls = false }: { isDraining?: boolean, takeMs?: number, isTls?: boolean } = {}) {
+  const { certFile, keyFile } = isTls ? makeCertificate(t) : {}
+  const pair = certFile === undefined || keyFile === undefined ? null : { cert: readFileSync(certFile), key: readFileSync(keyFile) }
+  const app = Fastify({ forceCloseConnections: true, https: pair }) as unknown as FastifyInstance
   t.teardown(async () => { await app.close() })
-  const answersTaken = watchConnections(app, { isDraining })
+  const answersTaken = watchConnections(app, { isDraining }, takeMs)
   const changed = new Signal()
   const seen = { asked: 0, answered: 0, gone: false }
   const tell = (change: Partial<typeof seen>): void => {
@@ -30,7 +36,8 @@ async function ask (t: Scope, path: '/large' | '/late' | '/small', times: number
     return 'nobody is there'
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const client = net.connect((app.server.address() as AddressInfo).port, '127.0.0.1').on('error', () => {})
+  const { port } = app.server.address() as AddressInfo
+  const client = (isTls ? tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false }) : net.connect(port, '127.0.0.1')).on('error', () => {})
   t.teardown(() => client.destroy())
   client.write(`GET ${path} HTTP/1.1\r\nHost: tidings\r\n\r\n`.repeat(times))
   return { client, until, answersTaken }
@@ -74,7 +81,7 @@ t.test('nor one that left before its answer', async (t) => {
 })
 
 t.test('a node that drains answers all requests that came together, and ends the connection after the next one alone', async (t) => {
-  const { client, until } = await ask(t, '/small', 3, true)
+  const { client, until } = await ask(t, '/small', 3, { isDraining: true })
   const closed = once(client, 'close')
   let said = ''
   const changed = new Signal()
@@ -87,4 +94,43 @@ t.test('a node that drains answers all requests that came together, and ends the
   if (!/connection: close/i.test(said)) client.write('GET /small HTTP/1.1\r\nHost: tidings\r\n\r\n')
   await closed
   t.equal(said.split('HTTP/1.1 ').map((answer) => /connection: close/i.test(answer)).indexOf(true), said.split('HTTP/1.1 ').length - 1, 'the last one says so')
+})
+
+for (const isTls of [false, true]) {
+  const how = isTls ? 'with TLS' : 'without TLS'
+
+  t.test(`${how}, a client that takes nothing of its answers is cut`, async (t) => {
+    const { until, answersTaken } = await ask(t, '/large', 3, { takeMs: 100, isTls })
+    await until('answered', 3)
+    await until('gone', true)
+    await t.resolves(answersTaken())
+  })
+
+  t.test(`${how}, one that takes them slowly gets all of them`, async (t) => {
+    const { client, until } = await ask(t, '/large', 1, { takeMs: 500, isTls })
+    let bytes = 0
+    const all = new Promise<void>((resolve) => {
+      client.on('data', (data) => {
+        bytes += data.length
+        client.pause()
+        setTimeout(() => { client.resume() }, isTls ? 1 : 5)
+        if (bytes > LARGE.length) resolve()
+      })
+    })
+    const cut = until('gone', true).then(() => { throw new Error(`it was cut after ${bytes} bytes`) })
+    cut.catch(() => {})
+    await t.resolves(Promise.race([all, cut]))
+  })
+}
+
+t.test('a stream that is opened on the connection of a large answer has no timeout', async (t) => {
+  const service = await startService(t)
+  const server = new Promise<net.Socket>((resolve) => { service.app.server.once('connection', resolve) })
+  const client = net.connect(Number(new URL(service.url).port), '127.0.0.1')
+  t.teardown(() => client.destroy())
+  client.write('GET /client.js HTTP/1.1\r\nHost: a\r\n\r\n')
+  client.write(`GET /api/notifications/subscribe HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${service.token()}\r\n\r\n`)
+  let said = ''
+  for await (const piece of client) if ((said += String(piece)).includes('event: sync')) break
+  t.notOk((await server).timeout)
 })
