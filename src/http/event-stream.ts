@@ -59,6 +59,14 @@ export function lineOf (reply: FastifyReply): 'ready' | 'queued' | 'gone' {
 }
 
 /**
+ * Resolves when the answers before this one on its connection are sent (HTTP pipelining). Never, if the client leaves
+ * before.
+ */
+export async function turnOf ({ raw }: FastifyReply): Promise<void> {
+  if (raw.socket === null) await new Promise<void>((resolve) => { raw.once('socket', () => { resolve() }) })
+}
+
+/**
  * Sends status and headers at once through fastify-sse-v2, which hijacks the reply and copies CORS and other headers.
  * Then removes the plugin's pipe, which costs 9 KB a connection and ignores backpressure. The stream writes to the
  * response directly, so that all streams can share the same bytes.

@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Config } from '../config.ts'
 import { errorTable } from '../errors.ts'
 import { version } from '../version.ts'
+import { turnOf } from './event-stream.ts'
 
 /** Call this before any route is registered. */
 export async function describeRoutes (app: FastifyInstance, { TOKEN_COOKIE }: Pick<Config, 'TOKEN_COOKIE'>): Promise<void> {
@@ -24,11 +25,15 @@ export async function describeRoutes (app: FastifyInstance, { TOKEN_COOKIE }: Pi
       }
     }
   })
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: true,
-    // With this directive a page at http://server:8080 would load its own scripts by https, where nobody answers.
-    transformStaticCSP: (policy) => policy.replace(/\s*upgrade-insecure-requests;?/, '')
+  await app.register(async (docs) => {
+    // Anybody may ask for these files. Of many requests in one piece, each would open its file and hold it.
+    docs.addHook('preHandler', async (_request, reply) => { await turnOf(reply) })
+    await docs.register(swaggerUi, {
+      routePrefix: '/docs',
+      staticCSP: true,
+      // With this directive a page at http://server:8080 would load its own scripts by https, where nobody answers.
+      transformStaticCSP: (policy) => policy.replace(/\s*upgrade-insecure-requests;?/, '')
+    })
   })
 }
 

@@ -59,3 +59,32 @@ t.test('requests, of a publisher who looks at no answer before the last: all are
   const ids = [...text.matchAll(/"id":"(\d+)"/g)].map(([, id]) => Number(id))
   t.same(ids, ids.toSorted((a, b) => a - b))
 })
+
+t.test('requests, for files of /docs and in one piece: each file is opened when the one before it was taken', async (t) => {
+  const service = await startService(t)
+  let [handled, finished, atOnce] = [0, 0, 0]
+  const count = (): void => { atOnce = Math.max(atOnce, ++handled - finished) }
+  subscribe(HANDLED, count)
+  t.teardown(() => unsubscribe(HANDLED, count))
+  const arrived = new Promise<void>((resolve) => {
+    let requests = 0
+    service.app.server.prependListener('request', (_request, response) => {
+      response.prependListener('finish', () => { finished++ })
+      if (++requests === 15) resolve()
+    })
+  })
+  const socket = net.connect({ port: Number(new URL(service.url).port), host: '127.0.0.1' })
+  t.teardown(() => socket.destroy())
+  socket.write('GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(15))
+  await arrived
+  let answers = 0
+  let rest = ''
+  socket.setEncoding('latin1').on('data', (piece: string) => {
+    rest += piece
+    answers += rest.split('HTTP/1.1 200 OK').length - 1
+    rest = rest.slice(-14).replace('HTTP/1.1 200 OK', '')
+  })
+  while (answers < 15) await new Promise((resolve) => { socket.once('data', resolve) })
+  t.equal(handled, 15)
+  t.equal(atOnce, 1)
+})
