@@ -55,17 +55,18 @@ export function refuseOptions (app: FastifyInstance, paths: Paths): void {
 }
 
 function refusalOf (request: FastifyRequest, reply: FastifyReply, paths: Paths): TidingsError {
-  const path = pathOf(request)
+  const path = pathOf(request.url)
   const methods = new Set([...paths.values()].flatMap(({ pattern, methods }) => pattern.test(path) ? [...methods] : []))
   if (methods.size === 0) return notFound(request)
   reply.header('allow', [...methods].sort().join(', '))
   return new TidingsError('TIDINGS_METHOD_NOT_ALLOWED', request.method)
 }
 
-const pathOf = ({ url }: FastifyRequest): string => url.split('?', 1)[0]!
+/** A request may name the whole URL (RFC 9112, 3.2.2). */
+const pathOf = (target: string): string => target.replace(/^https?:\/\/[^/?]*/, '').split('?', 1)[0]!
 
 function notFound (request: FastifyRequest): TidingsError {
-  return new TidingsError('TIDINGS_NOT_FOUND', `${request.method} ${pathOf(request).slice(0, 200)}`)
+  return new TidingsError('TIDINGS_NOT_FOUND', `${request.method} ${pathOf(request.url).slice(0, 200)}`)
 }
 
 /** Turns a path as Fastify writes it (`/a/:b/*`) into a regular expression. */
@@ -170,7 +171,7 @@ export function clientErrorHandler ({ headers, refusals, retryMs }: BareAnswers)
 function requestLineOf (packet: string): { method?: string, path?: string } {
   const [method = '', url = '', version = '', ...more] = packet.slice(0, Math.max(0, packet.indexOf('\r\n'))).split(' ')
   const isOne = /^[A-Z]{1,20}$/.test(method) && url !== '' && /^HTTP\/1\.[01]$/.test(version) && more.length === 0
-  return isOne ? { method, path: url.split('?', 1)[0]! } : {}
+  return isOne ? { method, path: pathOf(url) } : {}
 }
 
 function clientError (code: string | undefined, method: string | undefined): TidingsError {

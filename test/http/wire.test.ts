@@ -232,17 +232,31 @@ t.test('not HTTP, or not as it should be: an error in the shape of all errors', 
   t.equal((await service.call('GET', '/livez')).status, 200)
 })
 
+t.test('a request that names the whole URL (RFC 9112, 3.2.2): refused as by its path alone', async (t) => {
+  const service = await startService(t)
+  for (const [method, path] of [['PATCH', '/api/notifications'], ['GET', '/nowhere?ticket=SECRET']] as const) {
+    const answers = await Promise.all(['', 'http://tidings', 'https://tidings:443'].map(async (origin) => {
+      const line = dial(t, service.url)
+      line.socket.write(`${method} ${origin}${path} HTTP/1.1\r\nHost: tidings\r\nConnection: close\r\n\r\n`)
+      await line.over()
+      return line.text.replace(/^date: .*\r\n/im, '')
+    }))
+    t.match(answers[0], method === 'PATCH' ? /^HTTP\/1\.1 405 [^]*\r\nallow: GET, HEAD, POST\r\n/ : /^HTTP\/1\.1 404 [^]*nothing at GET \/nowhere\./)
+    t.same(new Set(answers).size, 1, path)
+  }
+})
+
 t.test('headers past 16 KB, of a stream: told to come again, since cookies come and go; where its path is not known any more, the line breaks', async (t) => {
   const service = await startService(t, { env: { CORS_ORIGINS: 'https://app.example', RETRY_MS: '1000' } })
   const cookies = Array.from({ length: 17 }, (_, i) => `Cookie: c${i}=${'x'.repeat(990)}\r\n`).join('')
-  for (const path of [SUBSCRIBE, `${SUBSCRIBE}/42`, `${SUBSCRIBE}?ticket=secret`]) {
+  for (const path of [SUBSCRIBE, `${SUBSCRIBE}/42`, `${SUBSCRIBE}?ticket=secret`, `http://tidings${SUBSCRIBE}`]) {
     const line = dial(t, service.url)
     line.socket.write(get(path, service.token(), `Origin: https://app.example\r\n${cookies}`))
     await line.over()
     t.match(line.text, /^HTTP\/1\.1 200 OK\r\ncontent-type: text\/event-stream; charset=utf-8\r\n[^]*\r\n\r\nretry: \d{3,4}\nevent: ping\ndata: \{\}\n\n$/, path)
     t.match(line.text, /\r\naccess-control-allow-origin: https:\/\/app\.example\r\n[^]*\r\n\r\n/, 'and its page may read it')
   }
-  t.equal(await service.metric('tidings_refused_total', 'code="TIDINGS_HEADERS_TOO_LARGE"'), 3)
+  t.equal(await service.metric('tidings_refused_total', 'code="TIDINGS_HEADERS_TOO_LARGE"'), 4)
 
   const line = dial(t, service.url)
   const whole = get(SUBSCRIBE, service.token(), cookies)
