@@ -5,7 +5,7 @@ import { createListeners, report } from './listeners.ts'
 /** Events of the service itself, which `*` does not include. */
 export const isOwn = (event: string): boolean => /^(sync|ping|read|retracted|expiring|replaced|closed)$/.test(event)
 
-export function createHandlers (schemas: { readonly [event: string]: Schema | undefined } = {}) {
+export function createHandlers (schemas: { readonly [event: string]: Schema | undefined }) {
   const handlers = createListeners<[data: any, meta: Meta]>()
   return {
     on: (wanted: string, handler: Handler) => handlers.add((data, meta) => {
@@ -14,9 +14,8 @@ export function createHandlers (schemas: { readonly [event: string]: Schema | un
     drop: handlers.drop,
     call (data: any, meta: Meta): void {
       void report(() => {
-        const schema = Object.hasOwn(schemas, meta.event) ? schemas[meta.event] : undefined
-        const result: any = schema?.['~standard'].validate(data) ?? { value: data }
-        if (result.issues || !('value' in result)) throw new TypeError(`${meta.event}: ${result.issues?.[0]?.message ?? 'its schema is async'}`)
+        const result: any = (Object.hasOwn(schemas, meta.event) && schemas[meta.event]?.['~standard'].validate(data)) || { value: data }
+        if (result.issues || !('value' in result)) throw new TypeError(`${meta.event}: ${result.issues?.[0]?.message ?? 'async schema'}`)
         handlers.call(result.value, meta)
       })
     }

@@ -38,14 +38,13 @@ export function createOnce (sharing: Sharing): Once {
 
   return {
     async claim (id, run) {
-      if (granted.has(id) || waiting.has(id)) return false
       const isMine = id === undefined
         ? sharing.isLeader
-        : await new Promise<boolean>((resolve) => {
-          waiting.set(id, resolve)
-          // Hidden tabs ask later, since a toast is of more use in a visible tab.
-          setTimeout(ask, (globalThis.document?.hidden && 300) as number, id)
-        })
+        : !granted.has(id) && !waiting.has(id) && await new Promise<boolean>((resolve) => {
+            waiting.set(id, resolve)
+            // Hidden tabs ask later, since a toast is of more use in a visible tab.
+            setTimeout(ask, (globalThis.document?.hidden && 300) as number, id)
+          })
       if (isMine) void report(run)
       return isMine
     },

@@ -5,18 +5,15 @@ import { ANSWER_MS } from './limits.ts'
 /** Calls a function of the page. Rejects if it takes longer than ANSWER_MS. */
 export async function within <T> (give: () => T | Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
-  try {
-    return await Promise.race([give(), new Promise<never>((_resolve, reject) => { timer = setTimeout(reject, ANSWER_MS) })])
-  } finally {
-    clearTimeout(timer)
-  }
+  return await Promise.race([give(), new Promise<never>((_resolve, reject) => { timer = setTimeout(reject, ANSWER_MS, new Error('no token or ticket')) })])
+    .finally(() => { clearTimeout(timer) })
 }
 
 /** Gets a token or a ticket from the page. Rejects if it is no string. */
 export async function ask (give: () => Promise<string>): Promise<string> {
   const text: unknown = await within(give)
   if (typeof text === 'string' && text) return text
-  const error = new TypeError('token() and ticket() must give a string')
+  const error = new TypeError('no token or ticket')
   reportError(error)
   throw error
 }
@@ -48,7 +45,7 @@ export async function request (options: Credentials & { readonly user?: string |
   const answer = parse(await response.text())
   // A proxy may answer 200 with a page of its own.
   if (!response.ok || typeof answer === 'string') {
-    throw Object.assign(new Error(answer?.message ?? response.status), { code: answer?.code, statusCode: response.status })
+    throw Object.assign(new Error(answer?.message ?? response.status), { statusCode: response.status, code: answer?.code })
   }
   return answer
 }

@@ -104,7 +104,7 @@ export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: Sha
     if (data?.tidings !== 1) return
     if (data.term) {
       // The limit leaves room for the next term, which is greater by one.
-      if (!(data.term >= term && data.term < 9e15)) return
+      if (!(data.term >= term) || data.term > 9e15) return
       heard = stopwatch()
       if (data.term > term) {
         term = data.term
@@ -122,7 +122,7 @@ export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: Sha
   }
 
   function post (message: { type: string, [field: string]: unknown }, asLeader?: boolean): void {
-    channel?.postMessage({ ...message, tidings: 1, from: tab, ...(asLeader && { term }) })
+    channel?.postMessage({ ...message, tidings: 1, from: tab, term: asLeader && term })
   }
 
   return {

@@ -20,13 +20,15 @@ export type { State } from './line.ts'
 const isFinal = (state: State): boolean => /^(denied|replaced|closed)$/.test(state)
 
 export function connect <Events extends EventMap = EventMap> (options: ConnectOptions<Events> = {}): Tidings<Events> {
-  const { url, share, token, user = '' } = options
+  const { url, share, token } = options
+  // Both may come as numbers or null from code without types. Compared with a number, no id is ever the greater one.
+  const user = `${options.user ?? ''}`
   const changed = createListeners<[]>()
   const incomplete = createListeners<[]>()
-  const handlers = createHandlers(options.schemas as any)
+  const handlers = createHandlers((options.schemas ?? {}) as any)
   let state: State = 'connecting'
   /** The position: everything up to here was handed over in this tab, or was published before it opened. */
-  let last = options.position ?? ''
+  let last = `${options.position ?? ''}`
   /** The position with which the latest stream was opened. */
   let opened = ''
   let heartbeatMs = 15_000
@@ -133,7 +135,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     }
     if (type === 'state' && term) follow(term, message)
     if (type === 'event' && term && !isFinal(state)) {
-      const { received, before, isReplay } = message as unknown as { received: Received, before: string, isReplay: boolean }
+      const { received, isReplay, before } = message as unknown as { received: Received, before: string, isReplay: boolean }
       if (typeof before !== 'string') return
       // Empty: the position was not a valid one.
       last = before && (last || before)
@@ -165,8 +167,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
 
   /** Only the service knows what this tab missed, so this tab takes the lead and goes on from its own position. */
   function fallBehind (): void {
-    const at = last
     const term = leaderTerm
+    const at = last
     setTimeout(() => {
       if (last !== at || term !== leaderTerm || sharing.isLeader || !sharing.isIn) return
       // This browser has the session, or had it a moment ago.
@@ -220,10 +222,10 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
 
   return {
     get state () { return state },
+    inbox: inbox.inbox,
     subscribe: changed.add,
     on: handlers.on,
     onIncomplete: incomplete.add,
-    inbox: inbox.inbox,
     once: async (id, fn) => !!location && !isFinal(state) && once.claim(id, fn),
     useHere () {
       if (listening.signal.aborted || !isFinal(state)) return

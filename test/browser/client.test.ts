@@ -199,7 +199,7 @@ t.test('schemas: what does not pass is reported and handed to nobody', async (t)
   await publish(to, {}, { event: 'toString' })
   await one.until('got().length === 2')
   t.match(await one.run('return got()'), [{ json: { price: 1, checked: true } }, { event: 'toString' }])
-  t.match(await one.run('return errors'), [/stock: no price/, /slow: its schema is async/])
+  t.match(await one.run('return errors'), [/stock: no price/, /slow: async schema/])
 })
 
 t.test('what a page costs while nothing happens: the module and the stream, the list if it is looked at, and one timer', async (t) => {
