@@ -10,6 +10,9 @@ import type { Sharing } from './sharing.ts'
 /** Sends a request. Rejects if the answer is not 2xx. `path`: relative to …/api/notifications */
 export type Ask = (method: string, path: string, body?: object) => Promise<any>
 
+/** The same notification, or of the same key. */
+const isSame = (one: any, other: any): boolean => one.id === other.id || (one.key && one.key === other.key && one.to === other.to)
+
 const newest = (one: string, other: string): string => one && isAfter(one, other) ? one : other
 
 /** `spreadMs`: fetches are spread over this time, since many clients get the same event at the same moment. */
@@ -55,7 +58,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const { notifications, next } = page
     const last = notifications.at(-1)?.id ?? next
     // If the page does not reach the list, there is a hole, and the old items are dropped.
-    let older = state.items.filter(({ id }) => next && !isStale && isAfter(last, id))
+    let older = state.items.filter((item) => next && !isStale && isAfter(last, item.id) && !notifications.some((one: any) => isSame(item, one)))
     if (older.length === state.items.length) older = []
     isStale = false
     take(page, [...notifications, ...older], { isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: page.complete })
@@ -190,7 +193,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     drop: changed.drop,
     /**
      * Handles an event of the stream, in every tab. `isListed`: a notification that may be in the list. `wasLost`:
-     * there was no stream before it.
+     * there was no stream before it, or that stream may have missed something.
      */
     onEvent (event: string, data: any, isListed: boolean, wasLost: boolean): void {
       if (event === 'sync' || event === 'read') {
@@ -200,7 +203,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
         take(data)
       } else if (event === 'retracted') {
         changes++
-        set({ items: state.items.filter(({ id, to, key }) => id !== data.id && !(data.key && key === data.key && to === data.to)) })
+        set({ items: state.items.filter((item) => !isSame(item, data)) })
       }
       if (isListed || event === 'sync' || event === 'retracted') later()
     },

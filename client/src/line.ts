@@ -117,7 +117,6 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
         if (sync && !sync.more) {
           retryMs = lastWords ?? retryMs
           lastWords = undefined
-          lived = stopwatch()
           wasRefused = false
           if (mine === next) {
             current?.abort()
@@ -125,7 +124,9 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
             next = undefined
           }
           isLive = true
-          onEvent(received, false)
+          // The node sends another one if this stream may have missed something.
+          onEvent(received, !!lived)
+          lived = stopwatch()
           if (mine === current) onState('live')
           return
         }

@@ -122,7 +122,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       heartbeatMs = data.heartbeatSeconds * 1000 || heartbeatMs
       if (data.resume === 'incomplete') incomplete.call()
     }
-    inbox.onEvent(event, data, !!id && !isOwn(event), state !== 'live')
+    inbox.onEvent(event, data, !!id && !isOwn(event), isReplay || state !== 'live')
     handlers.call(data, { id, event, isReplay })
   }
 

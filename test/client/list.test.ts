@@ -1,0 +1,38 @@
+// The list of the browser module below its newest page: what loadMore() has brought may change meanwhile.
+import t from 'tap'
+import { connect, event, list, startScript, sync, until, type Script } from '../fixtures/module.ts'
+import type { Scope } from '../fixtures/wait.ts'
+
+/** A list of two pages, and a connection that shows both. */
+async function openList (t: Scope, pages: Record<string, string>): Promise<{ tidings: any, script: Script }> {
+  const script = await startScript(t, { head: () => sync(9), answer: (line) => [200, pages[line.slice(line.indexOf('?'))]!] })
+  const tidings = connect({ url: script.url, share: 'tab' })
+  t.teardown(() => tidings.close())
+  await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+  await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
+  await tidings.inbox.loadMore()
+  return { tidings, script }
+}
+
+t.test('another sync on a live stream, whose node may have missed an event without an id: the newest page anew', async (t) => {
+  const pages: Record<string, string> = { '?limit=50': list([9, 8], { next: '8' }), '?limit=50&before=8': list([7, 6]) }
+  const { tidings, script } = await openList(t, pages)
+  t.equal(tidings.inbox.items.length, 4)
+  const states: string[] = []
+  tidings.subscribe(() => { states.push(tidings.state) })
+  script.streams[0]!.write(sync(9, { resume: 'complete' }))
+  await until(tidings.inbox.subscribe, () => tidings.inbox.items.length === 2 && tidings.inbox.hasMore, 'the newest page')
+  t.same(states, [], 'it was live all the time')
+})
+
+t.test('a key takes the place of an older one that only loadMore() has brought', async (t) => {
+  const keyed = (ids: number[], more: object, key: string) => list(ids, more).replace('"id"', `"key":"${key}","id"`)
+  const pages: Record<string, string> = { '?limit=50': list([9, 8], { next: '8' }), '?limit=50&before=8': keyed([7, 6], {}, 'k') }
+  const { tidings, script } = await openList(t, pages)
+  for (const [id, key, ids] of [[10, 'other', ['10', '9', '8', '7', '6']], [11, 'k', ['11', '9', '8', '6']]] as const) {
+    pages['?limit=50'] = keyed([id, 9, 8], { next: '8' }, key)
+    script.streams[0]!.write(event(id, {}))
+    await until(tidings.inbox.subscribe, () => tidings.inbox.items[0]?.id === String(id), key)
+    t.same(tidings.inbox.items.map((item: { id: string }) => item.id), ids)
+  }
+})
