@@ -195,7 +195,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   }
 
   function rejoin (): void {
-    if (isFinal(state) || sharing.isIn) return
+    // After `replaced` it asks once more, since it did not hear whether another tab of this browser is live again.
+    if ((isFinal(state) && state !== 'replaced') || sharing.isIn) return
     // It heard nothing meanwhile, although the same tab may still lead.
     leaderTerm = 0
     sharing.join()

@@ -1,6 +1,6 @@
 // Several connections of the browser module beside each other, as the tabs of one browser: who leads, and who has the session.
 import t from 'tap'
-import { connect, until } from '../fixtures/module.ts'
+import { connect, happens, until } from '../fixtures/module.ts'
 import type { Scope } from '../fixtures/wait.ts'
 import { startService, type Service } from '../http/service.ts'
 
@@ -41,6 +41,23 @@ t.test('SESSION_POLICY=single: replaced by another device; a new tab takes the s
   await hear(...tabs)
   for (const { tidings } of tabs) t.equal(tidings.state, 'live')
   t.equal(device.tidings.state, 'replaced')
+})
+
+t.test('replaced, left, and come back to: with another tab of the browser that is live again, so is this one', async (t) => {
+  const { open, hear } = await startTabs(t, { SESSION_POLICY: 'single' })
+  const tabs = [open(), open()]
+  for (const tab of tabs) await tab.is('live')
+  const device = open({ share: 'tab' })
+  for (const tab of tabs) await tab.is('replaced')
+  await device.is('live')
+  device.tidings.close()
+  happens('pagehide')
+  happens('pageshow')
+  // It asks for itself, and the service says the same.
+  for (const tab of tabs) await tab.is('replaced')
+  tabs[0]!.tidings.useHere()
+  for (const tab of tabs) await tab.is('live')
+  await hear(...tabs)
 })
 
 t.test('close() of a tab that is behind, before it takes the lead: for good, and the others are live', async (t) => {
