@@ -52,9 +52,9 @@ export function createOnce (sharing: Sharing): Once {
       if (type === 'granted' && Array.isArray(ids)) {
         for (const [id, to] of ids) if (!granted.has(id)) remember(id, to)
       }
-      if (typeof id !== 'string') return
-      if (type === 'claim' && sharing.isLeader) ask(id, from)
-      if (type === 'grant') remember(id, to)
+      if (id === undefined) return
+      if (type === 'claim' && sharing.isLeader) ask(id as string, from)
+      if (type === 'grant') remember(id as string, to)
     },
     greet () {
       if (sharing.isLeader) mayGrant = new Promise((resolve) => { setTimeout(resolve, LISTEN_MS) })

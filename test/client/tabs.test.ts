@@ -91,3 +91,16 @@ t.test('once, in a tab that takes the lead though it knows of nothing: it learns
   await other.is('live')
   t.same(await Promise.all(ids.map((id) => other.tidings.once(id, () => {}))), ids.map(() => false))
 })
+
+t.test('once, with a number as id (the page\'s own, in code without types): one acts, whichever tab asks', async (t) => {
+  const { open, hear } = await startTabs(t)
+  const tabs = [open(), open()]
+  for (const tab of tabs) await tab.is('live')
+  await hear(...tabs)
+  for (const [n, { tidings }] of tabs.entries()) {
+    let acted = 0
+    t.equal(await tidings.once(n, () => { acted++ }), true)
+    t.equal(acted, 1)
+  }
+  for (const [n, { tidings }] of tabs.reverse().entries()) t.equal(await tidings.once(n, () => {}), false)
+})
