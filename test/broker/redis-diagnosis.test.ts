@@ -1,13 +1,15 @@
 // A Redis that cannot be used, or not relied upon, is named in one sentence: in the log and in the state.
 import net from 'node:net'
 import { Redis } from 'ioredis'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { Line } from '../../chaos/line.ts'
 import { ClusterMasters } from '../../src/broker/redis/cluster.ts'
 import { explain, placeFault, readInfo } from '../../src/broker/redis/diagnosis.ts'
 import { parseRedisUrl } from '../../src/redis-url.ts'
 import { freePort } from '../fixtures/process.ts'
 import { startRedis } from '../fixtures/redis.ts'
-import { entriesOf, now, readPages, send } from './contract.ts'
+import { entriesOf, now, readPages, refusal, send } from './contract.ts'
 import { becomes, readMeter, startRedisNode, up } from './nodes.ts'
 
 t.test('a replica, a full Redis, a user without functions or channels: each has its sentence', async (t) => {
@@ -221,4 +223,22 @@ t.test('a Cluster whose connections have just closed: said without the client li
   }
   t.equal(await faultWith(port), 'no node of the Cluster answers: the connection closed')
   t.match(await faultWith(port, await freePort()), /^no node of the Cluster answers: nobody listens at REDIS_URL/, 'what another one says explains more')
+})
+
+t.test('a Redis that answers late is not said to have another clock', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const line = new Line(redis.port)
+  await line.listen()
+  t.teardown(() => { line.close() })
+  const node = startRedisNode(t, { url: `redis://127.0.0.1:${line.port}`, prefix: redis.prefix })
+  await up(node)
+  line.stall()
+  // The client library holds back what is asked next until this is given up after 3 seconds.
+  const first = refusal(send(node, 'all'))
+  await sleep(5600)
+  line.flow()
+  await first
+  await up(node)
+  await now(node)
+  t.strictSame(node.said.filter((text) => text.includes('clock')), [])
 })

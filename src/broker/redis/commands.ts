@@ -13,6 +13,8 @@ import { canEvict } from './warnings.ts'
 
 /** How long an unexpected error of Redis is not logged again. */
 const UNEXPECTED_MS = 60_000
+/** After a call that took longer it is not known when Redis read its clock. It may have waited for others before it. */
+const MOST_UNCERTAIN_MS = 1000
 
 export type Args = ReadonlyArray<string | number>
 
@@ -158,7 +160,7 @@ export class RedisCommands extends EventEmitter<Events> {
     }) as [number, string, string, string, string]
     const tookMs = performance.now() - startedMs
     this.#roundTripSeconds = tookMs / 1000
-    this.#clockDifferenceSeconds = (Date.now() - tookMs / 2) / 1000 - Number(timeUs) / 1e6
+    if (tookMs <= MOST_UNCERTAIN_MS) this.#clockDifferenceSeconds = (Date.now() - tookMs / 2) / 1000 - Number(timeUs) / 1e6
     // The functions were flushed, and a node of an older version was the first to load its own.
     if (version < LIBRARY_VERSION) throw new Error('an older function library stands in Redis')
     const isEmptied = known.learns(Number(id), born, startedMs)
