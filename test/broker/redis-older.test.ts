@@ -44,8 +44,8 @@ t.test('data, replaced by older data while Redis runs, is told to be missing to 
 t.test('older data, that another node has looked at since, is found out by the node whose look it lacks, once', async (t) => {
   const own = await startRedis(t, { own: true, args: ['--dbfilename', 'looks.rdb'] })
   await own.cli('FUNCTION', 'LOAD', library())
-  const look = async (known: number): Promise<{ born: string, id: number }> => {
-    const [, born, id] = await own.cli('FCALL', 'tidings_configure', 1, own.prefix, 0, 1000, 1000, 86_400, 65_536, 'run', 0, 0, 0, 0, known) as [number, string, string]
+  const look = async (known: number, { run = 'run', newestBefore = 0 } = {}): Promise<{ born: string, id: number }> => {
+    const [, born, id] = await own.cli('FCALL', 'tidings_configure', 1, own.prefix, 0, 1000, 1000, 86_400, 65_536, run, newestBefore, 0, 0, 0, known) as [number, string, string]
     return { born, id: Number(id) }
   }
   const [first, other] = [await look(0), await look(0)]
@@ -61,6 +61,11 @@ t.test('older data, that another node has looked at since, is found out by the n
   for (let i = 0; i < 200; i++) await look(0)
   t.equal((await look(told.id)).born, told.born, 'a look so long ago need not be known')
   t.ok((await own.cli('HGET', `${own.prefix}:config`, 'looks') as string).length < 1200)
+
+  const { id } = await look(0)
+  const lost = await look(0, { run: 'other run', newestBefore: id + 1 })
+  t.ok(Number(lost.born) > id)
+  t.equal((await look(0, { run: 'other run', newestBefore: id + 2 })).born, lost.born, 'the history begins once, also if another node knows of something newer')
 })
 
 t.test('data that is all there after a restart is not told to be missing by a node that hears the new process before it asks it', async (t) => {
@@ -84,4 +89,28 @@ t.test('data that is all there after a restart is not told to be missing by a no
   await up(late)
   t.notOk((await readPages(node, { cursor }))[0]!.gap)
   t.notOk(late.said.some((text) => text.includes('data was lost')))
+})
+
+t.test('data that lacks its newest after a restart is told to be missing although a service publishes before any node is back, and whole data is not', async (t) => {
+  const own = await startRedis(t, { own: true, args: ['--dbfilename', 'early.rdb', '--user', 'node', 'on', 'nopass', '~*', '&*', '+@all'] })
+  const node = startRedisNode(t, { url: own.url.replace('//', '//node:any@'), prefix: own.prefix })
+  await up(node)
+  const lock = async (): Promise<void> => {
+    await own.cli('ACL', 'SETUSER', 'node', 'off')
+    await own.cli('CLIENT', 'KILL', 'USER', 'node')
+  }
+  for (const isWhole of [true, false]) {
+    await own.cli('SAVE')
+    const cursor = await send(node, 'user:1')
+    await lock()
+    if (isWhole) await own.cli('SAVE')
+    await own.kill()
+    await own.start()
+    await lock()
+    await own.cli('FCALL', 'tidings_publish', 1, own.prefix, 'user:1', 'message', '{}')
+    await own.cli('ACL', 'SETUSER', 'node', 'on')
+    await up(node)
+    t.equal((await readPages(node, { cursor }))[0]!.gap, !isWhole)
+    t.equal(node.said.some((line) => line.includes('older data')), !isWhole)
+  }
 })

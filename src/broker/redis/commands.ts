@@ -74,6 +74,7 @@ export class RedisCommands extends EventEmitter<Events> {
     this.#leave()
     this.#link = link
     this.#fault = NOT_CONNECTED
+    this.#known.leaves()
     link?.on('up', this.#onUp).on('loading', this.#onLoading).on('down', this.#onDown)
     if (link?.fault === '') void this.#setUp(false)
   }

@@ -19,6 +19,8 @@ export class Known {
   #askedAtMs = 0
   #newestBefore = 0
   #looked = 0
+  /** Commands may go to a process that was not asked yet. */
+  #hasLeft = false
 
   constructor (ears: Ears) {
     this.#ears = ears
@@ -30,6 +32,11 @@ export class Known {
   /** The id that this Redis process answered at the last look; 0 if there was none. Its data must know of it. */
   get looked (): number { return this.#looked }
 
+  /** Another master has the prefix. Calls that are repeated there may be answered before the process is asked. */
+  leaves (): void {
+    this.#hasLeft = true
+  }
+
   /** Called with the process that is asked now. */
   meets (runId: string): void {
     if (runId !== this.#runId) {
@@ -37,6 +44,7 @@ export class Known {
       this.#looked = 0
     }
     this.#runId = runId
+    this.#hasLeft = false
     this.#askedLine = this.#ears.line
   }
 
@@ -50,7 +58,7 @@ export class Known {
 
   /** Remembers an id that Redis answered. */
   saw (id: number): void {
-    if (id > this.#newestId) this.#newestId = id
+    if (id > this.#newestId && !this.#hasLeft) this.#newestId = id
   }
 
   /** Remembers an answer of Redis that was asked for at `askedAtMs`. True: the data that was there is gone. */

@@ -20,6 +20,16 @@ local function other_database(ctx, own)
   return found
 end
 
+-- The newest id that this process gave, and the clock from which it went on. If somebody else has moved the clock since,
+-- the data is other data: loaded, or copied from a master.
+local given, went_on_from = {}, {}
+
+function others.gives(ctx, before, id)
+  local prefix = ctx.prefix
+  if given[prefix] ~= before then went_on_from[prefix] = before end
+  given[prefix], ctx.last = id, id
+end
+
 -- Within this time every node has noticed a loss, since each asks once a second.
 local DOUBT = 3 * SECOND
 
@@ -48,8 +58,9 @@ local function look_for_loss(ctx, clock, run_id, newest_before, looked)
   local run = redis.call('HMGET', key, 'run_id', 'run_clock', 'looks')
   local is_first, is_older = run[1] ~= run_id, lacks_look(run[3] or '', looked)
   if is_first then
-    run[2] = clock
-    redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(clock), 'evicted', '0')
+    -- A service may have published before any node came, so that the clock is ahead of what was lost.
+    run[2] = given[ctx.prefix] == clock and went_on_from[ctx.prefix] or clock
+    redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(run[2]), 'evicted', '0')
   end
   if is_older then newest_before = math.max(newest_before, looked) end
   if is_older or tonumber(run[2]) < newest_before then
@@ -57,8 +68,8 @@ local function look_for_loss(ctx, clock, run_id, newest_before, looked)
     local born = math.max(next_id(ctx), newest_before + 1)
     ctx.last = born
     redis.call('MSET', ctx.prefix .. ':clock', int(born), ctx.prefix .. ':born', int(born))
-    -- Recorded, so that the loss is handled once; the other nodes would report the same.
-    redis.call('HSET', key, 'run_clock', int(newest_before), 'clock_seen', int(born), 'looks', int(born))
+    -- Recorded, so that the loss is handled once. Other nodes may know of newer ids, but all of these are before `born`.
+    redis.call('HSET', key, 'run_clock', int(born), 'clock_seen', int(born), 'looks', int(born))
     -- Members of other partitions may be among what was lost.
     redis.call('HDEL', key, 'directory')
     ctx.limits.is_whole = false

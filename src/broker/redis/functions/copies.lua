@@ -32,7 +32,7 @@ do
   local function copy_id(ctx, origin)
     local last = ctx.last or tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil)
     if not last or origin <= last or origin > ctx.now + 60 * SECOND or leapt(ctx, last) then return next_id(ctx) end
-    ctx.last = origin
+    others.gives(ctx, last, origin)
     redis.call('SET', ctx.prefix .. ':clock', int(origin))
     return origin
   end

@@ -110,7 +110,7 @@ local function reserve(ctx, count)
     local counted = redis.pcall('INCRBY', key, count)
     if type(counted) == 'number' then
       if counted - count >= ctx.now and counted <= ctx.now + HOUR then
-        ctx.last = counted
+        others.gives(ctx, counted - count, counted)
         return counted - count + 1
       end
       -- A clock that was not set, or is far ahead of any time that was seen, is not ours.
@@ -126,7 +126,7 @@ local function reserve(ctx, count)
     end
   end
   local first = math.max(ctx.now, last + 1)
-  ctx.last = first + count - 1
+  others.gives(ctx, last, first + count - 1)
   redis.call('SET', key, int(ctx.last))
   return first
 end
