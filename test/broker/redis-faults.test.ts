@@ -116,6 +116,7 @@ t.test('functions, flushed while nodes run, are there again at the next call', a
   t.equal(entriesOf(await readPages(node, { cursor: first - 1 })).length, 12, 'each call was made once')
   await node.ear.count(12)
   t.same(node.ear.lines, [], 'and nobody was cut off')
+  await becomes(() => node.said.filter((line) => line.includes('loaded anew')).length === 5, 'the log to say it each time')
 })
 
 t.test('data, flushed while nodes run, is lost and said to be, and ids go on growing', async (t) => {

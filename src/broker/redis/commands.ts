@@ -167,6 +167,7 @@ export class RedisCommands extends EventEmitter<Events> {
     const isEmptied = known.learns(Number(id), born, startedMs)
     if (nonce !== this.#nonce) {
       this.#nonce = nonce
+      link!.warnings.meet(nonce)
       this.emit('library', nonce)
     }
     if (link!.info !== undefined) link!.warnings.look(link!.info, this.#clockDifferenceSeconds)

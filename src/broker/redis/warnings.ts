@@ -1,5 +1,5 @@
 // Warnings about what works now but cannot be relied upon: eviction, scarce memory, clocks that differ. Each is logged
-// once for as long as it holds.
+// once for as long as it holds. Also tells when the function library was loaded anew.
 import type { Log } from './links.ts'
 import type { ServerInfo } from './diagnosis.ts'
 
@@ -11,12 +11,21 @@ const CLOCK_WARNING = 2
 export class Warnings {
   readonly #log: Log
   #said: string[] = []
+  #nonce = ''
 
   constructor (log: Log) {
     this.#log = log
   }
 
   get sentences (): readonly string[] { return this.#said }
+
+  /** The loaded library has this nonce. */
+  meet (nonce: string): void {
+    if (this.#nonce !== '' && nonce !== this.#nonce) {
+      this.#log.info('Redis: the functions were gone or older, and were loaded anew; notifications dropped meanwhile come from the logs')
+    }
+    this.#nonce = nonce
+  }
 
   look ({ policy, maxMemory, usedMemory }: ServerInfo, clockDifferenceSeconds: number): void {
     const warnings: string[] = []
