@@ -13,8 +13,6 @@ const MAX_UNDER_WAY = 16
 const MAX_UNDER_WAY_OF_PUBLISHER = 1000
 /** A connection whose client takes nothing of its answers for this long is cut, at most three times as late. */
 const TAKE_MS = 60_000
-/** The kernel takes so little at once, also of all answers that may be under way on a connection. */
-const SMALL_CHARACTERS = 1024
 
 /**
  * Counted on the socket, and not in a Set of requests, which each request would change. When V8 makes a new table for a
@@ -65,12 +63,12 @@ export function watchConnections (app: FastifyInstance, hub: { readonly isDraini
     if (++counts.requests > counts.maxRequests) socket.destroy()
     else done()
   })
-  app.addHook('onSend', (request, reply, payload, done) => {
+  app.addHook('onSend', (request, reply, _payload, done) => {
     const { socket } = request
     takeTheRest(request)
     // Nothing else ends a connection whose client takes nothing. Node sets the timeout of an idle connection instead as
-    // soon as the answer is taken.
-    if (!isSmall(payload)) socket.setTimeout(takeMs)
+    // soon as the answer is taken. The smallest answer, too, may find the kernel's buffer full of others.
+    if (socket.timeout !== takeMs) socket.setTimeout(takeMs)
     // A proxy keeps connections for later requests, but a draining node will be gone by then. Node ends a connection
     // after an answer with this header, and would drop those of further requests that came with it.
     if (hub.isDraining && socket[underWay]?.requests === 1) reply.header('connection', 'close')
@@ -96,11 +94,6 @@ export function watchConnections (app: FastifyInstance, hub: { readonly isDraini
     isAwaited = true
     if (owed > 0) await none.promise
   }
-}
-
-function isSmall (payload: unknown): boolean {
-  if (payload === undefined || payload === null) return true
-  return (typeof payload === 'string' || Buffer.isBuffer(payload)) && payload.length <= SMALL_CHARACTERS
 }
 
 /** Raises the limit of requests of a connection for good, once it has proved to be a publisher's. */

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import net, { type AddressInfo } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import tls from 'node:tls'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -13,7 +14,7 @@ import { startService } from './service.ts'
 const LARGE = 'x'.repeat(20_000_000) // more than both kernels' buffers take
 
 /** A server with three routes, and a client that asks for one of them several times and reads nothing by itself. */
-async function ask (t: Scope, path: '/large' | '/late' | '/small', times: number, { isDraining = false, takeMs, isTls = false }: { isDraining?: boolean, takeMs?: number, isTls?: boolean } = {}) {
+async function ask (t: Scope, path: '/large' | '/late' | '/small' | '/short', times: number, { isDraining = false, takeMs, isTls = false }: { isDraining?: boolean, takeMs?: number, isTls?: boolean } = {}) {
   const { certFile, keyFile } = isTls ? makeCertificate(t) : {}
   const pair = certFile === undefined || keyFile === undefined ? null : { cert: readFileSync(certFile), key: readFileSync(keyFile) }
   const app = Fastify({ forceCloseConnections: true, https: pair }) as unknown as FastifyInstance
@@ -27,9 +28,11 @@ async function ask (t: Scope, path: '/large' | '/late' | '/small', times: number
   }
   const until = async (what: keyof typeof seen, value: number | boolean) => await changed.until(() => seen[what] === value || undefined, { what: `${what} ${value}` })
   app.addHook('onSend', async () => { tell({ answered: seen.answered + 1 }) })
+  const server = new Promise<net.Socket>((resolve) => { app.server.once(isTls ? 'secureConnection' : 'connection', resolve) })
   app.server.on('connection', (socket) => { socket.on('close', () => { tell({ gone: true }) }) })
   app.get('/large', async () => LARGE)
   app.get('/small', async () => 'small')
+  app.get('/short', async () => 'x'.repeat(1000))
   app.get('/late', async () => {
     tell({ asked: seen.asked + 1 })
     await until('gone', true)
@@ -40,7 +43,7 @@ async function ask (t: Scope, path: '/large' | '/late' | '/small', times: number
   const client = (isTls ? tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false }) : net.connect(port, '127.0.0.1')).on('error', () => {})
   t.teardown(() => client.destroy())
   client.write(`GET ${path} HTTP/1.1\r\nHost: tidings\r\n\r\n`.repeat(times))
-  return { client, until, answersTaken }
+  return { client, server, until, answersTaken }
 }
 
 t.test('a client that takes them late gets all of them before the node ends', async (t) => {
@@ -102,6 +105,18 @@ for (const isTls of [false, true]) {
   t.test(`${how}, a client that takes nothing of its answers is cut`, async (t) => {
     const { until, answersTaken } = await ask(t, '/large', 3, { takeMs: 100, isTls })
     await until('answered', 3)
+    await until('gone', true)
+    await t.resolves(answersTaken())
+  })
+
+  t.test(`${how}, nor does one stay that takes nothing of many small answers`, async (t) => {
+    const { client, server: first, until, answersTaken } = await ask(t, '/short', 1, { takeMs: 100, isTls })
+    const server = await first
+    for (let asked = 1; server.writableLength === 0; asked++) {
+      await until('answered', asked)
+      await turn()
+      if (server.writableLength === 0) client.write('GET /short HTTP/1.1\r\nHost: tidings\r\n\r\n')
+    }
     await until('gone', true)
     await t.resolves(answersTaken())
   })
