@@ -1,6 +1,6 @@
 // The requests that are under way on each connection: they are limited, and a node that ends waits for their answers.
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { takenBytesOf, takeTheRest } from './event-stream.ts'
+import { lineOf, takenBytesOf, takeTheRest } from './event-stream.ts'
 
 /**
  * Node parses and starts all requests that one read brings, and keeps their answers in memory until the client takes
@@ -67,8 +67,9 @@ export function watchConnections (app: FastifyInstance, hub: { readonly isDraini
     const { socket } = request
     takeTheRest(request)
     // Nothing else ends a connection whose client takes nothing. Node sets the timeout of an idle connection instead as
-    // soon as the answer is taken. The smallest answer, too, may find the kernel's buffer full of others.
-    if (socket.timeout !== takeMs) socket.setTimeout(takeMs)
+    // soon as the answer is taken. The smallest answer, too, may find the kernel's buffer full of others. One that has
+    // to wait for its turn has the timeout of the one before it, or none behind a stream, which may be silent longer.
+    if (lineOf(reply) === 'ready' && socket.timeout !== takeMs) socket.setTimeout(takeMs)
     // A proxy keeps connections for later requests, but a draining node will be gone by then. Node ends a connection
     // after an answer with this header, and would drop those of further requests that came with it.
     if (hub.isDraining && socket[underWay]?.requests === 1) reply.header('connection', 'close')

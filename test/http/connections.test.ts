@@ -1,6 +1,7 @@
 // Answers that are under way when a node ends: it waits for those that somebody still takes, and for no others.
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import type http from 'node:http'
 import net, { type AddressInfo } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import tls from 'node:tls'
@@ -8,7 +9,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import { watchConnections } from '../../src/http/connections.ts'
 import { makeCertificate } from '../fixtures/certificate.ts'
-import { Signal, type Scope } from '../fixtures/wait.ts'
+import { eventually, Signal, type Scope } from '../fixtures/wait.ts'
 import { startService } from './service.ts'
 
 const LARGE = 'x'.repeat(20_000_000) // more than both kernels' buffers take
@@ -138,14 +139,21 @@ for (const isTls of [false, true]) {
   })
 }
 
-t.test('a stream that is opened on the connection of a large answer has no timeout', async (t) => {
+t.test('a stream has no timeout, neither of an answer before it nor of one behind it', async (t) => {
   const service = await startService(t)
   const server = new Promise<net.Socket>((resolve) => { service.app.server.once('connection', resolve) })
   const client = net.connect(Number(new URL(service.url).port), '127.0.0.1')
   t.teardown(() => client.destroy())
   client.write('GET /client.js HTTP/1.1\r\nHost: a\r\n\r\n')
   client.write(`GET /api/notifications/subscribe HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${service.token()}\r\n\r\n`)
-  let said = ''
-  for await (const piece of client) if ((said += String(piece)).includes('event: sync')) break
+  const synced = new Promise<void>((resolve) => {
+    let said = ''
+    client.on('data', (piece) => { if ((said += String(piece)).includes('event: sync')) resolve() })
+  })
+  await synced
   t.notOk((await server).timeout)
+  const answer = new Promise<http.ServerResponse>((resolve) => { service.app.server.once('request', (_request, response) => { resolve(response) }) })
+  client.write('GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
+  await eventually(async () => (await answer).writableEnded, (is) => is, { what: 'is the request behind it answered' })
+  t.notOk((await server).timeout, 'nor with a request behind it')
 })
