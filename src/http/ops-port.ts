@@ -10,7 +10,9 @@ const REQUEST_TIMEOUT_MS = 20_000
 /** Returns the server of that port. The caller makes it listen; the app closes it. */
 export function opsServer (app: FastifyInstance): http.Server {
   const insiders = new WeakSet<object>()
-  const server = http.createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => { app.routing(request, response) })
+  const server = http.createServer({ requestTimeout: REQUEST_TIMEOUT_MS, requireHostHeader: false }, (request, response) => { app.routing(request, response) })
+  // What is no request for a route is answered as on the other port (unrouted.ts).
+  for (const event of ['clientError', 'checkExpectation']) for (const listener of app.server.listeners(event)) server.on(event, listener as () => void)
   server.on('connection', (socket) => { insiders.add(socket) })
   app.addHook('onRequest', (request, _reply, done) => {
     if (PATHS.has(request.routeOptions.url) === insiders.has(request.socket)) return done()

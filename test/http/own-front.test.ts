@@ -80,6 +80,24 @@ t.test('OPS_PORT: what is refused outside has the headers of every answer, and i
   t.ok(line.text.split('HTTP/1.1 404').length - 1 < 71)
 })
 
+t.test('OPS_PORT: what is no request for a route is refused in the shape of all errors, too', async (t) => {
+  const opsPort = await freePort()
+  await startNode(t, { env: { ...issuer.env, OPS_PORT: String(opsPort) } })
+  for (const [what, request, status, code] of [
+    ['bytes that are not HTTP', 'nonsense\r\n\r\n', 400, 'TIDINGS_BAD_REQUEST'],
+    ['headers too large', `GET /livez HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'TIDINGS_HEADERS_TOO_LARGE'],
+    ['no Host', 'GET /livez HTTP/1.1\r\n\r\n', 400, 'TIDINGS_BAD_REQUEST'],
+    ['an unknown method', 'FETCH /livez HTTP/1.1\r\nHost: a\r\n\r\n', 405, 'TIDINGS_METHOD_NOT_ALLOWED'],
+    ['an unknown Expect', 'GET /livez HTTP/1.1\r\nHost: a\r\nExpect: nothing\r\nConnection: close\r\n\r\n', 200, '']
+  ] as const) {
+    const line = dial(t, `http://127.0.0.1:${opsPort}`)
+    line.socket.write(request)
+    await line.over()
+    const [head = '', body = ''] = line.text.split('\r\n\r\n')
+    t.match([head, JSON.parse(body || '{}').code ?? ''], [new RegExp(`^HTTP/1.1 ${status} [^]*nosniff`), code], what)
+  }
+})
+
 t.test('OPS_PORT, taken by somebody else: the node does not start, and says which', async (t) => {
   const taken = http.createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => { taken.once('listening', resolve) })
