@@ -111,8 +111,8 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
       retry: (ms) => { lastWords = ms },
       onEvent (received) {
         if (signal.aborted) return
-        const { event, data } = received
-        const sync = event === 'sync' && JSON.parse(data)
+        const { event } = received
+        const sync = event === 'sync' && JSON.parse(received.data)
         // With `more` it only reports a gap: the rest of the history follows, and then another sync.
         if (sync && !sync.more) {
           retryMs = lastWords ?? retryMs

@@ -49,10 +49,9 @@ export function createOnce (sharing: Sharing): Once {
       return isMine
     },
     hear ({ type, id, to, from, ids }) {
-      if (type === 'granted' && Array.isArray(ids)) {
-        for (const [id, to] of ids) if (!granted.has(id)) remember(id, to)
+      if (type === 'granted') {
+        for (const [id, to] of ids as Array<[string, unknown]>) if (!granted.has(id)) remember(id, to)
       }
-      if (id === undefined) return
       if (type === 'claim' && sharing.isLeader) ask(id as string, from)
       if (type === 'grant') remember(id as string, to)
     },

@@ -109,7 +109,7 @@ export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: Sha
       if (data.term > term) {
         term = data.term
         if (isLeader) {
-          withdraw()
+          rest()
           queue()
         }
       }

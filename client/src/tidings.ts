@@ -115,7 +115,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     const { id, event, data: text } = received
     if (isPosition(id)) {
       if (isAfter(id, last)) last = id
-      else if (event !== 'sync') return
+      // New, and yet not after the position that the page gave: that is of another service, or wrong.
+      else if (event !== 'sync') return isReplay ? undefined : fallBehind()
     }
     const data = parse(text)
     if (event === 'sync') {
@@ -162,7 +163,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       inbox.greet()
     }
     last ||= at
-    if (isAfter(at, last)) fallBehind()
+    // Before it is live, its position may be none: the events tell.
+    if (next === 'live' && isAfter(at, last)) fallBehind()
   }
 
   /** Only the service knows what this tab missed, so this tab takes the lead and goes on from its own position. */

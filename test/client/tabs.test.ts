@@ -104,3 +104,20 @@ t.test('once, with a number as id (the page\'s own, in code without types): one 
   }
   for (const [n, { tidings }] of tabs.reverse().entries()) t.equal(await tidings.once(n, () => {}), false)
 })
+
+t.test('a position that is not of this service, or greater than all of its own, beside a tab that leads: incomplete, and then all that comes', async (t) => {
+  const { open, publish, hear } = await startTabs(t)
+  const one = open()
+  await one.is('live')
+  for (const position of ['of-another-service', '9999999999999999', '2026-11-27T15:48:18Z']) {
+    const other = open({ position })
+    const told = new Promise<void>((resolve) => { other.tidings.onIncomplete(resolve) })
+    await other.is('live')
+    await publish()
+    await told
+    await other.is('live')
+    await hear(one, other)
+    other.tidings.close()
+    await hear(one)
+  }
+})
