@@ -56,7 +56,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   /** Replaces the part of the list that the newest page covers. */
   function merge (page: any): void {
     const { notifications, next } = page
-    const last = notifications.at(-1)?.id ?? next
+    // Throws if it is no list, before anything has changed: other code may post, too.
+    const last = notifications.flat().at(-1)?.id ?? next
     // If the page does not reach the list, there is a hole, and the old items are dropped.
     let older = state.items.filter((item) => next && !isStale && isAfter(last, item.id) && !notifications.some((one: any) => isSame(item, one)))
     if (older.length === state.items.length) older = []
@@ -64,20 +65,23 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     take(page, [...notifications, ...older], { isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: page.complete })
   }
 
-  /** Fetches the list. Does not reject, but tries again later. */
-  async function load (): Promise<void> {
+  /** Fetches the list, and tries again later. `isAsked`: rejects, too, since nothing can be done without the list. */
+  async function load (isAsked?: boolean): Promise<void> {
     clearTimeout(again)
     const before = changes
     try {
       const page = await request('GET', `?limit=${PAGE}`)
       // Only a leader that has a list can wait, as nobody else asks again.
-      if (before !== changes) return sharing.isLeader && state.isLoaded ? later() : load()
+      if (before !== changes) return sharing.isLeader && state.isLoaded ? later() : load(isAsked)
       fetched = before
       merge(page)
       sharing.post({ type: 'inbox', page })
     } catch (error) {
       // 404: a service without the inbox. It is asked again with the next stream.
-      if ((error as { statusCode?: number } | undefined)?.statusCode !== 404) again = setTimeout(() => { if (sharing.isIn) void load() }, jitter(ASK_AGAIN_MS))
+      if ((error as { statusCode?: number } | undefined)?.statusCode !== 404) {
+        again = setTimeout(() => { if (sharing.isIn) void load() }, jitter(ASK_AGAIN_MS))
+        if (isAsked) throw error
+      }
     }
   }
 
@@ -167,7 +171,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     async see () {
       // The badge may be shown before the list, and before what it counts is in the list. A click on it means what the
       // service lists now.
-      if (!state.isLoaded || (fetched !== changes && state.unseen && !isAfter(state.items[0]?.id ?? '', state.seen))) await load()
+      if (!state.isLoaded || (fetched !== changes && state.unseen && !isAfter(state.items[0]?.id ?? '', state.seen))) await load(true)
       const upTo = state.items[0]?.id
       if (upTo && (state.unseen || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
@@ -175,7 +179,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       const [what] = args
       // An explicit undefined, as the id of a notification without one, does not mean "all". The service refuses it.
       if (args.length && !what?.upTo) return mark(what, { isRead: true })
-      if (!state.isLoaded || (fetched !== changes && state.unread && !state.items.some(({ isRead }) => !isRead))) await load()
+      if (!state.isLoaded || (fetched !== changes && state.unread && !state.items.some(({ isRead }) => !isRead))) await load(!what)
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
       if (upTo) {
@@ -208,7 +212,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       if (isListed || event === 'sync' || event === 'retracted') later()
     },
     onMessage ({ type, page }: { type: string, page?: unknown }): void {
-      if (type === 'inbox' && Array.isArray((page as any)?.notifications)) merge(page)
+      if (type === 'inbox') merge(page)
       if (type !== 'inbox?') return
       isWanted = true
       if (!sharing.isLeader) return

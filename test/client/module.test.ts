@@ -227,6 +227,19 @@ t.test('see() before the list is there, while something else changes: the list i
   t.match(tidings.inbox.state, { seen: '2', unseen: 0, isLoaded: true })
 })
 
+t.test('see() and read() without a list, while the list is refused: rejected with what the service says; read({ upTo }) needs none', async (t) => {
+  const script = await startScript(t, {
+    head: () => sync(2, { unseen: 2, unread: 2 }),
+    answer: (line) => line.startsWith('GET') ? [503, '{"code":"TIDINGS_UNAVAILABLE","message":"away"}'] : [200, '{"seen":"2","read":"2","unseen":0,"unread":0}']
+  })
+  const { tidings: { inbox }, live } = await openPage(t, script)
+  await live()
+  for (const act of [inbox.see, () => inbox.read()]) await t.rejects(act(), { statusCode: 503, code: 'TIDINGS_UNAVAILABLE', message: 'away' })
+  t.same([inbox.unseen, inbox.unread], [2, 2])
+  await inbox.read({ upTo: '2' })
+  t.same([inbox.unseen, inbox.unread], [0, 0])
+})
+
 t.test('see() and read(), when the badge counts what the list does not have yet: the list first, and then what it has', async (t) => {
   for (const act of ['see', 'read'] as const) {
     let answer = list([1])
