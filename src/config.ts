@@ -26,7 +26,7 @@ export const configSchema = Type.Object({
   OPS_PORT: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535, description: 'a separate port for `/livez`, `/readyz` and `/metrics`, in plain HTTP; PORT then no longer serves them. Unset: PORT serves them' })),
   TLS_CERT_FILE: text('a file with the certificate (PEM, with its chain) for TLS on PORT; needs TLS_KEY_FILE. The node reads it again when it changes'),
   TLS_KEY_FILE: text('a file with the private key of TLS_CERT_FILE (PEM, without a passphrase)'),
-  NODE_NAME: text('the name of the node in logs, metrics and the `Tidings-Node` response header; each node needs its own, or `why` takes two for one. Unset: host name and process id; the header then has a hash of them', { pattern: '^[!-~]{1,128}$' }),
+  NODE_NAME: text('the name of the node in logs, metrics and the `Tidings-Node` response header; each node needs its own, or logs and metrics take two for one. Unset: host name and process id; the header then has a hash of them', { pattern: '^[!-~]{1,128}$' }),
   REDIS_URL: text('`redis://`, `redis+sentinel://` or `redis+cluster://` (`rediss…` for TLS), with user and password ([redis.md](redis.md)). `memory:` or unset: the embedded broker, for one node. In the image (`NODE_ENV=production`) it must be set'),
   REDIS_URL_FILE: text('a file that holds REDIS_URL'),
   REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-9;-~]{1,64}$', description: 'the first part of every key and channel; it must not contain `:`, nor `{…}` in a Cluster' }),

@@ -1,5 +1,6 @@
 // Records what happens to a node's streams, so that "why" can be answered later: subscribes to tracing.ts and hands
 // records to the broker.
+import { randomBytes } from 'node:crypto'
 import type { ChannelListener } from 'node:diagnostics_channel'
 import type { Trail } from './broker/trail.ts'
 import type { ResumeFrom } from './notification.ts'
@@ -8,9 +9,12 @@ import { deliveries, type DeliverTrace, ends, type EndTrace, fills, type FillTra
 /** With RECEIPTS=sampled, one of this many notifications gets a receipt. */
 const SAMPLE = 16
 
+/** Between the name of a node and that of its process; NODE_NAME cannot contain it. */
+const RUN_SEPARATOR = '\t'
+
 export type ReceiptsMode = 'off' | 'sampled' | 'all'
 
-/** The content of one line of the trail. */
+/** The content of one line of the trail. `node`: with the process, see nodeOf. */
 export type TrailEvent = { readonly node: string, readonly atMs: number } & (
   /** The stream was opened or filled again: everything in (from, to] was written from the logs. */
   | { readonly kind: 'open' | 'fill', readonly stream: string, readonly from: ResumeFrom, readonly to: number, readonly resume: string }
@@ -39,6 +43,9 @@ export function readLine (line: string): TrailEvent | undefined {
   return { kind, node, atMs, stream, from: from === 'fresh' || from === 'foreign' ? from : Number(from), to: Number(to), resume }
 }
 
+/** The name of a node in a record, without that of its process. */
+export const nodeOf = (recorded: string): string => recorded.split(RUN_SEPARATOR, 1)[0]!
+
 export interface ReceiptsOptions {
   readonly mode: ReceiptsMode
   readonly node: Node
@@ -53,20 +60,23 @@ export function keepReceipts ({ mode, node, trail, wallMs }: ReceiptsOptions): (
     trail.keepsNone()
     return () => {}
   }
+  // A node that was killed often starts again with its name, as a container does. What the new process writes says
+  // nothing of the streams that the old one left open.
+  const run = node.name + RUN_SEPARATOR + randomBytes(3).toString('base64url')
   const note = (userId: string, event: TrailEvent): void => { trail.note(userId, lineOf(event)) }
   const onDelivered = ({ node: by, channel, notification: { id }, streams }: DeliverTrace): void => {
     if (by !== node || id === 0) return
-    if (mode === 'all' || id % SAMPLE === 0) trail.wrote(node.name, channel, id, { atMs: wallMs(), streams })
-    else trail.wrote(node.name, channel, id)
+    if (mode === 'all' || id % SAMPLE === 0) trail.wrote(run, channel, id, { atMs: wallMs(), streams })
+    else trail.wrote(run, channel, id)
   }
   const onFilled = ({ node: by, userId, stream, isFirst, from, position: to, resume }: FillTrace): void => {
-    if (by === node) note(userId, { kind: isFirst ? 'open' : 'fill', node: node.name, atMs: wallMs(), stream, from, to, resume })
+    if (by === node) note(userId, { kind: isFirst ? 'open' : 'fill', node: run, atMs: wallMs(), stream, from, to, resume })
   }
   const onEnded = ({ node: by, userId, stream, reason, writtenTo, takenTo }: EndTrace): void => {
-    if (by === node) note(userId, { kind: 'end', node: node.name, atMs: wallMs(), stream, reason, writtenTo, takenTo })
+    if (by === node) note(userId, { kind: 'end', node: run, atMs: wallMs(), stream, reason, writtenTo, takenTo })
   }
   const onRead = ({ node: by, userId, id, what }: ReadTrace): void => {
-    if (by === node) note(userId, { kind: 'read', node: node.name, atMs: wallMs(), id, what })
+    if (by === node) note(userId, { kind: 'read', node: run, atMs: wallMs(), id, what })
   }
   const listeners = [[deliveries.asyncEnd, onDelivered], [fills, onFilled], [ends, onEnded], [reads, onRead]] as const
   for (const [channel, listener] of listeners) channel.subscribe(listener as ChannelListener)

@@ -1,6 +1,6 @@
 // Works out for each stream of a user what happened to one notification, from what its node recorded.
 import type { Evidence, Place } from './broker/trail.ts'
-import type { TrailEvent } from './receipts.ts'
+import { nodeOf, type TrailEvent } from './receipts.ts'
 
 export interface StreamStory {
   readonly stream: string
@@ -45,7 +45,7 @@ export function storiesOf (events: readonly TrailEvent[], evidence: Evidence, pl
   }
   return [...streams.values()].map((notes) => {
     const { stream, node, end } = notes
-    return { stream, node, ...tell(notes, evidence, places, id), ...end && { ended: end.reason } }
+    return { stream, node: nodeOf(node), ...tell(notes, evidence, places, id), ...end && { ended: end.reason } }
   })
 }
 

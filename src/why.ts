@@ -1,7 +1,7 @@
 // Decides from the evidence why somebody did, or did not, get a notification, and puts it into a sentence. Pure
 // functions.
 import { type Evidence, MAX_TRAIL, type Place } from './broker/trail.ts'
-import { readLine, type ReceiptsMode, type TrailEvent } from './receipts.ts'
+import { nodeOf, readLine, type ReceiptsMode, type TrailEvent } from './receipts.ts'
 import { type StreamStory, storiesOf } from './stories.ts'
 
 /** In the order in which they are tried. */
@@ -96,7 +96,7 @@ function known ({ evidence: { mark, read }, events, mine, userId, id }: Case): [
   if (!isListed || mark === 'unread' || (mark !== 'read' && read < id)) return undefined
   // Events are newest first, so the last match is the first read.
   const by = events.findLast((event) => event.kind === 'read' && (event.what === 'one' ? event.id === id : event.id >= id))
-  const when = by === undefined ? '' : ` at ${new Date(by.atMs).toISOString()}, through node ${by.node}`
+  const when = by === undefined ? '' : ` at ${new Date(by.atMs).toISOString()}, through node ${nodeOf(by.node)}`
   return ['read', `${userId} has read it${when}.`]
 }
 

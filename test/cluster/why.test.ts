@@ -39,3 +39,40 @@ t.test('why, of what a node wrote that has ended, before Redis was started anew:
     t.match(await why(node.url, missed), { verdict: 'nobody-online', addresses: [{ to: 'all', state: 'kept' }] })
   }))
 })
+
+for (const partitions of ['1', '2']) {
+  t.test(`why, of a stream whose node was killed and started again with its name, with ${partitions} partition(s): not confirmed, whatever the new process writes`, async (t) => {
+    const redis = await startRedis(t)
+    const issuer = createIssuer()
+    const operator = { authorization: `Bearer ${issuer.token({ sub: 'operator', scope: `${PUBLISH} ${MANAGE}` })}`, 'content-type': 'application/json' }
+    const env = { ...redis.env, ...issuer.env, REDIS_PARTITIONS: partitions, RECEIPTS: 'all' }
+    const other = await startNode(t, { env, name: 'other' })
+    const publish = async (to: string | string[]): Promise<string> => {
+      const answer = await fetch(`${other.url}/api/notifications`, { method: 'POST', headers: operator, body: JSON.stringify({ to, data: 1 }) })
+      return (await answer.json() as { notifications: [{ id: string }] }).notifications[0].id
+    }
+    const why = async (user: string, id: string): Promise<any> => await (await fetch(`${other.url}/api/users/${user}/why?id=${id}`, { headers: operator })).json()
+
+    const killed = await startNode(t, { env, name: 'same' })
+    const left = connect(t, { url: killed.url, token: issuer.token(), reconnect: false })
+    await left.live()
+    const had = await publish('user:42')
+    await left.next(({ id }) => id === had)
+    const told = await eventually(async () => await why('42', had), ({ verdict }) => verdict === 'written', { what: 'the node has told what it wrote' })
+    t.match(told.streams, [{ node: 'same', outcome: 'written' }])
+    await killed.kill()
+    left.close()
+    const missed = await publish('user:42')
+
+    const again = await startNode(t, { env, name: 'same' })
+    // Of the same partition, so that its watermark is that of the other user.
+    const stays = connect(t, { url: again.url, token: issuer.token({ sub: '{42}' }), reconnect: false })
+    await stays.live()
+    // With one id for all, the new process writes what the one that was killed should have written.
+    const later = await publish(['user:42', 'user:{42}', 'all'])
+    const seen = await stays.next(({ event }) => event === 'message')
+    await eventually(async () => await why('{42}', seen.id!), ({ verdict }) => verdict === 'written', { what: 'the new process has told what it wrote' })
+    for (const id of [missed, later]) t.match(await why('42', id), { verdict: 'unconfirmed', streams: [{ node: 'same', outcome: 'unconfirmed' }] })
+    t.match(await why('42', had), { verdict: 'written', sentence: told.sentence, streams: [{ node: 'same', outcome: 'written' }] }, 'what it told before its end stays')
+  })
+}
