@@ -135,6 +135,25 @@ t.test('never an error status: what Envoy Gateway answers itself becomes 200 and
   t.notOk('nginx.ingress.kubernetes.io/custom-http-errors' in find(render('ingress'), 'Ingress', 'tidings').metadata.annotations, 'a publisher is told')
 })
 
+t.test('annotations and labels, of the values and of the chart with one name: each once, that of the values but where pods are found by it', async (t) => {
+  const file = join(makeFolder(t), 'values.yaml')
+  const version = 'app.kubernetes.io/version'
+  writeFileSync(file, JSON.stringify({
+    ingress: { annotations: { 'nginx.ingress.kubernetes.io/proxy-body-size': '8m', 'nginx.ingress.kubernetes.io/proxy-read-timeout': '600', 'nginx.ingress.kubernetes.io/custom-http-errors': '' } },
+    podLabels: { [version]: 'mine', 'app.kubernetes.io/component': 'mine', team: 'news' },
+    metrics: Object.fromEntries(['serviceMonitor', 'rules', 'dashboard'].map((name) => [name, { enabled: true, labels: { [version]: 'mine' } }]))
+  }))
+  // Reading refuses a name that stands twice.
+  const objects = render('ingress', '--values', file)
+  const [streams, others] = ['-streams', 'tidings'].map((end) => find(objects, 'Ingress', end).metadata.annotations)
+  t.match(streams, { 'nginx.ingress.kubernetes.io/proxy-read-timeout': '600', 'nginx.ingress.kubernetes.io/custom-http-errors': '', 'nginx.ingress.kubernetes.io/proxy-buffering': 'off' })
+  t.equal(others!['nginx.ingress.kubernetes.io/proxy-body-size'], '8m')
+  const { selector, template: { metadata: { labels } } } = find(objects, 'Deployment').spec
+  t.match(labels, { ...selector.matchLabels, [version]: 'mine', team: 'news' })
+  t.equal(selector.matchLabels['app.kubernetes.io/component'], 'node')
+  for (const [kind, end] of [['ServiceMonitor', ''], ['PrometheusRule', ''], ['ConfigMap', '-dashboard']] as const) t.equal(find(objects, kind, end).metadata.labels[version], 'mine', kind)
+})
+
 t.test('autoscaling: by tidings_streams, down slowly; the number of nodes is left to it', async (t) => {
   const objects = render('autoscaled')
   t.notOk('replicas' in find(objects, 'Deployment').spec)

@@ -21,6 +21,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{/* Labels or annotations: those of the first map before those of the second, and so on. Each once, since a name that
+stands twice in YAML is refused by some tools, and taken from either place by others. */}}
+{{- define "tidings.firstOf" -}}
+{{- $all := dict }}
+{{- range $map := . }}
+  {{- range $name, $value := $map }}{{ if not (hasKey $all $name) }}{{ $_ := set $all $name $value }}{{ end }}{{ end }}
+{{- end }}
+{{- toYaml $all }}
+{{- end }}
+
 {{- define "tidings.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
