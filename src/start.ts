@@ -72,6 +72,8 @@ export async function start (onGraceful: () => void): Promise<void> {
   // The default name has the host name and the process id, which are not shown outside. The log has both names.
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME
   log.info({ publicName }, 'starting')
+  // Why a node does not start is said even if LOG_LEVEL is silent.
+  const logger = log.isLevelEnabled('fatal') ? log : pino({ level: 'fatal', base: { node: config.NODE_NAME } }, destination)
   const broker = chooseBroker(config, log)
   // The exporter reads them itself, and not all without blanks around.
   for (const name of Object.keys(process.env)) if (name.startsWith('OTEL_')) process.env[name] = process.env[name]!.trim()
@@ -120,7 +122,7 @@ export async function start (onGraceful: () => void): Promise<void> {
     if (!isClosing) await Promise.race([broker.settled, once(AbortSignal.any([ending.signal, AbortSignal.timeout(PATIENCE_MS)]), 'abort')])
     if (isClosing) return
     if (broker.state().isRefused === true) {
-      log.fatal(`cannot start: ${broker.state().detail}`)
+      logger.fatal(`cannot start: ${broker.state().detail}`)
       closing.uninstall()
       await app.close()
       process.exitCode = 1
@@ -130,7 +132,7 @@ export async function start (onGraceful: () => void): Promise<void> {
   } catch (error) {
     if (isClosing) return
     const { port = config.PORT } = error as NodeJS.ErrnoException & { port?: number }
-    log.fatal({ err: error }, `cannot listen on ${config.HOST}:${port}; is the port taken? Set PORT, OPS_PORT or HOST`)
+    logger.fatal({ err: error }, `cannot listen on ${config.HOST}:${port}; is the port taken? Set PORT, OPS_PORT or HOST`)
     closing.uninstall()
     await app.close()
     process.exitCode = 1

@@ -1,4 +1,5 @@
 // The process's edge: thousands knock in one moment, at a node that is busy, and none of them is left outside.
+import { once } from 'node:events'
 import net from 'node:net'
 import { hostname } from 'node:os'
 import t from 'tap'
@@ -87,4 +88,25 @@ t.test('a node has V8 make nothing among the old objects: what lies dead there k
   }
   await node.stop()
   t.same(node.lines.filter((line) => line.includes('=> tenure')), [])
+})
+
+t.test('a node that cannot start, with LOG_LEVEL=silent, says why all the same, and ends with 1', async (t) => {
+  const env = { ...systemEnvironment(), ...createIssuer().env, HOST: '127.0.0.1', LOG_LEVEL: 'silent' }
+  const taken = net.createServer().listen(0, '127.0.0.1')
+  await once(taken, 'listening')
+  t.teardown(() => { taken.close() })
+  const { port } = taken.address() as net.AddressInfo
+  const redis = await startRedis(t)
+  await redis.cli('HSET', `${redis.prefix}:config`, 'partitions', 'other')
+  await redis.cli('RPUSH', `${redis.prefix}:partitions`, 'a', 'b')
+  const faults = [
+    [{ PORT: String(port) }, `cannot listen on 127.0.0.1:${port}; is the port taken?`],
+    [{ PORT: '0', ...redis.env, REDIS_PARTITIONS: '4' }, 'cannot start: REDIS_PARTITIONS is 4']
+  ] as const
+  for (const [fault, sentence] of faults) {
+    const child = spawnChild(t, process.execPath, ['src/server.ts'], { env: { ...env, ...fault } })
+    t.match(await child.exited, { code: 1 })
+    t.equal(child.lines.length, 1)
+    t.match(JSON.parse(child.lines[0] ?? '{}'), { level: 60, msg: sentence })
+  }
 })
