@@ -64,7 +64,7 @@ export const ListQuery = Type.Object({
 export const readListQuery: preValidationHookHandler = ({ query }, _reply, done) => {
   const texts = query as Record<string, unknown>
   const { limit, unread } = texts
-  if (typeof limit === 'string' && /^[1-9]\d*$/.test(limit)) texts.limit = Number(limit)
+  if (typeof limit === 'string' && /^(0|-?[1-9]\d*)$/.test(limit)) texts.limit = Number(limit)
   if (unread === 'true' || unread === 'false') texts.unread = unread === 'true'
   done()
 }

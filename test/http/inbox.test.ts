@@ -204,8 +204,7 @@ onBoth(t, 'input, that is bad, is refused with a sentence, and somebody else\'s 
   const all = await startNodes(t, kind, redis)
   const { send, publish, as } = world(all)
   const [hers, his] = [await send('user:ann', 1), await send('user:bob', 2)]
-  const ann = as('ann')
-  const ahead = String(Number(hers) + 3_600_000_000)
+  const [ann, ahead] = [as('ann'), String(Number(hers) + 3_600_000_000)]
   for (const upTo of ['', 'x', '-1', '1.5', '1e15', ' 1', '01', '!replaced', '9'.repeat(17), 'x'.repeat(10_000), ahead, '99999999999999999999']) {
     for (const cursor of ['/seen', '/read']) t.match(await ann('PUT', cursor, { upTo }), { status: 400, body: { code: 'TIDINGS_BAD_POSITION' } }, `${cursor} ${upTo.slice(0, 20)}`)
     if (upTo !== '' && upTo !== ahead) t.match(await ann('GET', `?before=${encodeURIComponent(upTo)}`), { status: 400 })
@@ -225,7 +224,8 @@ onBoth(t, 'input, that is bad, is refused with a sentence, and somebody else\'s 
   t.same(new Set(answers.map(({ status, body }) => `${status} ${JSON.stringify(body)}`)).size, 1, 'no difference between another\'s and none')
   t.match(answers[0], { status: 404, body: { code: 'TIDINGS_NO_NOTIFICATION' } })
   t.equal((await as('bob')('GET')).body.notifications[0].isRead, false)
-  for (const query of ['limit=0', 'limit=101', 'limit=-1', 'limit=1.5', 'limit=', 'unread=yes', 'unread=1', 'limit=1&limit=2']) t.match(await ann('GET', `?${query}`), { status: 400 }, query)
+  const faults = { 'limit=0': '>= 1', 'limit=-1': '>= 1', 'limit=101': '<= 100', 'limit=1.5': 'integer', 'limit=': 'integer', 'unread=yes': 'boolean', 'unread=1': 'boolean', 'limit=1&limit=2': 'integer' }
+  for (const [query, message] of Object.entries(faults)) t.match(await ann('GET', `?${query}`), { status: 400, body: { message } }, query)
   for (const ttl of [0, -1, 1.5, 86_401, 1e300]) t.match(await publish('user:ann', 1, { ttl }), { status: 400, body: { code: 'TIDINGS_BAD_TTL', message: /86400/ } }, `ttl ${ttl}`)
   for (const key of ['', 'k'.repeat(129), 'a\nb', 'a\u0000', '\ud800']) t.match(await publish('user:ann', 1, { key }), { status: 400, body: { code: 'TIDINGS_BAD_KEY' } }, `key of ${key.length}`)
   for (const keep of ['', 'Inbox', 'forever', 'none ']) t.match(await publish('user:ann', 1, { keep }), { status: 400, body: { code: 'TIDINGS_BAD_KEEP' } }, `keep ${keep}`)
