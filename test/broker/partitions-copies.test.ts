@@ -56,6 +56,21 @@ t.test('an idempotency key, whose publisher died before the copy, is told how ma
   t.match(await publish('alive'), { replayed: true, pending: undefined })
 })
 
+t.test('an idempotency key, used on two nodes at once, brings all of them the first answer', async (t) => {
+  const redis = await startRedis(t)
+  const nodes = [await start(t, redis), await start(t, redis)]
+  for (const { broker } of nodes) await broker.subscribe(users.map((user) => broker.channelOf(user, 'all')))
+  for (const keep of ['inbox', 'none'] as const) {
+    for (let i = 0; i < 5; i++) {
+      const publish = async ({ broker }: Partitioned) => await broker.publish(request('all', i, { keep, idempotencyKey: `${keep} ${i}` }))
+      const answers = await Promise.all([...nodes, ...nodes].map(publish))
+      const first = answers.filter(({ replayed }) => !replayed)
+      t.match(first, [{ notifications: [{ to: 'all', receivers: nodes.length * PARTITIONS }], pending: undefined }])
+      t.same(answers.map((answer) => ({ ...answer, replayed: false })), nodes.flatMap(() => [first[0], first[0]]))
+    }
+  }
+})
+
 t.test('a partition, of a name, is that of its slot in a Redis Cluster', async (t) => {
   t.equal(keySlot('123456789'), 12739)
   t.equal(keySlot('foo{}{bar}'), 8363)

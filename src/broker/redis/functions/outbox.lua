@@ -97,7 +97,8 @@ do
   -- them have their home here (these come first), how many addresses are elsewhere, (tag, address)…, how many addresses
   -- are stored with the answer, address…
   -- Returns [replayed, id or '', [receivers], [address, …] or 0, the id in the outbox, [[tag, id before, [address, …]],
-  -- …]]; if replayed, also how many partitions had not got it when the first call was answered.
+  -- …]]; if replayed, also how many partitions had not got it when the first call was answered (negative: it was not
+  -- answered yet).
   local function commit_one(ctx, id, args, at, local_count, far_count, all_count)
     local key, user, keep, ttl, replaces, tp = args[at], args[at + 1], args[at + 5], args[at + 6], args[at + 7], args[at + 8]
     if user ~= '' and is_publisher_revoked(ctx, user, tonumber(args[at + 2])) then refuse(REVOKED) end
@@ -125,8 +126,8 @@ do
       for i, address in ipairs(to) do at_address[address] = answer[2][i] end
       for i, address in ipairs(all.to) do receivers[i] = at_address[address] or 0 end
       all.id = answer[1] ~= '' and id
-      -- Until the committing node has copied and tells which copies failed.
-      all.pending = #owed > 0 and #owed or nil
+      -- Negative until the committing node has copied and tells which copies failed.
+      all.pending = #owed > 0 and -#owed or nil
       keep_answer(answer_key, all, receivers)
     end
     return { 0, answer[1], answer[2], 0, #owed > 0 and int(id) or '', owed }

@@ -1,5 +1,6 @@
 // The path of a notification over partitions: committed in one of them by one call, then copied to all others with
 // listeners.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Gathering, type Answer } from '../gathering.ts'
 import type { Address } from '../../../notification.ts'
 import { type PublishAnswer, type PublishRequest, type RetractRequest, Revoked, type Identity } from '../../broker.ts'
@@ -12,6 +13,10 @@ import { isShared, nameOf, partitionOf } from './slots.ts'
 type Owed = [tag: string, before: string, to: string[]]
 type CommitReply = [replayed: 0 | 1, id: string, receivers: number[], to: string[] | 0, outboxId: string, owed: Owed[], pending?: number]
 type RetractReply = [isTaken: 0 | 1, origin: string, outboxId: string, owed: Owed[]]
+
+/** How often, and at what intervals, a repetition asks for the first answer. Its node may have died meanwhile. */
+const SETTLE_TRIES = 20
+const SETTLE_MS = 50
 
 /** A publish as the committing partition needs it. */
 interface Commit {
@@ -60,7 +65,12 @@ export class Publishing {
       return await this.#partitions[home]!.publish({ ...request, to, publisher })
     }
     const prepared = await this.#prepare(request, to, home, publisher)
-    const reply = await this.#commits[home]!.ask(prepared)
+    let reply = await this.#commits[home]!.ask(prepared)
+    // A repetition that comes while the first publish is being copied waits for its answer.
+    for (let i = 0; i < SETTLE_TRIES && isUnsettled(reply); i++) {
+      await sleep(SETTLE_MS)
+      reply = await this.#commits[home]!.ask(prepared)
+    }
     return await this.#finish(prepared, home, reply)
   }
 
@@ -128,7 +138,8 @@ export class Publishing {
     const answer = { replayed: replayed === 1, id: id === '' ? undefined : Number(id) }
     if (answer.replayed) {
       const kept = addresses === 0 ? to : addresses
-      return { ...answer, notifications: receivers.map((count, i) => ({ to: kept[i]!, receivers: count })), ...wasPending > 0 && { pending: wasPending } }
+      const notifications = receivers.map((count, i) => ({ to: kept[i]!, receivers: count }))
+      return { ...answer, notifications, ...wasPending !== 0 && { pending: Math.abs(wasPending) } }
     }
     const counts = new Map(to.map((address) => [address, 0]))
     const add = (address: Address, count: number): void => { counts.set(address, (counts.get(address) ?? 0) + count) }
@@ -140,7 +151,7 @@ export class Publishing {
     ]
     const pending = await this.#copy(home, outboxId, owed, fields, add)
     if (idempotencyKey !== undefined && owed.length > 0) {
-      // If this call fails, a replayed answer has fewer receivers than the first answer, and more that are pending.
+      // If this call fails, a replayed answer comes later, has fewer receivers than the first one, and more pending.
       await this.#partitions[home]!.call('tidings_settle', idempotencyKey, pending, ...counts.values()).catch(() => {})
     }
     return { ...answer, notifications: [...counts].map(([to, receivers]) => ({ to, receivers })), ...pending > 0 && { pending } }
@@ -159,6 +170,10 @@ export class Publishing {
     }))
     return copied.filter((isCopied) => !isCopied).length
   }
+}
+
+function isUnsettled ([, , , , , , pending = 0]: CommitReply): boolean {
+  return pending < 0
 }
 
 async function commit (partition: RedisBroker, commits: readonly Commit[]): Promise<Array<Answer<CommitReply>>> {
