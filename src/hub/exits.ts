@@ -19,6 +19,8 @@ export type EndReason =
 
 /** How long a client has to take the last bytes of an ended stream. */
 const LAST_WORDS_MS = 2000
+/** When a stream that is not live yet is told again that its token expires. */
+const NOTICE_AGAIN_MS = 1000
 
 export interface ExitsOptions {
   readonly retryMs: number
@@ -64,13 +66,24 @@ export class Exits {
   /** Acts on a deadline of a stream. */
   due (stream: Stream, due: Due): void {
     switch (due) {
-      case 'expiring':
-        if (stream.filledTo > 0) stream.say(expiringFrame(stream.owner.expiresAtSeconds * 1000))
-        this.#clockwork.plan(stream, this.#expiries.get(stream)!, 'expired')
-        break
+      case 'expiring': this.#sayExpiring(stream); break
       case 'abandon': stream.abandon(); break
       default: this.end(stream, due)
     }
+  }
+
+  #sayExpiring (stream: Stream): void {
+    const expiresAtMs = this.#expiries.get(stream)!
+    if (stream.filledTo > 0) stream.say(expiringFrame(stream.owner.expiresAtSeconds * 1000))
+    else {
+      // Nothing may stand before its first `sync`, which is still to come.
+      const againAtMs = this.#clock.nowMs() + NOTICE_AGAIN_MS
+      if (againAtMs < expiresAtMs) {
+        this.#clockwork.plan(stream, againAtMs, 'expiring')
+        return
+      }
+    }
+    this.#clockwork.plan(stream, expiresAtMs, 'expired')
   }
 
   /** Ends a stream so that the browser reconnects by itself, after a jittered time. */

@@ -114,6 +114,45 @@ t.test('stream, whose token ends, says so before and ends within a second after'
   t.ok(isEmpty(hub))
 })
 
+t.test('stream, whose token ends soon and that is not live yet, says so once it is', async (t) => {
+  const time = stopTime(t)
+  const { broker, ends, open, ended } = await startHub(t, { clock: time.clock, expiringSeconds: 20, heartbeatSeconds: 1000 })
+  const gate = door()
+  broker.before.resume = gate.pass
+  const { client, opened } = open({ expiresAtMs: Date.now() + 10_000 })
+  const { attached } = await opened
+  await gate.reached
+  time.seconds(3)
+  gate.open()
+  await attached
+  await client.live()
+  time.seconds(2)
+  await client.until(() => client.events.find(({ event }) => event === 'expiring'), 'the notice')
+  time.seconds(4)
+  t.same(ends, [])
+  time.seconds(2)
+  await ended(1)
+  t.same(ends, ['expired'])
+  await client.ended()
+  t.same(client.events.map(({ event }) => event).filter((event) => event !== 'ping'), ['sync', 'expiring'], 'after sync, and once')
+})
+
+t.test('stream, whose token ends before it is live, ends', async (t) => {
+  const time = stopTime(t)
+  const { broker, ends, open, ended } = await startHub(t, { clock: time.clock, expiringSeconds: 20, heartbeatSeconds: 1000 })
+  const gate = door()
+  broker.before.resume = gate.pass
+  const { client, opened } = open({ expiresAtMs: Date.now() + 3000 })
+  await opened
+  await gate.reached
+  time.seconds(5)
+  await ended(1)
+  gate.open()
+  await client.ended()
+  t.same(ends, ['expired'])
+  t.notOk(client.events.some(({ event }) => event === 'expiring'))
+})
+
 t.test('stream, whose token has ended when it opens, ends at once', async (t) => {
   const time = stopTime(t)
   const { ends, live, ended } = await startHub(t, { clock: time.clock })
