@@ -20,8 +20,8 @@ local function other_database(ctx, own)
   return found
 end
 
--- The newest id that this process gave, and the clock from which it went on. If somebody else has moved the clock since,
--- the data is other data: loaded, or copied from a master.
+-- The newest id that this process gave, and the clock from which it went on. If somebody else has moved the clock
+-- since, the data is other data: loaded, or copied from a master.
 local given, went_on_from = {}, {}
 
 function others.gives(ctx, before, id)
@@ -68,7 +68,7 @@ local function look_for_loss(ctx, clock, run_id, newest_before, looked)
     local born = math.max(next_id(ctx), newest_before + 1)
     ctx.last = born
     redis.call('MSET', ctx.prefix .. ':clock', int(born), ctx.prefix .. ':born', int(born))
-    -- Recorded, so that the loss is handled once. Other nodes may know of newer ids, but all of these are before `born`.
+    -- Recorded, so that the loss is handled once. Other nodes may know of newer ids, but all are before `born`.
     redis.call('HSET', key, 'run_clock', int(born), 'clock_seen', int(born), 'looks', int(born))
     -- Members of other partitions may be among what was lost.
     redis.call('HDEL', key, 'directory')
