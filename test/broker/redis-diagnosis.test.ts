@@ -1,7 +1,7 @@
 // A Redis that cannot be used, or not relied upon, is named in one sentence: in the log and in the state.
 import net from 'node:net'
-import { Redis } from 'ioredis'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import t from 'tap'
 import { Line } from '../../chaos/line.ts'
 import { ClusterMasters } from '../../src/broker/redis/cluster.ts'

@@ -1,5 +1,5 @@
 // How streams leave the hub: whatever the client does and whenever, no table keeps anything of it.
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { door, hasId, idsOf, isEmpty, startHub, type Step, stopTime, turn } from './rig.ts'
 
 for (const reset of [false, true]) {
@@ -114,11 +114,17 @@ t.test('stream, whose token ends, says so before and ends within a second after'
   t.ok(isEmpty(hub))
 })
 
-t.test('stream, whose token ends soon and that is not live yet, says so once it is', async (t) => {
+/** A hub whose streams are not live before the gate opens, in a time that stands still. */
+async function startSlowly (t: Test) {
   const time = stopTime(t)
-  const { broker, ends, open, ended } = await startHub(t, { clock: time.clock, expiringSeconds: 20, heartbeatSeconds: 1000 })
+  const { broker, ...hub } = await startHub(t, { clock: time.clock, expiringSeconds: 20, heartbeatSeconds: 1000 })
   const gate = door()
   broker.before.resume = gate.pass
+  return { ...hub, time, gate }
+}
+
+t.test('stream, whose token ends soon and that is not live yet, says so once it is', async (t) => {
+  const { time, ends, open, ended, gate } = await startSlowly(t)
   const { client, opened } = open({ expiresAtMs: Date.now() + 10_000 })
   const { attached } = await opened
   await gate.reached
@@ -138,10 +144,7 @@ t.test('stream, whose token ends soon and that is not live yet, says so once it 
 })
 
 t.test('stream, whose token ends before it is live, ends', async (t) => {
-  const time = stopTime(t)
-  const { broker, ends, open, ended } = await startHub(t, { clock: time.clock, expiringSeconds: 20, heartbeatSeconds: 1000 })
-  const gate = door()
-  broker.before.resume = gate.pass
+  const { time, ends, open, ended, gate } = await startSlowly(t)
   const { client, opened } = open({ expiresAtMs: Date.now() + 3000 })
   await opened
   await gate.reached
