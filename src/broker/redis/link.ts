@@ -1,15 +1,14 @@
-// The two connections to one Redis: one for commands, which loads the function library and finds out when Redis cannot
-// be used, and the subscriber connection (ear).
+// The two connections to one Redis: one for commands, which finds out when Redis cannot be used, and the subscriber
+// connection (ear).
 import { EventEmitter } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
-import { isAlreadyLoaded, isClosed, isMissing } from './answers.ts'
+import { isClosed } from './answers.ts'
 import { askOnce, type Entry, nameOf, openConnection, selectDatabase } from './connection.ts'
 import { explain, LOADING, NOT_CONNECTED, placeFault, readInfo, type ServerInfo } from './diagnosis.ts'
 import { Ear } from './ear.ts'
-import { library, LIBRARY_VERSION, newNonce } from './library.ts'
 import type { Log } from './links.ts'
+import { loadLibrary } from './loader.ts'
 import { Seldom } from './seldom.ts'
 import { Warnings } from './warnings.ts'
 
@@ -23,9 +22,6 @@ const CONNECT_TICKS = 5
 const REPLICA_TICKS = 2
 /** How long to wait for an answer that says whether Redis is loading. */
 const LOOK_AT_LOADING_MS = 500
-/** How long one node may take to replace an older library before another node does, and how often the others look. */
-const REPLACE_MS = 2000
-const LOOK_MS = 50
 /** Ticks between two checks of Redis's memory. */
 const MEMORY_TICKS = 10
 
@@ -175,7 +171,7 @@ export class Link extends EventEmitter<Events> {
       const info = await this.#readInfo()
       const fault = placeFault(info, this.#entry.place.kind)
       if (fault !== undefined) throw new Error(fault)
-      const hasReplacedOld = await this.#loadLibrary()
+      const hasReplacedOld = await loadLibrary({ redis: this.redis, entry: this.#entry, onLoading: (nonce) => { this.emit('loading', nonce) } })
       this.#fault = ''
       this.#isEarToCheck = true
       this.ear.compare()
@@ -188,55 +184,6 @@ export class Link extends EventEmitter<Events> {
   async #readInfo (): Promise<ServerInfo> {
     this.#info = readInfo(await this.redis.info())
     return this.#info
-  }
-
-  /**
-   * Loads the library unless this version or a newer one is there: newer ones keep the functions that we call. Returns
-   * whether an older one was replaced.
-   */
-  async #loadLibrary (): Promise<boolean> {
-    const version = await this.#libraryVersion()
-    if (version >= LIBRARY_VERSION) return false
-    if (version > 0 && !await this.#isFirstToReplace() && await this.#isReplaced()) return true
-    const nonce = newNonce()
-    const text = library({ nonce, isCluster: this.#entry.place.kind === 'cluster' })
-    this.emit('loading', nonce)
-    // Nodes that start together all find no library. The first one loads its own and the others keep that: each
-    // replacement would change the nonce, and nodes would drop messages until they learn it.
-    const isLoaded = version === 0 && await this.redis.function('LOAD', text).then(() => true, (error: Error) => {
-      if (isAlreadyLoaded(error)) return false
-      throw error
-    })
-    if (!isLoaded && await this.#libraryVersion() < LIBRARY_VERSION) await this.redis.function('LOAD', 'REPLACE', text)
-    return version > 0
-  }
-
-  /**
-   * Of nodes that find an older library at the same moment, only one should replace it, because each replacement makes
-   * all streams be filled again. They agree by a counter that expires, which older libraries have too. If it cannot be
-   * asked, each node replaces the library.
-   */
-  async #isFirstToReplace (): Promise<boolean> {
-    const { lockPrefix } = this.#entry
-    if (lockPrefix === undefined) return true
-    const asked = this.redis.fcall('tidings_hit', 1, lockPrefix, `library ${LIBRARY_VERSION}`, REPLACE_MS, 1)
-    return await asked.then((reply) => Number((reply as unknown[])[0]) === 1, () => true)
-  }
-
-  async #isReplaced (): Promise<boolean> {
-    for (let waitedMs = 0; waitedMs < REPLACE_MS; waitedMs += LOOK_MS) {
-      await sleep(LOOK_MS)
-      if (await this.#libraryVersion() >= LIBRARY_VERSION) return true
-    }
-    return false
-  }
-
-  /** 0: no library is loaded, or one without a version. */
-  async #libraryVersion (): Promise<number> {
-    return Number(await this.redis.fcall_ro('tidings_version', 0).catch((error: Error) => {
-      if (isMissing(error)) return 0
-      throw error
-    }))
   }
 
   close (): void {
