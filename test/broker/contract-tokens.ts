@@ -31,12 +31,12 @@ export function tokens (t: Test, make: MakeBackend): void {
       t.equal((await visit(b, iat)).verdict, verdict, `${iat - second} s from it`)
       const isRefused = verdict === 'revoked'
       const calls = {
-        resume: b.broker.resume(stream(iat, Number.MAX_SAFE_INTEGER)),
-        list: b.broker.list({ reader: readerOf('1', { issuedAtSeconds: iat }), limit: 1, unreadOnly: false }),
-        position: b.broker.position(readerOf('1', { issuedAtSeconds: iat })),
-        move: b.broker.moveCursor(readerOf('1', { issuedAtSeconds: iat }), 'seen', 1)
+        resume: () => b.broker.resume(stream(iat, Number.MAX_SAFE_INTEGER)),
+        list: () => b.broker.list({ reader: readerOf('1', { issuedAtSeconds: iat }), limit: 1, unreadOnly: false }),
+        position: () => b.broker.position(readerOf('1', { issuedAtSeconds: iat })),
+        move: () => b.broker.moveCursor(readerOf('1', { issuedAtSeconds: iat }), 'seen', 1)
       }
-      for (const [name, call] of Object.entries(calls)) t.equal(await refusal(call) instanceof Revoked, isRefused, `${name}, ${iat - second} s from it`)
+      for (const [name, call] of Object.entries(calls)) t.equal(await refusal(call()) instanceof Revoked, isRefused, `${name}, ${iat - second} s from it`)
     }
     t.equal((await visit(b, 0, '2')).verdict, 'admitted', 'nobody else is meant')
     t.equal(await refusal(b.broker.position({ userId: '1' })), undefined, 'and a back end may still read')

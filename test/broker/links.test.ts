@@ -1,6 +1,7 @@
 // Connections that several brokers share: whoever is closed leaves nothing behind in them, and they go where the address leads.
 import net from 'node:net'
 import t from 'tap'
+import { Unavailable } from '../../src/broker/broker.ts'
 import { Links } from '../../src/broker/redis/links.ts'
 import { RedisBroker } from '../../src/broker/redis/redis.ts'
 import { parseRedisUrl } from '../../src/redis-url.ts'
@@ -59,4 +60,28 @@ t.test('an address that leads to another server after a failover, as a DNS name 
   await node.ear.id(answer.id!)
   t.match(node.ear.lines.slice(0, 2), ['interrupted', 'restored'])
   t.equal((await readPages(node, { cursor }))[0]!.gap, false)
+})
+
+t.test('Redis, stopped in the middle of its work, leaves nobody waiting once it is noticed', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const node = startRedisNode(t, redis, {}, redis.prefix)
+  await up(node)
+  const waiting = new Set<Promise<unknown>>()
+  let isNoticed = false
+  const ask = (answer: Promise<unknown>): void => {
+    waiting.add(answer)
+    answer.catch((error: Error) => { isNoticed ||= error instanceof Unavailable }).finally(() => waiting.delete(answer))
+  }
+  redis.pause()
+  await becomes(() => {
+    ask(node.broker.publish(request('user:1')))
+    ask(node.broker.groups('1'))
+    return isNoticed
+  }, 'a call to be refused at once')
+  // Some of those that were asked before were sent after the first had waited in vain, and have waited less.
+  for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+  t.equal(waiting.size, 0)
+  redis.resume()
+  await up(node)
+  await t.resolves(send(node, 'user:1'))
 })

@@ -23,14 +23,16 @@ async function start (t: Test): Promise<CountedNode> {
   let writes = 0
   const watch = (message: unknown): void => {
     const { socket } = message as { socket: Socket }
-    // Not before: connect() puts Node's own method back.
-    socket.once('connect', () => {
-      const { write } = socket
-      socket.write = function (this: Socket, ...args: Parameters<typeof write>) {
-        writes++
-        return write.apply(this, args)
-      } as typeof write
-    })
+    // What a stream calls to hand on its bytes: one piece, or what was written while it was corked.
+    const { _write, _writev } = socket
+    socket._write = function (this: Socket, ...args: Parameters<typeof _write>) {
+      writes++
+      _write.apply(this, args)
+    }
+    socket._writev = function (this: Socket, ...args: Parameters<NonNullable<typeof _writev>>) {
+      writes++
+      _writev!.apply(this, args)
+    }
   }
   subscribe('net.client.socket', watch)
   const node = startRedisNode(t, redis, {}, `${redis.prefix}:${++count}`)

@@ -54,6 +54,7 @@ export class Link extends EventEmitter<Events> {
   #setup: Promise<void> | undefined
   /** Whether it must be checked that the ear is connected to the server that takes commands. */
   #isEarToCheck = false
+  #isCollecting = false
 
   /** `confirm` is called at every connect, before anything else, and closes the link if another Redis has its place. */
   constructor (entry: Entry, address: RedisAddress, log: Log, confirm?: () => Promise<void>) {
@@ -65,7 +66,7 @@ export class Link extends EventEmitter<Events> {
     this.#address = address
     this.#confirm = confirm
     this.warnings = new Warnings(log)
-    this.redis = openConnection(entry, address, { commandTimeout: COMMAND_TIMEOUT_MS, enableAutoPipelining: true })
+    this.redis = openConnection(entry, address, { commandTimeout: COMMAND_TIMEOUT_MS })
     this.ear = new Ear(entry, address, log, () => this.#info?.runId ?? '')
   }
 
@@ -78,6 +79,27 @@ export class Link extends EventEmitter<Events> {
     })
     this.redis.connect().catch(() => {}) // reported by 'error', repeated by retryStrategy
     this.ear.start()
+  }
+
+  /**
+   * Sends a command. Those given in one turn of the event loop leave in one piece, since each piece costs a system call
+   * here and in Redis. (The client library can combine commands too, but then keeps all others back until these are
+   * answered.) Rejects with Redis's own errors.
+   */
+  send<T> (command: (redis: Redis) => Promise<T>): Promise<T> {
+    if (!this.#isCollecting) this.#collect()
+    return command(this.redis)
+  }
+
+  #collect (): void {
+    const { stream } = this.redis as { readonly stream?: Redis['stream'] }
+    if (stream === undefined) return
+    this.#isCollecting = true
+    stream.cork()
+    queueMicrotask(() => {
+      this.#isCollecting = false
+      stream.uncork()
+    })
   }
 
   /** Why no command can be sent; empty if one can. */
@@ -143,7 +165,10 @@ export class Link extends EventEmitter<Events> {
   reconnect (fault: string): void {
     this.#down(fault)
     this.#hasReason = false
+    const isSilent = this.redis.status === 'ready'
     this.redis.disconnect(true)
+    // Who does not answer does not take leave either, and nobody shall wait for the answers meanwhile.
+    if (isSilent) this.redis.stream.destroy()
   }
 
   #down (fault: string): void {

@@ -136,7 +136,7 @@ export class Links extends EventEmitter<{ moved: [] }> {
       const link = this.of(key)
       if (link === undefined) throw new Unavailable(this.#where.fault)
       try {
-        return await this.#timed(command(link.redis))
+        return await this.#timed(link.send(command))
       } catch (error) {
         if (!isElsewhere(error as Error)) throw error
         // A lookup that is under way may know the new master already.

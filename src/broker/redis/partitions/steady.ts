@@ -30,7 +30,7 @@ export class Steady {
     if (this.#links.of(key) !== link) this.#changed(`${link.name} is not the master any more`)
     if (this.#change !== '') throw new Error(this.#change)
     try {
-      return await command(link.redis)
+      return await link.send(command)
     } catch (error) {
       if (isElsewhere(error as Error) || isUnanswered(error as Error)) this.#changed(`${link.name} does not answer as before (${(error as Error).message})`)
       throw this.#change === '' ? error : new Error(this.#change)
