@@ -1,9 +1,10 @@
 // In which partitions a group has members: known for as long as it has, not for ever, and also when the time leaps.
 import t, { type Test } from 'tap'
 import { Tamper, tamperAbsent } from '../../chaos/tamper.ts'
+import { library } from '../../src/broker/redis/library.ts'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
-import { startRedis, type Redis } from '../fixtures/redis.ts'
+import { callsOf, startRedis, type Redis } from '../fixtures/redis.ts'
 import { limits, request, visitorOf } from './contract.ts'
 import { Ear } from './ear.ts'
 import { becomes, up } from './nodes.ts'
@@ -79,6 +80,22 @@ t.test('a group, published to in the very second in which Redis was emptied, rea
     await becomes(() => ear.notifications.some(({ json }) => json === `"after ${turn}"`), `${turn} to be heard`)
   }
   t.comment(`${taken} of 3 were taken`)
+})
+
+t.test('what an emptied partition refuses, before a node has set it up, was sent to nobody', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await redis.cli('FUNCTION', 'LOAD', library())
+  const calls = {
+    tidings_commit: [1, 'idempotency key', '', 0, 'message', '{}', 'inbox', '', '', '', 1, 'all', 1, 0, 1, 'all'],
+    tidings_join: [user, GROUP],
+    tidings_replace_groups: [user, GROUP]
+  }
+  for (const [name, args] of Object.entries(calls)) {
+    const answer = await redis.cli('FCALL', name, 1, `${redis.prefix}:{0}`, ...args).then(JSON.stringify, ({ message }: Error) => message)
+    t.match(answer, 'TIDINGS_NOT_READY', name)
+    t.equal(await callsOf(redis, 'publish'), 0, name)
+  }
+  t.same(await redis.cli('KEYS', '*:log:*'), [])
 })
 
 t.test('a member whom the home of a group lost with a crash, hears what is published to it all the same', async (t) => {

@@ -24,6 +24,7 @@ end
 -- ARGV: user, group
 local function join(keys, args)
   local ctx = open(keys)
+  others.known(ctx) -- an emptied partition refuses here, before streams are told
   local groups = read_groups(ctx, args[1])
   local was = groups.marks[args[2]]
   local is_new = not (was and was.joined)
@@ -46,6 +47,7 @@ end
 -- ARGV: user, group…
 local function replace_groups(keys, args)
   local ctx, user, wanted, count = open(keys), args[1], {}, 0
+  others.known(ctx) -- as in `join`
   local groups = read_groups(ctx, user)
   for i = 2, #args do
     if not wanted[args[i]] then count = count + 1 end

@@ -116,10 +116,11 @@ do
       if known then return { 1, known[1], known[2], known[3] == all.to and 0 or known[3], '', {}, known[5] or 0 } end
     end
     if req.ttl and req.ttl < ctx.limits.seconds then req.expires = id + req.ttl * SECOND end
-    local _, answer = publish_request(ctx, req)
+    -- Before anything is sent: an emptied partition refuses here, and the request will be repeated.
     local targets = {}
     for i = 1, tonumber(args[homed_at]) do add_targets(ctx, targets, to[i]) end
     for i = 0, far_count - 1 do add_target(targets, args[far_at + 2 * i], args[far_at + 2 * i + 1]) end
+    local _, answer = publish_request(ctx, req)
     local owed = #targets > 0 and enqueue(ctx, id, item_of(req), targets) or {}
     if answer_key then
       local receivers, at_address = {}, {}
