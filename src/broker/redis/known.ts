@@ -19,6 +19,8 @@ export class Known {
   #askedAtMs = 0
   #newestBefore = 0
   #looked = 0
+  /** The process that answered last, and what was known of it when another one was asked. */
+  #left = { runId: '', newestId: 0, newestBefore: 0, looked: 0 }
   /** Commands may go to a process that was not asked yet. */
   #hasLeft = false
 
@@ -39,13 +41,20 @@ export class Known {
 
   /** Called with the process that is asked now. */
   meets (runId: string): void {
-    if (runId !== this.#runId) {
-      if (this.#runId !== '') this.#newestBefore = this.#newestGiven()
-      this.#looked = 0
-    }
+    if (runId !== this.#runId) this.#changesTo(runId)
     this.#runId = runId
     this.#hasLeft = false
     this.#askedLine = this.#ears.line
+  }
+
+  #changesTo (runId: string): void {
+    if (this.#looked > 0) this.#left = { runId: this.#runId, newestId: this.#newestId, newestBefore: this.#newestBefore, looked: this.#looked }
+    // Back at the process that answered last. The one between (a master that took no writes, say) gave no id that its
+    // data could lack.
+    const isBack = runId !== '' && runId === this.#left.runId && this.#newestId === this.#left.newestId
+    if (isBack) this.#newestBefore = this.#left.newestBefore
+    else if (this.#runId !== '') this.#newestBefore = this.#newestGiven()
+    this.#looked = isBack ? this.#left.looked : 0
   }
 
   // Ids of others were only heard, and whoever can publish may send any number. So they count only as far as Redis's
