@@ -10,7 +10,7 @@ import { passOf, onBoth, startNodes, type Nodes } from './nodes.ts'
 const SUBSCRIBE = '/api/notifications/subscribe'
 const redis = await startRedis(t)
 const now = (): number => Math.floor(Date.now() / 1000)
-/** Tokens say when they were issued in whole seconds; one of the very second of the logout counts as older. */
+/** Tokens say when they were issued in whole seconds; one of the very second of the logout counts as older if it was used. */
 const nextSecond = async (): Promise<void> => { await new Promise((resolve) => { setTimeout(resolve, 1010 - Date.now() % 1000) }) }
 const logout = async (all: Nodes, sub: string, node = 0): Promise<void> => {
   const { status } = await all.call('DELETE', `/api/users/${encodeURIComponent(sub)}/streams`, { node })
