@@ -93,6 +93,13 @@ t.test('rollout: one more, never one less, and each leaves before the next begin
   }
 })
 
+t.test('rollout, with the longest times that the values take: the deadline is beyond them, as Kubernetes demands', async (t) => {
+  for (const args of [[], ['--set', 'settings.DRAIN_SECONDS=3600,preStopSeconds=300'], ['--set', 'minReadySeconds=3600']]) {
+    const { spec } = find(render('minimal', ...args), 'Deployment', 'tidings')
+    t.ok(spec.progressDeadlineSeconds >= spec.minReadySeconds + 600, `${args[1] ?? 'defaults'}: ${spec.progressDeadlineSeconds} s for ${spec.minReadySeconds}`)
+  }
+})
+
 t.test('pods: not root, nothing to write, no capability, no token of the cluster', async (t) => {
   for (const [name] of valueFiles) {
     const objects = render(name)
