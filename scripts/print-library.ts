@@ -10,4 +10,9 @@ const usage = `Usage: npm run -s functions [-- --cluster] | redis-cli -x FUNCTIO
 Prints the function library, for Redis users that may not load it themselves.`
 
 const { values: { cluster } } = readCommandLine(usage, { cluster: { type: 'boolean', default: false } })
+process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+  process.exitCode = 1
+  // EPIPE: who reads it has ended, and has said why, as redis-cli does if no Redis answers.
+  if (code !== 'EPIPE') console.error(message)
+})
 process.stdout.write(library({ isCluster: cluster }))

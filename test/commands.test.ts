@@ -71,3 +71,10 @@ t.test('npm scripts, with values that cannot be: each says which, in a sentence'
     t.notMatch(err, STACK)
   }))
 })
+
+t.test('npm run functions, piped into what ends without reading: leaves the word to that', async (t) => {
+  const err = await new Promise<string>((resolve) => {
+    execFile('sh', ['-c', '"$1" scripts/print-library.ts | true', 'sh', process.execPath], { cwd: root }, (_error, _out, err) => { resolve(err) })
+  })
+  t.equal(err, '')
+})
