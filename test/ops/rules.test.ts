@@ -41,6 +41,14 @@ t.test('alerts: each with severity, a summary and a description', async (t) => {
   }
 })
 
+t.test('rules, scraped once a minute, as Prometheus does by default: every window has the two values that a rate needs', async (t) => {
+  for (const { alert, record, expr } of rules) {
+    for (const [window, count, unit] of expr.matchAll(/\[(\d+)([smhd])\]/g)) {
+      t.ok(Number(count) * { s: 1, m: 60, h: 3600, d: 86_400 }[unit as 's' | 'm' | 'h' | 'd'] >= 120, `${alert ?? record}: ${window}`)
+    }
+  }
+})
+
 t.test('runbook: a section for each alert, with its severity, and none for others', async (t) => {
   const section = runbook.slice(runbook.indexOf('## Alerts'), runbook.indexOf('## What /readyz says'))
   const told = [...section.matchAll(/^### (\S+)\n\n(page|ticket) · [^]*?→/gm)].map(([, name, severity]) => `${name} ${severity}`)
