@@ -10,21 +10,27 @@ import type { Sharing } from './sharing.ts'
 /** Sends a request. Rejects if the answer is not 2xx. `path`: relative to …/api/notifications */
 export type Ask = (method: string, path: string, body?: object) => Promise<any>
 
-/** The same notification, or of the same key. */
-const isSame = (one: any, other: any): boolean => one.id === other.id || (one.key && one.key === other.key && one.to === other.to)
+/** The same notification, or an older one of the same key. */
+const isSame = (one: any, other: any): boolean =>
+  one.id === other.id || (one.key && one.key === other.key && one.to === other.to && !isAfter(one.id, other.id))
 
 const newest = (one: string, other: string): string => one && isAfter(one, other) ? one : other
 
 /** `spreadMs`: fetches are spread over this time, since many clients get the same event at the same moment. */
 export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   const changed: Listeners<[]> = createListeners()
-  let state: InboxState = { items: [], unseen: 0, unread: 0, seen: '', read: '', hasMore: false, isLoaded: false, isComplete: true }
+  let state: { -readonly [Name in keyof InboxState]: InboxState[Name] } = { items: [], unseen: 0, unread: 0, seen: '', read: '', hasMore: false, isLoaded: false, isComplete: true }
   /** The list is used, in this tab or another. */
   let isWanted = false
   let timer: ReturnType<typeof setTimeout> | undefined
   let again: ReturnType<typeof setTimeout> | undefined
   /** Changes may have been missed, so items that the next page lacks are dropped. */
   let isStale = false
+  /**
+   * The latest retractions. What they took back may still come in an answer from before. Such an answer counts all the
+   * same: where retractions come fast, each answer is from before one.
+   */
+  let gone: any[] = []
   /** Counts changes since the start. An answer to a request from before a change is outdated. */
   let changes = 0
   /** `changes` when this tab last fetched the list, which then has what the counts count. */
@@ -37,6 +43,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
 
   function set (next: Partial<InboxState>): void {
     state = { ...state, ...next }
+    state.items = state.items.filter((item) => !gone.some((one) => isSame(item, one)))
     changed.call()
   }
 
@@ -56,13 +63,13 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   /** Replaces the part of the list that the newest page covers. */
   function merge (page: any): void {
     const { notifications, next } = page
-    // Throws if it is no list, before anything has changed: other code may post, too.
-    const last = notifications.flat().at(-1)?.id ?? next
     // If the page does not reach the list, there is a hole, and the old items are dropped.
-    let older = state.items.filter((item) => next && !isStale && isAfter(last, item.id) && !notifications.some((one: any) => isSame(item, one)))
+    let older = state.items.filter((item) =>
+      next && !isStale && isAfter(notifications.at(-1)?.id ?? next, item.id) && !notifications.some((one: any) => isSame(item, one)))
     if (older.length === state.items.length) older = []
-    isStale = false
+    // Throws if it is no list, before anything has changed: other code may post, too.
     take(page, [...notifications, ...older], { isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: page.complete })
+    isStale = false
   }
 
   /** Fetches the list, and tries again later. `isAsked`: rejects, too, since nothing can be done without the list. */
@@ -85,6 +92,12 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     }
   }
 
+  function want (): void {
+    if (isWanted) return
+    isWanted = true
+    renew()
+  }
+
   /** The leader fetches for all tabs. */
   function later (withinMs = spreadMs): void {
     if (!isWanted || !sharing.isLeader) return
@@ -92,12 +105,6 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       timer = undefined
       if (sharing.isLeader) void load()
     }, Math.random() * withinMs)
-  }
-
-  function want (): void {
-    if (isWanted) return
-    isWanted = true
-    renew()
   }
 
   /** What this tab has may be outdated. */
@@ -138,7 +145,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const less = (count: number, isOneLess?: boolean): number => isOneLess && count < MOST_COUNTED ? count - 1 : count
     await act(isRead ? 'PUT' : 'DELETE', encodeURIComponent(id) + (dismissed ? '' : '/read'), {
       changed: [{ id, ...change }],
-      unread: isRead === false ? state.unread + +!isUnread : less(state.unread, isUnread),
+      unread: less(state.unread, isUnread) + +(isRead === false),
       unseen: less(state.unseen, dismissed && isUnread && isAfter(id, state.seen))
     })
   }
@@ -206,8 +213,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
         changes++
         take(data)
       } else if (event === 'retracted') {
-        changes++
-        set({ items: state.items.filter((item) => !isSame(item, data)) })
+        gone = [data, ...gone.slice(0, PAGE)]
+        set({})
       }
       if (isListed || event === 'sync' || event === 'retracted') later()
     },
@@ -217,7 +224,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       isWanted = true
       if (!sharing.isLeader) return
       if (!state.isLoaded) return later(0)
-      const next = state.hasMore || state.items.length > PAGE ? '1' : undefined
+      const next = state.hasMore || state.items.length > PAGE
       sharing.post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
     },
     /** Called with a new leader, which does not know the list yet. */

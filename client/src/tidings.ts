@@ -17,7 +17,8 @@ export type {
 } from './api.ts'
 export type { State } from './line.ts'
 
-const isFinal = (state: State): boolean => /^(denied|replaced|closed)$/.test(state)
+/** `denied`, `replaced` or `closed`: no other state ends with this letter. */
+const isFinal = (state: State): boolean => /d$/.test(state)
 
 export function connect <Events extends EventMap = EventMap> (options: ConnectOptions<Events> = {}): Tidings<Events> {
   const { url, share, token } = options

@@ -36,3 +36,30 @@ t.test('a key takes the place of an older one that only loadMore() has brought',
     t.same(tidings.inbox.items.map((item: { id: string }) => item.id), ids)
   }
 })
+
+t.test('retractions that come faster than answers: the list all the same, and its next page, without what was taken back', async (t) => {
+  const pages: Record<string, string> = { '?limit=50': list([9, 8], { next: '8' }), '?limit=50&before=8': list([7, 6]) }
+  const { fetch } = globalThis
+  const { url, streams } = await startScript(t, { head: () => sync(9), answer: (line) => [200, pages[line.slice(line.indexOf('?'))]!] })
+  let hear: (() => void) | undefined
+  // From the first list to the last, each answer is overtaken by a retraction.
+  t.intercept(globalThis, 'fetch', {
+    value: async (...args: Parameters<typeof fetch>) => {
+      const response = await fetch(...args)
+      const before = /limit=50(&before)?/.exec(String(args[0]))
+      if (!before) return response
+      const heard = new Promise<void>((resolve) => { hear = resolve })
+      streams[0]!.write(event(undefined, { to: 'all', id: before[1] ? '7' : '9' }, 'retracted'))
+      await heard
+      return response
+    }
+  })
+  const tidings = connect({ url, share: 'tab' })
+  t.teardown(() => tidings.close())
+  tidings.on('retracted', () => { hear?.() })
+  const ids = () => tidings.inbox.items.map(({ id }: { id: string }) => id)
+  await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
+  t.same(ids(), ['8'])
+  await tidings.inbox.loadMore()
+  t.same(ids(), ['8', '6'])
+})
