@@ -126,6 +126,8 @@ export class PublishForm {
   async #publish () {
     const body = this.#body()
     if (body.data === undefined) return this.#form.elements.json.focus()
+    // All without an id share one entry, and this publish begins it anew.
+    this.#entries.delete(undefined)
     const sentAt = performance.now()
     const { status, answer } = await this.#send(Number(this.#field('node')), body)
     this.#show(status, answer, sentAt)

@@ -200,7 +200,13 @@ t.test('the options of the form: what has outlived its ttl is gone from list and
   await page.locator('[name=keep]').selectOption('none')
   await publish(page, 'user:alice', 'Only live')
   for (const title of ['Only replayed', 'Only live']) await received(title)
-  await page.locator('#answers li', { hasText: 'no id' }).waitFor()
+  const answer = page.locator('#answers li').first()
+  await answer.filter({ hasText: /no id.*seen: .*phone \d+ ms/s }).waitFor()
+  await publish(page, 'user:alice', 'Only live, again')
+  await received('Only live, again')
+  await page.locator('#answers li', { hasText: 'no id' }).nth(1).waitFor()
+  await answer.filter({ hasText: /no id.*seen: .*phone \d+ ms/s }).waitFor()
+  t.equal((await answer.textContent())!.match(/phone/g)?.length, 1, 'each device saw the second one once')
   await page.locator('[name=keep]').selectOption('inbox')
 
   const ask = async () => await (await fetch(`${url}api/notifications/position`, { headers: { authorization: `Bearer ${tokenOf('alice')}` } })).json() as { unseen: number }
