@@ -132,19 +132,21 @@ t.test('subscribe, given up while it waits for another, leaves nothing subscribe
   t.same(heard.sort(), ['first', 'kept'])
 })
 
-t.test('resume, of somebody who left a group where thousands have expired, takes them out in several calls, once and for all', async (t) => {
-  const node = startRedisNode(t, redis, { historyLength: 10_000, groupHistoryLength: 10_000 }, `${redis.prefix}:${++count}`)
-  await up(node)
-  await node.broker.join('1', 'a')
-  const cursor = await now(node, '1')
-  await Promise.all(Array.from({ length: 5000 }, async (_, i) => await send(node, 'group:a', i, { ttlSeconds: 1 })))
-  const last = await send(node, 'group:a', 'last', { ttlSeconds: 1 })
-  await node.broker.leave('1', 'a')
-  await becomes(async () => await now(node, '1') >= last + 1_000_000, 'a second of the broker\'s clock')
-  const pages = await readPages(node, { cursor })
-  t.ok(pages.length > 2 && pages.every(({ gap, entries }) => !gap && entries.length === 0), `nothing is missing, in ${pages.length} pages`)
-  t.match(await readPages(node, { cursor }), { length: 1, 0: { gap: false } })
-})
+for (const leaves of [true, false]) {
+  t.test(`resume, of somebody ${leaves ? 'who left' : 'in'} a group where thousands have expired, takes them out in several calls, once and for all`, async (t) => {
+    const node = startRedisNode(t, redis, { historyLength: 10_000, groupHistoryLength: 10_000 }, `${redis.prefix}:${++count}`)
+    await up(node)
+    await node.broker.join('1', 'a')
+    const cursor = await now(node, '1')
+    await Promise.all(Array.from({ length: 5000 }, async (_, i) => await send(node, 'group:a', i, { ttlSeconds: 1 })))
+    const last = await send(node, 'group:a', 'last', { ttlSeconds: 1 })
+    if (leaves) await node.broker.leave('1', 'a')
+    await becomes(async () => await now(node, '1') >= last + 1_000_000, 'a second of the broker\'s clock')
+    const pages = await readPages(node, { cursor })
+    t.ok(pages.length > 2 && pages.every(({ gap, entries }) => !gap && entries.length === 0), `nothing is missing, in ${pages.length} pages`)
+    t.match(await readPages(node, { cursor }), { length: 1, 0: { gap: false } })
+  })
+}
 
 t.test('resume, of 50 users who joined a group one after another and missed nothing, looks at each of their logs and reads the shared ones a few times', async (t) => {
   const node = await start(t)

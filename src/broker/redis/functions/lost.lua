@@ -1,8 +1,12 @@
 -- Whether a user missed something in a group that they have left since, which they may not read any more. What has
 -- expired or was dismissed is not missing.
 
+-- Removing an entry takes several times as long as reading one, so it counts as work.
+local SWEEP_WORK = 512
+
 -- Removes an expired entry and remembers it as gone.
 local function sweep(call, entry)
+  call.work = call.work + SWEEP_WORK
   if redis.call('XDEL', entry.log.key, int(entry.id) .. '-0') > 0 then bury(call, entry.log.address, entry.id, 'x', entry.x) end
   forget_entry(call, entry.log.address, entry.id)
   others.remember_key(call, entry.log.address, entry.k, tonumber(entry.o) or entry.id)
