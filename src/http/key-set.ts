@@ -60,6 +60,8 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
       key = await keys({ alg, kid })
     } catch (error) {
       if (error instanceof TidingsError) throw error
+      // The set has this key twice, or in a form that is no key. It may be mended long before the next refresh.
+      if (isKnown && !(error instanceof errors.JWKSNoMatchingKey)) fetchedAtMs = Math.min(fetchedAtMs, performance.now() - REFRESH_MS + COOLDOWN_MS)
       // Right after a rotation the kid may be a new key, and a 401 would end an EventSource for good.
       if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set').because('unknown-key' satisfies TokenReason)

@@ -233,6 +233,22 @@ t.test('key set, with two keys of one kid, takes neither', async (t) => {
   for (const { token } of [a, b]) t.match(await all.stream(token()), INVALID)
 })
 
+t.test('key set, with a key twice or in a form that is no key, is asked for again after 10 seconds: the key of the mended one counts', async (t) => {
+  const [good, other] = [createSigner('ES256', 'good'), createSigner('ES256', 'good')]
+  for (const [faulty, answer] of [[[good.jwk, other.jwk], INVALID], [[{ ...good.jwk, x: 'AAAA' }], LATER]] as const) {
+    const keys = await startKeyServer(t, [...faulty])
+    const all = await start(t, keys)
+    for (let i = 0; i < 5; i++) t.match(await all.stream(good.token()), answer)
+    t.equal(keys.requests, 1, 'no more often, however many ask')
+    keys.keys = [good.jwk]
+    clock.aheadMs += 10_500
+    // This one makes it ask, and does not wait for the answer.
+    await all.stream(good.token())
+    await eventually(async () => (await all.publish(good.token({ scope: PUBLISH }))).status, (status) => status === 202, { what: 'the key of the mended set' })
+    t.equal(keys.requests, 2)
+  }
+})
+
 for (const isCompressed of [false, true]) {
   t.test(`key set, larger than any${isCompressed ? ', and small while it is compressed' : ''}, is not taken: passing, then good`, async (t) => {
     const key = createSigner('RS256', 'one')
