@@ -153,8 +153,8 @@ export class RedisCommands extends EventEmitter<Events> {
     const [version, born, id, timeUs, nonce] = await this.#links.give(prefix, (redis) => {
       // The prefix may have moved before this attempt.
       link = this.#links.of(prefix)!
-      const { runId = '', policy = '' } = link.info ?? {}
-      known.meets(runId)
+      const { runId = '', replicationId = '', policy = '' } = link.info ?? {}
+      known.meets(runId, replicationId)
       startedMs = performance.now()
       return redis.fcall('tidings_configure', 1, prefix, this.#links.database, historyLength, groupHistoryLength, historySeconds, maxDataBytes,
         runId, known.newestBefore, isStart ? 1 : 0, hasReplacedOld ? 1 : 0, canEvict(policy) ? 1 : 0, known.looked)

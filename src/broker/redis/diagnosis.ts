@@ -4,6 +4,8 @@ import type { RedisPlace } from '../../redis-url.ts'
 /** From Redis's INFO. */
 export interface ServerInfo {
   readonly runId: string
+  /** Names the writes of a master. It becomes another one when the server restarts, and when a replica is promoted. */
+  readonly replicationId: string
   readonly maxMemory: number
   readonly usedMemory: number
   readonly policy: string
@@ -18,6 +20,7 @@ export function readInfo (text: string): ServerInfo {
   const field = (name: string): string => new RegExp(`^${name}:([^\r\n]*)`, 'm').exec(text)?.[1] ?? ''
   return {
     runId: field('run_id'),
+    replicationId: field('master_replid'),
     maxMemory: Number(field('maxmemory')),
     usedMemory: Number(field('used_memory')),
     policy: field('maxmemory_policy'),

@@ -19,8 +19,10 @@ export class Known {
   #askedAtMs = 0
   #newestBefore = 0
   #looked = 0
+  /** Names what the process that is asked has written as a master: see `meets`. */
+  #replicationId = ''
   /** The process that answered last, and what was known of it when another one was asked. */
-  #left = { runId: '', newestId: 0, newestBefore: 0, looked: 0 }
+  #left = { replicationId: '', newestId: 0, newestBefore: 0, looked: 0 }
   /** Commands may go to a process that was not asked yet. */
   #hasLeft = false
 
@@ -39,19 +41,21 @@ export class Known {
     this.#hasLeft = true
   }
 
-  /** Called with the process that is asked now. */
-  meets (runId: string): void {
-    if (runId !== this.#runId) this.#changesTo(runId)
+  /** Called with the process that is asked now. `replicationId`: another one after each time that it was a replica. */
+  meets (runId: string, replicationId: string): void {
+    if (runId !== this.#runId) this.#changesTo(replicationId)
     this.#runId = runId
+    this.#replicationId = replicationId
     this.#hasLeft = false
     this.#askedLine = this.#ears.line
   }
 
-  #changesTo (runId: string): void {
-    if (this.#looked > 0) this.#left = { runId: this.#runId, newestId: this.#newestId, newestBefore: this.#newestBefore, looked: this.#looked }
-    // Back at the process that answered last. The one between (a master that took no writes, say) gave no id that its
-    // data could lack.
-    const isBack = runId !== '' && runId === this.#left.runId && this.#newestId === this.#left.newestId
+  #changesTo (replicationId: string): void {
+    const newestId = this.#newestId
+    if (this.#looked > 0) this.#left = { replicationId: this.#replicationId, newestId, newestBefore: this.#newestBefore, looked: this.#looked }
+    // Back at the process that answered last, with its data. The one between (a master that took no writes, say) gave
+    // no id that this data could lack.
+    const isBack = replicationId !== '' && replicationId === this.#left.replicationId && newestId === this.#left.newestId
     if (isBack) this.#newestBefore = this.#left.newestBefore
     else if (this.#runId !== '') this.#newestBefore = this.#newestGiven()
     this.#looked = isBack ? this.#left.looked : 0
