@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { MemoryBroker } from '../../src/broker/memory/memory.ts'
 import { MemoryBus } from '../../src/broker/memory/bus.ts'
-import { contract, enter, entriesOf, identityOf, idsOf, isGrowing, limits, listOf, type MakeBackend, type Node, now, readerOf, readPages, request, send } from './contract.ts'
+import { contract, enter, entriesOf, identityOf, idsOf, isGrowing, limits, listOf, type MakeBackend, type Node, now, readerOf, readPages, request, send, visitorOf } from './contract.ts'
 import { Ear } from './ear.ts'
 
 function sit (t: Test, bus: MemoryBus): Node {
@@ -149,6 +149,23 @@ t.test('memory, when the time is set back by an hour: what lasts a minute lasts 
   clock.steadyMs += 31_000
   t.match(await a.broker.hit(home, 'k', 60_000), { count: 1, restMs: 60_000 })
   t.equal(await a.broker.get(home, 'ticket'), undefined)
+})
+
+t.test('memory, when the time leaps ahead, still knows who is in a claimed group', async (t) => {
+  const clock = { wallMs: 1_763_794_000_000, steadyMs: 5000 }
+  const bus = new MemoryBus({ ...limits, nowMs: () => clock.wallMs, steadyMs: () => clock.steadyMs })
+  const a = sit(t, bus)
+  await enter(a.broker, '1', { groups: ['g'], issuedAtSeconds: clock.wallMs / 1000 })
+  clock.wallMs += 700 * 86_400_000
+  clock.steadyMs += 1000
+  bus.sweep()
+  const cursor = await send(a, 'group:g', 'its stream hears this')
+  const id = await send(a, 'group:g', 'while it is away')
+  const visit = visitorOf('1', { groups: ['g'], issuedAtSeconds: clock.wallMs / 1000 })
+  t.match(await a.broker.resume({ ...visit, cursor, maxBytes: 1e6 }), { gap: false, entries: [{ id }] })
+  clock.steadyMs += (limits.historySeconds + 3600) * 1000
+  bus.sweep()
+  t.same((await a.broker.resume({ ...visitorOf('1'), cursor: 'fresh', maxBytes: 1 })).membership, new Map(), 'in the end it is forgotten')
 })
 
 t.test('memory logout, is remembered for 30 days, or as long as tokens live', async (t) => {

@@ -100,7 +100,7 @@ t.test('the embedded broker, done to as the model, agrees with it', async (t) =>
   await agrees(t, async () => {
     let aheadMs = 0
     const startMs = Date.now()
-    const bus = new MemoryBus({ ...limits, nowMs: () => startMs + aheadMs })
+    const bus = new MemoryBus({ ...limits, nowMs: () => startMs + aheadMs, steadyMs: () => performance.now() + aheadMs })
     const node = () => {
       const broker = new MemoryBroker(bus)
       const ear = new Ear()

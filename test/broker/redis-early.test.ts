@@ -23,3 +23,30 @@ t.test('Redis, its clock at the beginning of 1970, serves streams and inboxes, a
   const later = await send(node, 'user:1')
   t.match(await listOf(node), { notifications: [{ id: later }], unread: 1 })
 })
+
+const DAY = 86_400
+
+t.test('Redis, its clock put ahead by more than the history, loses nothing of a claimed group in silence', { skip: tamperAbsent() ?? false }, async (t) => {
+  const tamper = new Tamper(t)
+  const redis = await startRedis(t, { own: true, env: tamper.env })
+  for (const [i, seconds] of [DAY + 1200, DAY + 3600, 700 * DAY].entries()) {
+    const node = startRedisNode(t, redis, {}, `${redis.prefix}:${i}`)
+    await up(node)
+    const second = Math.floor(Date.now() / 1000)
+    const user = { userId: '1', issuedAtSeconds: second, expiresAtSeconds: second + 600 }
+    const visit = { user, groups: ['g'], admittedAt: Number.MAX_SAFE_INTEGER, maxBytes: 1e6 }
+    const { position } = await node.broker.resume({ ...visit, cursor: 'fresh' })
+    tamper.moveClock(seconds)
+    const heard = await send(node, 'group:g', 'its stream hears this')
+    if (seconds > DAY + 1800) {
+      await becomes(() => node.ear.lines.includes('restored'), 'the streams to be refilled')
+      await node.broker.resume({ ...visit, cursor: heard })
+    }
+    const cursor = await send(node, 'all', 'the last that it hears')
+    const id = await send(node, 'group:g', 'while it is away')
+    t.match(await node.broker.resume({ ...visit, cursor }), { gap: false, entries: [{ id }] }, `${seconds} seconds`)
+    t.equal((await node.broker.resume({ ...visit, cursor: position })).gap, true, 'who was away before is told')
+    await node.broker.close()
+    tamper.moveClock(0)
+  }
+})

@@ -67,6 +67,7 @@ export class MemoryBus {
     this.members = new Memberships({
       nextId,
       now: () => clock.now,
+      steadyMs,
       historySeconds,
       leftSeconds: () => Math.max(historySeconds, this.#revocation.longestTokenSeconds, MIN_LEFT_SECONDS),
       tell: (userId, control, id, group) => { tellControl(userId, { control, id, group }) }

@@ -30,8 +30,8 @@ export interface Member {
   readonly marks: Map<string, Mark>
   /** A cursor below this may lack notifications of a group whose past membership was forgotten. */
   forgottenTo: number
-  /** The id at which the record is removed, unless the user is in a group by the API, or was just taken out of one. */
-  expiresAt: number
+  /** When the record is removed (monotonic), unless the user is in a group by the API, or was just taken out of one. */
+  expiresAtMs: number
 }
 
 /** How many past memberships of one group are remembered. */
@@ -42,6 +42,8 @@ const MAX_LEFT = 5000
 export interface MembershipParts {
   readonly nextId: () => number
   readonly now: () => number
+  /** Monotonic: if the wall clock leapt, records would expire while streams are open. */
+  readonly steadyMs: () => number
   readonly historySeconds: number
   /** How long a left group is remembered, because an older token could bring it back. */
   readonly leftSeconds: () => number
@@ -56,7 +58,7 @@ function newMember (): Member {
     claimIssuedAtSeconds: -1,
     marks: new Map(),
     forgottenTo: 0,
-    expiresAt: 0
+    expiresAtMs: 0
   }
 }
 
@@ -74,9 +76,9 @@ export class Memberships {
     return member === undefined || this.#isOver(member) ? undefined : member
   }
 
-  #isOver ({ marks, expiresAt }: Member): boolean {
-    const { now, leftSeconds } = this.#parts
-    if (expiresAt > now()) return false
+  #isOver ({ marks, expiresAtMs }: Member): boolean {
+    const { now, steadyMs, leftSeconds } = this.#parts
+    if (expiresAtMs > steadyMs()) return false
     const leftSince = now() - leftSeconds() * SECOND
     for (const { joinedAt, byRoute, leftAt } of marks.values()) if (joinedAt !== undefined ? byRoute : leftAt > leftSince) return false
     return true
@@ -91,9 +93,10 @@ export class Memberships {
   }
 
   #extend (member: Member): void {
-    const { now, historySeconds } = this.#parts
+    const { now, steadyMs, historySeconds } = this.#parts
     // A stream may live as long as its token, and come back within the history after that.
-    member.expiresAt = Math.max(now(), member.newestExpiresAtSeconds * SECOND) + historySeconds * SECOND
+    const tokenSeconds = Math.max(0, member.newestExpiresAtSeconds - now() / SECOND)
+    member.expiresAtMs = steadyMs() + (tokenSeconds + historySeconds) * 1000
   }
 
   /** Remembers a valid token of the user. */

@@ -139,12 +139,13 @@ end
 
 -- Sets when the record of a user expires: when nobody can ask for it any more. `is_kept`: never. A stream may live as
 -- long as its token, and come back within the history after that. Without the record the user would be in their groups
--- only from the return on, and what went there meanwhile would be lost without a word.
+-- only from the return on, and what went there meanwhile would be lost without a word. It outlasts each leap of time
+-- that is not noticed (see `leapt`).
 local function end_groups(ctx, user, exp, has_left, is_kept)
   local key = ctx.prefix .. ':groups:' .. user
   if is_kept then return redis.call('PERSIST', key) end
   local at = ctx.last or ctx.now
-  local ends = end_of(math.max(at, exp * SECOND), ctx.limits.seconds)
+  local ends = end_of(math.max(at, exp * SECOND), ctx.limits.seconds + LEAP_SECONDS)
   if has_left then ends = math.max(ends, end_of(at, left_seconds(ctx))) end
   -- Most visits change nothing here, and what is only read costs replicas and the append-only file nothing.
   if redis.call('EXPIRETIME', key) ~= ends then redis.call('EXPIREAT', key, int(ends)) end

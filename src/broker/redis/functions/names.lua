@@ -98,10 +98,10 @@ local function begin_anew(ctx)
   return last
 end
 
--- The time has leapt by more than a whole history, or no node ran for that long. What partitions know of each other's
--- members may have expired while streams are still open. So the history begins anew, nodes enter memberships again, and
--- clients are told.
-local function leapt(ctx, last) return ctx.now > last + (ctx.limits.seconds + DAY_SECONDS / 2) * SECOND and ctx.prefix:find(':{%d+}$') end
+-- The time has leapt by more than a whole history, or no node ran for that long. Records of users and what partitions
+-- know of members may have expired while streams are open. So the history begins anew: clients are told.
+local LEAP_SECONDS = 1800
+local function leapt(ctx, last) return ctx.now > last + (ctx.limits.seconds + LEAP_SECONDS) * SECOND end
 
 -- Reserves `count` ids and returns the first: the time, or one more than the last id.
 local function reserve(ctx, count)
@@ -119,7 +119,7 @@ local function reserve(ctx, count)
     -- Whoever may not ask the clock must not take it for lost.
     elseif others.lacks_right(counted.err) then error(counted, 0) end
     if not last then last = begin_anew(ctx)
-    elseif ctx.now > last + HOUR / 2 then
+    elseif ctx.now > last + LEAP_SECONDS * SECOND then
       if leapt(ctx, last) then redis.pcall('SET', ctx.prefix .. ':born', int(ctx.now)) end
       -- Records the leap, so that it is not taken for a forged clock.
       redis.pcall('HSET', ctx.prefix .. ':config', 'clock_seen', int(ctx.now))
