@@ -58,7 +58,8 @@ export class Ear {
   start (): void {
     const hear = (channel: string, payload: string): void => {
       this.#silentTicks = this.#unheardTicks = 0
-      const hearer = this.#only ?? this.#hearers.get(channel.slice(0, channel.indexOf('}:') + 2))
+      // REDIS_PREFIX may end in a brace itself.
+      const hearer = this.#only ?? this.#hearers.get(channel.slice(0, channel.indexOf('}:', channel.indexOf(':{')) + 2))
       if (hearer !== undefined && channel.startsWith(hearer.prefix)) hearer.hear(channel.slice(hearer.prefix.length), payload)
     }
     this.redis.on(this.#isCluster ? 'smessage' : 'message', hear)
