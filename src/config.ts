@@ -1,7 +1,7 @@
 // Reads the settings from the environment. The schema below is their type and their defaults, and docs/reference.md is
 // tested against it.
 import { createPublicKey } from 'node:crypto'
-import { isIP } from 'node:net'
+import { BlockList, isIP } from 'node:net'
 import { envSchema, type EnvSchemaOpt } from 'env-schema'
 import Type, { type Static } from 'typebox'
 import type { HistoryLimits } from './broker/broker.ts'
@@ -227,10 +227,15 @@ function tlsFaults ({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile }: Record<s
 
 function isTrusted (address: string): boolean {
   if (['loopback', 'linklocal', 'uniquelocal'].includes(address)) return true
-  const [ip = '', bits, ...more] = address.split('/')
-  // A range of 0 bits would trust everybody.
-  const isRange = (text: string): boolean => /^\d{1,3}$/.test(text) && Number(text) >= 1 && Number(text) <= (isIP(ip) === 4 ? 32 : 128)
-  return isIP(ip) !== 0 && more.length === 0 && (bits === undefined || isRange(bits))
+  const [, ip = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(address) ?? []
+  return isIP(ip) !== 0 && (bits === undefined || (Number(bits) <= (isIP(ip) === 4 ? 32 : 128) && !isEverybody(ip, Number(bits))))
+}
+
+/** A range of 0 bits would trust everybody; `::/8` and `::ffff:0:0/96` would, too, because IPv4 is part of IPv6. */
+function isEverybody (ip: string, bits: number): boolean {
+  const range = new BlockList()
+  range.addSubnet(ip, bits, isIP(ip) === 4 ? 'ipv4' : 'ipv6')
+  return range.check('0.0.0.0') && range.check('255.255.255.255')
 }
 
 function listFaults ({ CORS_ORIGINS, TRUST_PROXY, PROXY_PROTOCOL }: Record<string, string>): string[] {

@@ -168,10 +168,10 @@ t.test('config, of a list with white space, empty entries and a comma at the end
 })
 
 t.test('config, with TRUST_PROXY that the proxy library would not take, or trust everybody with, is refused', async (t) => {
-  for (const value of ['0.0.0.0/0', '::/0', '10.0.0.0/33', '10.0.0.0/8/8', '10.0.0.0/', 'proxy', '10.0.0', '*']) {
+  for (const value of ['0.0.0.0/0', '::/0', '::/8', '::ffff:0:0/96', '::ffff:1.2.3.4/90', '10.0.0.0/33', '10.0.0.0/8/8', '10.0.0.0/', 'proxy', '10.0.0', '*']) {
     t.match(faultsOf({ JWT_SECRET: secret, TRUST_PROXY: value }), [/TRUST_PROXY: .* is not an address/], value)
   }
-  for (const value of ['10.0.0.0/8', '::1', 'fd00::/8', 'uniquelocal', '192.0.2.7/32']) t.same(faultsOf({ JWT_SECRET: secret, TRUST_PROXY: value }), [], value)
+  for (const value of ['10.0.0.0/8', '::1', 'fd00::/8', 'uniquelocal', '192.0.2.7/32', '::ffff:10.0.0.0/104', '2000::/3']) t.same(faultsOf({ JWT_SECRET: secret, TRUST_PROXY: value }), [], value)
 })
 
 t.test('config, with PROXY_PROTOCOL and nobody who may send it, or half of a certificate, is refused', async (t) => {
