@@ -63,12 +63,12 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   /** Replaces the part of the list that the newest page covers. */
   function merge (page: any): void {
     const { notifications, next } = page
-    // If the page does not reach the list, there is a hole, and the old items are dropped.
-    let older = state.items.filter((item) =>
-      next && !isStale && isAfter(notifications.at(-1)?.id ?? next, item.id) && !notifications.some((one: any) => isSame(item, one)))
-    if (older.length === state.items.length) older = []
     // Throws if it is no list, before anything has changed: other code may post, too.
-    take(page, [...notifications, ...older], { isLoaded: true, hasMore: !!next && (!older.length || state.hasMore), isComplete: page.complete })
+    const last = notifications.at(-1)?.id ?? next
+    // If the page does not reach the list, there is a hole, and the old items are dropped.
+    const isJoined = next && !isStale && !isAfter(last, state.items[0]?.id ?? '')
+    const older = state.items.filter((item) => isJoined && isAfter(last, item.id) && !notifications.some((one: any) => isSame(item, one)))
+    take(page, [...notifications, ...older], { isLoaded: true, hasMore: isJoined ? state.hasMore : !!next, isComplete: page.complete })
     isStale = false
   }
 

@@ -63,3 +63,18 @@ t.test('retractions that come faster than answers: the list all the same, and it
   await tidings.inbox.loadMore()
   t.same(ids(), ['8', '6'])
 })
+
+t.test('more than a page came at once, and one of it has the key of an old one: what lies between can be loaded', async (t) => {
+  const keyed = (ids: number[], more?: object) => list(ids, more).replace('"id"', '"key":"k","id"')
+  const pages: Record<string, string> = { '?limit=50': keyed([9, 8, 7]), '?limit=50&before=7': list([]) }
+  const { tidings, script } = await openList(t, pages)
+  const ids = () => tidings.inbox.items.map(({ id }: { id: string }) => id)
+  t.same([ids(), tidings.inbox.hasMore], [['9', '8', '7'], false])
+  // Since then 10 to 14 came, of which the newest page has two.
+  Object.assign(pages, { '?limit=50': keyed([14, 13], { next: '13' }), '?limit=50&before=13': list([12, 11, 10, 8, 7]) })
+  script.streams[0]!.write(event(14, {}))
+  await until(tidings.inbox.subscribe, () => tidings.inbox.items[0]?.id === '14', 'the newest page')
+  t.same([ids(), tidings.inbox.hasMore], [['14', '13'], true])
+  await tidings.inbox.loadMore()
+  t.same([ids(), tidings.inbox.hasMore], [['14', '13', '12', '11', '10', '8', '7'], false])
+})
