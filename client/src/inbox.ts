@@ -10,9 +10,9 @@ import type { Sharing } from './sharing.ts'
 /** Sends a request. Rejects if the answer is not 2xx. `path`: relative to …/api/notifications */
 export type Ask = (method: string, path: string, body?: object) => Promise<any>
 
-/** The same notification, or an older one of the same key. */
+/** The same notification by the same address, or an older one of the same key. */
 const isSame = (one: any, other: any): boolean =>
-  one.id === other.id || (one.key && one.key === other.key && one.to === other.to && !isAfter(one.id, other.id))
+  one.to === other.to && (one.id === other.id || (one.key && one.key === other.key && !isAfter(one.id, other.id)))
 
 const newest = (one: string, other: string): string => one && isAfter(one, other) ? one : other
 

@@ -78,3 +78,19 @@ t.test('more than a page came at once, and one of it has the key of an old one: 
   await tidings.inbox.loadMore()
   t.same([ids(), tidings.inbox.hasMore], [['14', '13', '12', '11', '10', '8', '7'], false])
 })
+
+t.test('a notification by several addresses, retracted at one of them: it stays, as it came by another', async (t) => {
+  const pages: Record<string, string> = { '?limit=50': list([9, 8]).replace(/"all"/, '"user:me"') }
+  const script = await startScript(t, { head: () => sync(9), answer: (line) => [200, pages[line.slice(line.indexOf('?'))]!] })
+  const tidings = connect({ url: script.url, share: 'tab' })
+  t.teardown(() => tidings.close())
+  await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
+  const shown = () => tidings.inbox.items.map(({ id, to }: { id: string, to: string }) => `${id} ${to}`)
+  script.streams[0]!.write(event(undefined, { to: 'group:G', id: '9' }, 'retracted') + event(undefined, { to: 'all', id: '8' }, 'retracted'))
+  await until(tidings.inbox.subscribe, () => tidings.inbox.items.length < 2, 'the retractions')
+  t.same(shown(), ['9 user:me'])
+  // The service lists it by the address that is left.
+  pages['?limit=50'] = list([9]).replace(/"all"/, '"group:H"')
+  script.streams[0]!.write(event(undefined, { to: 'user:me', id: '9' }, 'retracted'))
+  await until(tidings.inbox.subscribe, () => shown()[0] === '9 group:H', 'the list')
+})
