@@ -64,7 +64,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   function merge (page: any): void {
     const { notifications, next } = page
     // Throws if it is no list, before anything has changed: other code may post, too.
-    const last = notifications.at(-1)?.id ?? next
+    const last = notifications.flat().at(-1)?.id ?? next
     // If the page does not reach the list, there is a hole, and the old items are dropped.
     const isJoined = next && !isStale && !isAfter(last, state.items[0]?.id ?? '')
     const older = state.items.filter((item) => isJoined && isAfter(last, item.id) && !notifications.some((one: any) => isSame(item, one)))
@@ -216,7 +216,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
         gone = [data, ...gone.slice(0, PAGE)]
         set({})
       }
-      if (isListed || event === 'sync' || event === 'retracted') later()
+      if (event === 'sync' || event === 'retracted' || isListed) later()
     },
     onMessage ({ type, page }: { type: string, page?: unknown }): void {
       if (type === 'inbox') merge(page)

@@ -121,3 +121,22 @@ t.test('a position that is not of this service, or greater than all of its own, 
     await hear(one)
   }
 })
+
+t.test('a list that is none, posted by other code: a tab that takes the lead after it is live all the same', async (t) => {
+  const { open, hear } = await startTabs(t)
+  const first = open()
+  await first.is('live')
+  // It has heard of no cursor yet, so the first sync that it hears changes every item.
+  const second = open()
+  await second.is('live')
+  const { held } = await navigator.locks.query()
+  const other = new BroadcastChannel(held!.find(({ name }) => name!.startsWith('tidings '))!.name!)
+  t.teardown(() => { other.close() })
+  other.postMessage({ tidings: 1, type: 'inbox', page: { notifications: 'no' } })
+  // What is published after it is heard after it.
+  await hear(first, second)
+  first.tidings.close()
+  await second.is('connecting')
+  await second.is('live')
+  t.same(second.tidings.inbox.items, [])
+})
