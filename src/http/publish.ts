@@ -32,12 +32,13 @@ const MAX_FAN_OUT_BYTES = 8_388_608
 /** PUBLISH_PER_MINUTE counts one publish for each 100 addresses or part of them. */
 const ADDRESSES_PER_HIT = 100
 
+const ONE_OR_MORE = `One address or up to ${MAX_ADDRESSES}.`
 const AddressText = Type.String({ description: 'user:<userId>, group:<name> or all' })
 
 // Without the keyword "default": generators make members with one required.
 const members = {
   to: Type.Unsafe<string | string[]>({
-    type: ['string', 'array'], items: AddressText, minItems: 1, maxItems: MAX_ADDRESSES, description: `One address or up to ${MAX_ADDRESSES}.`
+    type: ['string', 'array'], items: AddressText, minItems: 1, maxItems: MAX_ADDRESSES, description: ONE_OR_MORE
   }),
   event: Type.Optional(Type.String({ description: `SSE event name, 1 to 64 of A-Z a-z 0-9 . _ - and none of the stream's own; by default ${DEFAULT_EVENT}.` })),
   data: Type.Unsafe<unknown>({ description: 'Any JSON value. Its text reaches clients as it is written here.' }),
@@ -60,6 +61,8 @@ const bodyOptions = {
 /** What the document says besides. The route itself checks these members, so that each fault has a code of its own. */
 const documentedBody = Type.Object({
   ...members,
+  // With a list of types, generators of clients take the first one and forget that there may be several addresses.
+  to: Type.Union([AddressText, Type.Array(AddressText, { minItems: 1, maxItems: MAX_ADDRESSES })], { description: ONE_OR_MORE }),
   event: Type.Optional({ ...members.event, pattern: '^[A-Za-z0-9._-]{1,64}$' }),
   keep: Type.Optional({ ...members.keep, enum: ['inbox', 'replay', 'none'] }),
   ttl: Type.Optional({ ...members.ttl, type: 'integer', minimum: 1 }),

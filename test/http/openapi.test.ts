@@ -94,6 +94,8 @@ t.test('OpenAPI, members of a publish: what their schemas allow is taken, and no
   const { required, properties } = body.components.schemas.PublishRequest
   t.same(required, ['to', 'data'])
   t.notOk(Object.values<object>(properties).some((schema) => 'default' in schema), 'openapi-typescript requires a member with a default')
+  t.match(properties.to, { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] }, 'openapi-generator drops all but the first of a list of types')
+  for (const { type } of Object.values<any>(properties)) t.notOk(Array.isArray(type))
   const values: Record<string, unknown[]> = {
     to: ['all', ['all'], [], Array(1001).fill('all'), 1, null, [1]],
     event: ['a', 'A-z.0_9', 'e'.repeat(64), 'e'.repeat(65), '', 'a b', 'a\n', 'é', 1, null],
