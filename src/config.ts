@@ -39,7 +39,7 @@ export const configSchema = Type.Object({
   JWT_ISSUER: text('the `iss` that a token must have. Unset: not checked'),
   JWT_AUDIENCE: text('the `aud` that a token must have. Unset: not checked'),
   TOKEN_COOKIE: Type.String({ default: 'tidings_token', pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", description: 'the name of the cookie that may carry the token' }),
-  CORS_ORIGINS: list('the `https://` and `http://` origins whose pages may connect, with credentials; comma-separated, as browsers send them (`xn--…` for international names). Empty: the same origin only'),
+  CORS_ORIGINS: list('the origins whose pages may connect, with credentials: `https://…`, `http://…`, or an app\'s own (`capacitor://localhost`); comma-separated, as browsers send them (`xn--…` for international names). Empty: the same origin only'),
   HEARTBEAT_SECONDS: whole(15, 1, 3600, 'the time between two `ping` events'),
   RETRY_MS: whole(3000, 1, 3_600_000, 'the reconnect hint; jittered where many clients would reconnect at once'),
   EXPIRING_SECONDS: whole(60, 1, 86_400, 'how long before the end of its token a stream sends `expiring`, jittered 50 to 100 %. Keep it well below the lifetime of a token, or a page that reconnects at once with each new token opens a stream every second'),
