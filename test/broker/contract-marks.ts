@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { type InboxMark, MAX_MARKS, NoNotification, TooManyMarks } from '../../src/broker/inbox.ts'
 import { countsOf, unreadOf } from './contract-inbox.ts'
 import { entriesOf, idsOf, listOf, type MakeBackend, now, readerOf, readPages, refusal, send } from './contract.ts'
+import { becomes } from './nodes.ts'
 
 export function marks (t: Test, make: MakeBackend): void {
   const reader = readerOf('1')
@@ -145,7 +146,11 @@ export function marks (t: Test, make: MakeBackend): void {
     t.match(await a.broker.mark(reader, ids[0]!, 'dismissed'), { seen: 0 }, 'a mark may still change')
     t.match(await a.broker.mark(reader, next[0]!, 'unread'), { seen: 0 }, 'and what is so already is no mark')
     await a.broker.retract({ to: 'user:1', what: { id: ids[3]! } })
-    t.match(await a.broker.mark(reader, next[0]!, 'read'), { seen: 0 }, 'what was taken back makes room')
+    const brief = await send(a, 'user:1', 'brief', { ttlSeconds: 3 })
+    t.match(await a.broker.mark(reader, brief, 'dismissed'), { seen: 0 }, 'what was taken back makes room')
+    t.type(await refusal(a.broker.mark(reader, next[0]!, 'read')), TooManyMarks)
+    await becomes(async () => await now(a) >= brief + 3_000_000, 'three seconds of the broker\'s clock')
+    t.match(await a.broker.mark(reader, next[0]!, 'read'), { seen: 0 }, 'what has expired makes room')
     t.type(await refusal(a.broker.mark(reader, next[1]!, 'read')), TooManyMarks)
     await a.broker.moveCursor(reader, 'read', ids[9]!)
     for (const id of next.slice(1, 10)) await a.broker.mark(reader, id, 'read')

@@ -145,12 +145,12 @@ export class MemoryInbox {
     return this.#save(userId, { ...state, marks }, change)
   }
 
-  /** Removes marks whose notification is no longer in the logs. */
-  #compact ({ userId, sources }: View, marks: Map<number, InboxMark>): void {
+  /** Removes marks whose notification is no longer in the logs, or has expired. */
+  #compact ({ userId, position, sources }: View, marks: Map<number, InboxMark>): void {
     // A left group may be joined again, and what was dismissed there must not come back.
     const left = [...this.#parts.memberOf(userId)?.marks ?? []].flatMap(([group, { spans }]) => spans.length === 0 ? [] : [this.#parts.logs.group(group)])
-    const hasEntry = (id: number): boolean =>
-      sources.some(({ log, after }) => id > after && log.get(id) !== undefined) || left.some((log) => log?.get(id) !== undefined)
+    const has = (log: Log | undefined, id: number): boolean => (log?.get(id)?.expiresAt ?? 0) > position
+    const hasEntry = (id: number): boolean => sources.some(({ log, after }) => id > after && has(log, id)) || left.some((log) => has(log, id))
     for (const id of marks.keys()) if (!hasEntry(id)) marks.delete(id)
   }
 

@@ -75,11 +75,13 @@ do
     reading.see_old(inbox, list)
   end
 
+  -- Whether a log has the notification. One that has expired will not be listed again, though it may still be there.
   local function has_entry(call, address, id)
-    return #redis.call('XRANGE', call.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0') > 0
+    local raw = redis.call('XRANGE', call.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0')[1]
+    return raw ~= nil and not is_over(call, read_entry(raw, 0))
   end
 
-  -- Makes room by removing marks whose notification has left. Marks of a left group stay while the group's log has the
+  -- Makes room by removing marks whose notification has left or expired. Marks of a left group stay while the group's log has the
   -- notification, since the user may come back.
   function compact(call, view)
     local inbox, gone = view.inbox, {}
