@@ -5,7 +5,7 @@ import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { keySlot } from '../../src/broker/redis/slot.ts'
 import { RedisBroker } from '../../src/broker/redis/redis.ts'
 import { startRedis, type Redis } from '../fixtures/redis.ts'
-import { entriesOf, limits, type Node, readPages, request } from './contract.ts'
+import { entriesOf, limits, type Node, readPages, refusal, request } from './contract.ts'
 import { Ear } from './ear.ts'
 import { becomes, up } from './nodes.ts'
 
@@ -247,4 +247,31 @@ t.test('an outbox that is another hand\'s key, or has ids of the future: what is
   await redis.cli('XADD', key, '9007199254740000-0', 'e', 'message', 'd', '0')
   await commitAndDie(redis, 'all', 2)
   await becomes(async () => (await ledger(a)).every((numbers) => numbers.join() === '1,2'), 'every partition to have both')
+})
+
+t.test('what the others are owed, a key of another type, makes a publish and a retraction fail before anything of them is done', async (t) => {
+  const redis = await startRedis(t)
+  const a = await start(t, redis)
+  for (const user of users) await a.broker.join(user, 'g')
+  await a.broker.subscribe(users.map((user) => a.broker.channelOf(user, 'group:g')))
+  const id = (await a.broker.publish(request('group:g', 1))).id!
+  const prefix = `${redis.prefix}:{${tags[partitionOf('g', PARTITIONS)]}}`
+  await redis.cli('RENAME', `${prefix}:sent`, `${prefix}:aside`)
+  await redis.cli('SET', `${prefix}:sent`, 'stuck')
+  const publish = async () => await a.broker.publish(request('group:g', 2, { idempotencyKey: 'i' }))
+  const retract = async () => await a.broker.retract({ to: 'group:g', what: { id } })
+  const fcall = async () => await redis.cli('FCALL', 'tidings_publish', 1, prefix, 'group:g', 'message', '3', 'IDEMPOTENCY', 'i')
+  for (let i = 0; i < 3; i++) {
+    for (const call of [publish, retract, fcall]) t.match(await refusal(call()), Error)
+  }
+  t.same(await ledger(a), users.map(() => [1]), 'nobody has more, nobody less')
+  await redis.cli('RENAME', `${prefix}:aside`, `${prefix}:sent`)
+  t.equal(await retract(), true)
+  for (const call of [publish, fcall, publish, fcall]) await call()
+  await becomes(async () => (await ledger(a)).every((numbers) => numbers.join() === '2,3'), 'every partition to have both once')
+  for (const user of users) {
+    const channel = a.broker.channelOf(user, 'group:g')
+    await a.ear.until(() => a.ear.notifications.filter(({ to, id }) => to === channel && id > 0).length >= 3 || undefined, channel)
+    t.same(a.ear.notifications.filter(({ to, id }) => to === channel && id > 0).map(({ json }) => json), ['1', '2', '3'])
+  }
 })

@@ -6,7 +6,8 @@ import t, { type Test } from 'tap'
 import type { Redis } from '../fixtures/redis.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { MAX_DATA_DEPTH, RESERVED_EVENTS } from '../../src/notification.ts'
-import { entriesOf, now, readPages, send } from './contract.ts'
+import { Uncertain } from '../../src/broker/broker.ts'
+import { entriesOf, listOf, now, readPages, refusal, send } from './contract.ts'
 import { type RedisNode, startRedisNode, up } from './nodes.ts'
 
 const shared = await startRedis(t)
@@ -159,6 +160,24 @@ function parses (text: string): boolean {
     return false
   }
 }
+
+t.test('the keys of an address, a key of another type, make a publish and a retraction fail before anything of them is done', async (t) => {
+  const { ear, broker, prefix } = await start(t, ['user:1', 'user:2'])
+  const node = { broker, ear }
+  const keys = `${prefix}:keys:user:2`
+  const older = await send(node, ['user:1', 'user:2'], 'older', { key: 'k' })
+  await shared.cli('RENAME', keys, `${keys}-aside`)
+  await shared.cli('SET', keys, 'stuck')
+  for (let i = 0; i < 2; i++) t.type(await refusal(send(node, ['user:1', 'user:2'], 'newer', { key: 'k', idempotencyKey: 'i' })), Uncertain)
+  t.same((await listOf(node, '1')).notifications.map(({ id }) => id), [older], 'what it would have replaced elsewhere stays')
+  t.type(await refusal(broker.retract({ to: 'user:2', what: { id: older } })), Uncertain)
+  t.same((await listOf(node, '2')).notifications.map(({ id }) => id), [older], 'and so does what nobody was told of')
+  await shared.cli('RENAME', `${keys}-aside`, keys)
+  t.equal(await broker.retract({ to: 'user:2', what: { id: older } }), true)
+  await ear.until(() => ear.events('retracted')[0], 'the retraction')
+  const newer = await send(node, ['user:1', 'user:2'], 'newer', { key: 'k', idempotencyKey: 'i' })
+  for (const user of ['1', '2']) t.same((await listOf(node, user)).notifications.map(({ id }) => id), [newer])
+})
 
 t.test('FCALL, of anything that looks like JSON, is taken exactly if it is UTF-8 that JSON.parse takes, and reads back as the same value', async (t) => {
   const { ear, broker, prefix } = await start(t, [])

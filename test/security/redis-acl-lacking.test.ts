@@ -25,20 +25,27 @@ async function tryAll (t: Test, redis: Redis, page: string, prefix: string): Pro
   const count = async (mark: string): Promise<number> => (await redis.cli('XRANGE', `${prefix}:log:${TO}`, '-', '+') as unknown[]).filter((entry) => JSON.stringify(entry).includes(mark)).length
   // Up to which id the others are owed something.
   const owed = async (): Promise<string> => JSON.stringify(await redis.cli('HGETALL', `${prefix}:sent`))
+  // What the key names, and that it stands.
+  const holder = async (): Promise<string> => {
+    const id = String(await redis.cli('ZSCORE', `${prefix}:keys:${TO}`, 'k'))
+    return JSON.stringify(await redis.cli('XRANGE', `${prefix}:log:${TO}`, id, id))
+  }
   const variants = lacking(page)
   let refusals = 0
   for (const [i, { without, rules }] of variants.entries()) {
     await redis.cli('ACL', 'SETUSER', `u${i}`, ...rules)
+    await redis.cli('FCALL', 'tidings_publish', 1, prefix, TO, 'message', '"older"', 'KEY', 'k')
     const cli = new RedisCli(`redis://u${i}:${encodeURIComponent(PASSWORD)}@127.0.0.1:${redis.port}`)
     for (const options of [['KEY', 'k', 'IDEMPOTENCY', `first ${i}`], ['KEY', 'k', 'TTL', '60', 'IDEMPOTENCY', `second ${i}`], ['IDEMPOTENCY', `third ${i}`]]) {
       const mark = `${options.at(-1)!};`
       const call = ['FCALL', 'tidings_publish', 1, prefix, TO, 'message', JSON.stringify(mark), ...options] as const
-      const before = await owed()
+      const [before, older] = [await owed(), await holder()]
       const error = await cli.send(...call).then(() => undefined, (error: Error) => error)
       t.equal(await count(mark), error === undefined ? 1 : 0, `without ${without}: ${options.join(' ')}: ${error?.message ?? 'done'}`)
       if (error !== undefined && !without.endsWith('+fcall')) t.match(error.message, SENTENCE, `without ${without}: ${options.join(' ')}`)
       if (page === 'publishing.md') t.equal(await owed() === before, error !== undefined, 'and what the others are owed')
       if (error === undefined) continue
+      t.equal(await holder(), older, `without ${without}: ${options.join(' ')}: the older one stays`)
       refusals++
       await redis.cli(...call)
       t.equal(await count(mark), 1, 'called again by who may')
@@ -67,13 +74,28 @@ t.test('a node whose user lacks a right inside of a function is not ready, and s
   await redis.cli('ACL', 'SETUSER', ...recipe)
   const node = startRedisNode(t, { ...redis, url: `redis://tidings:${encodeURIComponent(PASSWORD)}@127.0.0.1:${redis.port}` }, {}, 'tidings')
   await up(node)
-  for (const name of ['xadd', 'hgetall']) {
+  for (const name of ['xadd', 'hgetall', 'xread', 'xrevrange', 'xdel', 'zremrangebyscore']) {
     await redis.cli('ACL', 'SETUSER', 'tidings', `-${name}`)
     const pattern = new RegExp(`^the Redis user may not do what a node must.* ${name.toUpperCase()} on tidings:`)
     await becomes(() => pattern.test(node.broker.state().detail), name)
     t.equal(node.broker.state().up, false)
     await redis.cli('ACL', 'SETUSER', 'tidings', `+${name}`)
     await up(node)
+  }
+})
+
+t.test('a publish to several addresses, of which the first channel is refused, stores nothing at any, and what its key names stays', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await up(startRedisNode(t, redis, {}, 'tidings'))
+  await redis.cli('ACL', 'SETUSER', 'half', 'on', 'nopass', '~*', '+@all', 'resetchannels', '&tidings:user:*')
+  const half = new RedisCli(`redis://half:any@127.0.0.1:${redis.port}`)
+  t.teardown(() => { half.close() })
+  const publish = (cli: Pick<RedisCli, 'send'>, key: string) => cli.send('FCALL', 'tidings_publish_all', 1, 'tidings', 1, 'once', '', '', 'message', '1', 3, 'inbox', '', key, '', 'all', 'user:1', 'user:2')
+  await redis.cli('FCALL', 'tidings_publish', 1, 'tidings', 'user:1', 'message', '"older"', 'KEY', 'k')
+  const logs = async () => await Promise.all(['all', 'user:1', 'user:2'].map(async (to) => await redis.cli('XLEN', `tidings:log:${to}`)))
+  for (const key of ['', 'k', '', 'k']) {
+    t.match(await publish(half, key), [['error', /^(NOPERM|ERR ACL failure|.*can't)/]])
+    t.same(await logs(), [0, 1, 0], `key ${key}`)
   }
 })
 

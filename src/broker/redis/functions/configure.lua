@@ -110,7 +110,7 @@ local function configure_with(ctx, c)
   return id
 end
 
--- Checks the rights without which no notification is stored or no stream filled. When a function lacks a right, Redis
+-- Checks the rights without which no notification is stored, no stream filled, or only half of a publish undone. When a function lacks a right, Redis
 -- says so only when the command is reached, and does not name it.
 local function look_for_rights(ctx)
   local log = ctx.prefix .. ':log:all'
@@ -119,7 +119,11 @@ local function look_for_rights(ctx)
   others.must_be_allowed('XRANGE', log, '-', '+')
   others.must_be_allowed('MGET', ctx.prefix .. ':trim:all')
   others.must_be_allowed('HGETALL', ctx.prefix .. ':groups:x')
+  others.must_be_allowed('XREAD', log, 'STREAMS', log, '0')
+  others.must_be_allowed('XREVRANGE', log, '+', '-')
+  others.must_be_allowed('XDEL', log, '1-0')
   others.must_be_allowed('ZADD', ctx.prefix .. ':keys:all', '1', 'x')
+  others.must_be_allowed('ZREMRANGEBYSCORE', ctx.prefix .. ':keys:all', '0', '0')
 end
 
 -- ARGV: the database, history_length, group_history_length, history_seconds, max_data_bytes, the run id of this Redis

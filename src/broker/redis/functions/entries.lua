@@ -122,6 +122,8 @@ local function store(ctx, req)
       written[i] = log
       redis.call('EXPIREAT', log, ends)
       if req.by_service then ask_for_trim(ctx, address, id) end
+      -- Fails here if it cannot be asked below.
+      if req.key then redis.call('ZSCORE', prefix .. ':keys:' .. address, req.key) end
     end
     -- From here on other entries are removed. Everything that may be refused was done before.
     for i, address in ipairs(req.to) do

@@ -23,13 +23,20 @@ do
     for _, tag in ipairs(others.of(ctx, address)) do add_target(targets, tag, address) end
   end
 
-  -- targets: a list of tags, and by tag its addresses.   Returns [tag, id before, [address, …]] for each.
+  -- Reads what each target was owed last. Called before anything is done, since it fails if the key is of another type.
+  local function see_sent(ctx, targets)
+    targets.before = {}
+    for i, tag in ipairs(targets) do targets.before[i] = redis.call('HGET', ctx.prefix .. ':sent', tag) or '0' end
+  end
+
+  -- targets: a list of tags, and by tag its addresses; see_sent has seen it.
+  -- Returns [tag, id before, [address, …]] for each.
   local function enqueue(ctx, n, item, targets)
     local key, sent, fields = ctx.prefix .. ':outbox', ctx.prefix .. ':sent', {}
     local reply = {}
     for name, value in pairs(item) do fields[#fields + 1] = name; fields[#fields + 1] = value end
     for i, tag in ipairs(targets) do
-      local before = redis.call('HGET', sent, tag) or '0'
+      local before = targets.before[i]
       fields[#fields + 1] = '>' .. tag
       fields[#fields + 1] = before .. '\n' .. table.concat(targets[tag], '\n')
       reply[i] = { tag, before, targets[tag] }
@@ -75,6 +82,7 @@ do
     others.must_be_allowed('XADD', outbox, '*', 'e', 'x')
     others.must_be_allowed('EXPIREAT', outbox, '1')
     others.must_be_allowed(PUBLISH, outbox, '')
+    see_sent(ctx, targets)
     return targets
   end
 
@@ -120,6 +128,7 @@ do
     local targets = {}
     for i = 1, tonumber(args[homed_at]) do add_targets(ctx, targets, to[i]) end
     for i = 0, far_count - 1 do add_target(targets, args[far_at + 2 * i], args[far_at + 2 * i + 1]) end
+    see_sent(ctx, targets)
     local _, answer = publish_request(ctx, req)
     local owed = #targets > 0 and enqueue(ctx, id, item_of(req), targets) or {}
     if answer_key then
@@ -174,9 +183,11 @@ do
     local id = args[4] == 'id' and others.id_of(ctx, address, tonumber(args[5]))
       or tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. address, args[5]) or nil)
     local origin = id and others.origin_of(ctx, address, id)
-    if not id or retract_from(ctx, address, { id = id }) == 0 then return { 0, '', '', {} } end
+    if not id then return { 0, '', '', {} } end
     local targets = {}
     add_targets(ctx, targets, address)
+    see_sent(ctx, targets)
+    if retract_from(ctx, address, { id = id }) == 0 then return { 0, '', '', {} } end
     local n, owed = others.retract(ctx, targets, origin)
     return { 1, int(origin), n, owed }
   end)

@@ -40,9 +40,9 @@ local function send(ctx, req)
     if type(reply) == 'number' then receivers[i] = reply else
       -- If the first channel is refused, nothing is published. After that, it was.
       if i == 1 then
-        if req.keep ~= 'none' then
-          redis.pcall('XDEL', ctx.prefix .. ':log:' .. address, int(req.id) .. '-0')
-          pcall(forget_entry, ctx, address, req.id)
+        for _, each in ipairs(req.keep ~= 'none' and req.to or {}) do
+          redis.pcall('XDEL', ctx.prefix .. ':log:' .. each, int(req.id) .. '-0')
+          pcall(forget_entry, ctx, each, req.id)
         end
         error(reply, 0)
       end
@@ -134,6 +134,15 @@ function others.must_be_allowed(command, key, ...)
   refuse('NOPERM This user may not run ' .. command .. ' on ' .. key .. ', which is needed here; nothing was done. The documents have the ACL recipe')
 end
 
+-- Replacing a key removes the older notification. Nodes have these rights, see look_for_rights.
+function others.may_replace(ctx, address)
+  local keys = ctx.prefix .. ':keys:' .. address
+  others.must_be_allowed('XDEL', ctx.prefix .. ':log:' .. address, '1-0')
+  others.must_be_allowed('ZADD', keys, '1', 'x')
+  others.must_be_allowed('EXPIREAT', keys, '1')
+  others.must_be_allowed('ZREMRANGEBYSCORE', keys, '0', '0')
+end
+
 -- req: to, event, data, keep, ttl, key, traceparent, answer_key, and id if one was reserved. Returns whether it is an
 -- earlier answer, and [id or '', receivers, addresses].
 local function publish_request(ctx, req)
@@ -145,9 +154,11 @@ local function publish_request(ctx, req)
     keep_answer(answer_key, { id = text, to = req.to }, { taken })
     return false, { text, { taken }, req.to }
   end
+  -- What a key replaces is removed before the newer notification is sent.
+  if req.key then others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. req.to[1], '') end
   if req.by_service then
     if answer_key then others.must_be_allowed('SET', answer_key, '', 'EX', '1') end
-    if req.key then others.must_be_allowed('XDEL', ctx.prefix .. ':log:' .. req.to[1], '1-0') end
+    if req.key then others.may_replace(ctx, req.to[1]) end
   end
   if req.keep == 'none' then req.id = nil else
     req.id = req.id or next_id(ctx)

@@ -20,10 +20,11 @@ local function retract_from(ctx, address, what)
   if not raw then return 0 end
   local entry, as_of = read_entry(raw, math.huge), next_id(ctx)
   if (entry.x and entry.x <= as_of) or id <= as_of - ctx.limits.seconds * SECOND then return 0 end
+  -- First what a key of another type makes fail, so that nothing is removed that nobody is told of.
+  others.remember_key(ctx, address, entry.k, tonumber(entry.o) or id)
+  forget_entry(ctx, address, id)
   redis.call('XDEL', log, raw[1])
   bury(ctx, address, id, what.how or 'r', as_of)
-  forget_entry(ctx, address, id)
-  others.remember_key(ctx, address, entry.k, tonumber(entry.o) or id)
   tell_retracted(ctx, address, id, entry.k, as_of)
   return 1
 end
