@@ -4,7 +4,8 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
-import { isIPv6 } from 'node:net'
+import { connect, isIPv6 } from 'node:net'
+import tls from 'node:tls'
 import { LISTEN_DEFAULTS, readSetting } from './environment.ts'
 
 /** Measured from the start of this process, which may be slow to start on a busy machine. Docker allows 5 s in all. */
@@ -41,11 +42,20 @@ function findPort (): number {
   throw new Error('no node was found that listens')
 }
 
-/** Resolves if /livez answers 200. Rejects with the reason otherwise. */
-async function ask (host: string, port: number, isTls: boolean): Promise<void> {
+/**
+ * Resolves if /livez answers 200. Rejects with the reason otherwise. `hasHeader`: sends a header of the PROXY protocol
+ * first, that of a balancer which speaks for itself.
+ */
+async function ask (host: string, port: number, isTls: boolean, hasHeader: boolean): Promise<void> {
+  const dial = () => {
+    const socket = connect(port, host)
+    socket.write('PROXY UNKNOWN\r\n')
+    return isTls ? tls.connect({ socket, rejectUnauthorized: false }) : socket
+  }
   await new Promise<void>((resolve, reject) => {
     // No agent, because the global one uses HTTP_PROXY if NODE_USE_ENV_PROXY is set.
-    const options = { host, port, path: '/livez', agent: false, timeout: Math.max(1, TIMEOUT_MS - performance.now()), headers: { host: isIPv6(host) ? `[${host}]` : host } }
+    const how = hasHeader ? { createConnection: dial } : { agent: false }
+    const options = { ...how, host, port, path: '/livez', timeout: Math.max(1, TIMEOUT_MS - performance.now()), headers: { host: isIPv6(host) ? `[${host}]` : host } }
     // Clients check the name in the certificate; here it does not matter.
     const request = isTls ? https.get({ ...options, rejectUnauthorized: false }) : http.get(options)
     request.on('timeout', () => { request.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)) })
@@ -64,7 +74,10 @@ try {
   const opsPort = readSetting(process.env, 'OPS_PORT')
   const port = opsPort !== undefined ? Number(opsPort) : given === 0 ? findPort() : given
   const isTls = opsPort === undefined && readSetting(process.env, 'TLS_CERT_FILE') !== undefined
-  await Promise.any(hosts.map(async (host) => { await ask(host, port, isTls) }))
+  // A node wants the header only from the addresses in TRUST_PROXY, among which this one may be.
+  const mayNeedHeader = opsPort === undefined && readSetting(process.env, 'PROXY_PROTOCOL') === 'on'
+  const first = mayNeedHeader ? await Promise.any(hosts.map(async (host) => { await ask(host, port, isTls, true) })).then(() => true, () => false) : false
+  if (!first) await Promise.any(hosts.map(async (host) => { await ask(host, port, isTls, false) }))
   process.exit(0)
 } catch (error) {
   const reasons = error instanceof AggregateError ? error.errors as Error[] : [error as Error]

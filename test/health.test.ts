@@ -37,6 +37,9 @@ t.test('health check, of a node that is alive, is healthy whatever address and p
     { HOST: '127.0.0.2' },
     { HOST: '0.0.0.0', ...makeCertificate(t).env },
     { HOST: '0.0.0.0', OPS_PORT: String(await freePort()), ...makeCertificate(t).env },
+    { HOST: '0.0.0.0', PROXY_PROTOCOL: 'on', TRUST_PROXY: 'loopback' },
+    { HOST: '0.0.0.0', PROXY_PROTOCOL: 'on', TRUST_PROXY: '10.0.0.0/8' },
+    { HOST: '::', PROXY_PROTOCOL: 'on', TRUST_PROXY: 'loopback', ...makeCertificate(t).env },
     { HOST: '0.0.0.0', HTTP_PROXY: url, http_proxy: url, NODE_USE_ENV_PROXY: '1' }
   ]) {
     const port = await freePort()
