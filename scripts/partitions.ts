@@ -55,7 +55,8 @@ if (at >= 0) {
 // A node tries again until Redis answers; this gives up (steady.ts).
 let isOver = false
 const warn = (text: string): void => { if (!isOver) console.error(text.replace(/; (trying|looking) again until .*$/, '; $1 again for a few seconds')) }
-const links = new Links({ place: parseRedisUrl(url), nodeName: 'partitions', log: { info () {}, warn } })
+// A log of 64 MB takes Redis a second or more.
+const links = new Links({ place: parseRedisUrl(url), nodeName: 'partitions', commandTimeoutMs: 30_000, log: { info () {}, warn } })
 const ticker = setInterval(() => { links.tick() }, 1000)
 const steady = new Steady(links)
 try {

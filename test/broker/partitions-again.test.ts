@@ -1,7 +1,9 @@
 // A division that was broken off late, or is done by two calls at once: what is published meanwhile is kept.
+import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { Doubling } from '../../src/broker/redis/partitions/doubling.ts'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
+import type { Ask } from '../../src/broker/redis/partitions/scan.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { Links } from '../../src/broker/redis/links.ts'
 import { parseRedisUrl } from '../../src/redis-url.ts'
@@ -98,4 +100,37 @@ t.test('a call that is slow, and goes on after another one did the work, changes
   t.equal(await slow, 'another call of this tool has taken over: let that one finish')
   await after.broker.publish(request(`group:${group}`, 'last'))
   t.match((await listOf(after, member)).notifications.map(({ json }) => json), ['"last"', '"later"', '"before"'])
+})
+
+t.test('many large logs are copied a few at a time, small ones many at a time', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await (await start(t, redis, 2)).broker.close()
+  const keys = (count: number, kind: string, partitions: number): string[] => Array.from({ length: count }, (_, i) =>
+    `${redis.prefix}:{${tagsOf(partitions)[partitionOf(`${kind}${i}`, partitions)]}}:log:user:${kind}${i}`)
+  const fill = async (names: string[], data: string | Buffer): Promise<void> => { for (const key of names) await redis.cli('XADD', key, '1-0', 'e', 'message', 'd', data) }
+  const links = new Links({ place: parseRedisUrl(redis.url), nodeName: 'partitions', log: silent })
+  links.start()
+  t.teardown(() => { links.close() })
+  await becomes(() => links.faultOf('') === '', 'a connection')
+  let now = 0
+  let most = 0
+  const counted = async <T>(dump: Promise<T>): Promise<T> => {
+    most = Math.max(most, ++now)
+    return await dump.finally(() => { now-- })
+  }
+  const ask: Ask = async (key, command) => await links.give(key, (redis) => command(new Proxy(redis, {
+    get: (redis, name) => name === 'dumpBuffer' ? (key: string) => counted(redis.dumpBuffer(key)) : Reflect.get(redis, name, redis)
+  })))
+  const divide = async (from: number): Promise<number> => {
+    most = 0
+    await new Doubling({ root: redis.prefix, from, to: 2 * from, isDryRun: false, isCluster: false, say () {}, ask }).run()
+    return most
+  }
+  await fill(keys(100, 'large', 2), randomBytes(1_000_000)) // not to be compressed
+  const atOnce = await divide(2)
+  t.ok(atOnce <= 12, `${atOnce} of a megabyte`)
+  for (const key of keys(100, 'large', 4)) t.equal(await redis.cli('UNLINK', key), 1)
+  await fill(keys(200, 'small', 4), '1')
+  t.ok(await divide(4) > 12, 'more of a few bytes')
+  t.equal(await redis.cli('EXISTS', ...keys(200, 'small', 8)), 200)
 })

@@ -11,6 +11,8 @@ export interface Entry {
   readonly nodeName: string
   /** The prefix under which nodes agree on who replaces an older library. */
   readonly lockPrefix?: string
+  /** How long a command may take. Default 3 seconds. */
+  readonly commandTimeoutMs?: number
 }
 
 type Options = Omit<RedisOptions, 'replyMapping'>

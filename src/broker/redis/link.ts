@@ -66,7 +66,7 @@ export class Link extends EventEmitter<Events> {
     this.#address = address
     this.#confirm = confirm
     this.warnings = new Warnings(log)
-    this.redis = openConnection(entry, address, { commandTimeout: COMMAND_TIMEOUT_MS })
+    this.redis = openConnection(entry, address, { commandTimeout: entry.commandTimeoutMs ?? COMMAND_TIMEOUT_MS })
     this.ear = new Ear(entry, address, log, () => this.#info?.runId ?? '')
   }
 

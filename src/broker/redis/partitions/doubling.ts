@@ -9,7 +9,7 @@ import { Memberships } from './memberships.ts'
 import { Progress } from './progress.ts'
 import { refuseDebts, refuseNodes } from './quiet.ts'
 import { Replicas } from './replicas.ts'
-import { each, keysUnder, SCANNED } from './scan.ts'
+import { each, keysUnder, Pace, SCANNED } from './scan.ts'
 import { IN_PLACE, NO_PARTITION, UNDER_WAY } from './under-way.ts'
 import { verify } from './verify.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
@@ -46,6 +46,7 @@ export class Doubling {
   readonly #gates: Gates
   readonly #memberships: Memberships
   readonly #replicas: Replicas
+  readonly #pace = new Pace()
   #moved = 0
   #copied = 0
   #compared = 0
@@ -174,7 +175,7 @@ export class Doubling {
     let done = 0
     for await (const rests of keysUnder(this.#options.ask, source)) {
       const copied: Copied[] = []
-      await each(rests, async (rest) => {
+      await this.#pace.each(rests, async (rest) => {
         const copy = await this.#copy(source, rest)
         if (copy !== undefined) copied.push(copy)
       })
@@ -224,6 +225,7 @@ export class Doubling {
     if (targets.length > 0) {
       const [dump, ttl] = await Promise.all([this.#redis(source, (redis) => redis.dumpBuffer(from)), this.#redis(source, (redis) => redis.pexpiretime(from))])
       if (dump === null) return undefined // it has just expired
+      this.#pace.weigh(dump.length)
       for (const target of targets) {
         const to = `${target}:${rest}`
         await this.#redis(target, (redis) => ttl < 0 ? redis.restore(to, 0, dump, 'REPLACE') : redis.restore(to, ttl, dump, 'REPLACE', 'ABSTTL'))

@@ -5,6 +5,11 @@ import type { Redis } from 'ioredis'
 export const SCANNED = 500
 const AT_ONCE = 50
 
+/** About how many bytes of keys are on their way at once, since Redis must answer each command within the time-out. */
+const MOST_BYTES = 8_388_608
+/** How much of the size of the largest key counts at the next step. Large ones come among many small ones. */
+const REMEMBERED = 0.8
+
 /** Sends a command to the Redis that has a key. */
 export type Ask = <T>(key: string, command: (redis: Redis) => Promise<T>) => Promise<T>
 
@@ -23,4 +28,22 @@ export async function * keysUnder (ask: Ask, prefix: string, pattern = '*'): Asy
 
 export async function each<T> (list: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
   for (let i = 0; i < list.length; i += AT_ONCE) await Promise.all(list.slice(i, i + AT_ONCE).map(act))
+}
+
+/** The same for keys of any size: as many at once as fit if they are as large as the largest of late. */
+export class Pace {
+  #largest = MOST_BYTES
+
+  weigh (bytes: number): void {
+    this.#largest = Math.max(this.#largest, bytes)
+  }
+
+  async each<T> (list: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
+    for (let i = 0; i < list.length;) {
+      const some = list.slice(i, i + Math.max(1, Math.min(AT_ONCE, Math.floor(MOST_BYTES / this.#largest))))
+      i += some.length
+      this.#largest *= REMEMBERED
+      await Promise.all(some.map(act))
+    }
+  }
 }
