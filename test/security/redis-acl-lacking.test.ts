@@ -68,6 +68,24 @@ t.test('without partitions, a user who lacks one right: all or nothing', async (
   await tryAll(t, redis, 'security.md', 'tidings')
 })
 
+t.test('a user who lacks the channel, and what would undo the rest: nothing is done, and the key is still free', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await up(startRedisNode(t, redis, {}, 'tidings'))
+  const recipe = recipesOf('security.md').find(([user]) => user === 'complaints')!.slice(1)
+  await redis.cli('ACL', 'SETUSER', 'u', ...recipe.filter((rule) => !rule.includes('+publish')).map((rule) => rule.replace(/ \+(unlink|xdel)/g, '')))
+  const cli = new RedisCli(`redis://u:${encodeURIComponent(PASSWORD)}@127.0.0.1:${redis.port}`)
+  t.teardown(() => { cli.close() })
+  for (const options of [['IDEMPOTENCY', 'a'], ['TTL', '60', 'IDEMPOTENCY', 'b'], ['KEEP', 'replay']]) {
+    const call = ['FCALL', 'tidings_publish', 1, 'tidings', TO, 'message', '1', ...options] as const
+    const length = async (): Promise<number> => await redis.cli('XLEN', `tidings:log:${TO}`) as number
+    const before = await length()
+    await t.rejects(cli.send(...call), { message: SENTENCE })
+    t.equal(await length(), before, options.join(' '))
+    await redis.cli(...call)
+    t.equal(await length(), before + 1, 'called again by who may')
+  }
+})
+
 t.test('a node whose user lacks a right inside of a function is not ready, and says which', async (t) => {
   const redis = await startRedis(t, { own: true })
   const recipe = recipesOf('security.md').find(([user]) => user === 'tidings')!

@@ -157,6 +157,7 @@ local function publish_request(ctx, req)
   -- What a key replaces is removed before the newer notification is sent.
   if req.key then others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. req.to[1], '') end
   if req.by_service then
+    others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. req.to[1], '')
     if answer_key then others.must_be_allowed('SET', answer_key, '', 'EX', '1') end
     if req.key then others.may_replace(ctx, req.to[1]) end
   end
