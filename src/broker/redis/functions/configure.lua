@@ -110,8 +110,8 @@ local function configure_with(ctx, c)
   return id
 end
 
--- Checks the rights without which no notification is stored, no stream filled, or only half of a publish undone. When a function lacks a right, Redis
--- says so only when the command is reached, and does not name it.
+-- Checks the rights without which no notification is stored, no stream filled, or only half of a publish undone. When
+-- a function lacks a right, Redis says so only when the command is reached, and does not name it.
 local function look_for_rights(ctx)
   local log = ctx.prefix .. ':log:all'
   others.must_be_allowed('XADD', log, '*', 'e', 'x')

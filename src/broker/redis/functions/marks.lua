@@ -81,8 +81,8 @@ do
     return raw ~= nil and not is_over(call, read_entry(raw, 0))
   end
 
-  -- Makes room by removing marks whose notification has left or expired. Marks of a left group stay while the group's log has the
-  -- notification, since the user may come back.
+  -- Makes room by removing marks whose notification has left or expired. Marks of a left group stay while the group's
+  -- log has the notification, since the user may come back.
   function compact(call, view)
     local inbox, gone = view.inbox, {}
     put_aside(call, view)

@@ -155,9 +155,8 @@ local function publish_request(ctx, req)
     return false, { text, { taken }, req.to }
   end
   -- What a key replaces is removed before the newer notification is sent.
-  if req.key then others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. req.to[1], '') end
+  if req.key or req.by_service then others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. req.to[1], '') end
   if req.by_service then
-    others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. req.to[1], '')
     if answer_key then others.must_be_allowed('SET', answer_key, '', 'EX', '1') end
     if req.key then others.may_replace(ctx, req.to[1]) end
   end
