@@ -82,9 +82,9 @@ export class Link extends EventEmitter<Events> {
   }
 
   /**
-   * Sends a command. Those given in one turn of the event loop leave in one piece, since each piece costs a system call
-   * here and in Redis. (The client library can combine commands too, but then keeps all others back until these are
-   * answered.) Rejects with Redis's own errors.
+   * Sends a command. Those of one turn of the event loop leave in one piece at its end, since each piece costs a system
+   * call here and in Redis. (The client library can combine commands too, but then keeps all others back until these
+   * are answered.) Rejects with Redis's own errors.
    */
   send<T> (command: (redis: Redis) => Promise<T>): Promise<T> {
     if (!this.#isCollecting) this.#collect()
@@ -96,7 +96,7 @@ export class Link extends EventEmitter<Events> {
     if (stream === undefined) return
     this.#isCollecting = true
     stream.cork()
-    queueMicrotask(() => {
+    setImmediate(() => {
       this.#isCollecting = false
       stream.uncork()
     })
