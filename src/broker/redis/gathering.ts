@@ -17,18 +17,6 @@ export interface GatheringOptions<Question> {
   readonly maxCalls?: number
 }
 
-let due: Array<() => void> = []
-
-/** Calls all at the end of this turn of the event loop together, so that what they send can leave in one piece. */
-function inOneTurn (call: () => void): void {
-  if (due.push(call) > 1) return
-  setImmediate(() => {
-    const calls = due
-    due = []
-    for (const call of calls) call()
-  })
-}
-
 /**
  * Collects the questions of one turn of the event loop, or those asked while a call is under way, and sends them as one
  * call. Enough questions to fill a call are sent without waiting.
@@ -64,7 +52,7 @@ export class Gathering<Question, A> {
     const mayAsk = this.#calls === 0 ? this.#waiting.length > 0 : this.#calls < maxCalls && this.#waiting.length >= maxQuestions
     if (this.#isScheduled || !mayAsk) return
     this.#isScheduled = true
-    inOneTurn(() => {
+    setImmediate(() => {
       this.#isScheduled = false
       void this.#next()
     })
