@@ -33,6 +33,7 @@ async function fill (functions: Functions, groups: readonly string[], each: numb
 }
 
 const move = (cursor: 'seen' | 'read', upTo: number, groups: readonly string[]): Call => ['tidings_move_cursor', USER, cursor, upTo, ...claim(groups)]
+const mark = (id: number): Call => ['tidings_mark', USER, id, 'read', ...claim([])]
 const hasUnread = (count: number, at = 3) => (reply: string[]): boolean => Number(reply[at]) === count
 const listed = (reply: unknown[]): boolean => reply.length === 7 + 50
 
@@ -59,6 +60,15 @@ function counts (isRead: boolean, groups: readonly string[], data?: (i: number) 
     const ids = await fill(functions, groups, data === undefined ? 50 : 100, data)
     if (isRead) await functions.call(move('read', ids.at(-1)!, groups))
     return () => ['tidings_position', USER, ...claim(groups)]
+  }
+}
+
+/** Two logs of 550, of which so many are marked as read one by one. */
+function marked (count: number, ask: (ids: readonly number[]) => (i: number) => Call): Question['plan'] {
+  return async (functions) => {
+    const ids = await fill(functions, [], 550)
+    await functions.all(count, (i) => mark(ids[i]!))
+    return ask(ids)
   }
 }
 
@@ -99,6 +109,8 @@ export const questions: readonly Question[] = [
   { name: 'counts', title: 'counts, 20 groups, nothing unread', calls: [2000, 40], plan: counts(true, GROUPS), isRight: hasUnread(0, 4) },
   { name: 'counts-unread', title: 'counts, 20 groups, more than 100 unread', calls: [2000, 40], plan: counts(false, GROUPS), isRight: hasUnread(100, 4) },
   { name: 'counts-large', title: 'counts, no group, 100 unread of 64 KB', calls: [100, 20], plan: counts(false, [], () => large), isRight: hasUnread(100, 4) },
+  { name: 'counts-marks', title: 'counts, no group, 1,000 marks, 100 unread', calls: [200, 20], plan: marked(1000, () => () => ['tidings_position', USER, ...claim([])]), isRight: hasUnread(100, 4) },
+  { name: 'mark', title: 'mark as read beside 900 to 1,000 marks', calls: [100, 20], plan: marked(900, (ids) => (i) => mark(ids[900 + i]!)), isRight: hasUnread(100) },
   { name: 'sync', title: 'sync after a reconnect, 20 groups, nothing missed', calls: [2000, 40], plan: sync, isRight: ([, page]) => page[1] === 0 && page[8] === 0 },
   {
     name: 'group-publish',
