@@ -12,6 +12,7 @@ import { auth } from './http/auth.ts'
 import { MAX_BODY_BYTES, takeJson } from './http/body.ts'
 import { client } from './http/client.ts'
 import { trustedProxies } from './http/client-address.ts'
+import { compilersFactory } from './http/compilers.ts'
 import { watchConnections } from './http/connections.ts'
 import { guardDoor } from './http/door.ts'
 import { handleErrors } from './http/errors.ts'
@@ -105,7 +106,7 @@ function newServer ({ config, logger, certificate }: AppOptions, headers: Readon
     // JSON is passed on and never merged into our objects, so these keys are harmless.
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false, allowUnionTypes: true } }
+    schemaController: { compilersFactory }
   }).withTypeProvider<TypeBoxTypeProvider>()
 }
 
