@@ -2,16 +2,18 @@
 // kernel does not deliver a signal without a handler to process 1 of a container.
 import { setFlagsFromString } from 'node:v8'
 
-// V8's allocation-site pretenuring allocates objects directly in the old generation if most objects of the same place
-// in the code survived an earlier collection, as objects of requests that wait for the broker do. Garbage in the old
-// generation then keeps everything that it references until the next full collection. Whether a node got into this
-// state was chance. A publish then cost a third more CPU, and a minor collection took 20 ms instead of 2.
-setFlagsFromString('--no-allocation-site-pretenuring')
-
 const leave = (): void => { process.exit(0) }
 process.on('SIGTERM', leave).on('SIGINT', leave)
 // A closing terminal, or a supervisor's "read your settings again", is no reason to end.
 process.on('SIGHUP', () => {})
 
 const { start } = await import('./start.ts')
+
+// V8's allocation-site pretenuring allocates objects directly in the old generation if most objects of the same place
+// in the code survived an earlier collection, as objects of requests that wait for the broker do. Garbage in the old
+// generation then keeps everything that it references until the next full collection. Whether a node got into this
+// state was chance. A publish then cost a third more CPU, and a minor collection took 20 ms instead of 2.
+// Set before start.ts is loaded, this would make V8 refuse all code that NODE_COMPILE_CACHE has on disk.
+setFlagsFromString('--no-allocation-site-pretenuring')
+
 await start(() => { process.off('SIGTERM', leave).off('SIGINT', leave) })
