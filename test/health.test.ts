@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { makeCertificate } from './fixtures/certificate.ts'
 import { startNode } from './fixtures/node.ts'
-import { freePort, spawnChild } from './fixtures/process.ts'
+import { bareEnvironment, freePort, spawnChild } from './fixtures/process.ts'
 import { createIssuer } from './fixtures/tokens.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -14,8 +14,7 @@ const [, json = '[]'] = /^HEALTHCHECK [^[]*CMD (\[.*\])$/m.exec(readFileSync(joi
 const [program = '', ...args] = JSON.parse(json) as string[]
 
 async function check (env: Record<string, string>): Promise<number | null> {
-  const { PATH } = process.env
-  const child = spawnChild(t, process.execPath, args, { cwd: root, env: { PATH, ...env } })
+  const child = spawnChild(t, process.execPath, args, { cwd: root, env: { ...bareEnvironment, ...env } })
   return (await child.exited).code
 }
 
@@ -44,7 +43,7 @@ t.test('health check, of a node that is alive, is healthy whatever address and p
   ]) {
     const port = await freePort()
     const settings = { ...keys, ...env, PORT: ` ${port} ` }
-    const node = spawnChild(t, process.execPath, ['src/server.ts'], { cwd: root, env: { PATH: process.env.PATH, ...settings } })
+    const node = spawnChild(t, process.execPath, ['src/server.ts'], { cwd: root, env: { ...bareEnvironment, ...settings } })
     await node.waitForLine(/Server listening/)
     t.equal(await check(settings), 0, JSON.stringify(env))
     await node.stop()
@@ -55,7 +54,7 @@ t.test('health check, of a node that is alive, is healthy whatever address and p
 // Linux, as in every image: its tables are read.
 t.test('health check, of a node with PORT=0, finds the port that it was given', { skip: process.platform !== 'linux' && 'reads /proc' }, async (t) => {
   const settings = { ...createIssuer().env, HOST: '0.0.0.0', PORT: '0', NODE_NAME: `health-${process.pid}` }
-  const node = spawnChild(t, process.execPath, ['src/server.ts'], { cwd: root, env: { PATH: process.env.PATH, ...settings } })
+  const node = spawnChild(t, process.execPath, ['src/server.ts'], { cwd: root, env: { ...bareEnvironment, ...settings } })
   await node.waitForLine(/Server listening/)
   t.equal(await check(settings), 0)
   await node.stop()
@@ -78,7 +77,7 @@ t.test('health check, costs little: it reads no more than it needs', async (t) =
     import { registerHooks } from 'node:module'
     registerHooks({ load (url, context, next) { if (url.startsWith('file:')) console.log(url); return next(url, context) } })
     process.exit = () => {}
-    await import('./src/health.ts')`], { cwd: root, env: { PATH: process.env.PATH, PORT: '1' }, encoding: 'utf8' })
+    await import('./src/health.ts')`], { cwd: root, env: { ...bareEnvironment, PORT: '1' }, encoding: 'utf8' })
   t.equal(status, 0)
   t.same(stdout.trim().split('\n').map((url) => url.replace(/.*\/src\//, '')).sort(), ['environment.ts', 'health.ts'])
 })

@@ -4,18 +4,17 @@ import { dirname, join } from 'node:path'
 import t from 'tap'
 import { connect } from '../fixtures/client.ts'
 import { startNode } from '../fixtures/node.ts'
-import { freePort, spawnChild, type Child } from '../fixtures/process.ts'
+import { bareEnvironment, freePort, spawnChild, type Child } from '../fixtures/process.ts'
 import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
 import { eventually, type Scope } from '../fixtures/wait.ts'
 
 const root = dirname(dirname(import.meta.dirname))
 const issuer = createIssuer()
-const { PATH, HOME } = process.env
 
 /** A node through a shell line, in which `$NODE` is the program; its standard output may go anywhere. */
 async function startByShell (t: Scope, line: string, env: Record<string, string> = {}): Promise<{ child: Child, url: string }> {
   const port = await freePort()
-  const child = spawnChild(t, 'sh', ['-c', line], { cwd: root, env: { PATH, HOME, NODE: process.execPath, ...issuer.env, PORT: String(port), DRAIN_SECONDS: '1', ...env } })
+  const child = spawnChild(t, 'sh', ['-c', line], { cwd: root, env: { ...bareEnvironment, NODE: process.execPath, ...issuer.env, PORT: String(port), DRAIN_SECONDS: '1', ...env } })
   const url = `http://127.0.0.1:${port}`
   await eventually(async () => (await fetch(`${url}/livez`)).status, (status) => status === 200, { what: `is the node at ${url} alive`, describe: () => child.lines.join('\n') })
   return { child, url }
@@ -51,7 +50,7 @@ t.test('SIGTERM, before a node has read what it is made of, ends it with 0, and 
   const tell = `import { registerHooks } from 'node:module'
     registerHooks({ load (url, context, next) { if (url.endsWith('/start.ts')) console.log('reads start.ts'); return next(url, context) } })`
   const child = spawnChild(t, process.execPath, ['--import', `data:text/javascript,${encodeURIComponent(tell)}`, 'src/server.ts'], {
-    cwd: root, env: { PATH, ...issuer.env, PORT: '0' }
+    cwd: root, env: { ...bareEnvironment, ...issuer.env, PORT: '0' }
   })
   await child.waitForLine(/reads start/)
   child.signal('SIGTERM')
@@ -101,7 +100,7 @@ for (const [what, env, said] of [
   ['a required one misspelt', { JWT_SECRET: '', JWT_SECERT: 'x'.repeat(32) }, [/exactly one of JWT_SECRET,/, /- JWT_SECERT is not a setting .* did you mean JWT_SECRET\?/]]
 ] as const) {
   t.test(`settings, with ${what}: the node says what is wrong and ends with 1, without a stack trace`, async (t) => {
-    const child = spawnChild(t, process.execPath, ['src/server.ts'], { cwd: root, env: { PATH, ...issuer.env, PORT: '0', ...env } })
+    const child = spawnChild(t, process.execPath, ['src/server.ts'], { cwd: root, env: { ...bareEnvironment, ...issuer.env, PORT: '0', ...env } })
     t.same(await child.exited, { code: 1, signal: null })
     for (const sentence of said) t.ok(child.lines.some((line) => sentence.test(line)), String(sentence))
     t.notOk(child.lines.some((line) => /^\s+at |Error:/.test(line)), child.lines.join('\n'))
