@@ -154,7 +154,16 @@ function reporter (node: Node): (request: FastifyRequest, id: number, what: Read
  */
 function refuseOtherUser ({ headers }: FastifyRequest, { userId }: Principal): void {
   const wanted = headers['tidings-user']
-  if (wanted !== undefined && wanted !== encodeURIComponent(userId.toWellFormed())) throw new TidingsError('TIDINGS_NOT_YOUR_STREAM')
+  if (wanted !== undefined && decoded(wanted.toString()) !== userId) throw new TidingsError('TIDINGS_NOT_YOUR_STREAM')
+}
+
+/** Languages encode differently (`@` or `%40`, `!` or `%21`, `%2f` or `%2F`), so decoded ids are compared. */
+function decoded (text: string): string | undefined {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
 }
 
 /** The list and the counts for a back end that renders the page. */

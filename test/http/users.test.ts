@@ -157,6 +157,17 @@ t.test('names, what is one and what is not', async (t) => {
   t.match(long.body, { statusCode: 400, code: /^TIDINGS_BAD_(NAME|REQUEST)$/, error: 'Bad Request', message: String }, 'far too long')
 })
 
+t.test('names, in Tidings-User: understood as every language encodes them in a URL, and no other name', async (t) => {
+  const service = await startService(t)
+  const token = service.token({ sub: 'o\'brien/7@b.c %41' })
+  const status = async (name: string) => (await service.call('GET', '/api/notifications/position', { token, headers: { 'tidings-user': name } })).status
+  t.equal(await status('o\'brien%2F7%40b.c%20%2541'), 200, 'encodeURIComponent(name)')
+  t.equal(await status('o%27brien%2F7%40b.c%20%2541'), 200, 'Python: quote(name, safe="")')
+  t.equal(await status('o%27brien%2F7@b.c%20%2541'), 200, 'Go: url.PathEscape(name)')
+  t.equal(await status('o%27brien%2f7%40b.c%20%2541'), 200, 'in lower case')
+  for (const other of ['o%27brien%2F7@b.c%20%41', 'o%2527brien%2F7@b.c%20%2541', '%', '%C0%AF', 'ann', '']) t.equal(await status(other), 403, `none, or another: ${other}`)
+})
+
 t.test('presence: where the user has a stream, and gone some seconds after the last one', async (t) => {
   const bus = newBus()
   const dropped = Promise.withResolvers<void>()
