@@ -2,8 +2,9 @@
 // kernel does not deliver a signal without a handler to process 1 of a container.
 import { setFlagsFromString } from 'node:v8'
 
-const leave = (): void => { process.exit(0) }
-process.on('SIGTERM', leave).on('SIGINT', leave)
+let onSignal = (_signal: NodeJS.Signals): void => { process.exit(0) }
+// These listeners are never taken off: if there is none, even for a moment between two, a signal kills the process.
+for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, (signal) => { onSignal(signal) })
 // A closing terminal, or a supervisor's "read your settings again", is no reason to end.
 process.on('SIGHUP', () => {})
 
@@ -16,4 +17,4 @@ const { start } = await import('./start.ts')
 // Set before start.ts is loaded, this would make V8 refuse all code that NODE_COMPILE_CACHE has on disk.
 setFlagsFromString('--no-allocation-site-pretenuring')
 
-await start(() => { process.off('SIGTERM', leave).off('SIGINT', leave) })
+await start((listener) => { onSignal = listener })

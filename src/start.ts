@@ -27,6 +27,12 @@ import { type UnknownSetting, unknownSettings } from './unknown-settings.ts'
  */
 const PATIENCE_MS = 3000
 
+/**
+ * A terminal sends one Ctrl-C to npm and to the node, and npm sends it to the node, too. Later, Ctrl-C comes from
+ * somebody who does not want to wait.
+ */
+const ONE_CTRL_C_MS = 1000
+
 const NAME_BY_DEFAULT = `${hostname()}-${process.pid}`
 
 function readConfig (): Config {
@@ -57,8 +63,8 @@ function chooseBroker (config: Config, log: Logger): Broker {
   return new MemoryBroker(new MemoryBus(limits))
 }
 
-/** Resolves when the node listens. `onGraceful` is called once signals are handled here, by draining. */
-export async function start (onGraceful: () => void): Promise<void> {
+/** Resolves when the node listens. `takeSignals` is called with what SIGTERM and SIGINT do from then on. */
+export async function start (takeSignals: (listener: (signal: NodeJS.Signals) => void) => void): Promise<void> {
   const config = readConfig()
   // Touching process.stdout makes a pipe or socket non-blocking, so that a stalled reader does not block one of our
   // threads.
@@ -87,18 +93,18 @@ export async function start (onGraceful: () => void): Promise<void> {
   const certificate = certFile !== undefined && keyFile !== undefined ? new Certificate({ certFile, keyFile }) : undefined
   const app = await buildApp({ config, broker, logger: log, logCounts: destination.counts, publicName, certificate })
 
-  let isClosing = false
+  let closingSince: number | undefined
+  let endedBy: NodeJS.Signals | undefined
   const ending = new AbortController()
   certificate?.follow(app.server as unknown as https.Server, log, { signal: ending.signal })
   const drainMs = config.DRAIN_SECONDS * 1000
   const onTimeout = (): void => { log.fatal('closing took too long, cut off; report it, with the log since "closing"') }
-  const closing = closeWithGrace({ delay: drainMs + AFTER_DRAIN_SECONDS * 1000, logger: false, skip: ['SIGHUP'], onTimeout }, async ({ signal, err }) => {
-    // npm passes SIGTERM on to the node, and systemd sends it to all processes of a service. So a node may get it
-    // twice, which must not cut the drain short. SIGINT twice (Ctrl-C) does.
-    process.removeAllListeners('SIGTERM').on('SIGTERM', () => {})
+  const closing = closeWithGrace({
+    delay: drainMs + AFTER_DRAIN_SECONDS * 1000, logger: false, skip: ['SIGHUP', 'SIGTERM', 'SIGINT'], onTimeout
+  }, async ({ signal = endedBy, err }) => {
+    closingSince = performance.now()
     if (err !== undefined) log.fatal({ err }, 'unexpected error, closing; report it, with the stack')
     else log.info({ signal, streams: app.hub.streams }, 'closing')
-    isClosing = true
     ending.abort()
     try {
       await endNode(app, { drainMs: err === undefined ? drainMs : 0, sharesPort: config.REUSE_PORT === 'on' })
@@ -111,7 +117,22 @@ export async function start (onGraceful: () => void): Promise<void> {
     // exit() would wait for a thread that is blocked by a dead disk or a stopped terminal.
     if (!await destination.settle()) process.kill(process.pid, 'SIGKILL')
   })
-  onGraceful()
+  takeSignals((signal) => {
+    // npm passes SIGTERM on to the node, and systemd sends it to all processes of a service. So a node may get it
+    // several times, which must not cut the drain short. Ctrl-C twice does.
+    if (closingSince === undefined) {
+      endedBy = signal
+      void closing.close()
+    } else if (signal === 'SIGINT' && performance.now() - closingSince > ONE_CTRL_C_MS) {
+      process.exit(1)
+    }
+  })
+  const giveUp = async (): Promise<void> => {
+    closing.uninstall()
+    takeSignals(() => { process.exit(1) })
+    await app.close()
+    process.exitCode = 1
+  }
   process.on('SIGHUP', () => {
     log.info('SIGHUP: settings are read when a node starts; of them nothing was changed')
     certificate?.look()
@@ -119,22 +140,18 @@ export async function start (onGraceful: () => void): Promise<void> {
 
   try {
     await app.ready()
-    if (!isClosing) await Promise.race([broker.settled, once(AbortSignal.any([ending.signal, AbortSignal.timeout(PATIENCE_MS)]), 'abort')])
-    if (isClosing) return
+    if (closingSince === undefined) await Promise.race([broker.settled, once(AbortSignal.any([ending.signal, AbortSignal.timeout(PATIENCE_MS)]), 'abort')])
+    if (closingSince !== undefined) return
     if (broker.state().isRefused === true) {
       logger.fatal(`cannot start: ${broker.state().detail}`)
-      closing.uninstall()
-      await app.close()
-      process.exitCode = 1
+      await giveUp()
       return
     }
     await listen(app, { host: config.HOST, port: config.PORT, sharesPort: config.REUSE_PORT === 'on', opsPort: config.OPS_PORT })
   } catch (error) {
-    if (isClosing) return
+    if (closingSince !== undefined) return
     const { port = config.PORT } = error as NodeJS.ErrnoException & { port?: number }
     logger.fatal({ err: error }, `cannot listen on ${config.HOST}:${port}; is the port taken? Set PORT, OPS_PORT or HOST`)
-    closing.uninstall()
-    await app.close()
-    process.exitCode = 1
+    await giveUp()
   }
 }

@@ -121,3 +121,26 @@ t.test('SIGTERM twice, as systemd and npm together send it: the drain is as long
   for (const client of clients) t.match(await client.ended(1), { ending: 'end', retries: [Number, Number] })
   t.same(await node.exited, { code: 0, signal: null })
 })
+
+t.test('SIGTERM many times within milliseconds: no moment at which it kills the node', async (t) => {
+  const node = await start(t, { DRAIN_SECONDS: '1' })
+  const clients = Array.from({ length: 3 }, (_, i) => connect(t, { url: node.url, token: issuer.token({ sub: `${i}` }), reconnect: false }))
+  for (const client of clients) await client.live()
+  for (const endsAt = performance.now() + 30; performance.now() < endsAt;) node.signal('SIGTERM')
+  for (const client of clients) t.match(await client.ended(1), { ending: 'end', retries: [Number, Number] })
+  t.same(await node.exited, { code: 0, signal: null })
+})
+
+t.test('SIGINT twice, a second apart: the node ends without the rest of its drain', async (t) => {
+  const node = await start(t, { DRAIN_SECONDS: '30' })
+  // Enough of them that the drain is not over before.
+  const clients = Array.from({ length: 8 }, (_, i) => connect(t, { url: node.url, token: issuer.token({ sub: `${i}` }) }))
+  for (const client of clients) await client.live()
+  node.signal('SIGINT')
+  await node.waitForLine(/"msg":"closing"/)
+  node.signal('SIGINT')
+  await new Promise((resolve) => { setTimeout(resolve, 1100) })
+  t.equal((await fetch(`${node.url}/livez`)).status, 200, 'at once, it is the same Ctrl-C')
+  node.signal('SIGINT')
+  t.same(await node.exited, { code: 1, signal: null })
+})

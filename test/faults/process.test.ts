@@ -92,6 +92,16 @@ t.test('SIGTERM, to npm start: the node drains, npm ends with 0, and nobody is l
   await t.rejects(fetch(`${url}/livez`), 'nobody listens there any more')
 })
 
+t.test('Ctrl-C, which reaches the node twice behind npm start, from the terminal and from npm: it drains', async (t) => {
+  const { child, url } = await startByShell(t, 'exec npm start')
+  const clients = Array.from({ length: 6 }, (_, i) => connect(t, { url, token: issuer.token({ sub: `${i}` }), reconnect: false }))
+  for (const client of clients) await client.live()
+  process.kill(-child.pid, 'SIGINT')
+  for (const client of clients) t.match(await client.ended(1), { ending: 'end', retries: [Number, Number] })
+  t.equal((await child.exited).code, 0)
+  t.ok(child.lines.some((line) => line.includes('"msg":"closed"')))
+})
+
 for (const [what, env, said] of [
   ['a password with a bare %', { REDIS_URL: 'redis://:100%@127.0.0.1:6379' }, [/^ {2}- REDIS_URL has a % in its user or password/]],
   ['no Redis in production', { NODE_ENV: 'production' }, [/^ {2}- REDIS_URL must be set where NODE_ENV is production/]],
