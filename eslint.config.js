@@ -29,9 +29,9 @@ const rawTypes = {
 
 // The wall clock is set ahead and back, and that of another machine shows another time.
 const wallClock = { object: 'Date', property: 'now', message: 'What lasts, ages or is due is measured by performance.now(). A date, such as a token\'s, is read in the files that eslint.config.js lists.' }
-/** A token's dates; what is told of clocks that differ, and of latency since an id; the embedded broker's ids. */
+/** A token's dates; what is told of clocks that differ, of latency since an id; spans; the embedded broker's ids. */
 const wallClockFiles = [
-  'src/hub/clock.ts', 'src/http/auth.ts', 'src/http/claims.ts', 'src/http/admission.ts', 'src/http/ticket-store.ts', 'src/http/metrics.ts', 'src/http/exemplars.ts',
+  'src/hub/clock.ts', 'src/spans.ts', 'src/http/auth.ts', 'src/http/claims.ts', 'src/http/admission.ts', 'src/http/ticket-store.ts', 'src/http/metrics.ts', 'src/http/exemplars.ts',
   'src/broker/memory/bus.ts', 'src/broker/redis/commands.ts', 'src/broker/redis/partitions/directory.ts'
 ]
 

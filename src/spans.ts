@@ -106,9 +106,10 @@ function processSpan (tracer: Tracer, addressOf: SpansOptions['addressOf']): (ev
     if (traceparent === undefined) return
     const parent = contextOf(traceparent)
     const address = addressOf(channel)
+    const startTime = dateOf(heardAtMs)
     const span = tracer.startSpan(`process ${kindOf(address)}`, {
       kind: SpanKind.CONSUMER,
-      startTime: dateOf(heardAtMs),
+      startTime,
       links: [{ context: trace.getSpanContext(parent)! }],
       attributes: {
         ...SYSTEM,
@@ -116,13 +117,13 @@ function processSpan (tracer: Tracer, addressOf: SpansOptions['addressOf']): (ev
         'messaging.operation.type': 'process',
         'messaging.destination.template': kindOf(address),
         'messaging.destination.name': address,
-        ...id !== 0 && { 'messaging.message.id': String(id), 'tidings.queue_ms': Math.max(0, dateOf(heardAtMs) - id / 1000) },
+        ...id !== 0 && { 'messaging.message.id': String(id), 'tidings.queue_ms': Math.max(0, startTime - id / 1000) },
         'tidings.coalesce_ms': writeAtMs - heardAtMs,
         'tidings.write_ms': writtenAtMs - writeAtMs,
         'tidings.streams': streams
       }
     }, parent)
-    span.end(dateOf(writtenAtMs))
+    span.end(startTime + writtenAtMs - heardAtMs)
   }
 }
 
@@ -131,12 +132,23 @@ function fillSpan (tracer: Tracer): (event: FillTrace) => void {
   return ({ isFirst, from, resume, replayed, startedAtMs, filledAtMs, stream, userId }) => {
     const name = !isFirst ? 'refill' : from === 'fresh' ? 'connect' : 'resume'
     const attributes = { ...SYSTEM, 'tidings.stream': stream, 'enduser.id': userId, 'tidings.resume': resume, 'tidings.replayed': replayed }
-    tracer.startSpan(name, { kind: SpanKind.SERVER, root: true, startTime: dateOf(startedAtMs), attributes }).end(dateOf(filledAtMs))
+    const startTime = dateOf(startedAtMs)
+    tracer.startSpan(name, { kind: SpanKind.SERVER, root: true, startTime, attributes }).end(startTime + filledAtMs - startedAtMs)
   }
 }
 
-/** Turns a time of `performance.now()` into a date. */
-const dateOf = (ms: number): number => performance.timeOrigin + ms
+/** The date at which `performance.now()` was 0, by the wall clock as it is set now. */
+let originMs = performance.timeOrigin
+
+/** A clock that was set, or a machine that slept, moves the origin. Date.now() counts whole milliseconds only. */
+const MOVED_MS = 2
+
+/** Turns a time of `performance.now()` into a date: that of the wall clock, as the library's own times are. */
+function dateOf (ms: number): number {
+  const nowMs = Date.now() - performance.now()
+  if (Math.abs(nowMs - originMs) > MOVED_MS) originMs = nowMs
+  return originMs + ms
+}
 
 function kindOf (address: string): string {
   return address.startsWith('user:') ? 'user' : address.startsWith('group:') ? 'group' : address

@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { ROOT_CONTEXT } from '@opentelemetry/api'
 import { SamplingDecision, TraceIdRatioBasedSampler } from '@opentelemetry/sdk-trace'
 import t from 'tap'
+import { Tamper } from '../../chaos/tamper.ts'
 import { connect, type Client } from '../fixtures/client.ts'
 import { startCollector } from '../fixtures/collector.ts'
 import { startNode, type TestNode } from '../fixtures/node.ts'
@@ -30,8 +31,8 @@ const client = (node: TestNode, options: object = {}): Client => connect(t, { ur
 const [a, b] = [client(one), client(two)]
 const positions = [(await a.live()).id!, (await b.live()).id!]
 
-async function publish (body: object, headers: Record<string, string> = {}): Promise<any> {
-  const answer = await fetch(`${one.url}/api/notifications`, {
+async function publish (body: object, headers: Record<string, string> = {}, at = one): Promise<any> {
+  const answer = await fetch(`${at.url}/api/notifications`, {
     method: 'POST', headers: { authorization: `Bearer ${issuer.token({ sub: 'service', scope: PUBLISH })}`, 'content-type': 'application/json', ...headers }, body: JSON.stringify(body)
   })
   t.equal(answer.status, 202)
@@ -129,6 +130,26 @@ t.test('spans, of streams that connect and resume, tell what they were', async (
   const [resume] = await collector.until(({ name }) => name === 'resume', 1, 'the stream that came back')
   t.match(resume, { node: 'node-2', kind: 2, parentSpanId: '', attributes: { 'tidings.resume': 'complete', 'enduser.id': '42' } })
   t.ok(Number(resume!.attributes['tidings.replayed']) > 0)
+})
+
+t.test('spans, of a node whose clock was set back half an hour since its start, have the times of one clock', async (t) => {
+  const tamper = new Tamper(t)
+  const node = await startNode(t, { env: { ...env, ...tamper.env }, name: 'moved' })
+  await client(node).live()
+  await collector.until(({ node, name }) => node === 'moved' && name === 'connect', 1, 'the span of the stream')
+  const nowMs = Date.now()
+  tamper.moveClock(-1800)
+  const stream = client(node)
+  await stream.live()
+  const { id } = await publish({ to: 'user:42', data: 1 }, {}, node)
+  await stream.next((event) => event.id === id)
+  for (const kind of ['connect', 'send user', 'process user']) {
+    const spans = await collector.until(({ node, name }) => node === 'moved' && name === kind, kind === 'connect' ? 2 : 1, kind)
+    const { startNs, endNs } = spans.at(-1)!
+    const aheadSeconds = (Number(startNs / 1_000_000n) - nowMs) / 1000
+    t.ok(aheadSeconds > -1801 && aheadSeconds < -1700, `${kind}: ${aheadSeconds} s`)
+    t.ok(endNs >= startNs && endNs - startNs < 60_000_000_000n, `${kind} ends after it starts`)
+  }
 })
 
 t.test('a node, with the sampler traceidratio, sends of the traces that come those which it draws by their ids', async (t) => {
