@@ -31,7 +31,7 @@ import { tickets } from './http/tickets.ts'
 import { clientErrorHandler, frameworkErrorHandler, ignoreExpectations, refuseOptions, refuseUnknownPaths, refuseWithoutHost, rememberPaths } from './http/unrouted.ts'
 import { users } from './http/users.ts'
 import { why } from './http/why.ts'
-import { systemClock } from './hub/clock.ts'
+import { brokerClock } from './hub/clock.ts'
 import { Hub, type HubOptions } from './hub/hub.ts'
 import { keepReceipts } from './receipts.ts'
 import type { Node } from './tracing.ts'
@@ -181,7 +181,7 @@ export async function buildApp (options: AppOptions): Promise<FastifyInstance> {
 
   await registerRoutes(app, { config, broker, node, refusals, logCounts })
 
-  const endReceipts = keepReceipts({ mode: config.RECEIPTS, node, trail: broker.trail, wallMs: systemClock.wallMs })
+  const endReceipts = keepReceipts({ mode: config.RECEIPTS, node, trail: broker.trail, wallMs: brokerClock(() => broker.state()) })
   app.addHook('onClose', async () => { endReceipts() })
   app.addHook('onReady', async () => { hub.start() })
   // Streams are requests without an end, for which close() would wait for ever.

@@ -50,7 +50,7 @@ export interface ReceiptsOptions {
   readonly mode: ReceiptsMode
   readonly node: Node
   readonly trail: Trail
-  /** Milliseconds since 1970: records carry dates. */
+  /** Milliseconds since 1970 by the broker's clock: records carry dates, which stand beside those of ids. */
   readonly wallMs: () => number
 }
 

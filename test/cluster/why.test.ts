@@ -1,5 +1,6 @@
 // What nodes noted outlives them, and Redis: a node that was not there then says who got what.
 import t from 'tap'
+import { Tamper, tamperAbsent } from '../../chaos/tamper.ts'
 import { connect } from '../fixtures/client.ts'
 import { startNode } from '../fixtures/node.ts'
 import { startRedis } from '../fixtures/redis.ts'
@@ -76,3 +77,22 @@ for (const partitions of ['1', '2']) {
     t.match(await why('42', had), { verdict: 'written', sentence: told.sentence, streams: [{ node: 'same', outcome: 'written' }] }, 'what it told before its end stays')
   })
 }
+
+t.test('why, of what a node wrote whose clock is two hours behind: written when it was, by the clock of the id', { skip: tamperAbsent() ?? false }, async (t) => {
+  const redis = await startRedis(t)
+  const issuer = createIssuer()
+  const operator = { authorization: `Bearer ${issuer.token({ sub: 'operator', scope: `${PUBLISH} ${MANAGE}` })}`, 'content-type': 'application/json' }
+  const tamper = new Tamper(t)
+  tamper.moveClock(-7200)
+  const node = await startNode(t, { env: { ...redis.env, ...issuer.env, ...tamper.env, RECEIPTS: 'all' }, name: 'behind' })
+  const stream = connect(t, { url: node.url, token: issuer.token(), reconnect: false })
+  await stream.live()
+  await fetch(`${node.url}/api/notifications`, { method: 'POST', headers: operator, body: '{"to":"user:42","data":1}' })
+  const { id } = await stream.next()
+  stream.close()
+  const why = async (): Promise<any> => await (await fetch(`${node.url}/api/users/42/why?id=${id}`, { headers: operator })).json()
+  const { publishedAt, verdict, streams: [story] } = await eventually(why, ({ streams }) => streams[0]?.ended === 'client', { what: 'the end of the stream is noted' })
+  t.equal(verdict, 'written')
+  const afterSeconds = (Date.parse(story.at) - Date.parse(publishedAt)) / 1000
+  t.ok(afterSeconds > -1 && afterSeconds < 60, `written ${afterSeconds} s after it was published`)
+})
