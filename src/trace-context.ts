@@ -14,3 +14,8 @@ export function parseTraceparent (text: unknown): string | undefined {
 export function traceIdOf (traceparent: string): string {
   return traceparent.slice(3, 35)
 }
+
+/** Whether the trace is recorded: the last bit of the flags. */
+export function isSampled (traceparent: string): boolean {
+  return '13579bdf'.includes(traceparent.charAt(54))
+}

@@ -1,6 +1,7 @@
 // Prometheus metrics as text, in both formats, from plain numbers that are read at each scrape.
 import { collectDefaultMetrics, Counter, Gauge, type Metric, Registry } from 'prom-client'
 import { type Meter, type Reading, Spread } from '../broker/meters.ts'
+import { isSampled } from '../trace-context.ts'
 import { Exemplars } from './exemplars.ts'
 
 /** Default metrics of prom-client that are left out: gauges named like counters. `nodejs_active_…` shows the same. */
@@ -50,7 +51,8 @@ export class Metrics {
     this.#spread(this.#exemplified, name, help, spread, exemplars)
     return (value, traceparent) => {
       const at = spread.add(value)
-      if (traceparent !== undefined) exemplars.keep(at, value, traceparent)
+      // A trace that is not recorded would lead nowhere, and take the place of one that is.
+      if (traceparent !== undefined && isSampled(traceparent)) exemplars.keep(at, value, traceparent)
     }
   }
 
