@@ -198,6 +198,10 @@ t.test('network policy, REDIS_URL with another port than it lets out to: refused
   t.doesNotThrow(redis('rediss://user:pa:1234@redis/2?x=:1'))
   t.doesNotThrow(redis('redis+sentinel://a,b/main', 'networkPolicy.redis.ports={6379,26379}'))
   t.doesNotThrow(redis('redis://redis:6380', 'networkPolicy.enabled=false'))
+  // In a NetworkPolicy no ports are all ports, to everywhere.
+  for (const none of [['--set', 'networkPolicy.redis.ports=null'], ['--set-json', 'networkPolicy.redis.ports=[]']]) {
+    t.throws(() => render('minimal', ...none), /networkPolicy\.redis\.ports must have the port of Redis/)
+  }
 })
 
 t.test('names that YAML takes for something else than text: text all the same', async (t) => {

@@ -88,6 +88,10 @@ app.kubernetes.io/component: stub
   {{- fail "REDIS_URL is needed, under secrets or settings: several nodes without Redis are several services" }}
 {{- end }}
 {{- if .Values.networkPolicy.enabled }}
+  {{- /* In a NetworkPolicy no ports are all ports, and without "to" all of them everywhere. */}}
+  {{- if not .Values.networkPolicy.redis.ports }}
+    {{- fail "networkPolicy.redis.ports must have the port of Redis: without one a node could reach everything" }}
+  {{- end }}
   {{- $allowed := list }}
   {{- range .Values.networkPolicy.redis.ports }}{{ $allowed = append $allowed (printf "%d" (int .)) }}{{ end }}
   {{- $named := splitList " " (include "tidings.redisPorts" . | trim) }}
