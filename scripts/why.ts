@@ -76,4 +76,6 @@ else if (token === '') fail(`TIDINGS_TOKEN is not set.\n\n${usage}`)
 // Without -s, "npm run token" prints more than the token. fetch would quote it in its error.
 else if (!/^[!-~]+$/.test(token)) fail('TIDINGS_TOKEN must be a token and nothing else, in one line; "npm run -s token" prints such.')
 else if (!/^https?:/i.test(given.url) || !URL.canParse(given.url)) fail(`--url must be a URL, as http://127.0.0.1:3000, not ${JSON.stringify(given.url)}.`)
+// fetch takes none, and would quote them in its error.
+else if (new URL(given.url).username !== '' || new URL(given.url).password !== '') fail('--url must have no user and no password; ask a node itself.')
 else await ask(given.url, given.user, given.id, token, given.json).catch((error: Error & { cause?: Error }) => { fail(`${given.url} does not answer: ${error.cause?.message ?? error.message}`) })

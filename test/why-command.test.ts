@@ -60,4 +60,5 @@ t.test('why, of what is no node: says that it answers, and what it is not', asyn
     t.equal(err, `${url} answers 502, but not as a node does; is --url that of one, or of what stands in front?\n`)
   }
   t.match((await run(['--user', '42', '--id', id, '--url', 'ftp://127.0.0.1'])).err, /must be a URL/)
+  t.equal((await run(['--user', '42', '--id', id, '--url', url.replace('//', '//admin:pass-of-the-proxy@')])).err, '--url must have no user and no password; ask a node itself.\n')
 })
