@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { startRedis } from '../fixtures/redis.ts'
 import { entriesOf, identityOf, idsOf, listOf, now, readPages, refusal, request, send } from './contract.ts'
+import type { Heard } from './ear.ts'
 import { startRedisNode, up } from './nodes.ts'
 import { Revoked } from '../../src/broker/broker.ts'
 
@@ -83,4 +84,24 @@ t.test('nodes of 0.1.0, beside new ones, go on with their calls', async (t) => {
   // They call it each second, so it is known that they are there: what they write, and whom they filled, nobody notes.
   await fcall('tidings_setup', 1000, 86_400, 65_536, 'run', 0, 0)
   for (const one of [before, Number(id), await send(node, 'user:zoe')]) t.ok(await isUnnoted(one))
+})
+
+t.test('what an older library sent, while a service goes on publishing, is filled in before anything of the newer one is heard', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const node = startRedisNode(t, redis)
+  await up(node)
+  await node.broker.subscribe(['user:1'])
+  const { ear } = node
+  let isOver = false
+  const publishing = (async () => {
+    while (!isOver) await redis.cli('FCALL', 'tidings_publish', 1, redis.prefix, 'user:1', 'message', '1')
+  })()
+  await ear.until(() => ear.notifications[0], 'the first')
+  await redis.cli('FUNCTION', 'LOAD', 'REPLACE', old)
+  const dropped = await ear.until(() => ear.drops[0], 'one that was dropped')
+  const after = (): Heard[] => ear.heard.slice(ear.heard.indexOf(dropped))
+  await ear.until(() => after().find((one) => 'to' in one), 'one of the newer library')
+  isOver = true
+  await publishing
+  t.match(after().find((one) => !('dropped' in one)), { line: 'interrupted' })
 })

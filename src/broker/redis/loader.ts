@@ -12,7 +12,10 @@ const LOOK_MS = 50
 export interface Loader {
   readonly redis: Redis
   readonly entry: Entry
-  /** Called before a library with this nonce may send messages. */
+  /**
+   * Called before a library with this nonce may send messages, unless it replaces an older one. What that one sent was
+   * dropped, and whoever heard something newer now would not be filled up with it.
+   */
   readonly onLoading: (nonce: string) => void
 }
 
@@ -27,7 +30,7 @@ export async function loadLibrary (loader: Loader): Promise<boolean> {
   if (version > 0 && !await isFirstToReplace(loader) && await isReplaced(redis)) return true
   const nonce = newNonce()
   const text = library({ nonce, isCluster: entry.place.kind === 'cluster' })
-  onLoading(nonce)
+  if (version === 0) onLoading(nonce)
   // Nodes that start together all find no library. The first one loads its own and the others keep that: each
   // replacement would change the nonce, and nodes would drop messages until they learn it.
   const isLoaded = version === 0 && await redis.function('LOAD', text).then(() => true, (error: Error) => {

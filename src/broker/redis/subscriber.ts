@@ -65,8 +65,8 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   get heard (): Promise<void> { return this.#heard.promise }
   get isRefused (): boolean { return this.#refusal.stands }
 
-  /** The nonce that messages of the library carry from now on. */
-  expect (nonce: string): void { this.#wire.expect(nonce) }
+  /** The nonce that messages of the library carry from now on. If some were dropped, these come first: see `meet`. */
+  expect (nonce: string): void { if (!this.#wire.hasHeardStranger) this.#wire.expect(nonce) }
   listenTo (runId: string): void { this.#wire.listenTo(runId) }
 
   /** Another library is loaded. Messages with its nonce were dropped until now, so live streams are filled again. */
