@@ -148,6 +148,12 @@ export async function start (takeSignals: (listener: (signal: NodeJS.Signals) =>
       return
     }
     await listen(app, { host: config.HOST, port: config.PORT, sharesPort: config.REUSE_PORT === 'on', opsPort: config.OPS_PORT })
+    // Its clients come back to a node that is right.
+    void broker.refused?.then(() => {
+      if (isClosing) return
+      logger.fatal(`cannot go on: ${broker.state().detail}`)
+      closing.close()
+    })
   } catch (error) {
     if (closingSince !== undefined) return
     const { port = config.PORT } = error as NodeJS.ErrnoException & { port?: number }

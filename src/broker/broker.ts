@@ -18,11 +18,11 @@ export interface Broker extends Messages, Members, Sessions, Store, Inbox {
   readonly trail: Trail
   /** Metrics of the adapter, under names of its own. */
   readonly meters: readonly Meter[]
-
   /** Starts to connect, and keeps trying. */
   start: (listener: BrokerListener) => void
-  /** Resolves when it is up for the first time, or can never be with these settings: `state().isRefused` tells. */
+  /** `settled` resolves when it is up for the first time, or with `refused`: it can never be used (again). */
   readonly settled: Promise<void>
+  readonly refused?: Promise<void> | undefined
   state: () => BrokerState
   close: () => Promise<void>
 }

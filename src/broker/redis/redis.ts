@@ -35,6 +35,7 @@ export class RedisBroker implements Broker {
   readonly meters: Broker['meters']
   readonly measured: Measured
   readonly settled: Promise<void>
+  readonly refused: Promise<void> | undefined
   readonly #prefix: string
   readonly #links: Links
   /** Set if the links are its own, so that it must start, tick and close them. */
@@ -66,6 +67,7 @@ export class RedisBroker implements Broker {
     this.measured = { commands: this.#commands, requests: this.#requests }
     this.meters = metersOf(links, [this.measured])
     const { heard } = this.#subscriber
+    this.refused = this.#division?.refused
     this.settled = this.#division === undefined ? heard : Promise.race([this.#division.refused, Promise.all([this.#division.agreed, heard]).then(() => {})])
   }
 
@@ -91,10 +93,9 @@ export class RedisBroker implements Broker {
     this.#ownLinks?.tick()
     this.#subscriber.tick()
     this.#commands.tick()
-    if (this.#commands.fault === '') {
-      void this.#commands.confirm()
-      this.#division?.check()
-    }
+    if (this.#commands.fault === '') void this.#commands.confirm()
+    // Also while commands are refused: that may be why.
+    this.#division?.check()
     this.#publishCanary()
     void this.trail.flush()
   }

@@ -52,6 +52,12 @@ do
     return known.tags and known or nil
   end
 
+  -- A node that was stopped or cut off while its prefix was divided would write what nobody reads.
+  function others.refuse_none(ctx)
+    refuse('TIDINGS_NOT_READY ' .. ctx.prefix .. ' is no partition any more, or is being divided; nodes must have the number of partitions '
+      .. 'that "npm run partitions" was given')
+  end
+
   -- The slot of a name as CLUSTER KEYSLOT computes it: CRC-16 (XMODEM) modulo 16384 of the part between the first
   -- braces if it is not empty, else of the whole name.
   local function slot_of(name)

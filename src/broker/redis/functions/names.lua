@@ -68,13 +68,12 @@ local function open(keys)
   if time[1] ~= limits_second then limits, limits_second = {}, time[1] end
   local known = limits[prefix]
   if not known then
-    local c = redis.call('HMGET', prefix .. ':config', 'history_length', 'group_history_length', 'history_seconds', 'max_data_bytes', 'token_seconds')
+    local c = redis.call('HMGET', prefix .. ':config', 'history_length', 'group_history_length', 'history_seconds', 'max_data_bytes',
+      'token_seconds', 'partition')
     known = {
-      user_length = tonumber(c[1]) or 1000, seconds = tonumber(c[3]) or DAY_SECONDS,
-      max_bytes = tonumber(c[4]) or 65536, token_seconds = tonumber(c[5]) or 0
-    }
-    known.group_length = tonumber(c[2]) or known.user_length
-    limits[prefix] = known
+      user_length = tonumber(c[1]) or 1000, group_length = tonumber(c[2] or c[1]) or 1000, seconds = tonumber(c[3]) or DAY_SECONDS,
+      max_bytes = tonumber(c[4]) or 65536, token_seconds = tonumber(c[5]) or 0, is_none = c[6] == '' or c[6] == 'none'
+    }; limits[prefix] = known
   end
   return { prefix = prefix, now = time[1] * SECOND + time[2], limits = known }
 end
@@ -105,6 +104,7 @@ local function leapt(ctx, last) return ctx.now > last + (ctx.limits.seconds + LE
 
 -- Reserves `count` ids and returns the first: the time, or one more than the last id.
 local function reserve(ctx, count)
+  if ctx.limits.is_none then others.refuse_none(ctx) end
   local key, last = ctx.prefix .. ':clock', ctx.last
   if not last then
     local counted = redis.pcall('INCRBY', key, count)

@@ -6,10 +6,9 @@ import { Unavailable } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
 
 /**
- * Ticks (seconds) between two checks of the list of partitions. A Redis that lost its data has lost the list too, and
- * other services need it.
+ * Ticks (seconds) between two writes of what other services need, since a Redis that lost its data has lost that too.
  */
-const LOOK_TICKS = 5
+const RESTORE_TICKS = 5
 
 export interface DivisionOptions {
   /** REDIS_PREFIX. */
@@ -50,15 +49,21 @@ export class Division {
     return this.#refusal === '' && !this.#isAgreed ? 'waiting for all partitions; at the first start all must be up at once' : this.#refusal
   }
 
-  /** Called once a second and when something may have changed. Checks unless the result is known. */
+  /**
+   * Called once a second and when something may have changed. Also when all was agreed: a node that was stopped for
+   * some seconds, or cut off, does not know that the partitions were divided meanwhile. A partition that is away is
+   * reported elsewhere.
+   */
   check (): void {
     if (this.#refusal !== '') return
-    if (this.#isAgreed) {
-      // A partition that is away is reported elsewhere.
-      if (this.#options.tags[0] !== '' && ++this.#ticks % LOOK_TICKS === 0) this.#list().catch(() => {})
-      return
-    }
-    this.#checking ??= this.#check().catch(() => {}).finally(() => { this.#checking = undefined })
+    this.#checking ??= (this.#isAgreed ? this.#look() : this.#check()).catch(() => {}).finally(() => { this.#checking = undefined })
+  }
+
+  async #look (): Promise<void> {
+    const { root, tags, links } = this.#options
+    if (tags[0] !== '' && ++this.#ticks % RESTORE_TICKS === 0) await this.#list()
+    const prefixes = await links.ask(`${root}:partitions`, (redis) => redis.lrange(`${root}:partitions`, 0, -1))
+    if (prefixes.length > 0 && prefixes.join() !== this.#prefixes.join()) await this.#refuse(prefixes)
   }
 
   /** Reads the list from a partition when the list itself is out of reach. Throws if no partition has it. */
@@ -105,7 +110,7 @@ export class Division {
   }
 
   async #check (): Promise<void> {
-    const { root, partitions, tags, links, log } = this.#options
+    const { root, partitions, tags, links } = this.#options
     const key = `${root}:partitions`
     let prefixes = await links.ask(key, (redis) => redis.lrange(key, 0, -1)).catch(async () => await this.#listFromPartitions())
     if (prefixes.length === 0 && tags[0] === '') {
@@ -130,6 +135,12 @@ export class Division {
       this.#agreed.resolve()
       return
     }
+    await this.#refuse(prefixes)
+  }
+
+  /** The partitions are others than this node has. */
+  async #refuse (prefixes: readonly string[]): Promise<void> {
+    const { root, partitions, tags, log } = this.#options
     if (prefixes[0]?.startsWith(UNDER_WAY) === true) {
       this.#refusal = `"${root}" is being divided (${prefixes[0]}): call "npm run partitions" again until it is through`
     } else {

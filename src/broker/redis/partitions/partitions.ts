@@ -36,6 +36,7 @@ export class PartitionedBroker implements Broker {
   readonly trail: Broker['trail']
   readonly meters: Broker['meters']
   readonly settled: Promise<void>
+  readonly refused: Promise<void>
   readonly #tags: readonly string[]
   readonly #links: Links
   readonly #partitions: readonly RedisBroker[]
@@ -66,8 +67,9 @@ export class PartitionedBroker implements Broker {
     this.#division = new Division({ root: prefix, partitions, tags, links, log })
     this.#outboxes = new Outboxes({ partitions, tags, nodeName })
     this.meters = metersOf(links, partitions, this.#outboxes)
+    this.refused = this.#division.refused
     const allUp = Promise.all(partitions.map(({ settled }) => settled)).then(() => { this.#hasBegun = true })
-    this.settled = Promise.race([this.#division.refused, Promise.all([this.#division.agreed, allUp])]).then(() => {})
+    this.settled = Promise.race([this.refused, Promise.all([this.#division.agreed, allUp])]).then(() => {})
     this.#publishing = new Publishing({ partitions, tags, directory: this.#directory, outboxes: this.#outboxes })
   }
 
