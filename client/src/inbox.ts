@@ -142,7 +142,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   async function mark (id: string, change: { isRead?: boolean, dismissed?: boolean }): Promise<void> {
     const { isRead, dismissed } = change
     const isUnread = state.items.some((item) => item.id === id && !item.isRead)
-    const less = (count: number, isOneLess?: boolean): number => isOneLess && count < MOST_COUNTED ? count - 1 : count
+    // Unchanged at none, too: what has expired is counted no more, but may still be in the list.
+    const less = (count: number, isOneLess?: boolean): number => isOneLess && count % MOST_COUNTED ? count - 1 : count
     await act(isRead ? 'PUT' : 'DELETE', encodeURIComponent(id) + (dismissed ? '' : '/read'), {
       changed: [{ id, ...change }],
       unread: less(state.unread, isUnread) + +(isRead === false),

@@ -94,3 +94,23 @@ t.test('a notification by several addresses, retracted at one of them: it stays,
   script.streams[0]!.write(event(undefined, { to: 'user:me', id: '9' }, 'retracted'))
   await until(tidings.inbox.subscribe, () => shown()[0] === '9 group:H', 'the list')
 })
+
+t.test('what the service counts no more (expired, or of a group that was left), while the list still has it: no count falls below none', async (t) => {
+  const counts = { seen: '0', read: '0', unseen: 0, unread: 0 }
+  const script = await startScript(t, {
+    head: () => sync(1),
+    answer: (line) => line.startsWith('GET') ? [200, list([2, 1], { unseen: 1, unread: 1 })] : line.includes('/2') ? [200, JSON.stringify(counts)] : [404, '{"code":"TIDINGS_NOT_FOUND","message":"gone"}']
+  })
+  const tidings = connect({ url: script.url, share: 'tab' })
+  t.teardown(() => tidings.close())
+  await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+  const { inbox } = tidings
+  await until(inbox.subscribe, () => inbox.state.isLoaded, 'the list')
+  await inbox.read('2')
+  t.match(inbox.state, counts)
+  const shown: number[] = []
+  inbox.subscribe(() => { shown.push(inbox.unseen, inbox.unread) })
+  for (const act of [inbox.read, inbox.dismiss]) await t.rejects(act('1'), { statusCode: 404, message: 'gone' })
+  t.ok(shown.length > 0)
+  t.same(shown.filter((count) => count < 0), [])
+})
