@@ -57,7 +57,14 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     for (const { id, isRead, dismissed } of values.changed ?? []) {
       items = dismissed ? items.filter((item) => item.id !== id) : items.map((item) => item.id === id ? { ...item, isRead } : item)
     }
-    set({ items, read, seen: newest(values.seen, state.seen), unseen: values.unseen ?? 0, unread: values.unread ?? 0, ...more })
+    set({
+      items: [...values.notifications ?? [], ...items],
+      read,
+      seen: newest(values.seen, state.seen),
+      unseen: values.unseen ?? 0,
+      unread: values.unread ?? 0,
+      ...more
+    })
   }
 
   /** Replaces the part of the list that the newest page covers. */
@@ -68,7 +75,9 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     // If the page does not reach the list, there is a hole, and the old items are dropped.
     const isJoined = next && !isStale && !isAfter(last, state.items[0]?.id ?? '')
     const older = state.items.filter((item) => isJoined && isAfter(last, item.id) && !notifications.some((one: any) => isSame(item, one)))
-    take(page, [...notifications, ...older], { isLoaded: true, hasMore: isJoined ? state.hasMore : !!next, isComplete: page.complete })
+    // The page and its cursors count as they are: one below the cursor may be unread again, and what this tab expected
+    // may have been refused.
+    take(page, older, { seen: page.seen, read: page.read, isLoaded: true, hasMore: isJoined ? state.hasMore : !!next, isComplete: page.complete })
     isStale = false
   }
 
@@ -225,8 +234,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       isWanted = true
       if (!sharing.isLeader) return
       if (!state.isLoaded) return later(0)
-      const next = state.hasMore || state.items.length > PAGE
-      sharing.post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next, complete: state.isComplete } })
+      sharing.post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next: state.hasMore || state.items.length > PAGE, complete: state.isComplete } })
     },
     /** Called with a new leader, which does not know the list yet. */
     greet: renew

@@ -114,3 +114,35 @@ t.test('what the service counts no more (expired, or of a group that was left), 
   t.ok(shown.length > 0)
   t.same(shown.filter((count) => count < 0), [])
 })
+
+t.test('unread again below the cursor, in a tab whose first list comes before it knows the cursor: unread there, too', async (t) => {
+  const script = await startScript(t, { head: () => sync(9, { read: '2', seen: '2', unread: 1 }), answer: () => [200, list([2, 1], { read: '2', seen: '2', unread: 1 }).replace('"isRead":false', '"isRead":true')] })
+  const unread: string[][] = []
+  for (let tab = 0; tab < 2; tab++) {
+    const tidings = connect({ url: script.url, user: 'me' })
+    t.teardown(() => tidings.close())
+    await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+    await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
+    unread.push(tidings.inbox.items.filter(({ isRead }: { isRead: boolean }) => !isRead).map(({ id }: { id: string }) => id))
+  }
+  t.same(unread, [['1'], ['1']])
+})
+
+t.test('two calls at once that are refused: no cursor stays ahead of the service, so a later one of another device counts', async (t) => {
+  const none = { seen: '0', read: '0', unseen: 2, unread: 2 }
+  const script = await startScript(t, {
+    head: () => sync(9, none),
+    answer: (line) => line.startsWith('GET') ? [200, list([2, 1], none)] : [503, '{"code":"TIDINGS_UNAVAILABLE","message":"away"}']
+  })
+  const tidings = connect({ url: script.url, share: 'tab' })
+  t.teardown(() => tidings.close())
+  const { inbox } = tidings
+  await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+  await until(inbox.subscribe, () => inbox.state.isLoaded, 'the list')
+  for (const { status } of await Promise.allSettled([inbox.read(), inbox.markUnread('1')])) t.equal(status, 'rejected')
+  await until(inbox.subscribe, () => inbox.items.every(({ isRead }: { isRead: boolean }) => !isRead), 'the list anew')
+  t.match(inbox.state, none)
+  script.streams[0]!.write(event(undefined, { seen: '2', read: '2', unseen: 0, unread: 0 }, 'read'))
+  await until(inbox.subscribe, () => inbox.unread === 0, 'another device')
+  t.same(inbox.items.map(({ isRead }: { isRead: boolean }) => isRead), [true, true])
+})
