@@ -150,9 +150,9 @@ export async function start (takeSignals: (listener: (signal: NodeJS.Signals) =>
     await listen(app, { host: config.HOST, port: config.PORT, sharesPort: config.REUSE_PORT === 'on', opsPort: config.OPS_PORT })
     // Its clients come back to a node that is right.
     void broker.refused?.then(() => {
-      if (isClosing) return
+      if (closingSince !== undefined) return
       logger.fatal(`cannot go on: ${broker.state().detail}`)
-      closing.close()
+      void closing.close()
     })
   } catch (error) {
     if (closingSince !== undefined) return
