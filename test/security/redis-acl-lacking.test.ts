@@ -124,3 +124,44 @@ t.test('with partitions, a user who lacks one right, also of the outbox: all or 
   for (let i = 0; i < 8; i++) await broker.join(`user ${i}`, 'Complaints')
   await tryAll(t, redis, 'publishing.md', `tidings:{${tagsOf(PARTITIONS)[partitionOf('Complaints', PARTITIONS)]}}`)
 })
+
+type Call = ReadonlyArray<string | number>
+
+/** `call`: publishes `mark` with the Idempotency-Key `mark`. After a refusal the same call of a node with all rights stores it once. */
+async function tryAllOfNode (t: Test, redis: Redis, page: string, log: string, call: (mark: string, key: string, ttl: string) => Call): Promise<void> {
+  const recipe = recipesOf(page).find(([user]) => user === 'tidings')!.slice(1).map((rule) => rule.replace('+spublish', '+publish'))
+  const rights = [...new Set(recipe.join(' ').match(/\+\w+(?![|\w])/g))]
+  await redis.cli('ACL', 'SETUSER', 'node', ...recipe)
+  const cli = new RedisCli(`redis://node:${encodeURIComponent(PASSWORD)}@127.0.0.1:${redis.port}`)
+  t.teardown(() => { cli.close() })
+  let refusals = 0
+  for (const right of rights) {
+    for (const [key, ttl] of [['', ''], ['k', ''], ['', '60'], ['k', '60']] as const) {
+      const mark = `${right} ${key} ${ttl};`
+      await redis.cli('ACL', 'SETUSER', 'node', right.replace('+', '-'))
+      const [[answer, why]] = await cli.send(...call(mark, key, ttl)).then((reply) => reply as [unknown[]], (error: Error) => [['error', error.message]])
+      await redis.cli('ACL', 'SETUSER', 'node', right)
+      if (answer === 'error') refusals++
+      await cli.send(...call(mark, key, ttl))
+      t.equal(JSON.stringify(await redis.cli('XRANGE', log, '-', '+')).split(mark).length - 1, 1, `without ${right}, key "${key}", ttl "${ttl}": ${String(answer)} ${String(why)}`)
+    }
+  }
+  t.ok(rights.length > 40 && refusals > 30, `${refusals} refusals without each of ${rights.length} rights`)
+}
+
+t.test('a node that lost one right a moment ago: what is published again with its Idempotency-Key is stored once', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  await up(startRedisNode(t, redis, {}, 'tidings'))
+  await tryAllOfNode(t, redis, 'security.md', `tidings:log:${TO}`, (mark, key, ttl) =>
+    ['FCALL', 'tidings_publish_all', 1, 'tidings', 1, mark, '', '', 'message', JSON.stringify(mark), key === '' ? 2 : 1, 'inbox', ttl, key, '', TO, ...key === '' ? ['user:1'] : []])
+})
+
+t.test('with partitions, a node that lost one right a moment ago: the same', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const { broker } = startPartitionedNode(t, redis, PARTITIONS, {}, 'tidings')
+  await becomes(() => broker.state().up, 'the node')
+  for (let i = 0; i < 8; i++) await broker.join(`user ${i}`, 'Complaints')
+  const prefix = `tidings:{${tagsOf(PARTITIONS)[partitionOf('Complaints', PARTITIONS)]}}`
+  await tryAllOfNode(t, redis, 'redis.md', `${prefix}:log:${TO}`, (mark, key, ttl) =>
+    ['FCALL', 'tidings_commit', 1, prefix, 1, mark, '', '', 'message', JSON.stringify(mark), 'inbox', ttl, key, '', 1, TO, 1, 0, 1, TO])
+})

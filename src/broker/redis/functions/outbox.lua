@@ -129,6 +129,7 @@ do
     for i = 1, tonumber(args[homed_at]) do add_targets(ctx, targets, to[i]) end
     for i = 0, far_count - 1 do add_target(targets, args[far_at + 2 * i], args[far_at + 2 * i + 1]) end
     see_sent(ctx, targets)
+    if #targets > 0 then others.must_be_allowed('HSET', ctx.prefix .. ':sent', '0', '0') end
     local _, answer = publish_request(ctx, req)
     local owed = #targets > 0 and enqueue(ctx, id, item_of(req), targets) or {}
     if answer_key then

@@ -134,10 +134,12 @@ function others.must_be_allowed(command, key, ...)
   refuse('NOPERM This user may not run ' .. command .. ' on ' .. key .. ', which is needed here; nothing was done. The documents have the ACL recipe')
 end
 
--- Replacing a key removes the older notification. Nodes have these rights, see look_for_rights.
-function others.may_replace(ctx, address)
+-- Replacing a key removes the older notification. A node looks once a second for its rights (look_for_rights); without
+-- the others it fails before anything is sent.
+function others.may_replace(ctx, address, by_service)
   local keys = ctx.prefix .. ':keys:' .. address
   others.must_be_allowed('XDEL', ctx.prefix .. ':log:' .. address, '1-0')
+  if not by_service then return end
   others.must_be_allowed('ZADD', keys, '1', 'x')
   others.must_be_allowed('EXPIREAT', keys, '1')
   others.must_be_allowed('ZREMRANGEBYSCORE', keys, '0', '0')
@@ -156,10 +158,8 @@ local function publish_request(ctx, req)
   end
   -- What a key replaces is removed before the newer notification is sent.
   if req.key or req.by_service then others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. req.to[1], '') end
-  if req.by_service then
-    if answer_key then others.must_be_allowed('SET', answer_key, '', 'EX', '1') end
-    if req.key then others.may_replace(ctx, req.to[1]) end
-  end
+  if req.by_service and answer_key then others.must_be_allowed('SET', answer_key, '', 'EX', '1') end
+  if req.key then others.may_replace(ctx, req.to[1], req.by_service) end
   if req.keep == 'none' then req.id = nil else
     req.id = req.id or next_id(ctx)
     if req.ttl and req.ttl <= ctx.limits.seconds then req.expires = req.id + req.ttl * SECOND end
