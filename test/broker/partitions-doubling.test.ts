@@ -181,6 +181,18 @@ t.test('partitions of a Cluster, doubled, are the same', { buffered: true }, asy
   await doubles(t, cluster, [[1, 8]], { kills: [3], at: (key) => cluster.masterOf(keySlot(key)), breaks: { act: stop, says: /Not done: 1 of 1 replicas of the master of .* do not follow it/, undo: goOn } })
 })
 
+t.test('partitions of a Cluster, under a prefix with a brace, which alone is no hash tag, are doubled too', { buffered: true }, async (t) => {
+  const { url, prefix: name } = await startRedisCluster(t)
+  await Promise.all([`${name}}`, `${name}}{`].map(async (prefix) => {
+    const place = { url, prefix }
+    const { broker } = await start(t, place, 2)
+    await broker.close()
+    const child = double(t, place, '--from', '2', '--to', '4')
+    t.match(await child.exited, { code: 0 }, child.lines.join(' | '))
+    await start(t, place, 4)
+  }))
+})
+
 t.test('partitions behind Sentinels, doubled, are the same', { buffered: true }, async (t) => {
   const sentinels = await startSentinels(t)
   const fail = async (): Promise<void> => {

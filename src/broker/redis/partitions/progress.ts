@@ -53,11 +53,10 @@ export class Progress {
   }
 
   async #write (list: readonly string[]): Promise<void> {
-    if (list.length === 0) {
-      await this.#ask(this.#list, (redis) => redis.unlink(this.#list))
-      return
-    }
-    const made = `{${this.#list}}:new`
-    await this.#ask(this.#list, (redis) => redis.multi().unlink(made).rpush(made, ...list).rename(made, this.#list).exec())
+    await this.#ask(this.#list, async (redis) => {
+      if (list.length === 0) await redis.unlink(this.#list)
+      // Its own key alone: another one may be in another slot of a Cluster, whatever braces the prefix has.
+      else await redis.multi().unlink(this.#list).rpush(this.#list, ...list).exec()
+    })
   }
 }
