@@ -82,6 +82,29 @@ t.test('what is published when the new partitions take it already, while the lis
   t.match((await listOf(after, member)).notifications.map(({ json }) => json), ['"early"', '"before"'])
 })
 
+t.test('what is published when a call was killed just as it began, and what nodes alone can copy, does not keep the partitions from ever being used', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const { group, member } = await two(t, redis)
+  const list = `${redis.prefix}:partitions`
+  const home = `${redis.prefix}:{${tagsOf(2)[partitionOf(group, 2)]}}`
+  // It was killed before it had told this partition.
+  await redis.cli('DEL', list)
+  await redis.cli('RPUSH', list, 'doubling from 2 to 4', 'a call')
+  await redis.cli('FCALL', 'tidings_publish', 1, home, `group:${group}`, 'message', '"owed"')
+  const early = double(t, redis)
+  t.match(await early.exited, { code: 1 })
+  t.match(early.lines.at(-1), /owes notifications to other partitions: start one node with REDIS_PARTITIONS=2 for some seconds/)
+  t.same(await redis.cli('LRANGE', list, 0, -1), tagsOf(2).map((tag) => `${redis.prefix}:{${tag}}`))
+  const node = await start(t, redis, 2)
+  await node.broker.publish(request(`group:${group}`, 'as before'))
+  await becomes(async () => (await Promise.all(tagsOf(2).map((tag) => redis.cli('EXISTS', `${redis.prefix}:{${tag}}:outbox`)))).every((there) => there === 0), 'all to be copied')
+  await node.broker.close()
+  const child = double(t, redis)
+  t.match(await child.exited, { code: 0 }, child.lines.join(' | '))
+  const after = await start(t, redis, 4)
+  t.match((await listOf(after, member)).notifications.map(({ json }) => json), ['"as before"', '"owed"', '"before"'])
+})
+
 t.test('a call that is slow, and goes on after another one did the work, changes nothing', async (t) => {
   const redis = await startRedis(t, { own: true })
   const { group, member } = await two(t, redis)

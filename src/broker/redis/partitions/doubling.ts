@@ -10,8 +10,8 @@ import { Progress } from './progress.ts'
 import { refuseDebts, refuseNodes } from './quiet.ts'
 import { Replicas } from './replicas.ts'
 import { each, keysUnder, Pace, SCANNED } from './scan.ts'
-import { IN_PLACE, NO_PARTITION, UNDER_WAY } from './under-way.ts'
-import { verify } from './verify.ts'
+import { COPYING, IN_PLACE, NO_PARTITION, UNDER_WAY } from './under-way.ts'
+import { compare, verify } from './verify.ts'
 import { nameOf, partitionOf, tagsOf } from './slots.ts'
 
 /** One of this many logs is compared byte for byte after copying. */
@@ -84,20 +84,10 @@ export class Doubling {
       say(`all was in place: there ${isDryRun ? 'would be' : 'are'} ${to} partitions`)
       return { moved: 0, copied: 0, compared: 0 }
     }
-    if (!isDryRun) {
-      await refuseDebts(this.#options, this.#sources)
-      await this.#progress.begin(this.#underWay)
-      await this.#gates.shut()
-      await refuseDebts(this.#options, this.#sources).catch(async (error: Error) => {
-        // Something was published at the last moment.
-        await this.#gates.reopen()
-        await this.#progress.end(this.#sources[0] === this.#options.root ? [] : this.#sources)
-        throw error
-      })
-    }
+    if (!isDryRun) await this.#shut(state)
     for (const [i, source] of this.#sources.entries()) {
       say(`partition ${i} of ${from}: who is in which group`)
-      await this.#memberships.read(source, this.#partsOf(source))
+      await this.#memberships.read(source, this.#numbersOf(source).map((n) => this.#targets[n]!))
     }
     for (const [i, source] of this.#sources.entries()) {
       if (!isDryRun) await this.#setUp(i)
@@ -115,11 +105,31 @@ export class Doubling {
     return { moved: this.#moved, copied: this.#copied, compared: this.#compared }
   }
 
+  /** Refuses what would be written to the old partitions from now on. */
+  async #shut (state: string): Promise<void> {
+    if (state === 'not yet') {
+      await refuseDebts(this.#options, this.#sources)
+      await this.#progress.begin(this.#underWay)
+    }
+    await this.#gates.shut()
+    await refuseDebts(this.#options, this.#sources).catch(async (error: Error) => {
+      // Something was published at the last moment, or since a call was killed. Only nodes can copy it, and none starts
+      // while this is under way. So all is made as it was, unless keys are in new places already.
+      if (state !== this.#copying) {
+        await this.#gates.reopen()
+        await this.#progress.end(this.#sources[0] === this.#options.root ? [] : this.#sources)
+      }
+      throw error
+    })
+    if (state !== this.#copying) await this.#progress.begin(this.#copying)
+  }
+
   async #redis<T> (prefix: string, command: (redis: Redis) => Promise<T>): Promise<T> {
     return await this.#options.ask(prefix, command)
   }
 
   get #underWay (): string { return `${UNDER_WAY} from ${this.#options.from} to ${this.#options.to}` }
+  get #copying (): string { return this.#underWay + COPYING }
   get #inPlace (): string { return this.#underWay + IN_PLACE }
 
   /** Lets the new partitions take publishes. What they take is not in the old ones, so nothing is copied any more. */
@@ -136,7 +146,7 @@ export class Doubling {
     const listed = await this.#progress.read()
     const [first = ''] = listed
     if (listed.join() === this.#targets.join()) return 'done'
-    if (first === this.#underWay || first === this.#inPlace) return first
+    if ([this.#underWay, this.#copying, this.#inPlace].includes(first)) return first
     if (first.startsWith(UNDER_WAY)) throw new Error(`${first} is under way; finish it first, with these numbers`)
     if (listed.length === 0 && from === 1) {
       const config = await this.#redis(this.#sources[0]!, (redis) => redis.hgetall(`${this.#sources[0]}:config`))
@@ -150,10 +160,6 @@ export class Doubling {
     const share = this.#options.to / this.#options.from
     const i = this.#sources.indexOf(source)
     return Array.from({ length: share }, (_, n) => i * share + n)
-  }
-
-  #partsOf (source: string): string[] {
-    return this.#numbersOf(source).map((n) => this.#targets[n]!)
   }
 
   /** Sets the new partitions up with the clock, the history's beginning and the limits of their source. */
@@ -234,17 +240,11 @@ export class Doubling {
         const target = this.#targets[places[0]!]!
         await this.#redis(target, (redis) => redis.set(`${target}:kept:idempotency:${info.key}`, this.#tags[places[0]!]!, 'EX', KEY_SECONDS))
       }
-      if (rest.startsWith('log:') && (this.#moved + this.#copied) % COMPARED_EVERY === 0) await this.#compare(source, targets, rest, dump)
+      if (rest.startsWith('log:') && (this.#moved + this.#copied) % COMPARED_EVERY === 0) {
+        for (const target of targets) await compare(this.#options.ask, from, `${target}:${rest}`, dump)
+        this.#compared++
+      }
     }
     return { from, targets, isLeaving: !places.some((n) => this.#targets[n] === source) }
-  }
-
-  async #compare (source: string, targets: readonly string[], rest: string, dump: Buffer): Promise<void> {
-    for (const target of targets) {
-      const copied = await this.#redis(target, (redis) => redis.dumpBuffer(`${target}:${rest}`))
-      // The last ten bytes are the version and the checksum.
-      if (copied === null || !copied.subarray(0, -10).equals(dump.subarray(0, -10))) throw new Error(`${source}:${rest} is not the same under ${target}: nothing of it was taken away; call again, and report it`)
-    }
-    this.#compared++
   }
 }

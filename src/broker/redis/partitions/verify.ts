@@ -33,3 +33,10 @@ export async function verify ({ to, ask, say }: VerifyOptions, sources: readonly
     say(`partition ${n} of ${to}: ${users} keys of users`)
   }
 }
+
+/** Compares a copy byte for byte. Rejects with a sentence that says what to do. */
+export async function compare (ask: Ask, from: string, to: string, dump: Buffer): Promise<void> {
+  const copied = await ask(to, (redis) => redis.dumpBuffer(to))
+  // The last ten bytes are the version and the checksum.
+  if (copied === null || !copied.subarray(0, -10).equals(dump.subarray(0, -10))) throw new Error(`${from} is not the same at ${to}: nothing of it was taken away; call again, and report it`)
+}
