@@ -6,22 +6,26 @@ do
   -- The committing node may still be copying entries that are younger than this.
   local GRACE = SECOND
   local COURIER_MS = 3000
-  -- About how many entries and bytes one call reads from the outbox.
-  local MOST_READ, MOST_BYTES, CHUNK = 256, 1048576, 64
+  -- About how many entries one call looks at, how many it replies, and how much work it may make: bytes that are read,
+  -- and bytes that the target will write, since a copy goes to up to 1,000 logs there. A call must neither hold up Redis
+  -- for long nor have more arguments than a node can send.
+  local MOST_SEEN, MOST_READ, MOST_WORK, ADDRESS_WORK, CHUNK = 1024, 256, 1048576, 1024, 16
 
   -- ARGV: tag, the id up to which it has everything.
   -- Reply: ['' if that is all, else the id up to which the outbox was read; [id, id before, 1 for the first, [name,
   -- value, …], [address, …]], …], oldest first.
   -- Entries for other targets count towards the limits too, so a reply may have none.
   register('tidings_read_outbox', function(keys, args)
-    local ctx, reply, bytes, from = open(keys), { '' }, 0, tonumber(args[2])
+    local ctx, reply, seen, work, from = open(keys), { '' }, 0, 0, tonumber(args[2])
     while true do
       local chunk = redis.call('XRANGE', ctx.prefix .. ':outbox', int(from + 1) .. '-0', '+', 'COUNT', CHUNK)
       for _, raw in ipairs(chunk) do
         from = tonumber(raw[1]:match('^%d+'))
-        local fields, owed = {}, nil
+        local fields, bytes, owed = {}, 0, nil
+        seen = seen + 1
         for i = 1, #raw[2], 2 do
           local name, value = raw[2][i], raw[2][i + 1]
+          work = work + #value
           if name == '>' .. args[1] then owed = value elseif name:sub(1, 1) ~= '>' then
             fields[#fields + 1] = name
             fields[#fields + 1] = value
@@ -32,9 +36,10 @@ do
           local to = {}
           for address in owed:gmatch('[^\n]+') do to[#to + 1] = address end
           local before = table.remove(to, 1)
+          work = work + #to * (bytes + ADDRESS_WORK)
           reply[#reply + 1] = { int(from), before, #reply == 1 and 1 or 0, fields, to }
         end
-        if #reply > MOST_READ or bytes >= MOST_BYTES then
+        if seen >= MOST_SEEN or #reply > MOST_READ or work >= MOST_WORK then
           reply[1] = int(from)
           return reply
         end

@@ -22,9 +22,9 @@ type CopyReply = [taken: string, newest: string, ...receivers: number[][]]
 
 /** How long a publish waits for a partition that is not its home. */
 const PATIENCE_MS = 1000
-/** Roughly how many bytes go into one call. */
-const MOST_BYTES = 1_048_576
-const ITEM_BYTES = 100
+/** Roughly how many bytes one call makes the target write. Each address has a log of its own there. */
+const MOST_WORK = 1_048_576
+const ADDRESS_WORK = 1024
 
 export interface CopiesOptions {
   readonly source: RedisBroker
@@ -42,7 +42,7 @@ export class Copies {
   /** Set when a call was not answered in time, until one is answered. */
   #isStuck = false
   readonly #gathering = new Gathering<Item, number[]>((items) => this.#copy(items), {
-    weigh: ({ fields, to }) => fields.reduce((sum, field) => sum + field.length, ITEM_BYTES) + to.length * ITEM_BYTES, maxWeight: MOST_BYTES, maxCalls: 1
+    weigh: ({ fields, to }) => to.length * fields.reduce((sum, field) => sum + field.length, ADDRESS_WORK), maxWeight: MOST_WORK, maxCalls: 1
   })
 
   constructor (options: CopiesOptions) {

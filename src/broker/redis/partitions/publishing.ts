@@ -17,6 +17,8 @@ type RetractReply = [isTaken: 0 | 1, origin: string, outboxId: string, owed: Owe
 /** How often, and at what intervals, a repetition asks for the first answer. Its node may have died meanwhile. */
 const SETTLE_TRIES = 20
 const SETTLE_MS = 50
+/** What an address adds to the weight of a commit beside its data: the commit names it up to three times. */
+const ADDRESS_WEIGHT = 100
 
 /** A publish as the committing partition needs it. */
 interface Commit {
@@ -50,7 +52,7 @@ export class Publishing {
     this.#directory = directory
     this.#outboxes = outboxes
     this.#commits = partitions.map((partition) => new Gathering<Commit, CommitReply>((commits) => commit(partition, commits), {
-      weigh: ({ local, request }) => local.length * (request.json.length + 100)
+      weigh: ({ local, far, request }) => local.length * (request.json.length + ADDRESS_WEIGHT) + far.length * ADDRESS_WEIGHT
     }))
   }
 
