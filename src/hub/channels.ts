@@ -86,7 +86,12 @@ export class Channels {
   /** Resolves once every channel of the stream is subscribed and its messages arrive. Rejects with Unavailable. */
   async subscribed (stream: Stream): Promise<void> {
     for (const { subscribing } of [...stream.channels]) if (subscribing !== undefined) await subscribing
-    while (stream.channels.some(({ isInterrupted }) => isInterrupted)) await this.#restoration.promise
+    while (this.areInterrupted(stream)) await this.#restoration.promise
+  }
+
+  /** Whether messages of a channel of the stream do not arrive until `restored`. */
+  areInterrupted (stream: Stream): boolean {
+    return stream.channels.some(({ isInterrupted }) => isInterrupted)
   }
 
   /** The broker's line broke: messages of these channels do not arrive until `restored`. */

@@ -102,12 +102,13 @@ export class Filler {
 
   /** Called once a second. */
   tick (): void {
-    const { broker, log } = this.#parts
+    const { broker, channels, log } = this.#parts
     // One log line for all of them, since thousands of streams fail together when the broker is away.
     const [err] = this.#errors
     if (err !== undefined) log.warn({ err, streams: this.#errors.length }, 'streams could not be filled from the logs; live ones are tried again, new ones come back')
     this.#errors = []
-    if (this.#waiting.size > 0 && broker.state().up) this.restored(() => true)
+    // Of several partitions one may be away: whoever does not hear waits for `restored`.
+    if (this.#waiting.size > 0 && broker.state().up) this.restored((stream) => !channels.areInterrupted(stream))
   }
 
   /** Removes a stream that has ended. */
@@ -131,6 +132,11 @@ export class Filler {
     for (;;) {
       stream.asks()
       this.#listen(stream)
+      // A stream that was live and does not hear is silent, and counted so, until `restored` fills it.
+      if (!isFirst && channels.areInterrupted(stream)) {
+        this.#wait(stream)
+        return
+      }
       await channels.subscribed(stream)
       if (stream.hasEnded) return
       if (sessions !== undefined && !await sessions.take(stream)) return

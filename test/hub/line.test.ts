@@ -1,7 +1,7 @@
 // The broker's line breaks and comes back: live streams stay open, and get everything that they missed before anything newer.
 import t from 'tap'
 import { Unavailable } from '../../src/broker/broker.ts'
-import { door, has, hasId, idsOf, startHub } from './rig.ts'
+import { door, has, hasId, idsOf, startHub, stopTime, turn } from './rig.ts'
 
 t.test('line, broken and restored, loses nothing and brings nothing twice', async (t) => {
   const { broker, live, publish } = await startHub(t)
@@ -174,6 +174,41 @@ t.test('line, broken on some channels, holds and refills only the streams that h
   const [last] = await publish('user:1')
   await hasId(a.client, last!)
   t.same(broker.queries.slice(asked).map(({ user }) => user.userId), ['1'])
+})
+
+t.test('line, broken on some channels while the broker is up for others, keeps its streams among those that are silent', async (t) => {
+  const time = stopTime(t)
+  const { hub, broker, live, publish } = await startHub(t, { clock: time.clock })
+  const [a, b] = await Promise.all([live({ userId: '1' }), live({ userId: '2' })])
+  const isAffected = (channel: string): boolean => channel === 'user:1'
+  broker.listener.interrupted(isAffected)
+  for (let i = 0; i < 3; i++) {
+    time.seconds(1)
+    await turn()
+    t.same([hub.waiting, a.stream.state, b.stream.state], [1, 'waiting', 'live'], `after ${i + 1} s`)
+  }
+  const [id] = await publish('user:1')
+  broker.listener.restored(isAffected)
+  await hasId(a.client, id!)
+  t.equal(hub.waiting, 0)
+})
+
+t.test('line, broken on some channels while a stream is being filled, counts it among those that are silent', async (t) => {
+  const { hub, broker, live, publish } = await startHub(t)
+  const { client, stream } = await live()
+  const reading = door()
+  broker.before.resume = reading.pass
+  await broker.join('1', 'x')
+  await reading.reached
+  t.same([hub.waiting, stream.state], [0, 'filling'])
+  broker.listener.interrupted((channel) => channel === 'user:1')
+  reading.open()
+  for (let i = 0; i < 1000 && stream.state === 'filling'; i++) await turn()
+  t.same([hub.waiting, stream.state], [1, 'waiting'])
+  const [id] = await publish('group:x')
+  broker.listener.restored((channel) => channel === 'user:1')
+  await hasId(client, id!)
+  t.equal(hub.waiting, 0)
 })
 
 t.test('line, broken while the user reads on another device, brings the counts again', async (t) => {
