@@ -1,5 +1,7 @@
 // A Redis that cannot be used, or not relied upon, is named in one sentence: in the log and in the state.
+import dns from 'node:dns'
 import net from 'node:net'
+import { mock } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t from 'tap'
@@ -184,12 +186,32 @@ t.test('no connection left for the one that hears: the reason is told', async (t
   await up(node)
 })
 
+t.test('a host name with several addresses, at none of which anybody listens, is named as one address is', async (t) => {
+  // As with localhost on most machines.
+  t.teardown(() => { mock.restoreAll() })
+  mock.method(dns, 'lookup', (_host: string, _options: object, done: (error: null, all: object[]) => void) => {
+    process.nextTick(done, null, ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 })))
+  })
+  const port = await freePort()
+  for (const [url, sentence] of [
+    [`redis://several.test:${port}`, /^nobody listens at REDIS_URL.* 127\.0\.0\.2:/],
+    [`redis+sentinel://several.test:${port}/m`, /^no Sentinel answers: nobody listens at REDIS_URL/],
+    [`redis+cluster://several.test:${port}`, /nobody listens at REDIS_URL/]
+  ] as const) {
+    const node = startRedisNode(t, { url, prefix: 'several' })
+    await becomes(() => sentence.test(node.broker.state().detail), url, 15_000)
+  }
+})
+
 t.test('words of Redis and of the client library, each as a sentence', (t) => {
   for (const [words, sentence] of [
     ['LOADING Redis is loading the dataset in memory', /^Redis is loading its data/],
     ['ERR max number of clients reached', /^Redis takes no more connections; raise its maxclients/],
     ["ERR The user executing the script can't run this command or subcommand script: tidings_configure", /^the Redis user may not do what a node must; docs\/security/],
     ['Command timed out', /^Redis did not answer in time/],
+    ['connect ETIMEDOUT', /^the machine of REDIS_URL does not answer; .*firewall/],
+    ['connect EHOSTUNREACH 10.0.0.9:6379', /^the machine of REDIS_URL does not answer/],
+    ["Stream isn't writeable and enableOfflineQueue options is false", /^the connection was cut/],
     ['Unknown RESP type 72 "H". Please report this.', /^there answers something at REDIS_URL that is no Redis/],
     ['C0:error:0A00045C:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required', /^Redis wants a certificate of this node.*tls-auth-clients/]
   ] as const) t.match(explain(words), sentence)

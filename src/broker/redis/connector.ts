@@ -23,7 +23,11 @@ export class Connector extends AbstractConnector {
     const { host = 'localhost', port = 6379, family = 0, tls } = this.#options
     const target = { host, port, family }
     this.stream = tls === undefined ? connectPlain(target) : connectTls({ ...target, ...tls })
-    this.stream.on('error', (error) => { this.firstError = error })
+    this.stream.on('error', (error) => {
+      // Of a host with several addresses (localhost, most often) the reasons stand in a list, and the message is empty.
+      if (error instanceof AggregateError) error.message ||= error.errors.map(({ message }: Error) => message).join(', ')
+      this.firstError = error
+    })
     return Promise.resolve(this.stream)
   }
 }
