@@ -83,7 +83,7 @@ t.test('a database that is not there, or not allowed, is named, and nothing is w
 
 t.test('something else than REDIS_URL says, each kind in its sentence, at once and again in the log', async (t) => {
   const [redis, node, lacking] = await Promise.all([
-    startRedis(t), startRedis(t, { args: ['--cluster-enabled', 'yes'] }), startRedis(t, { args: ['--rename-command', 'FUNCTION', '', '--rename-command', 'FCALL', '', '--rename-command', 'FCALL_RO', ''] })
+    startRedis(t), startRedis(t, { args: ['--cluster-enabled', 'yes'] }), startRedis(t, { args: ['--rename-command', 'FUNCTION', '', '--rename-command', 'FCALL', '', '--rename-command', 'FCALL_RO', '', '--rename-command', 'CLUSTER', ''] })
   ])
   // As a Redis 6 answers INFO; it is asked before anything else.
   const old = net.createServer((client) => {
@@ -97,6 +97,7 @@ t.test('something else than REDIS_URL says, each kind in its sentence, at once a
   for (const [url, pattern] of [
     [at(node.port), /^REDIS_URL is that of a node of a Redis Cluster; write redis\+cluster:\/\//],
     [at(redis.port, '+cluster'), /^REDIS_URL says redis\+cluster:\/\/, and what answers there is no Cluster; write redis:\/\//],
+    [at(lacking.port, '+cluster'), /^REDIS_URL says redis\+cluster:\/\/, and what answers there is no Cluster; .* Write redis\+sentinel:\/\/.* if it is a Sentinel/],
     [at(lacking.port), /^this Redis has no functions \(FUNCTION, FCALL\); use Redis 7 or later, or Valkey \[/],
     [at((old.address() as net.AddressInfo).port), /^Redis 6\.[\d.]+ has no functions; use Redis 7 or later, or Valkey/]
   ] as const) {

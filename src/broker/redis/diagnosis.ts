@@ -99,6 +99,8 @@ export function sentinelFault (reasons: readonly Error[], masterName: string): s
 /** Why no node of the Cluster has named the masters. */
 export function clusterFault (reasons: readonly Error[]): string {
   if (reasons.some(({ message }) => message.includes('cluster support disabled'))) return 'REDIS_URL says redis+cluster://, and what answers there is no Cluster; write redis://'
+  // A Sentinel has no such command, nor has a Redis whose operator took it away.
+  if (reasons.some(({ message }) => /unknown command ['`]?cluster/i.test(message))) return 'REDIS_URL says redis+cluster://, and what answers there is no Cluster; it has no command CLUSTER. Write redis+sentinel://host:port,host:port/<master> if it is a Sentinel, else redis://'
   return `no node of the Cluster answers: ${explain(reasons[0]?.message ?? 'none is known')}`
 }
 
