@@ -204,6 +204,23 @@ t.test('a host name with several addresses, at none of which anybody listens, is
   }
 })
 
+t.test('a proxy that has no Redis behind it: it takes each connection and ends it, which is not called silence', async (t) => {
+  const proxy = net.createServer((client) => { client.on('error', () => {}).end() })
+  await new Promise<void>((resolve) => { proxy.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => { proxy.close() })
+  const place = `127.0.0.1:${(proxy.address() as net.AddressInfo).port}`
+  const { broker, said } = startRedisNode(t, { url: `redis://${place}`, prefix: 'cut' })
+  for (const [url, sentence] of [
+    [`redis+sentinel://${place}/main`, 'no Sentinel answers: the connection closed'], [`redis+cluster://${place}`, 'no node of the Cluster answers: the connection closed']
+  ] as const) {
+    const other = startRedisNode(t, { url, prefix: 'cut' })
+    await becomes(() => other.broker.state().detail === sentence, sentence)
+  }
+  await becomes(() => /^the connection was cut; .* a proxy or tunnel before it finds no Redis/.test(broker.state().detail), 'the reason', 15_000)
+  t.notOk(said.some((text) => text.includes('no answer')))
+  await broker.close()
+})
+
 t.test('words of Redis and of the client library, each as a sentence', (t) => {
   for (const [words, sentence] of [
     ['LOADING Redis is loading the dataset in memory', /^Redis is loading its data/],

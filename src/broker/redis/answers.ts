@@ -37,6 +37,12 @@ export function isClosed ({ message, name }: Error): boolean {
   return name === 'MaxRetriesPerRequestError' || message === 'Connection is closed.' || message.startsWith("Stream isn't writeable")
 }
 
+/** What the client library says of a connection that has just closed explains nothing, so others come before it. */
+export function tellingOf (reasons: readonly Error[]): Error[] {
+  const telling = reasons.filter((reason) => !isClosed(reason))
+  return telling.length > 0 ? telling : reasons.map(() => new Error('the connection closed'))
+}
+
 /** The command got no answer: it timed out, or the connection broke. */
 export function isUnanswered (error: Error): boolean {
   return error.message.includes('timed out') || isClosed(error)

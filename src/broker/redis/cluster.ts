@@ -2,7 +2,7 @@
 // connections, because client libraries go deaf when a slot or a master moves.
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
-import { isClosed } from './answers.ts'
+import { tellingOf } from './answers.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'
 import { CLUSTER_HAS_HOLES, clusterFault, NOT_CONNECTED } from './diagnosis.ts'
 import { SLOTS } from './slot.ts'
@@ -110,11 +110,9 @@ export class ClusterMasters implements Whereabouts {
     }
     const answers = await Promise.allSettled(asked)
     const reasons = answers.flatMap((answer) => answer.status === 'rejected' ? [answer.reason as Error] : [])
-    // What the client library says of a connection that has just closed explains nothing.
-    const telling = reasons.filter((reason) => !isClosed(reason))
     return {
       nodes: answers.flatMap((answer) => answer.status === 'fulfilled' ? answer.value : []),
-      reasons: telling.length > 0 ? telling : reasons.map(() => new Error('the connection closed'))
+      reasons: tellingOf(reasons)
     }
   }
 }

@@ -47,6 +47,9 @@ export const NOT_CONNECTED = 'not connected yet'
 /** The fault while Redis loads its data; no connection comes up until it is done. */
 export const LOADING = 'Redis is loading its data into memory; it answers when it has, and nothing need be done'
 
+/** The fault if the other side ends each connection in good order, as a proxy does that has no Redis behind it. */
+export const CUT = 'the connection was cut; nothing was answered before that. Redis has ended, or a proxy or tunnel before it finds no Redis, or it speaks TLS alone, and REDIS_URL must say rediss://'
+
 const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^OOM/, 'Redis is full and takes no writes; give it more maxmemory, or less to keep (HISTORY_LENGTH, HISTORY_SECONDS)'],
   [/^READONLY/, 'Redis is a replica by now, and takes no writes, as after a failover; give REDIS_URL the new master, or the Sentinels'],

@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
 import { isClosed } from './answers.ts'
 import { askOnce, type Entry, nameOf, openConnection, selectDatabase } from './connection.ts'
-import { explain, LOADING, NOT_CONNECTED, placeFault, readInfo, type ServerInfo } from './diagnosis.ts'
+import { CUT, explain, LOADING, NOT_CONNECTED, placeFault, readInfo, type ServerInfo } from './diagnosis.ts'
 import { Ear } from './ear.ts'
 import type { Log } from './links.ts'
 import { loadLibrary } from './loader.ts'
@@ -48,6 +48,10 @@ export class Link extends EventEmitter<Events> {
   #fault = NOT_CONNECTED
   /** The newest attempt to connect has said why it fails. */
   #hasReason = false
+  /** A connection was closed by the other side since the newest attempt began. */
+  #wasCut = false
+  /** This node itself closes the connection. */
+  #isLeft = false
   #ticks = 0
   #downTicks = 0
   #info: ServerInfo | undefined
@@ -72,8 +76,13 @@ export class Link extends EventEmitter<Events> {
 
   start (): void {
     this.redis.on('ready', () => { void this.setup() })
-    this.redis.on('close', () => { this.#down('the command connection closed') })
+    this.redis.on('close', () => {
+      if (!this.#isLeft) this.#wasCut = true
+      this.#isLeft = false
+      this.#down('the command connection closed')
+    })
     this.redis.on('error', (error) => {
+      if (isClosed(error)) return // 'close' follows
       this.#hasReason = true
       this.#down(explain(error.message))
     })
@@ -138,7 +147,7 @@ export class Link extends EventEmitter<Events> {
   async #renew (): Promise<void> {
     const isAlive = this.redis.status === 'connect' // connected, but not ready: loading, or stopped
     if (isAlive && await this.#isLoading()) this.#down(LOADING)
-    else if (this.redis.status !== 'ready' && !this.#isClosed) this.reconnect(this.#hasReason ? this.#fault : 'no answer')
+    else if (this.redis.status !== 'ready' && !this.#isClosed) this.reconnect(this.#hasReason ? this.#fault : this.#wasCut ? CUT : 'no answer')
   }
 
   async #isLoading (): Promise<boolean> {
@@ -164,7 +173,8 @@ export class Link extends EventEmitter<Events> {
 
   reconnect (fault: string): void {
     this.#down(fault)
-    this.#hasReason = false
+    this.#hasReason = this.#wasCut = false
+    this.#isLeft = /^connect|^ready/.test(this.redis.status)
     const isSilent = this.redis.status === 'ready'
     this.redis.disconnect(true)
     // Who does not answer does not take leave either, and nobody shall wait for the answers meanwhile.

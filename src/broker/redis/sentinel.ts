@@ -1,6 +1,7 @@
 // Asks all Sentinels which Redis is the master. Those that have seen the newest failover count, and of them most.
 import type { Login, RedisAddress } from '../../redis-url.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'
+import { tellingOf } from './answers.ts'
 import { NOT_CONNECTED, sentinelFault } from './diagnosis.ts'
 import type { Whereabouts } from './whereabouts.ts'
 
@@ -47,8 +48,8 @@ export class SentinelMaster implements Whereabouts {
     const [newest] = reports.sort((a, b) => b.epoch - a.epoch || weight(b) - weight(a))
     if (newest === undefined) {
       // A known master is kept: the Sentinels are not needed as long as it answers.
-      const reasons = answers.map((answer) => answer.status === 'rejected' ? answer.reason as Error : undefined)
-      this.#fault = sentinelFault(reasons.filter((reason) => reason !== undefined), this.#entry.place.masterName)
+      const reasons = answers.flatMap((answer) => answer.status === 'rejected' ? [answer.reason as Error] : [])
+      this.#fault = sentinelFault(tellingOf(reasons), this.#entry.place.masterName)
       this.#sentinels = merge(this.#entry.place.addresses, this.#sentinels)
       return false
     }
