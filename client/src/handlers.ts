@@ -3,7 +3,7 @@ import type { Handler, Meta, Schema } from './api.ts'
 import { createListeners, report } from './listeners.ts'
 
 /** Events of the service itself, which `*` does not include. */
-export const isOwn = (event: string): boolean => /^(sync|ping|read|retracted|expiring|replaced|closed)$/.test(event)
+const isOwn = (event: string): boolean => /^(sync|ping|read|retracted|expiring|replaced|closed)$/.test(event)
 
 export function createHandlers (schemas: { readonly [event: string]: Schema | undefined }) {
   const handlers = createListeners<[data: any, meta: Meta]>()

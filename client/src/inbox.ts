@@ -31,10 +31,15 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
    * same: where retractions come fast, each answer is from before one.
    */
   let gone: any[] = []
-  /** Counts changes since the start. An answer to a request from before a change is outdated. */
-  let changes = 0
-  /** `changes` when this tab last fetched the list, which then has what the counts count. */
-  let fetched = -1
+  /**
+   * The latest request of this tab whose answer is shown, or came too late. If no change came after it, the list has
+   * what the counts count.
+   */
+  let shown = 0
+  /** Counts changes and requests for the list, in one order. */
+  let count = 0
+  /** The latest change. An answer to a request from before it is outdated. */
+  let change = 0
   /**
    * By action: the error of the last second, or the cursor that the service took, which never moves back. Neither is
    * sent again, since a listener may act each time it is called.
@@ -84,14 +89,17 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   /** Fetches the list, and tries again later. `isAsked`: rejects, too, since nothing can be done without the list. */
   async function load (isAsked?: boolean): Promise<void> {
     clearTimeout(again)
-    const before = changes
+    const mine = ++count
     try {
       const page = await request('GET', `?limit=${PAGE}`)
+      // Answers may come in another order than the requests.
+      if (mine <= shown) return
       // Only a leader that has a list can wait, as nobody else asks again.
-      if (before !== changes) return sharing.isLeader && state.isLoaded ? later() : load(isAsked)
-      fetched = before
+      if (mine < change) return sharing.isLeader && state.isLoaded ? later() : load(isAsked)
+      shown = mine
       merge(page)
-      sharing.post({ type: 'inbox', page })
+      // Other tabs get the pages of one tab only, which has them in order.
+      if (sharing.isLeader) sharing.post({ type: 'inbox', page })
     } catch (error) {
       // 404: a service without the inbox. It is asked again with the next stream.
       if ((error as { statusCode?: number } | undefined)?.statusCode !== 404) {
@@ -129,18 +137,18 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       if (upTo === past[what]) return
       throw past[what]
     }
-    const before = ++changes
+    const before = change = ++count
     const old = state
     take({ ...state, ...guess })
     try {
       const answer = await request(method, `/${path}`, upTo as undefined && { upTo })
       past[what] = upTo
       // Otherwise the stream has brought something newer, and will bring more.
-      if (before === changes) take(answer)
+      if (before === change) take(answer)
     } catch (error) {
       past[what] = error
       setTimeout(() => { past[what] = 0 }, REFUSED_MS)
-      if (before === changes) set(old)
+      if (before === change) set(old)
       isWanted = isStale = true
       void load()
       throw error
@@ -148,13 +156,13 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   }
 
   /** Marks one notification as read, unread again, or dismissed. */
-  async function mark (id: string, change: { isRead?: boolean, dismissed?: boolean }): Promise<void> {
-    const { isRead, dismissed } = change
+  async function mark (id: string, what: { isRead?: boolean, dismissed?: boolean }): Promise<void> {
+    const { isRead, dismissed } = what
     const isUnread = state.items.some((item) => item.id === id && !item.isRead)
     // Unchanged at none, too: what has expired is counted no more, but may still be in the list.
-    const less = (count: number, isOneLess?: boolean): number => isOneLess && count % MOST_COUNTED ? count - 1 : count
+    const less = (many: number, isOneLess?: boolean): number => isOneLess && many % MOST_COUNTED ? many - 1 : many
     await act(isRead ? 'PUT' : 'DELETE', encodeURIComponent(id) + (dismissed ? '' : '/read'), {
-      changed: [{ id, ...change }],
+      changed: [{ id, ...what }],
       unread: less(state.unread, isUnread) + +(isRead === false),
       unseen: less(state.unseen, dismissed && isUnread && isAfter(id, state.seen))
     })
@@ -172,23 +180,23 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     },
     async loadMore () {
       if (!state.isLoaded) return want()
+      const before = change
       const last = state.items.at(-1)?.id
       let next = last
       let page
-      const before = changes
       // A page may be empty without being the last one, if its notifications were dismissed or have expired.
       do {
         page = await request('GET', `?limit=${PAGE}${next ? `&before=${next}` : ''}`)
         next = page.next
       } while (next && !page.notifications.length)
-      if (before !== changes) return inbox.loadMore()
+      if (before !== change) return inbox.loadMore()
       // Two calls at the same time fetch the same page.
       if (state.items.at(-1)?.id === last) set({ items: [...state.items, ...page.notifications], hasMore: !!next, isComplete: page.complete })
     },
     async see () {
       // The badge may be shown before the list, and before what it counts is in the list. A click on it means what the
       // service lists now.
-      if (!state.isLoaded || (fetched !== changes && state.unseen && !isAfter(state.items[0]?.id ?? '', state.seen))) await load(true)
+      if (!state.isLoaded || (shown <= change && state.unseen && !isAfter(state.items[0]?.id ?? '', state.seen))) await load(true)
       const upTo = state.items[0]?.id
       if (upTo && (state.unseen || isAfter(upTo, state.seen))) await act('PUT', 'seen', { seen: upTo, unseen: 0 }, upTo)
     },
@@ -196,7 +204,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       const [what] = args
       // An explicit undefined, as the id of a notification without one, does not mean "all". The service refuses it.
       if (args.length && !what?.upTo) return mark(what, { isRead: true })
-      if (!state.isLoaded || (fetched !== changes && state.unread && !state.items.some(({ isRead }) => !isRead))) await load(!what)
+      if (!state.isLoaded || (shown <= change && state.unread && !state.items.some(({ isRead }) => !isRead))) await load(!what)
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
       if (upTo) {
@@ -213,23 +221,28 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     inbox,
     drop: changed.drop,
     /**
-     * Handles an event of the stream, in every tab. `isListed`: a notification that may be in the list. `wasLost`:
-     * there was no stream before it, or that stream may have missed something.
+     * Handles an event of the stream, in every tab. `mayList`: a notification that may be in the list, or `sync`.
+     * `wasLost`: there was no stream before it, or that stream may have missed something.
      */
-    onEvent (event: string, data: any, isListed: boolean, wasLost: boolean): void {
+    onEvent (event: string, data: any, mayList: boolean, wasLost: boolean): void {
       if (event === 'sync' || event === 'read') {
         // A fresh stream starts together with the first list, so nothing was missed.
         isStale ||= wasLost && data.resume !== 'fresh'
-        changes++
+        change = ++count
         take(data)
       } else if (event === 'retracted') {
         gone = [data, ...gone.slice(0, PAGE)]
         set({})
+        later()
       }
-      if (event === 'sync' || event === 'retracted' || isListed) later()
+      if (mayList) later()
     },
     onMessage ({ type, page }: { type: string, page?: unknown }): void {
-      if (type === 'inbox') merge(page)
+      if (type === 'inbox') {
+        merge(page)
+        // Requests of this tab that are under way may be older.
+        shown = count
+      }
       if (type !== 'inbox?') return
       isWanted = true
       if (!sharing.isLeader) return

@@ -2,11 +2,10 @@
 import type { Credentials } from './api.ts'
 import { ANSWER_MS } from './limits.ts'
 
-/** Calls a function of the page. Rejects if it takes longer than ANSWER_MS. */
-export async function within <T> (give: () => T | Promise<T>): Promise<T> {
+/** Calls a function of the page. Resolves with undefined if it takes longer than ANSWER_MS. */
+export function within <T> (give: () => T | Promise<T>): Promise<T | undefined> {
   let timer: ReturnType<typeof setTimeout> | undefined
-  return await Promise.race([give(), new Promise<never>((_resolve, reject) => { timer = setTimeout(reject, ANSWER_MS, new Error('no token or ticket')) })])
-    .finally(() => { clearTimeout(timer) })
+  return Promise.race([give(), new Promise<undefined>((resolve) => { timer = setTimeout(resolve, ANSWER_MS) })]).finally(() => { clearTimeout(timer) })
 }
 
 /** Gets a token or a ticket from the page. Rejects if it is no string. */

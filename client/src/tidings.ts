@@ -2,7 +2,7 @@
 // state.
 import type { ConnectOptions, EventMap, Tidings } from './api.ts'
 import type { Received } from './events.ts'
-import { createHandlers, isOwn } from './handlers.ts'
+import { createHandlers } from './handlers.ts'
 import { isAfter, isPosition } from './ids.ts'
 import { createInbox } from './inbox.ts'
 import { BEAT_MS, LOOK_MS } from './limits.ts'
@@ -124,7 +124,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       heartbeatMs = data.heartbeatSeconds * 1000 || heartbeatMs
       if (data.resume === 'incomplete') incomplete.call()
     }
-    inbox.onEvent(event, data, !!id && !isOwn(event), isReplay || state !== 'live')
+    inbox.onEvent(event, data, isPosition(id), isReplay || state !== 'live')
     handlers.call(data, { id, event, isReplay })
   }
 

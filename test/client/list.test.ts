@@ -146,3 +146,70 @@ t.test('two calls at once that are refused: no cursor stays ahead of the service
   await until(inbox.subscribe, () => inbox.unread === 0, 'another device')
   t.same(inbox.items.map(({ isRead }: { isRead: boolean }) => isRead), [true, true])
 })
+
+t.test('two requests for the list whose answers come in the other order: the older one does not count', async (t) => {
+  const held: Array<() => void> = []
+  let ids = [1]
+  let holds = false
+  const script = await startScript(t, {
+    head: () => sync(1),
+    async answer () {
+      const answer: [number, string] = [200, list(ids)]
+      if (holds) await new Promise<void>((resolve) => held.push(resolve))
+      return answer
+    }
+  })
+  const tidings = connect({ url: script.url, share: 'tab' })
+  t.teardown(() => tidings.close())
+  await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+  await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
+  for (const id of [2, 3]) {
+    holds = id === 2
+    const before = script.asked.length
+    ids = [id, ...ids]
+    script.streams[0]!.write(event(id, {}))
+    await script.until(() => script.asked.length > before, 'a request')
+  }
+  const shown = (): string[] => tidings.inbox.items.map(({ id }: { id: string }) => id)
+  await until(tidings.inbox.subscribe, () => shown().length === 3, 'the newer answer')
+  held[0]!()
+  // Nothing tells that an answer was dropped.
+  await new Promise((resolve) => { setTimeout(resolve, 100) })
+  t.same(shown(), ['3', '2', '1'])
+  t.equal(tidings.inbox.unread, 3)
+})
+
+t.test('a list that a tab asked for before the one of the tab with the stream, and got later: no tab goes back to it', async (t) => {
+  const held: Array<() => void> = []
+  let ids = [1]
+  let holds = false
+  const script = await startScript(t, {
+    head: () => sync(1),
+    async answer (line) {
+      if (!line.startsWith('GET')) return [503, '{"code":"TIDINGS_UNAVAILABLE","message":"away"}']
+      const answer: [number, string] = [200, list(ids)]
+      if (holds) await new Promise<void>((resolve) => held.push(resolve))
+      return answer
+    }
+  })
+  const tabs: any[] = []
+  for (let tab = 0; tab < 2; tab++) {
+    const tidings = connect({ url: script.url, user: 'order' })
+    t.teardown(() => tidings.close())
+    await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+    await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
+    tabs.push(tidings)
+  }
+  holds = true
+  await t.rejects(tabs[1].inbox.dismiss('1'))
+  await script.until(() => held.length > 0, 'the list after the refusal')
+  holds = false
+  ids = [2, 1]
+  script.streams[0]!.write(event(2, {}))
+  const shown = (): string[][] => tabs.map(({ inbox }) => inbox.items.map(({ id }: { id: string }) => id))
+  for (const { inbox } of tabs) await until(inbox.subscribe, () => inbox.items[0]?.id === '2', 'the newer list')
+  held[0]!()
+  // Nothing tells that an answer was dropped.
+  await new Promise((resolve) => { setTimeout(resolve, 100) })
+  t.same(shown(), [['2', '1'], ['2', '1']])
+})
