@@ -7,8 +7,8 @@ do
   local GRACE = SECOND
   local COURIER_MS = 3000
   -- About how many entries one call looks at, how many it replies, and how much work it may make: bytes that are read,
-  -- and bytes that the target will write, since a copy goes to up to 1,000 logs there. A call must neither hold up Redis
-  -- for long nor have more arguments than a node can send.
+  -- and bytes that the target will write, since a copy goes to up to 1,000 logs there. A call must not hold up Redis
+  -- for long, nor have more arguments than a node can send.
   local MOST_SEEN, MOST_READ, MOST_WORK, ADDRESS_WORK, CHUNK = 1024, 256, 1048576, 1024, 16
 
   -- ARGV: tag, the id up to which it has everything.
