@@ -1,4 +1,5 @@
 // Parses and checks REDIS_URL completely, so that no fault is left for a client library to fail on.
+import { decode } from './percent.ts'
 
 /** The value that asks for the embedded broker. */
 export const MEMORY_URL = 'memory:'
@@ -108,11 +109,4 @@ function readPath (kind: RedisPlace['kind'], path: readonly string[]): Pick<Redi
   return { masterName: '', database: Number(database) }
 }
 
-function isEncoded (text: string): boolean {
-  try {
-    decodeURIComponent(text)
-    return true
-  } catch {
-    return false
-  }
-}
+const isEncoded = (text: string): boolean => decode(text) !== undefined

@@ -20,7 +20,7 @@ export interface Broker extends Messages, Members, Sessions, Store, Inbox {
   readonly meters: readonly Meter[]
   /** Starts to connect, and keeps trying. */
   start: (listener: BrokerListener) => void
-  /** `settled` resolves when it is up for the first time, or with `refused`: it can never be used (again). */
+  /** Resolves when it is up for the first time, or is `refused`: never to be used, or no more (`state().isRefused`). */
   readonly settled: Promise<void>
   readonly refused?: Promise<void> | undefined
   state: () => BrokerState

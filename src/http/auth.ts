@@ -7,6 +7,7 @@ import { LruMap } from 'toad-cache'
 import { type Identity, Revoked, type Sessions } from '../broker/broker.ts'
 import { type Config, keyAlgorithm, publicKeyPem } from '../config.ts'
 import { type ErrorCode, TidingsError } from '../errors.ts'
+import { decode } from '../percent.ts'
 import { readClaims } from './claims.ts'
 import { refuseCrossSite } from './cross-site.ts'
 import { BROKER_ERRORS } from './errors.ts'
@@ -113,11 +114,7 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
 /** RFC 6265, 4.1.1: a value may stand in quotes, which are no part of it. */
 function cookieValue (text: string): string {
   const value = /^"(.*)"$/s.exec(text)?.[1] ?? text
-  try {
-    return decodeURIComponent(value)
-  } catch {
-    return value
-  }
+  return decode(value) ?? value
 }
 
 export function identityOf ({ userId, issuedAtSeconds, expiresAtSeconds }: Principal): Identity {

@@ -6,6 +6,7 @@ import type { Reader, Store } from '../broker/broker.ts'
 import type { Inbox, InboxMark } from '../broker/inbox.ts'
 import { type Node, reads, type ReadTrace } from '../tracing.ts'
 import { TidingsError } from '../errors.ts'
+import { decode } from '../percent.ts'
 import { identityOf, type Principal, SCOPE_ERRORS, ticketIn, TOKEN_ERRORS } from './auth.ts'
 import { BODY_ERRORS, ignoreBodies } from './body.ts'
 import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, readListQuery, stateJson, State } from './inbox-schemas.ts'
@@ -154,16 +155,7 @@ function reporter (node: Node): (request: FastifyRequest, id: number, what: Read
  */
 function refuseOtherUser ({ headers }: FastifyRequest, { userId }: Principal): void {
   const wanted = headers['tidings-user']
-  if (wanted !== undefined && decoded(wanted.toString()) !== userId) throw new TidingsError('TIDINGS_NOT_YOUR_STREAM')
-}
-
-/** Languages encode differently (`@` or `%40`, `!` or `%21`, `%2f` or `%2F`), so decoded ids are compared. */
-function decoded (text: string): string | undefined {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return undefined
-  }
+  if (wanted !== undefined && decode(wanted.toString()) !== userId) throw new TidingsError('TIDINGS_NOT_YOUR_STREAM')
 }
 
 /** The list and the counts for a back end that renders the page. */

@@ -1,5 +1,6 @@
 // Publishing scopes: for every address, for one kind of address, or for one address.
 import { TidingsError } from '../errors.ts'
+import { decode } from '../percent.ts'
 import type { Address } from '../notification.ts'
 
 export const PUBLISH_SCOPE = 'notifications:publish'
@@ -26,15 +27,12 @@ export function requireScopes (scopes: readonly string[], addresses: readonly Ad
 const NAMED = new RegExp(`^(${PUBLISH_SCOPE}:(?:user|group):)(.+)$`, 's')
 
 /**
- * Decodes the name in a scope. Names are percent-encoded because scopes are separated by spaces. Languages encode
- * differently (`%2f`, `%2F`, `%21`), so decoded names are compared. A scope that cannot be decoded matches nothing.
+ * Decodes the name in a scope. Names are percent-encoded because scopes are separated by spaces. A scope that cannot be
+ * decoded matches nothing.
  */
 function decoded (scope: string): string {
   const [, begin = '', name] = NAMED.exec(scope) ?? []
   if (name === undefined) return scope
-  try {
-    return begin + decodeURIComponent(name)
-  } catch {
-    return ''
-  }
+  const text = decode(name)
+  return text === undefined ? '' : begin + text
 }

@@ -12,7 +12,7 @@ import type { Gathered } from './meters.ts'
 /** About how many bytes one call may read from the logs, since Redis serves nobody else meanwhile. */
 const WORK_BYTES = 1_048_576
 /** The weight of one argument, or of writing to one address, beside its bytes. */
-const ARGUMENT_WEIGHT = 100
+export const ARGUMENT_WEIGHT = 100
 
 /** The library's reply to a request that failed. */
 type Failed = ['error', why: string]

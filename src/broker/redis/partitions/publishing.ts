@@ -5,6 +5,7 @@ import { Gathering, type Answer } from '../gathering.ts'
 import type { Address } from '../../../notification.ts'
 import { type PublishAnswer, type PublishRequest, type RetractRequest, Revoked, type Identity } from '../../broker.ts'
 import type { RedisBroker } from '../redis.ts'
+import { ARGUMENT_WEIGHT } from '../requests.ts'
 import { KEY_SECONDS } from './keys.ts'
 import type { Directory } from './directory.ts'
 import type { Outboxes } from './outboxes.ts'
@@ -17,8 +18,6 @@ type RetractReply = [isTaken: 0 | 1, origin: string, outboxId: string, owed: Owe
 /** How often, and at what intervals, a repetition asks for the first answer. Its node may have died meanwhile. */
 const SETTLE_TRIES = 20
 const SETTLE_MS = 50
-/** What an address adds to the weight of a commit beside its data: the commit names it up to three times. */
-const ADDRESS_WEIGHT = 100
 
 /** A publish as the committing partition needs it. */
 interface Commit {
@@ -52,7 +51,7 @@ export class Publishing {
     this.#directory = directory
     this.#outboxes = outboxes
     this.#commits = partitions.map((partition) => new Gathering<Commit, CommitReply>((commits) => commit(partition, commits), {
-      weigh: ({ local, far, request }) => local.length * (request.json.length + ADDRESS_WEIGHT) + far.length * ADDRESS_WEIGHT
+      weigh: ({ local, far, request }) => local.length * (request.json.length + ARGUMENT_WEIGHT) + far.length * ARGUMENT_WEIGHT
     }))
   }
 
