@@ -14,6 +14,12 @@ export interface RedisNode extends Node {
   readonly said: string[]
 }
 
+export interface PartitionedNode extends Node {
+  readonly broker: PartitionedBroker
+  /** What it logged. */
+  readonly said: string[]
+}
+
 let count = 0
 
 /** Starts a broker; it may not be up yet. */
@@ -27,11 +33,24 @@ export function startRedisNode (t: Test, redis: Pick<Redis, 'url' | 'prefix'>, o
   return { broker, ear, said }
 }
 
+/** The same over partitions, and up. Channels are heard as they are, each in its partition. */
+export async function startPartitions (t: Test, { url, prefix }: Pick<Redis, 'url' | 'prefix'>, partitions: number): Promise<PartitionedNode> {
+  const said: string[] = []
+  const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
+  const broker = new PartitionedBroker({ ...limits, url, prefix, nodeName: `test ${++count}`, log, partitions })
+  const ear = new Ear()
+  broker.start(ear)
+  t.teardown(() => broker.close())
+  const node = { broker, ear, said }
+  await up(node)
+  return node
+}
+
 /**
- * The same over partitions. A test names channels by their addresses: it hears a user's own in their partition, and those that are shared where
+ * The same for tests that are not about partitions. A test names channels by their addresses: it hears a user's own in their partition, and those that are shared where
  * user 1 is, who is made to have company in each group. What it hears has the address again.
  */
-export function startPartitionedNode (t: Test, redis: Pick<Redis, 'url' | 'prefix'> & Partial<Pick<Redis, 'cli'>>, partitions: number, options: Partial<HistoryLimits> = {}, prefix = redis.prefix): Node & { readonly said: string[], readonly broker: PartitionedBroker } {
+export function startPartitionedNode (t: Test, redis: Pick<Redis, 'url' | 'prefix'> & Partial<Pick<Redis, 'cli'>>, partitions: number, options: Partial<HistoryLimits> = {}, prefix = redis.prefix): PartitionedNode {
   const said: string[] = []
   const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
   const broker = new PartitionedBroker({ ...limits, ...options, url: redis.url, prefix, nodeName: `test ${++count}`, log, partitions })

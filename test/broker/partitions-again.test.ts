@@ -2,28 +2,17 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { Doubling } from '../../src/broker/redis/partitions/doubling.ts'
-import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import type { Ask } from '../../src/broker/redis/partitions/scan.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { Links } from '../../src/broker/redis/links.ts'
 import { parseRedisUrl } from '../../src/redis-url.ts'
 import { spawnChild, type Child } from '../fixtures/process.ts'
 import { startRedis, type Redis } from '../fixtures/redis.ts'
-import { limits, listOf, type Node, now, request } from './contract.ts'
-import { Ear } from './ear.ts'
-import { becomes } from './nodes.ts'
+import { listOf, now, request } from './contract.ts'
+import { becomes, startPartitions } from './nodes.ts'
 
 const users = Array.from({ length: 20 }, (_, i) => `u${i}`)
 const silent = { info () {}, warn () {} }
-
-async function start (t: Test, redis: Redis, partitions: number): Promise<Node> {
-  const broker = new PartitionedBroker({ ...limits, url: redis.url, prefix: redis.prefix, nodeName: 'doubling', log: silent, partitions })
-  const ear = new Ear()
-  broker.start(ear)
-  t.teardown(() => broker.close())
-  await becomes(() => broker.state().up, 'a broker to be up')
-  return { broker, ear }
-}
 
 const double = (t: Test, redis: Redis): Child =>
   spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '2', '--to', '4'], { name: 'partitions', env: { ...process.env, REDIS_URL: redis.url, REDIS_PREFIX: redis.prefix } })
@@ -32,7 +21,7 @@ const double = (t: Test, redis: Redis): Child =>
 async function two (t: Test, redis: Redis): Promise<{ group: string, home: string, member: string }> {
   const [group] = Array.from({ length: 100 }, (_, i) => `g${i}`).filter((name) => !tagsOf(2).includes(tagsOf(4)[partitionOf(name, 4)]!)) as [string]
   const home = `${redis.prefix}:{${tagsOf(4)[partitionOf(group, 4)]}}`
-  const node = await start(t, redis, 2)
+  const node = await startPartitions(t, redis, 2)
   for (const user of users) {
     await now(node, user)
     await node.broker.join(user, group)
@@ -78,7 +67,7 @@ t.test('what is published when the new partitions take it already, while the lis
   await becomes(async () => Array.isArray(await publish()), 'it to be taken')
   const child = double(t, redis)
   t.match(await child.exited, { code: 0 }, child.lines.join(' | '))
-  const after = await start(t, redis, 4)
+  const after = await startPartitions(t, redis, 4)
   t.match((await listOf(after, member)).notifications.map(({ json }) => json), ['"early"', '"before"'])
 })
 
@@ -95,13 +84,13 @@ t.test('what is published when a call was killed just as it began, and what node
   t.match(await early.exited, { code: 1 })
   t.match(early.lines.at(-1), /owes notifications to other partitions: start one node with REDIS_PARTITIONS=2 for some seconds/)
   t.same(await redis.cli('LRANGE', list, 0, -1), tagsOf(2).map((tag) => `${redis.prefix}:{${tag}}`))
-  const node = await start(t, redis, 2)
+  const node = await startPartitions(t, redis, 2)
   await node.broker.publish(request(`group:${group}`, 'as before'))
   await becomes(async () => (await Promise.all(tagsOf(2).map((tag) => redis.cli('EXISTS', `${redis.prefix}:{${tag}}:outbox`)))).every((there) => there === 0), 'all to be copied')
   await node.broker.close()
   const child = double(t, redis)
   t.match(await child.exited, { code: 0 }, child.lines.join(' | '))
-  const after = await start(t, redis, 4)
+  const after = await startPartitions(t, redis, 4)
   t.match((await listOf(after, member)).notifications.map(({ json }) => json), ['"as before"', '"owed"', '"before"'])
 })
 
@@ -117,7 +106,7 @@ t.test('a call that is slow, and goes on after another one did the work, changes
   await waits.promise
   const other = double(t, redis)
   t.match(await other.exited, { code: 0 }, other.lines.join(' | '))
-  const after = await start(t, redis, 4)
+  const after = await startPartitions(t, redis, 4)
   await after.broker.publish(request(`group:${group}`, 'later'))
   release.resolve()
   t.equal(await slow, 'another call of this tool has taken over: let that one finish')
@@ -127,7 +116,7 @@ t.test('a call that is slow, and goes on after another one did the work, changes
 
 t.test('many large logs are copied a few at a time, small ones many at a time', async (t) => {
   const redis = await startRedis(t, { own: true })
-  await (await start(t, redis, 2)).broker.close()
+  await (await startPartitions(t, redis, 2)).broker.close()
   const keys = (count: number, kind: string, partitions: number): string[] => Array.from({ length: count }, (_, i) =>
     `${redis.prefix}:{${tagsOf(partitions)[partitionOf(`${kind}${i}`, partitions)]}}:log:user:${kind}${i}`)
   const fill = async (names: string[], data: string | Buffer): Promise<void> => { for (const key of names) await redis.cli('XADD', key, '1-0', 'e', 'message', 'd', data) }

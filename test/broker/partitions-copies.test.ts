@@ -7,30 +7,14 @@ import { RedisBroker } from '../../src/broker/redis/redis.ts'
 import { startRedis, type Redis } from '../fixtures/redis.ts'
 import { entriesOf, limits, type Node, readPages, refusal, request } from './contract.ts'
 import { Ear } from './ear.ts'
-import { becomes, up } from './nodes.ts'
+import { becomes, type PartitionedNode, startPartitions, up } from './nodes.ts'
 
 const PARTITIONS = 8
 const tags = tagsOf(PARTITIONS)
 /** A user in each partition, by its number. */
 const users = tags.map((_, i) => Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === i)!)
 
-interface Partitioned extends Node {
-  readonly broker: PartitionedBroker
-  readonly said: string[]
-}
-
-let count = 0
-async function start (t: Test, redis: Redis, partitions = PARTITIONS): Promise<Partitioned> {
-  const said: string[] = []
-  const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
-  const broker = new PartitionedBroker({ ...limits, url: redis.url, prefix: redis.prefix, nodeName: `copies ${++count}`, log, partitions })
-  const ear = new Ear()
-  broker.start(ear)
-  t.teardown(() => broker.close())
-  const node = { broker, ear, said }
-  await up(node)
-  return node
-}
+const start = (t: Test, redis: Redis, partitions = PARTITIONS) => startPartitions(t, redis, partitions)
 
 /** What a node does that dies as soon as it has committed: nothing is copied by it. */
 async function commitAndDie (redis: Redis, address: string, data: number | string, key = ''): Promise<void> {
@@ -62,7 +46,7 @@ t.test('an idempotency key, used on two nodes at once, brings all of them the fi
   for (const { broker } of nodes) await broker.subscribe(users.map((user) => broker.channelOf(user, 'all')))
   for (const keep of ['inbox', 'none'] as const) {
     for (let i = 0; i < 5; i++) {
-      const publish = async ({ broker }: Partitioned) => await broker.publish(request('all', i, { keep, idempotencyKey: `${keep} ${i}` }))
+      const publish = async ({ broker }: PartitionedNode) => await broker.publish(request('all', i, { keep, idempotencyKey: `${keep} ${i}` }))
       const answers = await Promise.all([...nodes, ...nodes].map(publish))
       const first = answers.filter(({ replayed }) => !replayed)
       t.match(first, [{ notifications: [{ to: 'all', receivers: nodes.length * PARTITIONS }], pending: undefined }])
@@ -147,7 +131,7 @@ t.test('publishes to several groups of one home, and to users beside them, come 
   for (const [i, numbers] of seen.entries()) t.same(numbers, seen[0], `as in partition 0, in partition ${i}`)
 })
 
-function heard ({ broker, ear }: Partitioned, user: string): Set<string> {
+function heard ({ broker, ear }: PartitionedNode, user: string): Set<string> {
   const channels = [broker.channelOf(user, 'group:g'), broker.channelOf(user, 'all')]
   return new Set(ear.notifications.filter(({ to }) => channels.includes(to)).map(({ json }) => json))
 }

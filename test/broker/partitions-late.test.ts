@@ -6,7 +6,7 @@ import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { limits, listOf, readerOf, readPages, refusal, request } from './contract.ts'
 import { Ear } from './ear.ts'
-import { becomes, up } from './nodes.ts'
+import { becomes, startPartitions } from './nodes.ts'
 
 const PARTITIONS = 8
 const redis = await startRedis(t)
@@ -31,13 +31,7 @@ const away = tagsOf(PARTITIONS).findIndex((_, i) => i !== homeOfAll && i !== par
 async function start (t: Test, place = away): Promise<Late> {
   const { url, cli } = redis
   const prefix = `${redis.prefix}-${++count}`
-  const said: string[] = []
-  const log = { info: (text: string) => { said.push(text) }, warn: (text: string) => { said.push(text) } }
-  const broker = new PartitionedBroker({ ...limits, url, prefix, nodeName: 'late', log, partitions: PARTITIONS })
-  const ear = new Ear()
-  broker.start(ear)
-  t.teardown(() => broker.close())
-  await up({ broker, ear, said })
+  const { broker, ear } = await startPartitions(t, { url, prefix }, PARTITIONS)
   const user = Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === place)!
   await broker.join(user, 'g')
   await broker.subscribe([broker.channelOf(user, 'all'), broker.channelOf(user, 'group:g')])
