@@ -1,5 +1,5 @@
 // The list of the browser module below its newest page: what loadMore() has brought may change meanwhile.
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { connect, event, list, startScript, sync, until, type Script } from '../fixtures/module.ts'
 import type { Scope } from '../fixtures/wait.ts'
 
@@ -147,51 +147,79 @@ t.test('two calls at once that are refused: no cursor stays ahead of the service
   t.same(inbox.items.map(({ isRead }: { isRead: boolean }) => isRead), [true, true])
 })
 
-t.test('two requests for the list whose answers come in the other order: the older one does not count', async (t) => {
-  const held: Array<() => void> = []
-  let ids = [1]
-  let holds = false
-  const script = await startScript(t, {
-    head: () => sync(1),
-    async answer () {
-      const answer: [number, string] = [200, list(ids)]
-      if (holds) await new Promise<void>((resolve) => held.push(resolve))
-      return answer
+interface Holding {
+  script: Script
+  /** What the list has. */
+  ids: number[]
+  /** Answers of the list wait until they are let go, in their order. Anything else is refused. */
+  holds: boolean
+  held: Array<{ body: string, go: () => void }>
+  /** Lets the first one go; resolves when the module has taken it, or dropped it. */
+  release: () => Promise<void>
+}
+
+async function startHolding (t: Test): Promise<Holding> {
+  const taken = new Map<string, () => void>()
+  const { fetch } = globalThis
+  t.intercept(globalThis, 'fetch', {
+    value: async (...args: Parameters<typeof fetch>) => {
+      const response = await fetch(...args)
+      const text = response.text.bind(response)
+      return Object.assign(response, {
+        async text () {
+          const body = await text()
+          setImmediate(() => { taken.get(body)?.() })
+          return body
+        }
+      })
     }
   })
+  const service: Omit<Holding, 'script'> = {
+    ids: [1],
+    holds: false,
+    held: [],
+    release: () => new Promise((resolve) => {
+      const { body, go } = service.held.shift()!
+      taken.set(body, resolve)
+      go()
+    })
+  }
+  const script = await startScript(t, {
+    head: () => sync(1),
+    async answer (line) {
+      if (!line.startsWith('GET')) return [503, '{"code":"TIDINGS_UNAVAILABLE","message":"away"}']
+      const body = list(service.ids)
+      if (service.holds) await new Promise<void>((resolve) => service.held.push({ body, go: resolve }))
+      return [200, body]
+    }
+  })
+  return Object.assign(service, { script })
+}
+
+t.test('two requests for the list whose answers come in the other order: the older one does not count', async (t) => {
+  const service = await startHolding(t)
+  const { script } = service
   const tidings = connect({ url: script.url, share: 'tab' })
   t.teardown(() => tidings.close())
   await until(tidings.subscribe, () => tidings.state === 'live', 'live')
   await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
   for (const id of [2, 3]) {
-    holds = id === 2
+    service.holds = id === 2
     const before = script.asked.length
-    ids = [id, ...ids]
+    service.ids = [id, ...service.ids]
     script.streams[0]!.write(event(id, {}))
     await script.until(() => script.asked.length > before, 'a request')
   }
   const shown = (): string[] => tidings.inbox.items.map(({ id }: { id: string }) => id)
   await until(tidings.inbox.subscribe, () => shown().length === 3, 'the newer answer')
-  held[0]!()
-  // Nothing tells that an answer was dropped.
-  await new Promise((resolve) => { setTimeout(resolve, 100) })
+  await service.release()
   t.same(shown(), ['3', '2', '1'])
   t.equal(tidings.inbox.unread, 3)
 })
 
 t.test('a list that a tab asked for before the one of the tab with the stream, and got later: no tab goes back to it', async (t) => {
-  const held: Array<() => void> = []
-  let ids = [1]
-  let holds = false
-  const script = await startScript(t, {
-    head: () => sync(1),
-    async answer (line) {
-      if (!line.startsWith('GET')) return [503, '{"code":"TIDINGS_UNAVAILABLE","message":"away"}']
-      const answer: [number, string] = [200, list(ids)]
-      if (holds) await new Promise<void>((resolve) => held.push(resolve))
-      return answer
-    }
-  })
+  const service = await startHolding(t)
+  const { script } = service
   const tabs: any[] = []
   for (let tab = 0; tab < 2; tab++) {
     const tidings = connect({ url: script.url, user: 'order' })
@@ -200,16 +228,14 @@ t.test('a list that a tab asked for before the one of the tab with the stream, a
     await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
     tabs.push(tidings)
   }
-  holds = true
+  service.holds = true
   await t.rejects(tabs[1].inbox.dismiss('1'))
-  await script.until(() => held.length > 0, 'the list after the refusal')
-  holds = false
-  ids = [2, 1]
+  await script.until(() => service.held.length > 0, 'the list after the refusal')
+  service.holds = false
+  service.ids = [2, 1]
   script.streams[0]!.write(event(2, {}))
   const shown = (): string[][] => tabs.map(({ inbox }) => inbox.items.map(({ id }: { id: string }) => id))
   for (const { inbox } of tabs) await until(inbox.subscribe, () => inbox.items[0]?.id === '2', 'the newer list')
-  held[0]!()
-  // Nothing tells that an answer was dropped.
-  await new Promise((resolve) => { setTimeout(resolve, 100) })
+  await service.release()
   t.same(shown(), [['2', '1'], ['2', '1']])
 })
