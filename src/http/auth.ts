@@ -11,7 +11,7 @@ import { decode } from '../percent.ts'
 import { readClaims } from './claims.ts'
 import { refuseCrossSite } from './cross-site.ts'
 import { BROKER_ERRORS } from './errors.ts'
-import { keySet } from './key-set.ts'
+import { type KeySet, keySet } from './key-set.ts'
 import type { TokenReason } from './refusals.ts'
 
 export interface Principal extends Identity {
@@ -38,6 +38,8 @@ declare module 'fastify' {
      * round trip. Rejects with _REVOKED only if this node already knows that the token was revoked.
      */
     readTokenAlone: (request: FastifyRequest) => Promise<Principal>
+    /** Undefined without JWKS_URL. */
+    keySet: KeySet | undefined
   }
 }
 
@@ -59,13 +61,15 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   const { TOKEN_COOKIE: cookieName } = config
   // What its types leave out, it hands on to the parser.
   await app.register(cookie, { parseOptions: { decode: cookieValue } as object })
+  const keys = config.JWKS_URL === undefined ? undefined : keySet(new URL(config.JWKS_URL), app.log)
+  app.decorate('keySet', keys)
   await app.register(jwt, {
-    ...keyOptions(config, app.log),
+    ...keyOptions(config, keys),
     cookie: { cookieName, signed: false }
   })
 
   // A key of a key set may be withdrawn at any time, so with JWKS_URL nothing is remembered here.
-  const verified = config.JWKS_URL === undefined ? new LruMap<Principal>(CACHED_TOKENS) : undefined
+  const verified = keys === undefined ? new LruMap<Principal>(CACHED_TOKENS) : undefined
   // A revoked token stays revoked. Remembering it refuses the next request before anything is counted for its user.
   const revoked = new LruMap<true>(CACHED_TOKENS)
 
@@ -167,17 +171,23 @@ function isPassing (error: unknown): boolean {
 }
 
 async function verify (request: FastifyRequest): Promise<Principal> {
-  let claims: Record<string, unknown>
+  return readClaims(await verifiedClaims(request).catch(async (error: unknown) => {
+    const isOfOtherKey = error instanceof TidingsError && error.reason === 'signature'
+    if (!isOfOtherKey || await request.server.keySet?.renew() !== true) throw error
+    return await verifiedClaims(request)
+  }))
+}
+
+async function verifiedClaims (request: FastifyRequest): Promise<Record<string, unknown>> {
   try {
-    claims = await request.jwtVerify()
+    return await request.jwtVerify()
   } catch (error) {
     throw translate(error as Error & { code?: string })
   }
-  return readClaims(claims)
 }
 
 /** The key and the pinned algorithm. What a token's header says about them is compared, never followed. */
-function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, JWT_ISSUER, JWT_AUDIENCE }: Config, log: Parameters<typeof keySet>[1]): FastifyJWTOptions {
+function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWT_ISSUER, JWT_AUDIENCE }: Config, keys: KeySet | undefined): FastifyJWTOptions {
   const verify = {
     // claims.ts checks `nbf`: the library would fail with an unclear error on a value that is no time.
     ignoreNotBefore: true,
@@ -189,10 +199,9 @@ function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, JWT_ISSUER, JWT_AUD
   if (JWT_PUBLIC_KEY !== undefined) {
     return { secret: { public: publicKeyPem(JWT_PUBLIC_KEY), private: '' }, verify: { ...verify, algorithms: [keyAlgorithm(JWT_PUBLIC_KEY)] } }
   }
-  const findKey = keySet(new URL(JWKS_URL!), log)
   return {
     decode: { complete: true },
-    secret: { public: async (_request: unknown, token: { header: { alg?: string, kid?: string } }) => await findKey(token.header), private: '' },
+    secret: { public: async (_request: unknown, token: { header: { alg?: string, kid?: string } }) => await keys!.find(token.header), private: '' },
     verify: { ...verify, cache: CACHED_TOKENS, algorithms: ['RS256', 'ES256'] }
   } as unknown as FastifyJWTOptions
 }

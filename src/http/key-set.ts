@@ -7,8 +7,8 @@ import { TidingsError } from '../errors.ts'
 import type { TokenReason } from './refusals.ts'
 
 /**
- * The shortest time between two fetches for unknown kids. Within it an unknown kid may be a new key, so the answer is
- * "unavailable" instead of "invalid".
+ * The shortest time between two fetches for tokens that do not fit the set: of an unknown kid, or with the signature of
+ * another key. Within it an unknown kid may be a new key, so the answer is "unavailable" instead of "invalid".
  */
 const COOLDOWN_MS = 10_000
 const TIMEOUT_MS = 5000
@@ -22,42 +22,75 @@ const RETRY_MS = 2000
  */
 const REFRESH_MS = 300_000
 
-/**
- * Returns a function that finds the key for a token's header, as PEM. It rejects with TIDINGS_TOKEN_INVALID if the key
- * server does not have the key, and with TIDINGS_KEYS_UNAVAILABLE if the server cannot be asked now. While the server
- * is away, known keys go on working.
- */
-export function keySet (url: URL, log: { warn: (data: object, text: string) => void }): (header: { alg?: string, kid?: string }) => Promise<string> {
+export interface KeySet {
+  /**
+   * The key for a token's header, as PEM. Rejects with TIDINGS_TOKEN_INVALID if the key server does not have the key,
+   * and with TIDINGS_KEYS_UNAVAILABLE if the server cannot be asked now. While it is away, known keys go on working.
+   */
+  readonly find: (header: { alg?: string, kid?: string }) => Promise<string>
+  /**
+   * For a token whose signature is not of the known key: the issuer may have a new key under the old kid. Resolves with
+   * false if the set was not fetched anew.
+   */
+  readonly renew: () => Promise<boolean>
+}
+
+export function keySet (url: URL, log: { warn: (data: object, text: string) => void }): KeySet {
   const pems = new WeakMap<CryptoKey, string>()
   let fetchedAtMs = performance.now()
+  let answeredAtMs = -Infinity
   let failedAtMs = -Infinity
   const isResting = (): boolean => performance.now() - failedAtMs < RETRY_MS
+  const isCooling = (): boolean => performance.now() - answeredAtMs < COOLDOWN_MS
   const keys = createRemoteJWKSet(url, {
-    cooldownDuration: COOLDOWN_MS,
+    // It shall fetch nothing by itself: its cooldown goes by the wall clock.
+    cooldownDuration: Infinity,
     timeoutDuration: TIMEOUT_MS,
     cacheMaxAge: Infinity,
-    // The library's own cooldown holds after successful fetches only. It fetches for an unknown kid, and also for a
-    // known one with another algorithm than the key's.
     [customFetch]: async (...request) => {
       if (isResting()) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
       return await bounded(await fetch(...request))
     }
   })
 
+  async function ask (): Promise<void> {
+    await keys.reload()
+    answeredAtMs = performance.now()
+  }
+
+  function onFailure (error: unknown): void {
+    // Many may have waited for the same fetch.
+    if (isResting()) return
+    failedAtMs = performance.now()
+    log.warn({ err: error }, 'JWKS_URL cannot be fetched; check the key server, clients with unknown keys are told to come back')
+  }
+
   function refresh (): void {
     if (performance.now() - fetchedAtMs < REFRESH_MS || keys.reloading || isResting()) return
     fetchedAtMs = performance.now()
-    keys.reload().catch((error: Error) => { log.warn({ err: error }, 'JWKS_URL cannot be fetched; the known keys stay in use') })
+    ask().catch((error: Error) => { log.warn({ err: error }, 'JWKS_URL cannot be fetched; the known keys stay in use') })
   }
 
-  return async ({ alg, kid }) => {
+  /** `mayAsk`: fetches the set again if this header does not fit it. */
+  async function lookUp (header: { alg: string, kid: string }, mayAsk: boolean): Promise<CryptoKey> {
+    if (keys.jwks() === undefined) await ask()
+    try {
+      return await keys(header)
+    } catch (error) {
+      if (!mayAsk || !(error instanceof errors.JWKSNoMatchingKey)) throw error
+      if (keys.reloading || !isCooling()) await ask()
+      return await keys(header)
+    }
+  }
+
+  async function find ({ alg, kid }: { alg?: string, kid?: string }): Promise<string> {
     if ((alg !== 'RS256' && alg !== 'ES256') || kid === undefined) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its header must name a kid, and RS256 or ES256').because('algorithm' satisfies TokenReason)
     refresh()
     const isKnown = keys.jwks()?.keys.some((key) => key.kid === kid) === true
-    const mayAsk = !keys.coolingDown
+    const mayAsk = !isCooling()
     let key: CryptoKey
     try {
-      key = await keys({ alg, kid })
+      key = await lookUp({ alg, kid }, mayAsk)
     } catch (error) {
       if (error instanceof TidingsError) throw error
       // The set has this key twice, or in a form that is no key. It may be mended long before the next refresh.
@@ -65,10 +98,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
       // Right after a rotation the kid may be a new key, and a 401 would end an EventSource for good.
       if (error instanceof errors.JWKSNoMatchingKey && !isKnown && !mayAsk) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
       if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its kid is not in the key set').because('unknown-key' satisfies TokenReason)
-      // Many may have waited for the same fetch.
-      if (isResting()) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
-      failedAtMs = performance.now()
-      log.warn({ err: error }, 'JWKS_URL cannot be fetched; check the key server, clients with unknown keys are told to come back')
+      onFailure(error)
       throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
     }
     const { modulusLength = Infinity } = key.algorithm as { modulusLength?: number }
@@ -77,6 +107,19 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     if (pem === undefined) pems.set(key, pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string)
     return pem
   }
+
+  async function renew (): Promise<boolean> {
+    if (isResting() || (isCooling() && !keys.reloading)) return false
+    try {
+      await ask()
+      return true
+    } catch (error) {
+      onFailure(error)
+      return false
+    }
+  }
+
+  return { find, renew }
 }
 
 /** The library takes whatever comes within the time, and a faulty or compressed answer could fill the memory. */
