@@ -1,4 +1,5 @@
 // Asks a node why somebody did, or did not, get a notification: npm run why -- --user 42 --id 1763794001222333
+import { escapeUnsafe } from '../src/unsafe-text.ts'
 import { help, parse } from './command-line.ts'
 
 const usage = `Usage: TIDINGS_TOKEN=… npm run why -- --user <userId> --id <id> [options]
@@ -33,18 +34,23 @@ function read () {
   }
 }
 
+/** Names of groups may steer a terminal. */
+function say (text: string): void {
+  console.log(escapeUnsafe(text))
+}
+
 function fail (text: string): void {
-  console.error(text)
+  console.error(escapeUnsafe(text))
   process.exitCode = 1
 }
 
 function print ({ verdict, sentence, publishedAt, addresses, streams, receipts }: Answer): void {
-  console.log(`${verdict}: ${sentence}\n\npublished  ${publishedAt}`)
-  for (const { to, state, at = '' } of addresses) console.log(`address    ${to}  ${state}  ${at}`.trimEnd())
+  say(`${verdict}: ${sentence}\n\npublished  ${publishedAt}`)
+  for (const { to, state, at = '' } of addresses) say(`address    ${to}  ${state}  ${at}`.trimEnd())
   for (const { stream, node, outcome, at = '', ended } of streams) {
-    console.log(`stream     ${stream} on ${node}  ${outcome}  ${at}${ended === undefined ? '' : `  (ended: ${ended})`}`)
+    say(`stream     ${stream} on ${node}  ${outcome}  ${at}${ended === undefined ? '' : `  (ended: ${ended})`}`)
   }
-  console.log(`receipts   ${receipts}`)
+  say(`receipts   ${receipts}`)
 }
 
 /** Undefined if it is not that of a node: a proxy answers with a page, say. */
@@ -63,7 +69,7 @@ async function ask (url: string, user: string, id: string, token: string, isJson
   const body = parseAnswer(await answer.text())
   if (body === undefined) fail(`${url} answers ${answer.status}, but not as a node does; is --url that of one, or of what stands in front?`)
   else if (answer.status !== 200) fail(`${answer.status} ${body.code ?? ''}: ${body.message ?? ''}`)
-  else if (isJson) console.log(JSON.stringify(body, null, 2))
+  else if (isJson) say(JSON.stringify(body, null, 2))
   else print(body)
 }
 

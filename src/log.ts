@@ -4,6 +4,7 @@
 import { write, writeSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import type { DestinationStream } from 'pino'
+import { escapeUnsafe } from './unsafe-text.ts'
 
 /**
  * Under load many lines share a write. No line waits longer than this, and a failed write is repeated after this time.
@@ -16,13 +17,6 @@ const MAX_UNWRITTEN_BYTES = 4_194_304
 const FULL_PIPE_MS = 5
 /** How long the ending process waits for a reader that takes nothing. */
 const LAST_WRITE_MS = 500
-
-/**
- * What JSON leaves as it is in a string, but some readers take for the end of a line, and terminals for a command or
- * another direction of writing. Ids and forwarded addresses may hold such characters.
- */
-const UNSAFE = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g
-const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 
 /** Counts since the start of the process. */
 export interface LogCounts {
@@ -70,7 +64,7 @@ export class LogDestination implements DestinationStream {
   }
 
   write (text: string): void {
-    const line = text.replace(UNSAFE, escaped)
+    const line = escapeUnsafe(text)
     const bytes = Buffer.byteLength(line)
     if (this.#isGone || this.#bytes + bytes > MAX_UNWRITTEN_BYTES) {
       this.counts.lostLines++

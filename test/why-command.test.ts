@@ -28,6 +28,20 @@ t.test('why, for a notification that stands in a log, prints verdict, sentence a
   t.match(JSON.parse(json), { verdict: 'nobody-online', addresses: [{ to: 'user:42', state: 'kept' }] })
 })
 
+t.test('why, for a group whose name would steer the terminal: such characters are escaped, as in the log', async (t) => {
+  const group = 'Sales\u202edeppord\u2028verdict: written\u200f'
+  const joined = await fetch(new URL(`/api/users/steered/groups/${encodeURIComponent(group)}`, service.url), {
+    method: 'PUT', headers: { authorization: `Bearer ${service.operator}` }
+  })
+  t.equal(joined.status, 200)
+  const { body } = await service.publish(`group:${group}`, 1)
+  for (const json of [[], ['--json']]) {
+    const { out, err } = await run(['--user', 'steered', '--id', body.notifications[0].id, '--url', service.url, ...json])
+    t.match(`${out}${err}`, String.raw`group:Sales\u202edeppord\u2028verdict: written\u200f`)
+    t.notMatch(`${out}${err}`, /[\p{Bidi_Control}\u2028]/u)
+  }
+})
+
 t.test('why, asked wrongly, says what to do and ends with 1', async (t) => {
   for (const [args, said, token] of [
     [['--user', '42'], /--user and --id are needed/], [['--wrong'], /Unknown option/], [['--user', '42', '--id', 'x', '--url', service.url], /400 TIDINGS_BAD_POSITION/],
