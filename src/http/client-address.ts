@@ -15,6 +15,9 @@ function groupsOf (ipv6: string): number[] {
   return tail === undefined ? head : [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail]
 }
 
+/** The last two groups as an IPv4 address. */
+const ipv4Of = (groups: readonly number[]): string => groups.slice(6).flatMap((group) => [group >> 8, group & 255]).join('.')
+
 /**
  * Returns an address without port, brackets and zone: IPv4 in dotted form, also where it stands in IPv6
  * (`::ffff:192.0.2.1`), and IPv6 as eight groups of hexadecimal digits. Other text is returned unchanged. It is '' for
@@ -28,18 +31,22 @@ export function addressOf (text: string | undefined = ''): string {
   if (!isIPv6(bare)) return isIPv4(bare) ? bare : text
   const groups = groupsOf(bare)
   if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
-    return groups.slice(6).flatMap((group) => [group >> 8, group & 255]).join('.')
+    return ipv4Of(groups)
   }
   return groups.map((group) => group.toString(16)).join(':')
 }
 
+/** How a translator between IPv4 and IPv6 writes IPv4 clients (RFC 6052, 2.1): all of them are in one /64. */
+const TRANSLATED = '64:ff9b:0:0:0:0:'
+
 /**
- * What rate limits count by: an IPv4 address, or the /64 network of an IPv6 address, within which a client may choose
- * any address.
+ * What rate limits count by: an IPv4 address, also if it was translated, or the /64 network of an IPv6 address, within
+ * which a client may choose any address.
  */
 export function networkOf (text: string | undefined): string {
   const address = addressOf(text)
-  return !isIPv4(address) && isIPv6(address) ? `${address.split(':').slice(0, 4).join(':')}::/64` : address
+  if (isIPv4(address) || !isIPv6(address)) return address
+  return address.startsWith(TRANSLATED) ? ipv4Of(groupsOf(address)) : `${address.split(':').slice(0, 4).join(':')}::/64`
 }
 
 /**

@@ -20,6 +20,9 @@ t.test('networkOf, IPv6 by its /64', async (t) => {
   t.equal(networkOf('[2001:db8:1:2::ffff]:5'), '2001:db8:1:2::/64')
   t.not(networkOf('2001:db8:1:3::1'), networkOf('2001:db8:1:2::1'))
   t.equal(networkOf('203.0.113.7:1'), '203.0.113.7')
+  t.equal(networkOf('64:ff9b::203.0.113.7'), '203.0.113.7', 'translated from IPv4 (RFC 6052), where all clients are in one /64')
+  t.equal(networkOf('[64:ff9b::cb00:7108]:443'), '203.0.113.8')
+  t.equal(networkOf('64:ff9b:0:0:0:1:cb00:7108'), '64:ff9b:0:0::/64')
   t.equal(networkOf(undefined), '', 'of a connection that has closed Node knows none')
 })
 

@@ -289,6 +289,8 @@ t.test('limits, of IPv6: a network of 64 bits counts as one address, the next on
   t.equal(await open(t, '198.51.100.8'), 'sync')
   t.equal(await open(t, '::ffff:198.51.100.8'), 'ping', 'the same, as IPv6 writes it')
   t.equal(await open(t, '::ffff:198.51.100.9'), 'sync', 'and they are not one network')
+  t.equal(await open(t, '64:ff9b::198.51.100.9'), 'ping', 'the same, translated (RFC 6052)')
+  t.equal(await open(t, '64:ff9b::198.51.100.10'), 'sync')
   t.equal(await open(t, 'fd00::1'), 'sync')
   t.equal(await open(t, 'fd00::1'), 'sync', 'a private address is not limited')
 })
