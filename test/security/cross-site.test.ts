@@ -133,6 +133,13 @@ t.test('cookie, sent for our own page, an allowed one, or by a program, is taken
   }
 })
 
+t.test('cookie, with the prefix __Host-: what a page of a subdomain could set beside it counts for nothing', async (t) => {
+  const { bare, token } = await startNodes(t, 'memory', redis, { count: 1, env: { TOKEN_COOKIE: '__Host-tidings' } })
+  const newer = token({ sub: 'eve', iat: Math.floor(Date.now() / 1000) + 1 })
+  const cookie = `tidings=${newer}; tidings_token=${newer}; __host-tidings=${newer}; __Host-tidings=${token({ sub: 'ann' })}`
+  t.ok(await bare(t, { path: `${SUBSCRIBE}/ann`, headers: { cookie }, reconnect: false }).live())
+})
+
 t.test('header, sent for a page of another origin, is no cookie: only who has the token can send it', async (t) => {
   const { status } = await ask(t, 'POST', '/api/notifications/tickets', { origin: 'https://evil.example', authorization: `Bearer ${all.token()}` })
   t.equal(status, 201)
