@@ -118,6 +118,8 @@ export class Admission {
     const ticket = await findTicket(this.#parts.broker, text)
     if (ticket === undefined) throw badTicket('unknown')
     if (ticket.principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED').because('token-expired' satisfies TicketReason)
+    const { signedBy } = ticket.principal
+    if (signedBy !== undefined) await this.#parts.app.checkKey(signedBy)
     if (!ticket.isSpent) return ticket
     // A spent ticket is authenticated by its cookie, so requests from foreign sites are refused.
     refuseCrossSite(request, this.#parts.config.CORS_ORIGINS)

@@ -11,7 +11,7 @@ import { decode } from '../percent.ts'
 import { readClaims } from './claims.ts'
 import { refuseCrossSite } from './cross-site.ts'
 import { BROKER_ERRORS } from './errors.ts'
-import { type KeySet, keySet } from './key-set.ts'
+import { keyReplaced, type KeySet, keySet, onlyKey, type SigningKey } from './key-set.ts'
 import type { TokenReason } from './refusals.ts'
 
 export interface Principal extends Identity {
@@ -24,6 +24,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set by routes that authorise before they read the body. */
     principal: Principal | null
+    /** The key of the key set with which the token was last verified. */
+    signedBy: SigningKey | undefined
   }
   interface FastifyInstance {
     /**
@@ -38,6 +40,13 @@ declare module 'fastify' {
      * round trip. Rejects with _REVOKED only if this node already knows that the token was revoked.
      */
     readTokenAlone: (request: FastifyRequest) => Promise<Principal>
+    /** The key that signed the token of an authenticated request, to be stored with its principal. */
+    keyOf: (request: FastifyRequest) => SigningKey
+    /**
+     * For a stored key. Rejects with TIDINGS_TOKEN_INVALID if it was withdrawn since, and with TIDINGS_KEYS_UNAVAILABLE
+     * if nobody knows that now.
+     */
+    checkKey: (signedBy: SigningKey) => Promise<void>
     /** Undefined without JWKS_URL. */
     keySet: KeySet | undefined
   }
@@ -63,6 +72,13 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   await app.register(cookie, { parseOptions: { decode: cookieValue } as object })
   const keys = config.JWKS_URL === undefined ? undefined : keySet(new URL(config.JWKS_URL), app.log)
   app.decorate('keySet', keys)
+  app.decorateRequest('signedBy', undefined)
+  const only = onlyKey(config)
+  app.decorate('keyOf', ({ signedBy = only }) => signedBy)
+  app.decorate('checkKey', async (signedBy) => {
+    if (keys !== undefined) await keys.check(signedBy)
+    else if (signedBy.hash !== only.hash) throw keyReplaced()
+  })
   await app.register(jwt, {
     ...keyOptions(config, keys),
     cookie: { cookieName, signed: false }
@@ -201,7 +217,14 @@ function keyOptions ({ JWT_SECRET, JWT_PUBLIC_KEY, JWT_ISSUER, JWT_AUDIENCE }: C
   }
   return {
     decode: { complete: true },
-    secret: { public: async (_request: unknown, token: { header: { alg?: string, kid?: string } }) => await keys!.find(token.header), private: '' },
+    secret: {
+      public: async (request: FastifyRequest, { header }: { header: Parameters<KeySet['find']>[0] }) => {
+        const { pem, signedBy } = await keys!.find(header)
+        request.signedBy = signedBy
+        return pem
+      },
+      private: ''
+    },
     verify: { ...verify, cache: CACHED_TOKENS, algorithms: ['RS256', 'ES256'] }
   } as unknown as FastifyJWTOptions
 }

@@ -1,8 +1,8 @@
-// The keys of JWKS_URL, found by `kid`, cached and refreshed. The `jose` library fetches them, and limits how often
-// unknown kids cause a fetch.
-import { KeyObject } from 'node:crypto'
+// The keys of tokens. Those of JWKS_URL are found by `kid`, cached and refreshed; the `jose` library fetches and reads
+// them.
+import { createHmac, createPublicKey, KeyObject } from 'node:crypto'
 import { createRemoteJWKSet, customFetch, errors, type CryptoKey } from 'jose'
-import { MIN_RSA_BITS } from '../config.ts'
+import { type Config, MIN_RSA_BITS, publicKeyPem } from '../config.ts'
 import { TidingsError } from '../errors.ts'
 import type { TokenReason } from './refusals.ts'
 
@@ -22,12 +22,38 @@ const RETRY_MS = 2000
  */
 const REFRESH_MS = 300_000
 
+/** Which key signed a token, to be stored with what the token said. */
+export interface SigningKey {
+  readonly alg: string
+  readonly kid: string
+  /** Of the key itself. */
+  readonly hash: string
+}
+
+interface Found {
+  readonly pem: string
+  readonly signedBy: SigningKey
+}
+
+/** Names a key without telling it: a secret, or a PEM. */
+const keyHash = (key: string): string => createHmac('sha256', key).update('tidings ticket').digest('base64url')
+
+/** That of a node without JWKS_URL. A PEM is written anew, since nodes may be given it in different forms. */
+export function onlyKey ({ JWT_SECRET, JWT_PUBLIC_KEY }: Config): SigningKey {
+  const pem = JWT_PUBLIC_KEY === undefined ? '' : createPublicKey(publicKeyPem(JWT_PUBLIC_KEY)).export({ type: 'spki', format: 'pem' }).toString()
+  return { alg: '', kid: '', hash: keyHash(JWT_SECRET ?? pem) }
+}
+
+export const keyReplaced = (): TidingsError => new TidingsError('TIDINGS_TOKEN_INVALID', 'its key was replaced').because('unknown-key' satisfies TokenReason)
+
 export interface KeySet {
   /**
-   * The key for a token's header, as PEM. Rejects with TIDINGS_TOKEN_INVALID if the key server does not have the key,
+   * The key for a token's header. Rejects with TIDINGS_TOKEN_INVALID if the key server does not have the key,
    * and with TIDINGS_KEYS_UNAVAILABLE if the server cannot be asked now. While it is away, known keys go on working.
    */
-  readonly find: (header: { alg?: string, kid?: string }) => Promise<string>
+  readonly find: (header: { alg?: string, kid?: string }) => Promise<Found>
+  /** Rejects as `find` does if this key was withdrawn or replaced since. */
+  readonly check: (signedBy: SigningKey) => Promise<void>
   /**
    * For a token whose signature is not of the known key: the issuer may have a new key under the old kid. Resolves with
    * false if the set was not fetched anew.
@@ -83,7 +109,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     }
   }
 
-  async function find ({ alg, kid }: { alg?: string, kid?: string }): Promise<string> {
+  async function find ({ alg, kid }: { alg?: string, kid?: string }): Promise<Found> {
     if ((alg !== 'RS256' && alg !== 'ES256') || kid === undefined) throw new TidingsError('TIDINGS_TOKEN_INVALID', 'its header must name a kid, and RS256 or ES256').because('algorithm' satisfies TokenReason)
     refresh()
     const isKnown = keys.jwks()?.keys.some((key) => key.kid === kid) === true
@@ -105,7 +131,12 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     if (modulusLength < MIN_RSA_BITS) throw new TidingsError('TIDINGS_TOKEN_INVALID', `its key has less than ${MIN_RSA_BITS} bits`).because('unknown-key' satisfies TokenReason)
     let pem = pems.get(key)
     if (pem === undefined) pems.set(key, pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string)
-    return pem
+    return { pem, signedBy: { alg, kid, hash: keyHash(pem) } }
+  }
+
+  async function check ({ hash, ...header }: SigningKey): Promise<void> {
+    const { signedBy } = await find(header)
+    if (signedBy.hash !== hash) throw keyReplaced()
   }
 
   async function renew (): Promise<boolean> {
@@ -119,7 +150,7 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     }
   }
 
-  return { find, renew }
+  return { find, check, renew }
 }
 
 /** The library takes whatever comes within the time, and a faulty or compressed answer could fill the memory. */

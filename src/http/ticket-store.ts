@@ -11,6 +11,7 @@ import type { Store } from '../broker/broker.ts'
 import { type ErrorCode, TidingsError } from '../errors.ts'
 import type { Principal } from './auth.ts'
 import { BROKER_ERRORS } from './errors.ts'
+import type { SigningKey } from './key-set.ts'
 
 export const TICKET_SECONDS = 30
 /**
@@ -24,9 +25,14 @@ const MAX_PASS_SECONDS = 400 * 86_400
 /** The errors of a route that takes tickets, for the OpenAPI document. */
 export const TICKET_ERRORS: readonly ErrorCode[] = ['TIDINGS_BAD_TICKET', 'TIDINGS_TOKEN_EXPIRED', ...BROKER_ERRORS]
 
+export interface StoredPrincipal extends Principal {
+  /** Undefined if an older version stored it. */
+  readonly signedBy?: SigningKey
+}
+
 /** What a ticket stands for. */
 export interface Redeemable {
-  readonly principal: Principal
+  readonly principal: StoredPrincipal
   /** Whether the ticket was used. Then it is only valid with the pass that its first use set. */
   readonly isSpent: boolean
   readonly ticket: string
@@ -50,7 +56,7 @@ const userHash = (userId: string): string => hash(userId).slice(0, 16)
  */
 export const passName = (userId: string): string => `tidings_pass_${userHash(userId)}`
 
-export async function issueTicket (store: Store, principal: Principal): Promise<string> {
+export async function issueTicket (store: Store, principal: StoredPrincipal): Promise<string> {
   const { userId } = principal
   const home = store.homeOf(userId)
   const text = JSON.stringify(principal)
@@ -75,19 +81,19 @@ export async function findTicket (store: Store, ticket: string): Promise<Redeema
   const principalHash = fresh !== undefined ? fresh.split(' ')[1] : spentHash === ticketHash ? spentPrincipal : undefined
   const text = principalHash === undefined ? undefined : await store.get(home, `principal:${principalHash}`)
   if (text === undefined || principalHash === undefined) return undefined
-  return { principal: JSON.parse(text) as Principal, isSpent: fresh === undefined, ticket, place, principalHash, passHash }
+  return { principal: JSON.parse(text) as StoredPrincipal, isSpent: fresh === undefined, ticket, place, principalHash, passHash }
 }
 
 /**
  * Spends a ticket for a single request that opens no stream, without a pass. Rejects with TIDINGS_BAD_TICKET or
  * TIDINGS_TOKEN_EXPIRED.
  */
-export async function redeem (store: Store, ticket: string): Promise<Principal> {
+export async function redeem (store: Store, ticket: string): Promise<StoredPrincipal> {
   const { home } = partsOf(ticket)
   const taken = home === undefined ? undefined : await store.take(home, `ticket:${hash(ticket)}`)
   const text = taken === undefined ? undefined : await store.get(home!, `principal:${taken.split(' ')[1]!}`)
   if (text === undefined) throw new TidingsError('TIDINGS_BAD_TICKET')
-  const principal = JSON.parse(text) as Principal
+  const principal = JSON.parse(text) as StoredPrincipal
   if (principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED')
   return principal
 }

@@ -38,6 +38,6 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker, limits: RateLi
     }
   }, async (request, reply) => {
     reply.code(201).header('cache-control', 'no-store')
-    return { ticket: await issueTicket(broker, request.principal!), expiresIn: TICKET_SECONDS }
+    return { ticket: await issueTicket(broker, { ...request.principal!, signedBy: app.keyOf(request) }), expiresIn: TICKET_SECONDS }
   })
 }

@@ -1,11 +1,12 @@
-// A key set that does not fit any more: a key was replaced and kept its kid, or the clocks went back since it was fetched.
+// Keys that do not fit any more: replaced under the same kid or name, or withdrawn while tickets of their tokens were kept.
 import t from 'tap'
 import { startRedis } from '../fixtures/redis.ts'
-import { PUBLISH } from '../fixtures/tokens.ts'
+import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
 import { createSigner, startKeyServer, type KeyServer } from './key-server.ts'
-import { startNodes } from './nodes.ts'
+import { onBoth, passOf, startNodes } from './nodes.ts'
 
-const redis = await startRedis(t, { started: false })
+const redis = await startRedis(t)
+const UNAVAILABLE = { status: 503, body: { code: 'TIDINGS_KEYS_UNAVAILABLE' } }
 const INVALID = { status: 401, body: { code: 'TIDINGS_TOKEN_INVALID' } }
 
 /** The clocks of this process, turned forward. */
@@ -70,4 +71,49 @@ t.test('unknown kid, after the wall clock went back an hour: found after 10 seco
   Date.now = () => ahead() - 3_600_000
   t.teardown(() => { Date.now = ahead })
   t.match(await all.stream(second.token()), { status: 'live' })
+})
+
+t.test('ticket, of a token whose key was withdrawn: neither a new one nor the pass of a spent one opens anything', async (t) => {
+  for (const isReplaced of [false, true]) {
+    const [leaked, next] = [createSigner('ES256', 'leaked'), createSigner('ES256', isReplaced ? 'leaked' : 'next')]
+    const keys = await startKeyServer(t, [leaked.jwk])
+    const all = await start(t, keys)
+    const ticket = async (): Promise<string> => (await all.call('POST', '/api/notifications/tickets', { token: leaked.token() })).body.ticket
+    const [spent, ...fresh] = [await ticket(), await ticket(), await ticket()]
+    const open = (ticket: string, cookie = '') => all.bare(t, { path: `/api/notifications/subscribe?ticket=${ticket}`, headers: { cookie }, reconnect: false })
+    const first = open(spent!)
+    const pass = String((await first.opened()).headers['set-cookie']).split(';')[0]!
+    t.equal((await open(spent!, pass).opened()).status, 200)
+    t.ok(await open(await ticket()).live())
+
+    keys.keys = [next.jwk]
+    clock.aheadMs += 10_500
+    t.match(await all.stream(next.token()), { status: 'live' })
+    clock.aheadMs += 10_500
+    t.equal((await open(spent!, pass).opened()).status, 401)
+    // Within 10 seconds of the last fetch an unknown kid may be a new key.
+    t.match(await open(fresh[0]!).opened(), isReplaced ? { status: 401 } : { status: 200, headers: { 'content-length': /./ } })
+    t.match(await all.call('GET', '/api/notifications', { token: null, headers: { authorization: `Ticket ${fresh[1]!}` } }), isReplaced ? INVALID : UNAVAILABLE)
+    const other = (await all.call('POST', '/api/notifications/tickets', { token: next.token() })).body.ticket
+    t.equal((await all.call('GET', '/api/notifications', { token: null, headers: { authorization: `Ticket ${other}` } })).status, 200)
+  }
+})
+
+onBoth(t, 'ticket, of a token of before the secret was changed: neither it nor its pass opens anything at a node with the new one', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { envOf: (node) => node === 0 ? {} : createIssuer().env })
+  const [spent, fresh, another] = [await all.ticket({ sub: 'ann' }), await all.ticket({ sub: 'ann' }), await all.ticket({ sub: 'ann' })]
+  const open = (ticket: string, node: number, cookie = '') => all.bare(t, { node, query: { ticket }, headers: { cookie }, reconnect: false })
+  const client = open(spent, 0)
+  await client.live()
+  const { name, value } = passOf(client)
+  t.ok(await open(spent, 0, `${name}=${value}`).live())
+  t.equal((await open(spent, 1, `${name}=${value}`).opened()).status, 401)
+  t.equal((await open(fresh, 1).opened()).status, 401)
+  t.match(await all.call('GET', '/api/notifications', { node: 1, token: null, headers: { authorization: `Ticket ${another}` } }), INVALID)
+})
+
+onBoth(t, 'ticket, at a node that was given the same public key in another form: is taken', async (t, kind) => {
+  const issuer = createIssuer('ES256')
+  const all = await startNodes(t, kind, redis, { issuer, envOf: (node) => node === 0 ? {} : { JWT_PUBLIC_KEY: issuer.env.JWT_PUBLIC_KEY!.trim().replaceAll('\n', '\\n') } })
+  t.ok(await all.bare(t, { node: 1, query: { ticket: await all.ticket({ sub: 'ann' }) }, reconnect: false }).live())
 })
