@@ -6,6 +6,7 @@ import { prefixFault } from '../src/config.ts'
 import { Links } from '../src/broker/redis/links.ts'
 import { readSetting, readSettingOrFile } from '../src/environment.ts'
 import { MEMORY_URL, parseRedisUrl, redisUrlFault } from '../src/redis-url.ts'
+import { escapeUnsafe } from '../src/unsafe-text.ts'
 import { readCommandLine, refuse } from './command-line.ts'
 
 const usage = `Usage: REDIS_URL=… [REDIS_PREFIX=…] npm run partitions -- --from <partitions> --to <partitions> [--dry-run]
@@ -62,14 +63,15 @@ const steady = new Steady(links)
 try {
   links.start()
   const { isCluster } = links
-  const say = (text: string): void => { console.log(text) }
+  // Names of keys may steer a terminal.
+  const say = (text: string): void => { console.log(escapeUnsafe(text)) }
   await new Doubling({ root, ...given, isCluster, ask: async (key, command) => await steady.ask(key, command), say }).run()
 } catch (error) {
   // A transaction that was refused says why in the errors of its commands.
   const { message, previousErrors: [first] = [] } = error as Error & { previousErrors?: Error[] }
   const text = first?.message ?? message
   isOver = true // the last word
-  console.error(`Not done: ${text.includes('NOPERM') ? `${text}; docs/redis.md, Partitions, has the rights that it needs` : explain(text)}`)
+  console.error(escapeUnsafe(`Not done: ${text.includes('NOPERM') ? `${text}; docs/redis.md, Partitions, has the rights that it needs` : explain(text)}`))
   process.exitCode = 1
 }
 clearInterval(ticker)

@@ -49,3 +49,14 @@ t.test('partitions, stopped by a key of another kind, and refused by a Redis tha
     t.match(child.lines.at(-1), sentence)
   }
 })
+
+t.test('partitions, with a key whose name would steer the terminal: such characters are escaped', async (t) => {
+  const redis = await startRedis(t)
+  await redis.cli('HSET', `${redis.prefix}:config`, 'version', 7)
+  await redis.cli('SET', `${redis.prefix}:theirs\u202e\u001b[31m`, 1)
+  const child = spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '1', '--to', '2'], { name: 'partitions', env: { ...process.env, REDIS_URL: redis.url, REDIS_PREFIX: redis.prefix } })
+  t.match(await child.exited, { code: 0 }, tail(child.lines))
+  const text = child.lines.join('\n')
+  t.match(text, String.raw`theirs\u202e\u001b[31m`)
+  t.notMatch(text, /(?!\n)[\p{Cc}\p{Bidi_Control}]/u)
+})
