@@ -31,7 +31,7 @@ export const configSchema = Type.Object({
   REDIS_URL_FILE: text('a file that holds REDIS_URL'),
   REDIS_PREFIX: Type.String({ default: 'tidings', pattern: '^[!-9;-~]{1,64}$', description: 'the first part of every key and channel; it must not contain `:`, nor `{…}` in a Cluster' }),
   REDIS_PARTITIONS: whole(1, 1, 256, 'the number of partitions among which users are divided: 1, 2, 4, 8 … 256. It is the same on all nodes; only `npm run partitions` can raise it'),
-  JWT_SECRET: text('the HS256 secret, at least 32 bytes'),
+  JWT_SECRET: text('the HS256 secret, at least 32 bytes. Its characters are the key as they stand: base64 or hex is not decoded'),
   JWT_SECRET_FILE: text('a file that holds JWT_SECRET'),
   JWT_PUBLIC_KEY: text('the PEM of a public key, RS256 (2048 bits or more) or ES256 (P-256)'),
   JWT_PUBLIC_KEY_FILE: text('a file that holds JWT_PUBLIC_KEY'),

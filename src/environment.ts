@@ -1,4 +1,5 @@
 // Reads settings from the environment, by one rule for the service, its health check and the token maker.
+import { isUtf8 } from 'node:buffer'
 import { readFileSync } from 'node:fs'
 
 export type Env = Readonly<Record<string, string | undefined>>
@@ -27,12 +28,16 @@ export function readSettingOrFile (env: Env, name: (typeof IN_FILES)[number]): s
   const value = readSetting(env, name)
   if (path === undefined) return value
   if (value !== undefined) throw new Error(`${name} and ${name}_FILE are both set; keep one of them`)
-  let text: string
+  let bytes: Buffer
   try {
-    text = readFileSync(path, 'utf8').trim()
+    bytes = readFileSync(path)
   } catch (error) {
     throw new Error(`${name}_FILE: "${path}" cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`)
   }
+  // Decoding makes every other byte the same character: a random secret would lose half of its bits, and no token
+  // that was signed with the bytes of the file would count.
+  if (!isUtf8(bytes)) throw new Error(`${name}_FILE: "${path}" is not text in UTF-8; write the value as text, random bytes in base64 for example`)
+  const text = bytes.toString().trim()
   if (text === '') throw new Error(`${name}_FILE: "${path}" is empty`)
   return text
 }

@@ -1,5 +1,6 @@
 // Environment → Config: defaults, units, and every fault at once.
 import { generateKeyPairSync } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
 import t from 'tap'
 import { ConfigError, configSchema, keyAlgorithm, parseConfig } from '../src/config.ts'
 
@@ -225,6 +226,8 @@ t.test('config, with a secret in a file, reads it from there; with a file that i
   t.match(faultsOf({ JWT_SECRET_FILE: file('none') }), [/^JWT_SECRET_FILE: ".*none" cannot be read \(ENOENT\)$/])
   t.match(faultsOf({ JWT_SECRET_FILE: folder }), [/^JWT_SECRET_FILE: ".*" cannot be read \(EISDIR\)$/])
   t.match(faultsOf({ JWT_SECRET_FILE: file('empty') }), [/^JWT_SECRET_FILE: ".*empty" is empty$/])
+  writeFileSync(file('bytes'), Buffer.alloc(32, 0xe9))
+  t.match(faultsOf({ JWT_SECRET_FILE: file('bytes') }), [/^JWT_SECRET_FILE: ".*bytes" is not text in UTF-8; write the value as text/], 'and no other fault')
   t.match(faultsOf({ JWT_SECRET: secret, JWT_SECRET_FILE: file('secret') }), [/^JWT_SECRET and JWT_SECRET_FILE are both set; keep one of them$/])
   t.match(faultsOf({ JWT_SECRET: secret, REDIS_URL_FILE: file('none'), NODE_ENV: 'production' }), [/^REDIS_URL_FILE: .* cannot be read/])
 })
