@@ -6,7 +6,7 @@ const usage = `Usage: TIDINGS_TOKEN=… npm run why -- --user <userId> --id <id>
 
   --user <userId>   who did not get it (required)
   --id <id>         the notification, as publishing answered (required)
-  --url <url>       any node, or what stands in front (http://127.0.0.1:3000)
+  --url <url>       any node, or what stands in front, with its path if it has one (http://127.0.0.1:3000)
   --json            the whole evidence as JSON
 
 TIDINGS_TOKEN holds a token with the scope notifications:manage.`
@@ -64,7 +64,11 @@ function parseAnswer (text: string): Answer & { code?: string, message?: string 
 }
 
 async function ask (url: string, user: string, id: string, token: string, isJson: boolean): Promise<void> {
-  const address = new URL(`/api/users/${encodeURIComponent(user)}/why?id=${encodeURIComponent(id)}`, url)
+  // Nodes may be mounted under a path (/tidings), as the browser module's `url` says too.
+  const address = new URL(url)
+  address.pathname = `${address.pathname.replace(/\/+$/, '')}/api/users/${encodeURIComponent(user)}/why`
+  address.search = `?id=${encodeURIComponent(id)}`
+  address.hash = ''
   const answer = await fetch(address, { headers: { authorization: `Bearer ${token}` }, signal: AbortSignal.timeout(10_000) })
   const body = parseAnswer(await answer.text())
   if (body === undefined) fail(`${url} answers ${answer.status}, but not as a node does; is --url that of one, or of what stands in front?`)

@@ -42,6 +42,21 @@ t.test('why, for a group whose name would steer the terminal: such characters ar
   }
 })
 
+t.test('why, of a service mounted under a path, asks there', async (t) => {
+  const asked: string[] = []
+  const front = http.createServer((request, response) => {
+    asked.push(request.url!)
+    response.end(JSON.stringify({ verdict: 'read', sentence: 'By 4/2.', publishedAt: '', addresses: [], streams: [], receipts: 'all' }))
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => { front.close() })
+  await once(front, 'listening')
+  const origin = `http://127.0.0.1:${(front.address() as AddressInfo).port}`
+  for (const url of [origin, `${origin}/`, `${origin}/tidings`, `${origin}/tidings/?a=1#b`]) {
+    t.match((await run(['--user', '4/2', '--id', id, '--url', url])).out, /^read: By 4/)
+  }
+  t.same(asked, ['', '', '/tidings', '/tidings'].map((path) => `${path}/api/users/4%2F2/why?id=${id}`))
+})
+
 t.test('why, asked wrongly, says what to do and ends with 1', async (t) => {
   for (const [args, said, token] of [
     [['--user', '42'], /--user and --id are needed/], [['--wrong'], /Unknown option/], [['--user', '42', '--id', 'x', '--url', service.url], /400 TIDINGS_BAD_POSITION/],
