@@ -1,4 +1,5 @@
 // Every key in Redis has an end: what users leave behind goes, whatever they did, and how far away it is, is known.
+import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { findTicket, issueTicket, spend } from '../../src/http/ticket-store.ts'
 import { startRedis, type Redis } from '../fixtures/redis.ts'
@@ -83,6 +84,16 @@ async function keysOf (redis: Redis): Promise<Array<{ key: string, kind: string,
   })))
 }
 
+/** What docs/questions.md deletes of a user and what it keeps, and counters, which end within the minute. */
+function assertDeletable (t: Test, keys: Array<{ key: string, kind: string }>, user: string): void {
+  const page = readFileSync(new URL('../../docs/questions.md', import.meta.url), 'utf8')
+  const [, ofAddress = '', ofUser = ''] = /UNLINK tidings:\{([\w,]+)\}:user:42 tidings:\{([\w,]+)\}:42\n/.exec(page) ?? []
+  const known = new Set([...ofAddress.split(',').map((kind) => `${kind}:user:${user}`), ...[...ofUser.split(','), 'groups', 'revoked'].map((kind) => `${kind}:${user}`)])
+  const found = keys.filter(({ key, kind }) => kind !== 'hits' && new RegExp(`:${user}$`).test(key)).map(({ key }) => key.replace(/^[^:]+(?::\{\d+\})?:/, ''))
+  t.ok(found.length >= 8, found.join())
+  t.same(found.filter((key) => !known.has(key)), [], 'docs/questions.md names every key of a user')
+}
+
 async function assertEnds (t: Test, redis: Redis): Promise<void> {
   for (const { key, kind, seconds } of await keysOf(redis)) {
     const most = ENDS[kind]
@@ -104,6 +115,7 @@ for (const partitions of [undefined, 4]) {
     // Enough for a log to be trimmed, by a service, too.
     for (let i = 0; i < 120; i++) await node.broker.publish(request('all', i))
     await assertEnds(t, redis)
+    assertDeletable(t, await keysOf(redis), '5') // no partition's number
     const kinds = new Set((await keysOf(redis)).map(({ kind }) => kind))
     for (const kind of ['log', 'trim', 'keys', 'gone', 'trail', 'reads', 'receipts', 'written', 'groups', 'inbox', 'idem', 'revoked', 'session', 'kept', 'hits']) t.ok(kinds.has(kind), kind)
   })
