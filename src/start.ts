@@ -74,6 +74,8 @@ export async function start (takeSignals: (listener: (signal: NodeJS.Signals) =>
   for (const { name, nearest } of misspelt()) {
     log.warn({ setting: name, nearest }, `${name} is not a setting and has no effect; did you mean ${nearest}?`)
   }
+  // Not which: there may be a secret among them.
+  if (process.argv.length > 2) log.warn('a node takes no arguments, and those that it was given have no effect; settings are environment variables')
 
   // The default name has the host name and the process id, which are not shown outside. The log has both names.
   const publicName = config.NODE_NAME === NAME_BY_DEFAULT ? createHash('sha256').update(NAME_BY_DEFAULT).digest('base64url').slice(0, 8) : config.NODE_NAME

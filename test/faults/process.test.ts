@@ -125,3 +125,11 @@ t.test('settings, misspelt: the node starts and warns, with the name that was me
   t.match(warned[0]!.msg, /is not a setting and has no effect; did you mean /)
   t.ok(node.lines.some((line) => line.includes('REDIS_URL is memory:, so the broker is embedded')))
 })
+
+t.test('arguments, which a node does not take: it starts and says so, and does not repeat them', async (t) => {
+  const args = ['src/server.ts', '--port', '4000', '--jwt-secret=secret in an argument']
+  const child = spawnChild(t, process.execPath, args, { cwd: root, env: { ...bareEnvironment, ...issuer.env, PORT: '0' } })
+  await eventually(async () => child.lines.some((line) => line.includes('"msg":"Server listening')), (isListening) => isListening, { what: 'does the node listen' })
+  t.ok(child.lines.some((line) => line.includes('"level":40') && line.includes('a node takes no arguments')))
+  t.notOk(child.lines.some((line) => line.includes('secret in an argument')))
+})
