@@ -1,5 +1,6 @@
 // The contract of a broker, continued: a membership has a history, and whoever was away is owed what was theirs then.
 import type { Test } from 'tap'
+import { ALL } from '../../src/notification.ts'
 import { entriesOf, enter, idsOf, listOf, type MakeBackend, type Node, now, readerOf, readPages, send } from './contract.ts'
 import { becomes } from './nodes.ts'
 
@@ -142,14 +143,19 @@ export function spans (t: Test, make: MakeBackend): void {
     })
   }
 
-  t.test('a notification, to a group left and another address, reaches its user by the other', async (t) => {
+  t.test('a notification, to a group left and another address, reaches its user by the other, and is no gap', async (t) => {
     const a = await (await make(t))()
     await a.broker.join('1', 'a')
     await a.broker.join('1', 'b')
     const cursor = await now(a, '1')
     const id = await send(a, ['group:a', 'group:b'])
     await a.broker.leave('1', 'a')
-    t.same(idsOf(entriesOf(await readPages(a, { cursor }))), [id])
+    t.match(await readPages(a, { cursor }), [{ gap: false, entries: [{ id }] }])
     t.match(await listOf(a), { notifications: [{ id, to: 'group:b' }] })
+    for (const other of ['user:1', ALL, 'group:b']) await send(a, ['group:a', other])
+    await send(a, ['group:a', 'user:2'])
+    t.match(await readPages(a, { cursor }), [{ gap: false, entries: { length: 4 } }], 'nor what came after the leave')
+    await a.broker.retract({ to: 'group:b', what: { id } })
+    t.match(await readPages(a, { cursor }), [{ gap: true, entries: { length: 3 } }], 'taken back from the other, it is missing')
   })
 }

@@ -165,13 +165,14 @@ export class Model extends Members {
     const isOwed = ({ id, until, state }: Copy): boolean => id > cursor && state === 'here' && until > at && user.marks.get(id) !== 'dismissed'
     const owed = new Set<number>()
     const older = new Set<number>()
+    const lost: number[] = []
     let gap = cursor < since || cursor < user.forgottenTo
     const look = (to: Address, from: number, upTo: number, isTheirs: boolean): void => {
       if (upTo <= cursor) return
       gap ||= this.#trimmedTo(to) > Math.max(cursor, from)
       for (const copy of this.#copies) {
         if (copy.to !== to || copy.id <= from || copy.id > upTo || !isOwed(copy)) continue
-        if (!isTheirs) gap = true
+        if (!isTheirs) lost.push(copy.id)
         else if (copy.id > since) owed.add(copy.id)
         else older.add(copy.id)
       }
@@ -182,6 +183,7 @@ export class Model extends Members {
       const isMember = stays.at(-1)!.to === undefined
       for (const { from, to = Infinity } of stays) look(groupAddress(group), from, to, isMember)
     }
+    gap ||= lost.some((id) => !owed.has(id) && !older.has(id))
     return { gap, ids: [...owed].sort((a, b) => a - b), older }
   }
 }

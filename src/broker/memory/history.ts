@@ -50,8 +50,8 @@ export function readPage ({ logs, born, historySeconds }: HistoryParts, query: P
   const { owed, lost } = piecesOf(logs, userId, member, cursor)
   const gap = cursor < born || cursor < position - historySeconds * SECOND || cursor < (member?.forgottenTo ?? 0) ||
     [...owed, ...lost].some(({ log, after }) => after < log.trimmedTo) ||
-    // What was published to a group that the user has left must not be read any more.
-    lost.some(({ log, after, upTo }) => hasAny(log.between(after, upTo), isShown))
+    // What was published to a group that the user has left must not be read any more, unless it also came another way.
+    lost.some(({ log, after, upTo }) => hasAny(log.between(after, upTo), (entry) => isShown(entry) && !isIn(owed, entry.id)))
 
   const entries: Notification[] = []
   let bytes = 0
@@ -79,6 +79,10 @@ export function readPage ({ logs, born, historySeconds }: HistoryParts, query: P
 function hasAny (entries: Iterable<Entry>, isShown: (entry: Entry) => boolean): boolean {
   for (const entry of entries) if (isShown(entry)) return true
   return false
+}
+
+function isIn (pieces: readonly Piece[], id: number): boolean {
+  return pieces.some(({ log, after, upTo }) => id > after && id <= upTo && log.get(id) !== undefined)
 }
 
 /** The parts of logs that the user is owed after a cursor, and those of groups that the user has left. */

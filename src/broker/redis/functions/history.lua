@@ -35,7 +35,7 @@ local function has_gap(call, groups, inbox, cursor, owed, lost)
       if cursor < call.old_until and was_trimmed_by_old(call, piece.log, piece.after) then return true end
     end
   end
-  return has_lost(call, inbox, lost)
+  return has_lost(call, inbox, owed, lost)
 end
 
 local function is_ended(ctx, user, token)

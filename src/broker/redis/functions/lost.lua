@@ -1,5 +1,5 @@
 -- Whether a user missed something in a group that they have left since, which they may not read any more. What has
--- expired or was dismissed is not missing.
+-- expired or was dismissed is not missing, nor what also came by another address.
 
 -- Removing an entry takes several times as long as reading one, so it counts as work.
 local SWEEP_WORK = 512
@@ -31,10 +31,22 @@ do
     return found
   end
 
+  -- Whether the user gets an entry by another address too.
+  local function is_owed(call, owed, entry)
+    if not entry.m then return false end
+    for _, piece in ipairs(owed) do
+      if entry.id > piece.after and entry.id <= (piece.upto or entry.id) then
+        call.work = call.work + LOG_WORK
+        if #redis.call('XRANGE', piece.log.key, int(entry.id) .. '-0', int(entry.id) .. '-0') > 0 then return true end
+      end
+    end
+    return false
+  end
+
   -- Whether a part (after, upto] of a log has something that the user missed. Dismissed entries are skipped without
   -- reading. Expired entries are removed, so that nobody reads them twice. Nil: there were too many of these for one
   -- call, so it must be asked again.
-  function has_lost(call, inbox, lost)
+  function has_lost(call, inbox, owed, lost)
     local dismissed, swept, work = #lost > 0 and inbox.count > 0 and dismissed_by_address(inbox) or {}, 0, call.work
     for _, piece in ipairs(lost) do
       local after, step, at, stops = piece.after, 1, 1, dismissed[piece.log.address] or {}
@@ -43,7 +55,7 @@ do
         local stop = stops[at] and stops[at] <= piece.upto and stops[at] or piece.upto + 1
         local chunk, bytes = read_chunk(call, piece.log, 'XRANGE', int(after + 1) .. '-0', int(stop - 1) .. '-0', step)
         for _, entry in ipairs(chunk) do
-          if is_shown(call, inbox.marks, entry) then return true end
+          if is_shown(call, inbox.marks, entry) and not is_owed(call, owed, entry) then return true end
           if is_over(call, entry) then
             sweep(call, entry)
             swept = swept + 1
