@@ -7,9 +7,9 @@ export interface StreamStory {
   readonly node: string
   /**
    * `resumed-past`: the page opened it with a position after the notification. `opened-later`: a page opened it
-   * afterwards, without a position. `gone-before`: the log did not have it any more. `ended-before`: the stream ended
-   * before it. `cut-as-slow`: written, but probably not received. `unconfirmed`: the stream is open, and its node has
-   * not reported yet.
+   * afterwards, without a position. `gone-before`: the log did not have it any more, or the user had left the group.
+   * `ended-before`: the stream ended before it. `cut-as-slow`: written, but probably not received. `unconfirmed`: the
+   * stream is open, and its node has not reported yet.
    */
   readonly outcome: 'written' | 'resumed-past' | 'opened-later' | 'gone-before' | 'ended-before' | 'cut-as-slow' | 'unconfirmed'
   /** The time of the outcome, if known. */
@@ -70,8 +70,9 @@ function atOpen (open: Fill, places: readonly Place[], id: number): Part {
   return id <= from ? { outcome: 'resumed-past', at: iso(atMs) } : fromLog(open, places)
 }
 
-/** The outcome of reading the log: whether it still had the notification. */
+/** The outcome of reading the log: whether it still had the notification, and the user might read it. */
 function fromLog ({ to: position, atMs }: Fill, places: readonly Place[]): Part {
-  const stood = places.some(({ state, goneAt, expiresAt = Infinity }) => (state === 'kept' ? expiresAt : goneAt) > position)
+  const stood = places.some(({ state, goneAt, expiresAt = Infinity, memberships }) =>
+    (state === 'kept' ? expiresAt : goneAt) > position && memberships.some(({ from, to }) => from < position && position <= to))
   return { outcome: stood ? 'written' : 'gone-before', at: iso(atMs), ...stood && { how: 'log' } }
 }

@@ -108,7 +108,8 @@ function streamed ({ streams }: Case): [Verdict, string] | undefined {
   const find = (outcome: StreamStory['outcome']): StreamStory | undefined => streams.find((story) => story.outcome === outcome)
   const had = find('written')
   if (had !== undefined) return ['written', `It was ${writtenTo(had)}.`]
-  const past = find('resumed-past')
+  // A page that was told that something is missing goes on behind it, too.
+  const past = find('gone-before') === undefined ? find('resumed-past') : undefined
   if (past !== undefined) return ['resumed-past', `Stream ${past.stream} on node ${past.node} was opened at ${past.at} with a position behind it: the page said that it had it.`]
   const cut = find('cut-as-slow')
   if (cut !== undefined) {
@@ -121,13 +122,15 @@ function streamed ({ streams }: Case): [Verdict, string] | undefined {
 }
 
 function missed ({ evidence, mine, streams, userId, id, receipts }: Case): [Verdict, string] | undefined {
-  const left = mine.flatMap(({ memberships }) => memberships.map(({ to }) => to))
+  // Whoever joins again is owed what they missed, but not if they came in between.
+  const cameOut = streams.some(({ outcome }) => outcome === 'gone-before')
+  const kept = mine.filter(({ state }) => state === 'kept')
+  const left = Math.max(...kept.flatMap(({ memberships }) => memberships.filter(({ from, to }) => !cameOut || (id > from && id <= to)).map(({ to }) => to)))
   const isKnown = receipts !== 'off' && !evidence.isUnnoted
-  if (Math.max(...left) <= evidence.position && !isKnown) {
-    return ['left-before', `It was published to ${mine[0]!.to} while ${userId} was in it; they left at ${dateOf(Math.max(...left))}. Whether a stream wrote it before is not known: a node kept no receipts.`]
-  }
-  if (Math.max(...left) <= evidence.position) {
-    return ['left-before', `It was published to ${mine[0]!.to} while ${userId} was in it, and nobody was online; they left at ${dateOf(Math.max(...left))}, before they came back.`]
+  if (left <= evidence.position) {
+    const before = `It was published to ${kept[0]!.to} while ${userId} was in it`
+    if (!isKnown) return ['left-before', `${before}; they left at ${dateOf(left)}. Whether a stream wrote it before is not known: a node kept no receipts.`]
+    return ['left-before', `${before}, and nobody was online; they left at ${dateOf(left)}, before they came back.`]
   }
   if (!isKnown) return undefined
   const later = streams.find(({ outcome }) => outcome === 'opened-later')

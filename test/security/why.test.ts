@@ -63,6 +63,31 @@ onBoth(t, 'why, of a group joined later or left before, names the moment', async
   t.match(await all.why('1', during), { verdict: 'left-before', sentence: /nobody was online; they left at/ })
 })
 
+onBoth(t, 'why, of a group left while away, does not say that a stream wrote it', async (t, kind) => {
+  const all = await start(t, kind)
+  const come = async (lastEventId?: string): Promise<string> => {
+    const client = all.client(t, { sub: '1' }, { reconnect: false, ...lastEventId !== undefined && { lastEventId } })
+    const { id } = await client.live()
+    await gone(all, client)
+    return id!
+  }
+  await all.call('PUT', '/api/users/1/groups/g')
+  const before = await come()
+  const id = await all.publish('group:g')
+  const both = await all.publish(['group:g', 'user:1'])
+  await all.call('DELETE', '/api/users/1/groups/g')
+  const after = await come(before)
+  const missed = { verdict: 'left-before', sentence: /published to group:g while 1 was in it, and nobody was online; they left at 20/ }
+  t.match(await all.why('1', id), { ...missed, streams: [{ outcome: 'gone-before' }, { outcome: 'ended-before' }] })
+  t.match(await all.why('1', both), { verdict: 'written', sentence: /from the log/ }, 'what came by another address was written')
+  await come(after)
+  t.match(await all.why('1', id), missed, 'nor that the page said it had it')
+  await all.call('PUT', '/api/users/1/groups/g')
+  t.match(await all.why('1', id), missed, 'nor that nobody came, once they are in it again')
+  await come(before)
+  t.match(await all.why('1', id), { verdict: 'written', sentence: /from the log/ }, 'unless a page comes back from before')
+})
+
 onBoth(t, 'why, of what is gone, says how and when, and whether somebody had it before', async (t, kind) => {
   const all = await start(t, kind)
   const client = all.client(t, { sub: '1' })
