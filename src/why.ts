@@ -32,7 +32,7 @@ const dateOf = (id: number): string => new Date(id / 1000).toISOString()
 export function explain (evidence: Evidence, { userId, receipts }: Question): Answer {
   const { id } = evidence
   const events = [...evidence.trail, ...evidence.reads].map(readLine).filter((event) => event !== undefined)
-  const mine = evidence.places.filter((place) => covers(place, id))
+  const mine = evidence.places.filter((place) => stayOf(place, id) !== undefined)
   // If it was not addressed to this user, no stream had to write it.
   const streams = mine.length === 0 ? [] : storiesOf(events, evidence, mine, id)
   const [verdict, sentence] = judge({ evidence, events, mine, streams, userId, id, receipts })
@@ -54,7 +54,7 @@ function judge (all: Case): [Verdict, string] {
   if (evidence.places.length === 0) return untraceable(all)
   if (mine.length === 0) return notAMember(all)
   return taken(all) ?? known(all) ?? streamed(all) ?? missed(all) ?? [
-    'no-receipts', `It is kept for ${userId} and will be replayed and listed; whether a stream wrote it is not known, since then or later a node kept no receipts (RECEIPTS=off, or an older version). Set RECEIPTS to sampled or all on all nodes.`
+    'no-receipts', `It is kept for ${userId} and will be replayed${isListed(all) ? ' and listed' : ''}; whether a stream wrote it is not known, since then or later a node kept no receipts (RECEIPTS=off, or an older version). Set RECEIPTS to sampled or all on all nodes.`
   ]
 }
 
@@ -92,10 +92,12 @@ function taken ({ evidence: { position }, mine, streams }: Case): [Verdict, stri
 /** The user has dismissed or read it. */
 function known ({ evidence: { mark, read }, events, mine, userId, id }: Case): [Verdict, string] | undefined {
   if (mark === 'dismissed') return ['dismissed', `${userId} has dismissed it, on some device.`]
-  const isListed = mine.some(({ keep }) => keep !== 'replay')
-  if (!isListed || mark === 'unread' || (mark !== 'read' && read < id)) return undefined
+  const mayBeListed = mine.some(({ keep }) => keep !== 'replay')
+  if (!mayBeListed || mark === 'unread' || (mark !== 'read' && read < id)) return undefined
   // Events are newest first, so the last match is the first read.
-  const by = events.findLast((event) => event.kind === 'read' && (event.what === 'one' ? event.id === id : event.id >= id))
+  const by = events.filter((event) => event.kind === 'read').findLast((event) => event.what === 'one' ? event.id === id : event.id >= id)
+  // A cursor that was moved after they had left the group says nothing about what was not listed any more.
+  if (mark !== 'read' && !mine.some((place) => stayOf(place, id)!.to >= (by?.id ?? read))) return undefined
   const when = by === undefined ? '' : ` at ${new Date(by.atMs).toISOString()}, through node ${nodeOf(by.node)}`
   return ['read', `${userId} has read it${when}.`]
 }
@@ -121,11 +123,12 @@ function streamed ({ streams }: Case): [Verdict, string] | undefined {
   }
 }
 
-function missed ({ evidence, mine, streams, userId, id, receipts }: Case): [Verdict, string] | undefined {
+function missed (all: Case): [Verdict, string] | undefined {
+  const { evidence, mine, streams, userId, id, receipts } = all
   // Whoever joins again is owed what they missed, but not if they came in between.
   const cameOut = streams.some(({ outcome }) => outcome === 'gone-before')
   const kept = mine.filter(({ state }) => state === 'kept')
-  const left = Math.max(...kept.flatMap(({ memberships }) => memberships.filter(({ from, to }) => !cameOut || (id > from && id <= to)).map(({ to }) => to)))
+  const left = Math.max(...kept.flatMap((place) => cameOut ? [stayOf(place, id)!] : place.memberships).map(({ to }) => to))
   const isKnown = receipts !== 'off' && !evidence.isUnnoted
   if (left <= evidence.position) {
     const before = `It was published to ${kept[0]!.to} while ${userId} was in it`
@@ -135,15 +138,21 @@ function missed ({ evidence, mine, streams, userId, id, receipts }: Case): [Verd
   if (!isKnown) return undefined
   const later = streams.find(({ outcome }) => outcome === 'opened-later')
   if (later !== undefined) {
-    return ['nobody-online', `No stream of ${userId} was open then. Stream ${later.stream} was opened afterwards, at ${later.at}, by a page without a position: it finds it in the list.`]
+    return ['nobody-online', `No stream of ${userId} was open then. Stream ${later.stream} was opened afterwards, at ${later.at}, by a page without a position: ${isListed(all) ? 'it finds it in the list' : 'such a page gets what is listed, and this is not'}.`]
   }
   const oldest = readLine(evidence.trail.at(-1) ?? '')
   if (evidence.trail.length >= MAX_TRAIL && oldest !== undefined && oldest.atMs * 1000 > id) {
-    return ['forgotten', `${userId} has opened and closed so many streams since that those of then are not remembered. It is kept for ${userId}: the list has it.`]
+    return ['forgotten', `${userId} has opened and closed so many streams since that those of then are not remembered. It is kept for ${userId}${isListed(all) ? ': the list has it' : ''}.`]
   }
   return ['nobody-online', `No stream of ${userId} was open then, and none has been opened since. It is kept for when they come.`]
 }
 
-function covers ({ memberships }: Place, id: number): boolean {
-  return memberships.some(({ from, to }) => id > from && id <= to)
+/** The membership in which it was published. */
+function stayOf ({ memberships }: Place, id: number): Place['memberships'][number] | undefined {
+  return memberships.find(({ from, to }) => id > from && id <= to)
+}
+
+/** Whether the list has it: not if it is only replayed, and not if the user has left the group since. */
+function isListed ({ mine, id }: Case): boolean {
+  return mine.some((place) => place.state === 'kept' && place.keep !== 'replay' && stayOf(place, id)!.to === Infinity)
 }

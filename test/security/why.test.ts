@@ -84,8 +84,22 @@ onBoth(t, 'why, of a group left while away, does not say that a stream wrote it'
   t.match(await all.why('1', id), missed, 'nor that the page said it had it')
   await all.call('PUT', '/api/users/1/groups/g')
   t.match(await all.why('1', id), missed, 'nor that nobody came, once they are in it again')
+  const token = all.token({ sub: '1' })
+  await all.call('PUT', '/api/notifications/read', { token, body: { upTo: (await all.call('GET', '/api/notifications/position', { token })).body.position } })
+  t.match(await all.why('1', id), missed, 'nor that they have read what their list never had')
+  t.match(await all.becomes('read', '1', both), {})
   await come(before)
   t.match(await all.why('1', id), { verdict: 'written', sentence: /from the log/ }, 'unless a page comes back from before')
+})
+
+onBoth(t, 'why, of what no list has, does not say that a page finds it there', async (t, kind) => {
+  const all = await start(t, kind)
+  await all.call('PUT', '/api/users/1/groups/g')
+  const ids = [await all.publish('user:1', { keep: 'replay' }), await all.publish('group:g')]
+  await all.call('DELETE', '/api/users/1/groups/g')
+  await all.call('PUT', '/api/users/1/groups/g')
+  await all.client(t, { sub: '1' }).live()
+  for (const id of ids) t.match(await all.why('1', id), { verdict: 'nobody-online', sentence: /opened afterwards.*gets what is listed, and this is not/ })
 })
 
 onBoth(t, 'why, of what is gone, says how and when, and whether somebody had it before', async (t, kind) => {
