@@ -144,6 +144,11 @@ function missed (all: Case): [Verdict, string] | undefined {
   if (evidence.trail.length >= MAX_TRAIL && oldest !== undefined && oldest.atMs * 1000 > id) {
     return ['forgotten', `${userId} has opened and closed so many streams since that those of then are not remembered. It is kept for ${userId}${isListed(all) ? ': the list has it' : ''}.`]
   }
+  // A page that came for it broke off before it was sent everything.
+  const short = streams.find(({ outcome, at = '' }) => outcome === 'ended-before' && Date.parse(at) * 1000 > id)
+  if (short !== undefined) {
+    return ['nobody-online', `Stream ${short.stream} on node ${short.node} ended at ${short.at}, before this was written to it, and none has been opened since. It is kept for when they come again.`]
+  }
   return ['nobody-online', `No stream of ${userId} was open then, and none has been opened since. It is kept for when they come.`]
 }
 

@@ -194,6 +194,18 @@ onBoth(t, 'why, of a client that did not read and was cut, says that it was amon
   t.match(await all.why('1', cut), { verdict: 'written', streams: [{ how: 'log' }, { outcome: 'cut-as-slow' }] }, 'when it came back, it was sent again')
 })
 
+onBoth(t, 'why, of a page that broke off amid its history, does not say that none was opened', async (t, kind) => {
+  const all = await start(t, kind)
+  const position = await all.publish('user:1')
+  const ids: string[] = []
+  for (let i = 0; i < 150; i++) ids.push(await all.publish('user:1', { data: 'x'.repeat(60_000) }))
+  t.match(await all.why('1', ids.at(-1)!), { verdict: 'nobody-online', sentence: /No stream of 1 was open then, and none/ })
+  const client = all.client(t, { sub: '1' }, { lastEventId: position, reconnect: false, read: false })
+  await eventually(async () => all.nodes[0]!.app.hub.streams, (streams) => streams === 1, { what: 'the stream is open' })
+  await gone(all, client)
+  t.match(await all.why('1', ids.at(-1)!), { verdict: 'nobody-online', sentence: /ended at 20.*, before this was written to it/, streams: [{ outcome: 'ended-before' }] })
+})
+
 t.test('why, of a node that has died, says that nobody knows, and knows again when the page comes back (redis)', async (t) => {
   const all = await start(t, 'redis')
   const client = all.client(t, { sub: '1' }, { reconnect: false })
