@@ -138,7 +138,7 @@ function missed (all: Case): [Verdict, string] | undefined {
   if (!isKnown) return undefined
   const later = streams.find(({ outcome }) => outcome === 'opened-later')
   if (later !== undefined) {
-    return ['nobody-online', `No stream of ${userId} was open then. Stream ${later.stream} was opened afterwards, at ${later.at}, by a page without a position: ${isListed(all) ? 'it finds it in the list' : 'such a page gets what is listed, and this is not'}.`]
+    return ['nobody-online', `No stream of ${userId} was open then. Stream ${later.stream} was opened afterwards, at ${later.at}, by a page without a position of this service: ${isListed(all) ? 'it finds it in the list' : 'such a page gets what is listed, and this is not'}.`]
   }
   const oldest = readLine(evidence.trail.at(-1) ?? '')
   if (evidence.trail.length >= MAX_TRAIL && oldest !== undefined && oldest.atMs * 1000 > id) {
