@@ -31,7 +31,8 @@ const dateOf = (id: number): string => new Date(id / 1000).toISOString()
 
 export function explain (evidence: Evidence, { userId, receipts }: Question): Answer {
   const { id } = evidence
-  const events = [...evidence.trail, ...evidence.reads].map(readLine).filter((event) => event !== undefined)
+  // Nodes hand in their lines once a second, each at a time of its own.
+  const events = [...evidence.trail, ...evidence.reads].map(readLine).filter((event) => event !== undefined).sort((a, b) => b.atMs - a.atMs)
   const mine = evidence.places.filter((place) => stayOf(place, id) !== undefined)
   // If it was not addressed to this user, no stream had to write it.
   const streams = mine.length === 0 ? [] : storiesOf(events, evidence, mine, id)

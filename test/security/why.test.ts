@@ -87,7 +87,7 @@ onBoth(t, 'why, of a group left while away, does not say that a stream wrote it'
   const token = all.token({ sub: '1' })
   await all.call('PUT', '/api/notifications/read', { token, body: { upTo: (await all.call('GET', '/api/notifications/position', { token })).body.position } })
   t.match(await all.why('1', id), missed, 'nor that they have read what their list never had')
-  t.match(await all.becomes('read', '1', both), {})
+  await all.becomes('read', '1', both)
   await come(before)
   t.match(await all.why('1', id), { verdict: 'written', sentence: /from the log/ }, 'unless a page comes back from before')
 })
@@ -96,8 +96,7 @@ onBoth(t, 'why, of what no list has, does not say that a page finds it there', a
   const all = await start(t, kind)
   await all.call('PUT', '/api/users/1/groups/g')
   const ids = [await all.publish('user:1', { keep: 'replay' }), await all.publish('group:g')]
-  await all.call('DELETE', '/api/users/1/groups/g')
-  await all.call('PUT', '/api/users/1/groups/g')
+  for (const method of ['DELETE', 'PUT']) await all.call(method, '/api/users/1/groups/g')
   await all.client(t, { sub: '1' }).live()
   for (const id of ids) t.match(await all.why('1', id), { verdict: 'nobody-online', sentence: /opened afterwards.*gets what is listed, and this is not/ })
 })
@@ -148,6 +147,17 @@ onBoth(t, 'why, of what a stream wrote, names stream, node and moment, from anot
   await again.live()
   t.match(await all.why('1', away), { verdict: 'written', sentence: /on node node-1 .* from the log/, streams: [{ node: 'node-1', how: 'log' }, { outcome: 'ended-before' }] })
   t.match(await all.why('2', id), { verdict: 'nobody-online', streams: [] }, 'nothing of the streams of others')
+})
+
+onBoth(t, 'why, of streams on two nodes, has the newest first, whichever node was the first to say so', async (t, kind) => {
+  const all = await start(t, kind)
+  const client = all.client(t, { sub: '1' })
+  const { id: position } = await client.live()
+  await gone(all, client)
+  const id = await all.publish('user:1')
+  await all.client(t, { sub: '1' }, { node: 1, lastEventId: position! }).live()
+  await all.nodes[1]!.broker.trail.flush()
+  t.match(await all.why('1', id), { streams: [{ node: 'node-1', outcome: 'written' }, { node: 'node-0', outcome: 'ended-before' }] })
 })
 
 onBoth(t, 'why, of a page that came with a position behind it, and of one that came without any', async (t, kind) => {
