@@ -165,3 +165,44 @@ t.test('resume, of 50 users who joined a group one after another and missed noth
   // The gathering of 50 may need a few calls, and each reads the two shared logs.
   t.ok(forwards! <= 20 && backwards! <= 20 && looks! >= 50 && looks! <= 60, `${forwards} and ${backwards} reads forwards and backwards, ${looks} looks`)
 })
+
+t.test('a notification to several groups of a user in 300, marked unread, is looked for where it came by; one that is gone, in so many logs', async (t) => {
+  const node = await start(t)
+  const { broker } = node
+  const groups = Array.from({ length: 300 }, (_, i) => `group ${1000 + i}`)
+  await broker.replaceGroups('1', groups)
+  const to: Address[] = ['group:group 1298', 'group:group 1299']
+  const ids: number[] = []
+  for (let sent = 0; sent < 120; sent++) ids.push(await send(node, to))
+  const reader = { userId: '1' }
+  await broker.moveCursor(reader, 'read', ids.at(-1)!)
+  const looks = async (act: () => Promise<unknown>): Promise<number> => {
+    const before = await callsOf(redis, 'xrange')
+    await act()
+    return await callsOf(redis, 'xrange') - before
+  }
+  const marking = await looks(async () => { for (const id of ids) await broker.mark(reader, id, 'unread') })
+  t.ok(marking < 120 * 500, `${marking} in 120 times marked: the one that is marked is looked for in each log`)
+  const counting = await looks(async () => { t.match(await broker.position(reader), { unread: 100 }) })
+  t.ok(counting < 200, `${counting} to count`)
+
+  for (const address of to) await redis.cli('DEL', `${redis.prefix}:${count}:log:${address}`)
+  const first = await looks(async () => { t.match(await broker.position(reader), { unread: 0 }) })
+  t.ok(first < 4096 + 300, `${first} to find out that some are gone`)
+  for (let left = 12; left > 0; left--) await broker.position(reader)
+  const last = await looks(async () => { await broker.position(reader) })
+  t.ok(last < 20, `${last} when all are known to be gone`)
+})
+
+t.test('marks of a user in 300 groups, at their limit and all gone, make room with few looks', async (t) => {
+  const node = await start(t)
+  const groups = Array.from({ length: 300 }, (_, i) => `group ${i}`)
+  await node.broker.replaceGroups('1', groups)
+  const id = await send(node, 'user:1')
+  const marks = Array.from({ length: 1000 }, (_, i) => [id - 1 - i, `d group:group ${i % 300}`])
+  await redis.cli('HSET', `${redis.prefix}:${count}:inbox:1`, ...marks.flat())
+  const before = await callsOf(redis, 'xrange')
+  await node.broker.mark({ userId: '1' }, id, 'dismissed')
+  const looks = await callsOf(redis, 'xrange') - before
+  t.ok(looks < 200, `${looks} looks`)
+})

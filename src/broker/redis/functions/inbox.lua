@@ -137,12 +137,29 @@ local function source_of(call, view, id)
   end
 end
 
--- Whether a marked notification is still listed. Its mark says where it came by.
+-- A count looks at this many entries at most, where LOOK_BYTES bytes of data count as one more. There may be more
+-- entries that do not count, or that went to a thousand groups of one user, but Redis must stay free for others. Then
+-- the real count is at least as high as the answer.
+reading.MOST_LOOKED_AT, reading.LOOK_BYTES, reading.LOOK_WORK = 4096, 16384, 16
+
+-- Whether a marked notification may be looked for in all logs: its mark says that other addresses have it too, or is an
+-- older one that names none. Nil: too many were looked at already.
+function reading.may_search(call, view, id)
+  local inbox = view.inbox
+  if not inbox.shared[id] and inbox.addresses[id] ~= '' then return false end
+  view.searched = (view.searched or 0) + #view.logs
+  if view.searched > reading.MOST_LOOKED_AT then return nil end
+  call.work = call.work + #view.logs * reading.LOOK_WORK
+  return true
+end
+
+-- Whether a marked notification is still listed. Most are where their mark says that they came by. Nil: not known.
 function reading.stands(call, view, id)
   local inbox = view.inbox
-  if inbox.shared[id] or inbox.addresses[id] == '' then return source_of(call, view, id) ~= nil end
   local source = view.by_address[inbox.addresses[id]]
-  return source and source_of(call, { inbox = inbox, logs = { source } }, id) ~= nil
+  if source and source_of(call, { inbox = inbox, logs = { source } }, id) then return true end
+  local may = reading.may_search(call, view, id)
+  return may and source_of(call, view, id) ~= nil
 end
 
 local function drop_marks(inbox, ids)
@@ -152,11 +169,6 @@ local function drop_marks(inbox, ids)
   end
   if #ids > 0 then redis.call('HDEL', inbox.key, unpack(ids)) end
 end
-
--- A count looks at this many entries at most, where LOOK_BYTES bytes of data count as one more. There may be more
--- entries that do not count, or that went to a thousand groups of one user, but Redis must stay free for others. Then
--- the real count is at least as high as the answer.
-reading.MOST_LOOKED_AT, reading.LOOK_BYTES, reading.LOOK_WORK = 4096, 16384, 16
 
 -- Returns seen, read, and how many entries are listed above each cursor and not marked as read, up to MAX_UNREAD.
 local function count_inbox(call, view)
@@ -201,7 +213,8 @@ local function count_inbox(call, view)
     if mark == 'u' and not counted[id] then
       -- A notification that is not listed now never will be: it has left the logs, or its group was left, and a rejoin
       -- starts anew.
-      if reading.stands(call, view, id) then unread = unread + 1 else gone[#gone + 1] = id end
+      local stands = reading.stands(call, view, id)
+      if stands then unread = unread + 1 elseif stands == false then gone[#gone + 1] = id end
     end
   end
   drop_marks(inbox, gone)

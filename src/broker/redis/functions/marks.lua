@@ -89,10 +89,11 @@ do
     if inbox.count < MAX_MARKS then return end
     for id in pairs(inbox.marks) do
       if id <= call.since then gone[#gone + 1] = id elseif #gone < COMPACT_AT_ONCE then
-        local address, stands = inbox.addresses[id], false
-        stands = address ~= '' and has_entry(call, address, id)
-        if not stands then
-          for _, source in ipairs(view.logs) do stands = stands or has_entry(call, source.log.address, id) end
+        local address = inbox.addresses[id]
+        if not (address ~= '' and has_entry(call, address, id)) then
+          local may = reading.may_search(call, view, id)
+          local stands = may == nil
+          for _, source in ipairs(may and view.logs or {}) do stands = stands or has_entry(call, source.log.address, id) end
           if not stands then gone[#gone + 1] = id end
         end
       end
