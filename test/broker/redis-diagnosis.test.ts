@@ -231,6 +231,8 @@ t.test('words of Redis and of the client library, each as a sentence', (t) => {
     ['connect EHOSTUNREACH 10.0.0.9:6379', /^the machine of REDIS_URL does not answer/],
     ["Stream isn't writeable and enableOfflineQueue options is false", /^the connection was cut/],
     ['Unknown RESP type 72 "H". Please report this.', /^there answers something at REDIS_URL that is no Redis/],
+    ['certificate has expired', /^the certificate of Redis has ended, .*renew it/],
+    ['certificate is not yet valid', /^the certificate of Redis .* is not valid yet; .*clock/],
     ['C0:error:0A00045C:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required', /^Redis wants a certificate of this node.*tls-auth-clients/]
   ] as const) t.match(explain(words), sentence)
   t.end()

@@ -76,6 +76,7 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/ECONNREFUSED/, 'nobody listens at REDIS_URL; start Redis, or mend host and port'],
   [/ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN/, 'the machine of REDIS_URL does not answer; look whether it is up, at host and port, and whether a firewall or a network policy stands in between'],
   [/(ENOTFOUND|EAI_AGAIN)/, 'the host name of REDIS_URL is not known; look at its spelling, and at the name server'],
+  [/certificate (has expired|is not yet valid)/, 'the certificate of Redis has ended, or is not valid yet; renew it, or set the clock of this node'],
   [/certificate|CERT_|issuer/i, 'Redis has a certificate that this node does not trust; give Node your CA by NODE_EXTRA_CA_CERTS, and REDIS_URL a name that stands in it'],
   [/timed out/, 'Redis did not answer in time; look whether it is stopped or overloaded, and whether it is a Redis that listens at REDIS_URL'],
   [/Unknown RESP type/, 'there answers something at REDIS_URL that is no Redis; look at its host and port'],
