@@ -20,13 +20,17 @@ local function other_database(ctx, own)
   return found
 end
 
--- The newest id that this process gave, and the clock from which it went on. If somebody else has moved the clock
--- since, the data is other data: loaded, or copied from a master.
-local given, went_on_from = {}, {}
+-- The newest id that this process gave, the clock from which it went on, and the first id after that. If somebody else
+-- has moved the clock since, the data is other data: loaded, or copied from a master.
+local given, went_on_from, began_with = {}, {}, {}
 
 function others.gives(ctx, before, id)
   local prefix = ctx.prefix
-  if given[prefix] ~= before then went_on_from[prefix] = before end
+  if given[prefix] ~= before then
+    went_on_from[prefix] = before
+    -- Of several ids that are given at once, `id` is the last.
+    began_with[prefix] = math.min(id, math.max(ctx.now, before + 1))
+  end
   given[prefix], ctx.last = id, id
 end
 
@@ -59,8 +63,10 @@ local function look_for_loss(ctx, clock, run_id, newest_before, looked)
   local is_first, is_older = run[1] ~= run_id, lacks_look(run[3] or '', looked)
   if is_first then
     -- A service may have published before any node came, so that the clock is ahead of what was lost.
-    run[2] = given[ctx.prefix] == clock and went_on_from[ctx.prefix] or clock
-    redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(run[2]), 'evicted', '0')
+    local has_given, first = given[ctx.prefix] == clock, nil
+    if has_given then run[2], first = went_on_from[ctx.prefix], began_with[ctx.prefix] else run[2], first = clock, next_id(ctx) end
+    -- Positions between the two were given by an earlier process, and this data is older.
+    redis.call('HSET', key, 'run_id', run_id, 'run_clock', int(run[2]), 'run_first', int(first), 'evicted', '0')
   end
   if is_older then newest_before = math.max(newest_before, looked) end
   if is_older or tonumber(run[2]) < newest_before then

@@ -25,6 +25,8 @@ end
 
 local function has_gap(call, groups, inbox, cursor, owed, lost)
   if cursor < call.born or cursor < call.kept_since or cursor < call.since or cursor < groups.user.forgotten then return true end
+  -- An earlier Redis process gave this cursor, and the data of this one is older (a backup, say).
+  if cursor > call.run_clock and cursor < call.run_first then return true end
   -- The cursor is older than the first visit: the user's record was evicted, and their groups were joined anew.
   if call.has_evicted and cursor < (groups.user.first or 0) then return true end
   read_trims(call, owed)
@@ -73,11 +75,12 @@ end
 
 local function open_history(keys, page_bytes, most_work)
   local call = open_call(keys)
-  local fields = redis.call('HMGET', call.prefix .. ':config', 'kept_since', 'old_until', 'evicts', 'has_evicted', 'doubt')
+  local fields = redis.call('HMGET', call.prefix .. ':config', 'kept_since', 'old_until', 'evicts', 'has_evicted', 'doubt', 'run_clock', 'run_first')
   if fields[3] == '1' then look_for_evictions(call, call.position) end
   call.has_evicted = fields[4]
   call.page_bytes, call.most_work = tonumber(page_bytes), tonumber(most_work)
   call.kept_since, call.old_until = math.max(tonumber(fields[1] or 0) or 0, tonumber(fields[5] or 0) or 0), tonumber(fields[2] or 0) or 0
+  call.run_clock, call.run_first = tonumber(fields[6] or 0) or 0, tonumber(fields[7] or 0) or 0
   call.born = tonumber(redis.call('GET', call.prefix .. ':born') or nil)
   if not call.born or call.born > call.position then
     -- Not a number, or from the future: not written by us.
