@@ -12,7 +12,7 @@ import { BODY_ERRORS, ignoreBodies } from './body.ts'
 import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, readListQuery, stateJson, State } from './inbox-schemas.ts'
 import { LIMIT_ERRORS, type RequestLimit } from './limits.ts'
 import { bearer, bearerCookieOrTicketHeader, errorResponses, UserIdText } from './schemas.ts'
-import { redeem, type StoredPrincipal, TICKET_ERRORS } from './ticket-store.ts'
+import { redeem, TICKET_ERRORS } from './ticket-store.ts'
 import { Unread } from './unread.ts'
 import { checkName, MANAGE_SCOPE } from './users.ts'
 
@@ -51,8 +51,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
   app.addHook('onRequest', async (request, reply) => {
     // Revoked tokens are refused by the broker in each call below.
     const ticket = ticketIn(request)
-    const principal: StoredPrincipal = ticket === undefined ? await app.readTokenAlone(request) : await redeem(store, ticket)
-    if (principal.signedBy !== undefined) await app.checkKey(principal.signedBy)
+    const principal = ticket === undefined ? await app.readTokenAlone(request) : await redeem(store, ticket, app.checkKey)
     refuseOtherUser(request, principal)
     await limit(reply, principal.userId)
     request.principal = principal

@@ -62,7 +62,7 @@ export interface KeySet {
 }
 
 export function keySet (url: URL, log: { warn: (data: object, text: string) => void }): KeySet {
-  const pems = new WeakMap<CryptoKey, string>()
+  const known = new WeakMap<CryptoKey, { readonly pem: string, readonly hash: string }>()
   let fetchedAtMs = performance.now()
   let answeredAtMs = -Infinity
   let failedAtMs = -Infinity
@@ -129,9 +129,15 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     }
     const { modulusLength = Infinity } = key.algorithm as { modulusLength?: number }
     if (modulusLength < MIN_RSA_BITS) throw new TidingsError('TIDINGS_TOKEN_INVALID', `its key has less than ${MIN_RSA_BITS} bits`).because('unknown-key' satisfies TokenReason)
-    let pem = pems.get(key)
-    if (pem === undefined) pems.set(key, pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string)
-    return { pem, signedBy: { alg, kid, hash: keyHash(pem) } }
+    const { pem, hash } = known.get(key) ?? remember(key)
+    return { pem, signedBy: { alg, kid, hash } }
+  }
+
+  function remember (key: CryptoKey): { pem: string, hash: string } {
+    const pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string
+    const texts = { pem, hash: keyHash(pem) }
+    known.set(key, texts)
+    return texts
   }
 
   async function check ({ hash, ...header }: SigningKey): Promise<void> {

@@ -86,15 +86,16 @@ export async function findTicket (store: Store, ticket: string): Promise<Redeema
 
 /**
  * Spends a ticket for a single request that opens no stream, without a pass. Rejects with TIDINGS_BAD_TICKET or
- * TIDINGS_TOKEN_EXPIRED.
+ * TIDINGS_TOKEN_EXPIRED, and as `checkKey` does for the key of its token.
  */
-export async function redeem (store: Store, ticket: string): Promise<StoredPrincipal> {
+export async function redeem (store: Store, ticket: string, checkKey: (signedBy: SigningKey) => Promise<void>): Promise<StoredPrincipal> {
   const { home } = partsOf(ticket)
   const taken = home === undefined ? undefined : await store.take(home, `ticket:${hash(ticket)}`)
   const text = taken === undefined ? undefined : await store.get(home!, `principal:${taken.split(' ')[1]!}`)
   if (text === undefined) throw new TidingsError('TIDINGS_BAD_TICKET')
   const principal = JSON.parse(text) as StoredPrincipal
   if (principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED')
+  if (principal.signedBy !== undefined) await checkKey(principal.signedBy)
   return principal
 }
 
