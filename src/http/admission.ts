@@ -33,6 +33,8 @@ const FAILOVER_HEADER = 'tidings-failover'
  * A client with an unused ticket is told to wait no longer than this, so that the ticket (30 s) is still valid then.
  */
 const MAX_TICKET_WAIT_MS = 10_000
+/** Short, since the page may be shown at any moment. */
+const PRERENDERED_RETRY_MS = 1000
 
 /** A stream is opened; `cookie`: the Set-Cookie header of its answer. */
 export interface Admitted {
@@ -47,7 +49,8 @@ export interface Admitted {
 /** The answer to a request for a stream. */
 export type Decision =
   | Admitted
-  | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode }
+  /** `because`: what other routes would have answered; undefined if nothing is wrong. */
+  | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode | undefined }
   | { readonly answer: 'stop' }
 
 export class Admission {
@@ -70,7 +73,7 @@ export class Admission {
     }
   }
 
-  #later (because: ErrorCode, retryMs = this.#parts.hub.retryMs()): Decision {
+  #later (because: ErrorCode | undefined, retryMs = this.#parts.hub.retryMs()): Decision {
     return { answer: 'comeBack', retryMs, because }
   }
 
@@ -88,6 +91,8 @@ export class Admission {
       if (request.headers[FAILOVER_HEADER] === '503') throw new TidingsError('TIDINGS_BUSY')
       return this.#later(broker.state().up ? 'TIDINGS_BUSY' : 'TIDINGS_UNAVAILABLE')
     }
+    // A browser may render a page in advance, and nobody may ever look at it. So it must not take the session.
+    if (config.SESSION_POLICY === 'single' && isPrerendered(request)) return this.#later(undefined, PRERENDERED_RETRY_MS)
     const ticket = await this.#ticketOf(request, [query.ticket ?? []].flat()[0])
     const principal = ticket?.principal ?? await app.readTokenAlone(request)
     const { userId } = principal
@@ -140,6 +145,9 @@ export class Admission {
 export function isPassing ({ code, statusCode }: TidingsError): boolean {
   return code === 'TIDINGS_TOKEN_NOT_YET' || (statusCode >= 500 && code !== 'TIDINGS_BUSY')
 }
+
+/** Only the browser itself can set this header. Once the page is shown, it no longer sends it. */
+const isPrerendered = ({ headers }: FastifyRequest): boolean => headers['sec-purpose']?.includes('prerender') === true
 
 function badTicket (reason: TicketReason): TidingsError {
   return new TidingsError('TIDINGS_BAD_TICKET').because(reason)

@@ -96,7 +96,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
     switch (decision.answer) {
       case 'stop': return stop(reply)
       case 'comeBack':
-        refusals.count(decision.because)
+        if (decision.because !== undefined) refusals.count(decision.because)
         return comeBack(reply, decision.retryMs)
       case 'open': return start(request, reply, decision)
     }

@@ -255,3 +255,20 @@ t.test('SESSION_POLICY=single: replaced by another browser, in every tab; useHer
   await live(...tabs)
   t.equal(await other.state(), 'replaced')
 })
+
+t.test('SESSION_POLICY=single: a page that Chromium renders in advance takes the session when it is shown, and not before', async (t) => {
+  const single = await startNode(t, { env: { ...redis.env, ...issuer.env, SESSION_POLICY: 'single' } })
+  const { door } = await startVisitor(t, ground, { page: '<!doctype html><body><script>if (!location.hash) new EventSource("/api/notifications/subscribe")</script>' })
+  door.target = single.url
+  const open = (tab: string) => door.until(() => door.open.at(-1)?.tab === tab || undefined, `the stream of ${tab}`)
+  await ground.engine.open(`${door.url}/page?tab=holder`)
+  await open('holder')
+  const { run } = await ground.engine.open(`${door.url}/page#none`)
+  const rules = JSON.stringify({ prerender: [{ urls: ['/page?tab=next'], eagerness: 'immediate' }] })
+  await run(`const script = document.createElement('script'); script.type = 'speculationrules'; script.textContent = '${rules}'; document.body.append(script)`)
+  await door.until(() => door.streams.filter(({ tab }) => tab === 'next').length > 1 || undefined, 'two attempts of the page in advance')
+  t.equal(door.streams.filter(({ tab }) => tab === 'holder').length, 1, 'the holder was not replaced')
+  await run('setTimeout(() => { location.href = "/page?tab=next" })')
+  await open('next')
+  await door.until(() => door.streams.filter(({ tab }) => tab === 'holder').length === 2 || undefined, 'the holder, replaced, to ask once more')
+})

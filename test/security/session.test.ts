@@ -259,6 +259,21 @@ onBoth(t, 'session, of one user, cannot be claimed or ended by another', async (
   t.equal(holder.connections.length, 1)
 })
 
+onBoth(t, 'session, a page that the browser renders in advance, takes it only when it is shown', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { env })
+  const holder = all.client(t, { sub: 'ann' })
+  await holder.live()
+  const headers: Record<string, string> = { 'Sec-Purpose': 'prefetch;prerender' }
+  const page = all.client(t, { sub: 'ann' }, { node: 1, headers, retryCapMs: 50 })
+  await page.until(() => page.connections.length >= 3 || undefined, 'a third attempt')
+  t.match(page.connections[0], { status: 200, body: /^retry: 1000\nevent: ping\ndata: \{\}\n\n$/ })
+  await reaches(all, holder, 'ann')
+  t.equal(holder.connections.length, 1, 'not replaced')
+  delete headers['Sec-Purpose']
+  await page.live()
+  await assertReplaced(t, holder, 'shown: the holder')
+})
+
 onBoth(t, 'session policy, not set, lets a user have several streams', async (t, kind) => {
   const all = await startNodes(t, kind, redis)
   const tabs = [0, 1, 0].map((node) => all.client(t, { sub: 'ann' }, { node }))
