@@ -19,8 +19,11 @@ export interface LineOptions {
   /** The URL of the stream. */
   readonly url: string
   readonly access: Credentials
-  /** The id to resume from; '' on a first visit. */
-  readonly lastId: () => string
+  /**
+   * The id to resume from, '' on a first visit, and whether the user asks for the stream, so that it may take the
+   * session from another tab.
+   */
+  readonly lastId: () => [id: string, isHere: boolean]
   /** The time between two pings, as the service said. */
   readonly beatMs: () => number
   readonly onEvent: (received: Received, isReplay: boolean) => void
@@ -28,8 +31,7 @@ export interface LineOptions {
 }
 
 export interface Line {
-  /** Opens a stream. `isHere`: the user asks for it, so it may take the session from another tab. */
-  open: (isHere?: boolean) => void
+  open: () => void
   /**
    * Checks whether the stream is dead. `isAwake`: something happened that often kills a stream, or brings the network
    * back.
@@ -80,12 +82,12 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
     onState('waiting')
   }
 
-  function open (isHere?: boolean): void {
+  function open (): void {
     stop()
     heard = stopwatch()
     const mine = current = new AbortController()
     onState('connecting')
-    void run(mine, isHere)
+    void run(mine)
   }
 
   /** Opens a second stream with new credentials. The first one is closed when the second is live. */
@@ -96,11 +98,11 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
     if (next === mine) next = undefined
   }
 
-  async function run (mine: AbortController, isHere?: boolean): Promise<void> {
+  async function run (mine: AbortController): Promise<void> {
     const { signal } = mine
     const address = new URL(url)
     const headers: Record<string, string> = { accept: 'text/event-stream' }
-    const id = lastId()
+    const [id, isHere] = lastId()
     const isRenewal = mine === next
     let status = 0
     let lastWords: number | undefined

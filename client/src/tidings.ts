@@ -34,7 +34,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   let opened = ''
   let heartbeatMs = 15_000
   let leaderTerm = 0
-  /** The next stream is one that the user asks for: a page that opens (until it hears of a leader), or useHere(). */
+  /** The user asks for the stream: a page that opens, or useHere(). Until a tab is live: several may take the lead. */
   let isHere = true
 
   // During server-side rendering there is nothing to connect to.
@@ -47,8 +47,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     // Whose token another tab has it cannot know.
     isAlone: share === 'tab' || (!!token && !user),
     onLead () {
-      line.open(isHere)
-      isHere = false
+      line.open()
       once.greet()
       inbox.greet()
     },
@@ -67,10 +66,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     // The service refuses it to another user, whose cookie may be there by now.
     url: `${api}/subscribe${user && '/' + encodeURIComponent(user)}`,
     access: options,
-    lastId () {
-      opened = last
-      return last
-    },
+    lastId: () => [(opened = last), isHere],
     beatMs: () => heartbeatMs,
     onState (next) {
       setState(next)
@@ -93,6 +89,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     // A handler may close the connection while an event is handled that changes the state.
     if (next === state || (listening.signal.aborted && next !== 'closed')) return
     state = next
+    // Still connecting or waiting: no other state that goes on by itself has this letter.
+    isHere &&= /n/.test(next)
     if (isFinal(next)) once.drop()
     changed.call()
   }
@@ -117,7 +115,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
     if (isPosition(id)) {
       if (isAfter(id, last)) last = id
       // New, and yet not after the position that the page gave: that is of another service, or wrong.
-      else if (event !== 'sync') return isReplay ? undefined : fallBehind()
+      else if (event !== 'sync') return (isReplay || fallBehind()) as void
     }
     const data = parse(text)
     if (event === 'sync') {
@@ -154,7 +152,6 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       if (state !== 'replaced' || isFinal(next)) return
       sharing.join()
     }
-    isHere = false
     heartbeatMs = +(message as any).heartbeatMs || heartbeatMs
     setState(next)
     void leaveIfFinal()

@@ -1,6 +1,7 @@
 // Several connections of the browser module beside each other, as the tabs of one browser: who leads, and who has the session.
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { connect, happens, until } from '../fixtures/module.ts'
+import { connect, happens, startScript, sync, until } from '../fixtures/module.ts'
 import type { Scope } from '../fixtures/wait.ts'
 import { startService, type Service } from '../http/service.ts'
 
@@ -41,6 +42,29 @@ t.test('SESSION_POLICY=single: replaced by another device; a new tab takes the s
   await hear(...tabs)
   for (const { tidings } of tabs) t.equal(tidings.state, 'live')
   t.equal(device.tidings.state, 'replaced')
+})
+
+t.test('useHere() in two tabs, of which one gets the lead a moment after it has heard of the other: both ask as the user does', async (t) => {
+  const script = await startScript(t, { head: (number) => number === 1 ? `${sync(10)}id: !replaced\nevent: replaced\ndata: {}\n\n` : 'event: ping\ndata: {}\n\n' })
+  const tabs = [0, 1].map(() => connect({ url: script.url, user: 'ada', token: async () => 'x' }))
+  t.teardown(() => { for (const tab of tabs) tab.close() })
+  for (const tab of tabs) await until(tab.subscribe, () => tab.state === 'replaced', 'replaced')
+  let steals = 0
+  const { locks } = navigator
+  const request = locks.request.bind(locks) as (...args: unknown[]) => Promise<unknown>
+  t.intercept(locks, 'request', {
+    value: async (name: string, options: { steal?: boolean }, act: unknown) => {
+      if (options.steal && ++steals === 2) {
+        await script.until(() => script.streams.length > 1, 'the stream of the first')
+        await sleep(20)
+      }
+      return await request(name, options, act)
+    }
+  })
+  const asked = script.asked.length
+  for (const tab of tabs) tab.useHere()
+  await script.until(() => script.streams.length > 2, 'the stream of the second')
+  t.same(script.asked.slice(asked).map((line) => /lastEventId=10$/.test(line)), [true, true])
 })
 
 t.test('replaced, left, and come back to: with another tab of the browser that is live again, so is this one', async (t) => {
