@@ -174,7 +174,7 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
       // This browser has the session, or had it a moment ago.
       isHere = true
       sharing.join(true)
-    }, Math.random() * 50)
+    }, Math.random() * 500)
   }
 
   function look (): void {
