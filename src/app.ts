@@ -22,7 +22,7 @@ import { rateLimits } from './http/limits.ts'
 import { describeRoutes } from './http/openapi.ts'
 import { ops } from './http/ops.ts'
 import { opsServer } from './http/ops-port.ts'
-import { publish } from './http/publish.ts'
+import { publish, type PublishCounts } from './http/publish.ts'
 import { Refusals } from './http/refusals.ts'
 import { requestOf, withoutChildren } from './http/request-log.ts'
 import { retract } from './http/retract.ts'
@@ -202,11 +202,12 @@ async function registerRoutes (app: FastifyInstance, { config, broker, node, ref
   await app.register(auth, { config, sessions: broker })
   await app.register(tickets, { broker, limits })
   await app.register(subscribe, { config, hub: app.hub, broker, limits, refusals })
-  await app.register(publish, { config, node, messages: broker, limit: limits.publish })
+  const publishCounts: PublishCounts = { published: 0 }
+  await app.register(publish, { config, node, messages: broker, limit: limits.publish, counts: publishCounts })
   await app.register(retract, { messages: broker, limit: limits.publish })
   await app.register(inbox, { inbox: broker, store: broker, node, limit: limits.inbox })
   await app.register(users, { members: broker, sessions: broker })
   await app.register(why, { trail: broker.trail, receipts: config.RECEIPTS })
   await app.register(client)
-  await app.register(ops, { hub: app.hub, broker, refusals, node, logCounts })
+  await app.register(ops, { hub: app.hub, broker, refusals, node, logCounts, publishCounts })
 }

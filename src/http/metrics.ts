@@ -4,8 +4,9 @@ import type { Broker } from '../broker/broker.ts'
 import { errorTable } from '../errors.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { LogCounts } from '../log.ts'
-import { deliveries, type DeliverTrace, type Node, publishes, type PublishTrace } from '../tracing.ts'
+import { deliveries, type DeliverTrace, type Node } from '../tracing.ts'
 import { version } from '../version.ts'
+import type { PublishCounts } from './publish.ts'
 import type { Refusals } from './refusals.ts'
 import { Metrics } from './registry.ts'
 
@@ -18,16 +19,16 @@ export interface MetricsOptions {
   readonly refusals: Refusals
   readonly node: Node
   readonly logCounts: Readonly<LogCounts>
+  readonly publishCounts: Readonly<PublishCounts>
 }
 
-/** Registers the metrics and subscribes to the diagnostics channels. `close` unsubscribes. */
-export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOptions): { prometheus: Metrics, close: () => void } {
+/** Registers the metrics and subscribes to a diagnostics channel. `close` unsubscribes. */
+export function metrics ({ hub, broker, refusals, node, logCounts, publishCounts }: MetricsOptions): { prometheus: Metrics, close: () => void } {
   const prometheus = new Metrics(node.name)
   const gauge = prometheus.gauge.bind(prometheus)
   const counter = prometheus.counter.bind(prometheus)
 
   const { stats } = hub
-  let published = 0
   gauge('tidings_build_info', 'Always 1; the version that runs', () => ({ [version]: 1 }), 'version')
   gauge('tidings_streams', 'Open streams', () => hub.streams)
   gauge('tidings_streams_waiting', 'Streams that are open and silent, because they wait for the broker', () => hub.waiting)
@@ -47,7 +48,7 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
   gauge('tidings_broker_warnings', 'Things that work now but are not reliable; /readyz has a sentence for each', () => broker.state().warnings.length)
   gauge('tidings_clock_difference_seconds', 'How far the clock of this node is ahead of that of the broker', () => broker.state().clockDifferenceSeconds)
   for (const meter of broker.meters) prometheus.add(meter)
-  counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => published)
+  counter('tidings_published_total', 'Notifications published through this node over HTTP, one for each address', () => publishCounts.published)
   counter('tidings_received_total', 'Notifications that arrived from the broker for a stream of this node', () => stats.received)
   counter('tidings_delivered_total', 'Notifications handed to live streams, one for each stream', () => stats.delivered)
   counter('tidings_replayed_total', 'Notifications written from the logs', () => stats.replayed)
@@ -66,18 +67,11 @@ export function metrics ({ hub, broker, refusals, node, logCounts }: MetricsOpti
     'Time from publishing (the id) until the write to the streams of this node, once for each notification',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
   )
-  const onPublished = ({ node: by, result }: PublishTrace): void => {
-    if (by === node && result?.replayed === false) published += result.notifications.length
-  }
   const onDelivered = latencyObserver(latency, { broker, node })
-  publishes.asyncEnd.subscribe(onPublished as ChannelListener)
   deliveries.asyncEnd.subscribe(onDelivered as ChannelListener)
   return {
     prometheus,
-    close: () => {
-      publishes.asyncEnd.unsubscribe(onPublished as ChannelListener)
-      deliveries.asyncEnd.unsubscribe(onDelivered as ChannelListener)
-    }
+    close: () => { deliveries.asyncEnd.unsubscribe(onDelivered as ChannelListener) }
   }
 }
 

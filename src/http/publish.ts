@@ -21,6 +21,13 @@ export interface PublishOptions {
   readonly node: Node
   readonly messages: Messages
   readonly limit: RequestLimit
+  readonly counts: PublishCounts
+}
+
+/** For the metrics. Counted here, since a subscriber of the diagnostics channel would make each publish dearer. */
+export interface PublishCounts {
+  /** Notifications published by this node over HTTP, one for each address. */
+  published: number
 }
 
 /**
@@ -111,7 +118,7 @@ declare module 'fastify' {
   }
 }
 
-export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { config, node, messages, limit }) => {
+export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { config, node, messages, limit, counts }) => {
   // Leaves room for white space in `data`, and for 1,000 addresses.
   const bodyLimit = 2 * config.MAX_DATA_BYTES + 1_048_576
 
@@ -164,6 +171,7 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
     const traced = (): PublishRequest => trace.traceparent === undefined ? publication : { ...publication, traceparent: trace.traceparent }
     const answer = await publishes.tracePromise(() => messages.publish(traced()), trace)
     if (answer.replayed) reply.header('idempotency-replayed', 'true')
+    else counts.published += answer.notifications.length
     reply.code(202)
     return answerJson(answer)
   })

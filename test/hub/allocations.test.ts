@@ -82,7 +82,7 @@ t.test('metrics, of messages to 1 or to 100 streams, are counted without an obje
       return await objectsMade(run) / messages
     }
     const uncounted = await made()
-    const { prometheus, close: endCounting } = metrics({ hub, broker, refusals: new Refusals({ info () {} }), node, logCounts: { failedWrites: 0, lostLines: 0 } })
+    const { prometheus, close: endCounting } = metrics({ hub, broker, refusals: new Refusals({ info () {} }), node, logCounts: { failedWrites: 0, lostLines: 0 }, publishCounts: { published: 0 } })
     const from = runs
     const counted = await made()
     t.equal(hub.stats.delivered, runs * messages * streams)
