@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
 import {
-  ALL, eventFault, groupAddress, isAddress, isName, isTooDeep, MAX_DATA_DEPTH, MAX_NAME_CHARACTERS, parsePosition, RESERVED_EVENTS, userAddress
+  ALL, eventFault, groupAddress, idText, isAddress, isName, isTooDeep, MAX_DATA_DEPTH, MAX_NAME_CHARACTERS, parsePosition, RESERVED_EVENTS, userAddress
 } from '../src/notification.ts'
 
 /** What breaks a rule, short enough to be shown. */
@@ -121,4 +121,9 @@ t.test('cursor, whatever the text, is a safe integer that prints as that text, o
     if (text === '') return cursor === 'fresh'
     return cursor === 'foreign' || (typeof cursor === 'number' && Number.isSafeInteger(cursor) && String(cursor) === text && cursor > 0)
   }))
+})
+
+t.test('text of an id, of any whole number up to the largest safe one, is that of the number', async () => {
+  const ids = fc.oneof(fc.nat(), fc.integer({ min: 1e15 - 1000, max: 1e15 + 1000 }), fc.integer({ min: 17_600_000, max: 18_000_000 }).map((head) => head * 1e8 + 7), fc.maxSafeNat())
+  fc.assert(fc.property(ids, (id) => idText(id) === String(id)), { numRuns: 2000 })
 })

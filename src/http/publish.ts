@@ -6,7 +6,7 @@ import type { Messages, PublishAnswer, PublishRequest } from '../broker/broker.t
 import type { Config } from '../config.ts'
 import { TidingsError } from '../errors.ts'
 import { memberText } from '../json-text.ts'
-import { type Address, DEFAULT_EVENT, eventFault, isAddress, isName, isTooDeep, type Keep, MAX_ADDRESSES, MAX_NAME_CHARACTERS } from '../notification.ts'
+import { type Address, DEFAULT_EVENT, eventFault, idText, isAddress, isName, isTooDeep, type Keep, MAX_ADDRESSES, MAX_NAME_CHARACTERS } from '../notification.ts'
 import { parseTraceparent } from '../trace-context.ts'
 import { type Node, publishes, type PublishTrace } from '../tracing.ts'
 import { identityOf, TOKEN_ERRORS } from './auth.ts'
@@ -179,7 +179,7 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
 
 // Objects are written out, because spreading an object into another costs more than the rest of the answer.
 function answerJson ({ id, notifications, pending }: PublishAnswer): Static<typeof schema.response[202]> {
-  const text = id === undefined ? undefined : String(id)
+  const text = id === undefined ? undefined : idText(id)
   const each = notifications.map(({ to, receivers }) => text === undefined ? { to, receivers } : { to, id: text, receivers })
   return pending === undefined ? { notifications: each } : { notifications: each, pending }
 }
