@@ -1,10 +1,12 @@
 // The bell of one device: a badge with what is new, and the list that it opens
 
-function button (text, act) {
+/** `about`: what the button is for, which its text alone does not say. */
+function button (text, act, about = '') {
   const made = document.createElement('button')
   made.type = 'button'
   made.className = 'small'
   made.textContent = text
+  if (about !== '') made.setAttribute('aria-label', `${text}: ${about}`)
   // What the service refuses, the module takes back; the list shows it
   made.onclick = () => { act().catch(() => {}) }
   return made
@@ -67,8 +69,8 @@ export class Bell {
       title.textContent = typeof data?.title === 'string' ? data.title : event
       item.append(
         title,
-        isRead ? button('Unread', () => inbox.markUnread(id)) : button('Read', () => inbox.read(id)),
-        button('Dismiss', () => inbox.dismiss(id))
+        isRead ? button('Unread', () => inbox.markUnread(id), title.textContent) : button('Read', () => inbox.read(id), title.textContent),
+        button('Dismiss', () => inbox.dismiss(id), title.textContent)
       )
       return item
     }))

@@ -125,7 +125,7 @@ t.test('the bell: a badge on each device, read here is read there, and Bob\'s ow
   await click(page, 'phone')
   for (const device of ['alice', 'phone']) await noBadge(page, device)
   await click(page, 'alice')
-  await first.getByRole('button', { name: 'Read', exact: true }).click()
+  await first.getByRole('button', { name: 'Read: For the bell', exact: true }).click()
   await page.locator('#phone .inbox li[data-read=true]', { hasText: 'For the bell' }).waitFor()
   await first.getByRole('button', { name: 'Unread' }).click()
   await page.locator('#phone .inbox li[data-read=false]', { hasText: 'For the bell' }).waitFor()
