@@ -147,8 +147,8 @@ t.test('unknown kid, in a storm of them, asks the key server once', async (t) =>
   const startedMs = performance.now()
   t.ok((await storm('third')).every(({ status }) => status === 503))
   t.ok((await storm('fourth')).every(({ status }) => status === 503))
-  // A busy machine may need longer than ten seconds for both storms.
-  t.ok(knocks <= 2 + Math.floor((performance.now() - startedMs) / 10_000), `a server that fails is not stormed either: ${knocks} requests`)
+  // It is asked again after two seconds, and a busy machine may need longer for both storms.
+  t.ok(knocks <= 2 + Math.floor((performance.now() - startedMs) / 2000), `a server that fails is not stormed either: ${knocks} requests`)
   t.match(await all.stream(signer.token()), { status: 'live' }, 'the known key is good all the time')
 })
 
