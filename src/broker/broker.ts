@@ -81,9 +81,9 @@ export interface Sessions {
   logout: (userId: string) => Promise<void>
   /**
    * Takes the user's one session for a stream; the previous holder hears `takeover`. Undefined: the cursor belongs to a
-   * stream that was replaced while it was away.
+   * stream that was replaced while it was away, or the holder was admitted later (`admittedAt`: of the stream's visit).
    */
-  takeSession: (userId: string, tag: string, cursor: number | 'fresh') => Promise<Session | undefined>
+  takeSession: (userId: string, tag: string, cursor: number | 'fresh', admittedAt: number) => Promise<Session | undefined>
   /** The tags of those sessions that were taken over. Long lists are checked in parts, so that other calls go on. */
   verifySessions: (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>) => Promise<string[]>
 }

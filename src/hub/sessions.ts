@@ -18,8 +18,8 @@ export class Sessions {
   /** Takes the session for a new stream. Resolves with false if the stream was replaced, and so was ended. */
   async take (stream: Stream): Promise<boolean> {
     if (this.#held.has(stream)) return true
-    const { userId, reconnectsFrom } = stream.owner
-    const session = await this.#broker.takeSession(userId, randomUUID(), reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom)
+    const { userId, reconnectsFrom, admittedAt } = stream.owner
+    const session = await this.#broker.takeSession(userId, randomUUID(), reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom, admittedAt)
     if (session !== undefined) this.#held.set(stream, session)
     else this.#exits.endForGood(stream, 'replaced', {})
     return session !== undefined

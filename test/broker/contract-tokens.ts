@@ -105,16 +105,30 @@ export function tokens (t: Test, make: MakeBackend): void {
     const node = await make(t)
     const [a, b] = [await node(), await node()]
     await a.broker.subscribe(['user:1'])
-    const first = (await a.broker.takeSession('1', 'first', 'fresh'))!
+    const first = (await a.broker.takeSession('1', 'first', 'fresh', 0))!
     t.same(await a.broker.verifySessions([{ userId: '1', session: first }]), [])
-    const second = (await b.broker.takeSession('1', 'second', 'fresh'))!
+    const second = (await b.broker.takeSession('1', 'second', 'fresh', 0))!
     t.same(await a.broker.verifySessions([{ userId: '1', session: first }, { userId: '1', session: second }]), ['first'])
-    t.equal(await a.broker.takeSession('1', 'third', second.fence - 1), undefined)
+    t.equal(await a.broker.takeSession('1', 'third', second.fence - 1, second.fence), undefined)
     t.match(await a.broker.visit({ ...identityOf('1'), sessionCursor: second.fence - 1 }), { verdict: 'replaced' })
     t.match(await a.broker.visit({ ...identityOf('1'), sessionCursor: second.fence }), { verdict: 'admitted' })
-    t.match(await a.broker.takeSession('1', 'third', second.fence), { tag: 'third', fence: second.fence })
+    t.match(await a.broker.takeSession('1', 'third', second.fence, second.fence), { tag: 'third', fence: second.fence })
     await a.ear.id(await send(a, 'user:1', 'fence'))
     t.match(a.ear.controls, [{ control: 'takeover', tag: 'first' }, { control: 'takeover', tag: 'second' }, { control: 'takeover', tag: 'third' }])
+  })
+
+  t.test('the session, asked for by two streams, goes to the one that was admitted last, whichever takes it first', async (t) => {
+    const node = await make(t)
+    const [a, b] = [await node(), await node()]
+    const earlier = (await a.broker.visit(identityOf('1'))).admittedAt
+    const later = (await b.broker.visit(identityOf('1'))).admittedAt
+    const holder = (await b.broker.takeSession('1', 'later', 'fresh', later))!
+    t.equal(await a.broker.takeSession('1', 'earlier', 'fresh', earlier), undefined, 'its client has often gone by now')
+    t.same(await b.broker.verifySessions([{ userId: '1', session: holder }]), [], 'which also keeps when it was admitted')
+    t.equal(await a.broker.takeSession('1', 'earlier', 'fresh', earlier), undefined)
+    t.match(await a.broker.takeSession('1', 'again', holder.fence, earlier), { tag: 'again' }, 'a stream that resumes is the holder itself')
+    const last = (await a.broker.visit(identityOf('1'))).admittedAt
+    t.match(await a.broker.takeSession('1', 'last', 'fresh', last), { tag: 'last' })
   })
 
   t.test('the store, at a user\'s home, keeps, gives and takes; one caller alone takes', async (t) => {

@@ -56,7 +56,7 @@ async function live ({ broker }: Node, userId: string, second: number): Promise<
   const ticket = await issueTicket(broker, { ...token, scopes: [] })
   await spend(broker, (await findTicket(broker, ticket))!)
   await issueTicket(broker, { ...token, scopes: [] })
-  await broker.takeSession(userId, 'tag', 'fresh')
+  await broker.takeSession(userId, 'tag', 'fresh', admittedAt)
   await broker.hit(userId, `publish:${userId}`, 60_000)
   const { id } = await broker.publish(request([`user:${userId}`, 'group:g', 'all'], 1, { key: 'k', ttlSeconds: 60, idempotencyKey: `once ${userId}` }))
   await broker.publish(request(`user:${userId}`, 2, { key: 'k' }))

@@ -40,7 +40,7 @@ t.test('data of 0.1.0, read by the new library: logs, groups, answers, logouts, 
   t.match(await broker.publish(request('user:bob', 'again', { idempotencyKey: 'key' })), { replayed: true, id: Number(first), notifications: [{ to: 'user:bob', receivers: 0 }] })
   t.equal((await broker.visit(identityOf('eve', 1000))).verdict, 'revoked')
   t.equal((await broker.visit({ ...identityOf('ann', 1000), sessionCursor: Number(fence) - 1 })).verdict, 'replaced')
-  t.match(await broker.takeSession('ann', 'other', Number(fence) + 1), { fence: Number(fence) })
+  t.match(await broker.takeSession('ann', 'other', Number(fence) + 1, Number(fence) + 1), { fence: Number(fence) })
   // A claim names what the old library has joined without a word of why; from now on it is the claim's.
   const claim = async (groups: string[], iat: number): Promise<string[]> =>
     [...(await broker.resume({ user: identityOf('ann', iat), groups, admittedAt: Number.MAX_SAFE_INTEGER, cursor: 'fresh', maxBytes: 1 })).membership.keys()]

@@ -59,7 +59,7 @@ export class MemoryBroker implements Broker {
 
   visit: Broker['visit'] = async (visitor) => this.#bus.visit(visitor)
   logout: Broker['logout'] = async (userId) => { this.#bus.logout(userId) }
-  takeSession: Broker['takeSession'] = async (userId, tag, cursor) => this.#bus.sessions.take(userId, tag, cursor)
+  takeSession: Broker['takeSession'] = async (userId, tag, cursor, admittedAt) => this.#bus.sessions.take(userId, tag, cursor, admittedAt)
   verifySessions: Broker['verifySessions'] = async (sessions) => this.#bus.sessions.verify(sessions)
 
   list: Broker['list'] = async (query) => this.#bus.list(query)

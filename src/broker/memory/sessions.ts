@@ -14,7 +14,7 @@ export interface SessionParts {
 
 export class MemorySessions {
   readonly #parts: SessionParts
-  readonly #sessions: ExpiringMap<{ readonly fence: number, readonly tag: string }>
+  readonly #sessions: ExpiringMap<{ readonly fence: number, readonly tag: string, readonly admittedAt: number }>
 
   constructor (parts: SessionParts) {
     this.#parts = parts
@@ -25,14 +25,14 @@ export class MemorySessions {
     return typeof cursor === 'number' && cursor < (this.#sessions.get(userId)?.fence ?? 0)
   }
 
-  take (userId: string, tag: string, cursor: number | 'fresh'): Session | undefined {
+  take (userId: string, tag: string, cursor: number | 'fresh', admittedAt: number): Session | undefined {
     const { nextId, tell } = this.#parts
     const takenAt = nextId()
     const holder = this.#sessions.get(userId)
     const resumes = cursor !== 'fresh' && cursor <= takenAt
-    if (holder !== undefined && resumes && cursor < holder.fence) return undefined
+    if (holder !== undefined && (resumes ? cursor < holder.fence : admittedAt < holder.admittedAt)) return undefined
     const fence = resumes ? holder?.fence ?? cursor : takenAt
-    this.#sessions.set(userId, { fence, tag }, SESSION_MS)
+    this.#sessions.set(userId, { fence, tag, admittedAt }, SESSION_MS)
     tell(userId, { control: 'takeover', id: takenAt, tag })
     return { tag, takenAt, fence }
   }
@@ -43,7 +43,7 @@ export class MemorySessions {
     for (const { userId, session: { tag, fence } } of held) {
       const holder = this.#sessions.get(userId)
       if (holder !== undefined && holder.tag !== tag) lost.push(tag)
-      else this.#sessions.set(userId, { fence, tag }, SESSION_MS)
+      else this.#sessions.set(userId, { fence, tag, admittedAt: holder?.admittedAt ?? 0 }, SESSION_MS)
     }
     return lost
   }

@@ -130,8 +130,8 @@ export class RedisBroker implements Broker {
   readonly visit: Broker['visit'] = (visitor) => this.#requests.visit(visitor)
   readonly logout: Broker['logout'] = async (userId) => { await this.call('tidings_logout', userId) }
 
-  async takeSession (userId: string, tag: string, cursor: number | 'fresh'): Promise<Session | undefined> {
-    const [holds, takenAt, fence] = await this.call('tidings_claim', userId, tag, cursor === 'fresh' ? '' : cursor) as [number, string, string]
+  async takeSession (userId: string, tag: string, cursor: number | 'fresh', admittedAt: number): Promise<Session | undefined> {
+    const [holds, takenAt, fence] = await this.call('tidings_claim', userId, tag, cursor === 'fresh' ? '' : cursor, admittedAt) as [number, string, string]
     return holds === 1 ? { tag, takenAt: Number(takenAt), fence: Number(fence) } : undefined
   }
 

@@ -47,8 +47,13 @@ end
 local function read_session(ctx, user)
   local value = redis.call('GET', ctx.prefix .. ':session:' .. user)
   if not value then return nil end
-  local fence, tag = value:match('^(%d+) (.*)$')
-  return tonumber(fence), tag
+  local fence, tag, admitted = value:match('^(%d+) (%S*) ?(%d*)$')
+  return tonumber(fence), tag, tonumber(admitted or nil)
+end
+
+-- admitted: the id of the holder's visit, or nil.
+local function write_session(ctx, user, fence, tag, admitted)
+  redis.call('SET', ctx.prefix .. ':session:' .. user, int(fence) .. ' ' .. tag .. (admitted and ' ' .. int(admitted) or ''), 'EX', SESSION_SECONDS)
 end
 
 -- Counts in a window that begins with its first hit. Redis stores the end of a key as a date. If that is further away
@@ -101,18 +106,20 @@ local function visits(keys, args)
   return reply
 end
 
--- ARGV: user, the stream's tag, cursor or ''.
+-- ARGV: user, the stream's tag, cursor or '', the id of its visit (absent from older nodes).
 -- Reply: [1 if it holds the session now, else 0, the claim's id, the fence] A fresh stream takes over and raises the
--- fence. A stream that resumes from below the fence was replaced while it was away. One from above the fence is the
--- holder itself; then the fence stays, since the next reconnect may come before the client has seen a newer id.
+-- fence, unless the holder's visit was later: then it was only slower, and its client has often gone. A stream that
+-- resumes from below the fence was replaced while it was away. One from above the fence is the holder itself; then the
+-- fence stays, since the next reconnect may come before the client has seen a newer id.
 local function claim(keys, args)
-  local ctx, user, tag, cursor = open(keys), args[1], args[2], tonumber(args[3])
+  local ctx, user, tag, cursor, admitted = open(keys), args[1], args[2], tonumber(args[3]), tonumber(args[4] or nil)
   local id = next_id(ctx)
   if cursor and cursor > id then cursor = nil end
-  local fence = read_session(ctx, user)
-  if fence and cursor and cursor < fence then return { 0, int(id), int(fence) } end
+  local fence, _, holder_admitted = read_session(ctx, user)
+  local is_late = not cursor and (holder_admitted or 0) > (admitted or id)
+  if fence and (is_late or (cursor and cursor < fence)) then return { 0, int(id), int(fence) } end
   if not cursor then fence = id elseif not fence then fence = cursor end
-  redis.call('SET', ctx.prefix .. ':session:' .. user, int(fence) .. ' ' .. tag, 'EX', SESSION_SECONDS)
+  write_session(ctx, user, fence, tag, admitted)
   tell(ctx, user, 'takeover', id, tag)
   return { 1, int(id), int(fence) }
 end
@@ -122,10 +129,8 @@ end
 local function verify(keys, args)
   local ctx, lost = open(keys), {}
   for i = 1, #args - 2, 3 do
-    local _, tag = read_session(ctx, args[i])
-    if tag and tag ~= args[i + 1] then lost[#lost + 1] = args[i + 1] else
-      redis.call('SET', ctx.prefix .. ':session:' .. args[i], args[i + 2] .. ' ' .. args[i + 1], 'EX', SESSION_SECONDS)
-    end
+    local _, tag, admitted = read_session(ctx, args[i])
+    if tag and tag ~= args[i + 1] then lost[#lost + 1] = args[i + 1] else write_session(ctx, args[i], tonumber(args[i + 2]), args[i + 1], admitted) end
   end
   return lost
 end

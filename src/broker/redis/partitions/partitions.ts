@@ -175,7 +175,7 @@ export class PartitionedBroker implements Broker {
   }
 
   readonly logout: Broker['logout'] = (userId) => this.#of(userId).logout(userId)
-  readonly takeSession: Broker['takeSession'] = (userId, tag, cursor) => this.#of(userId).takeSession(userId, tag, cursor)
+  readonly takeSession: Broker['takeSession'] = (userId, tag, cursor, admittedAt) => this.#of(userId).takeSession(userId, tag, cursor, admittedAt)
 
   /** Sessions of a partition that is away are checked again at the next heartbeat. Rejects if all are away. */
   async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {
