@@ -98,7 +98,7 @@ t.test('something else than REDIS_URL says, each kind in its sentence, at once a
     [at(node.port), /^REDIS_URL is that of a node of a Redis Cluster; write redis\+cluster:\/\//],
     [at(redis.port, '+cluster'), /^REDIS_URL says redis\+cluster:\/\/, and what answers there is no Cluster; write redis:\/\//],
     [at(lacking.port, '+cluster'), /^REDIS_URL says redis\+cluster:\/\/, and what answers there is no Cluster; .* Write redis\+sentinel:\/\/.* if it is a Sentinel/],
-    [at(lacking.port), /^this Redis has no functions \(FUNCTION, FCALL\); use Redis 7 or later, or Valkey \[/],
+    [at(lacking.port), /^this Redis has no functions \(FUNCTION, FCALL\), or its configuration takes them away \(rename-command\); use Redis 7 or later, or Valkey \[ERR unknown command '\w+'\]/],
     [at((old.address() as net.AddressInfo).port), /^Redis 6\.[\d.]+ has no functions; use Redis 7 or later, or Valkey/]
   ] as const) {
     const { broker, said } = startRedisNode(t, { ...redis, url })

@@ -46,3 +46,25 @@ t.test('an error that no node expects is logged once, however many requests meet
   for (let i = 0; i < 5; i++) await t.rejects(node.broker.groups('ann'), /^a key under REDIS_PREFIX/)
   t.equal(count(node.said, /^Redis: a key under REDIS_PREFIX/), 1)
 })
+
+t.test('commands, taken away by the configuration of Redis: each kind has its sentence, without the arguments', async (t) => {
+  for (const [command, pattern] of [
+    ['PUBLISH', /^cannot subscribe: this Redis does not know a command .* \(rename-command\); .* \[ERR unknown command 'publish'\]$/],
+    ['XADD', /^this Redis does not know a command .* \(rename-command\); .* \[ERR Invalid command/],
+    ['TIME', /^this Redis does not know a command .* \(rename-command\); .* \[ERR Unknown Redis command/]
+  ] as const) {
+    const redis = await startRedis(t, { args: ['--rename-command', command, ''] })
+    const { broker, said } = startRedisNode(t, redis)
+    await becomes(() => pattern.test(broker.state().detail), `${command} to be missed, not ${broker.state().detail}`)
+    t.ok(said.some((text) => /does not know a command/.test(text)), command)
+    await broker.close()
+  }
+})
+
+t.test('a Redis that does not know AUTH repeats the password: it stands neither in the log nor in the state', async (t) => {
+  const redis = await startRedis(t, { args: ['--rename-command', 'AUTH', '', '--rename-command', 'HELLO', ''] })
+  const { broker, said } = startRedisNode(t, { ...redis, url: redis.url.replace('redis://', 'redis://ann:pass-word@') })
+  await becomes(() => /\[ERR unknown command 'auth'\]$/.test(broker.state().detail), 'the reason, without the password')
+  t.match(said, [/\[ERR unknown command 'auth'\]; trying again/])
+  t.notMatch(said.join(), /pass-word/)
+})

@@ -68,8 +68,8 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/NOPERM.*function/, 'the Redis user may not load functions; allow it +function|load, or load them by hand: npm run -s functions | redis-cli -x FUNCTION LOAD REPLACE'],
   [/NOPERM.*channel/, 'the Redis user may not use the channels under REDIS_PREFIX; allow it &<prefix>:* (docs/security.md has the recipe)'],
   [/NOPERM|executing the script can't/, 'the Redis user may not do what a node must; docs/security.md has the recipe'],
-  [/unknown command.*(fcall|function)/i, 'this Redis has no functions (FUNCTION, FCALL); use Redis 7 or later, or Valkey'],
-  [/unknown command/i, 'this Redis does not know a command that a node needs; use Redis 7 or later, or Valkey'],
+  [/unknown command.*(fcall|function)/i, 'this Redis has no functions (FUNCTION, FCALL), or its configuration takes them away (rename-command); use Redis 7 or later, or Valkey'],
+  [/unknown (redis )?command|Invalid command passed/i, 'this Redis does not know a command that a node needs, or its configuration takes it away (rename-command); use Redis 7 or later, or Valkey'],
   [/^ENOENT|EACCES/, 'there is no such socket, or it may not be used; look at its path in REDIS_URL, and at its rights'],
   [/certificate required/, 'Redis wants a certificate of this node; nodes have none, so set tls-auth-clients to no or optional in its configuration'],
   [/ECONNRESET|EPIPE|^Stream isn't writeable/, 'the connection was cut; Redis has ended, or it has no place left (maxclients), or it speaks TLS alone, and REDIS_URL must say rediss://, or it wants a certificate of this node (tls-auth-clients)'],
@@ -83,8 +83,12 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/wrong version number|packet length too long|EPROTO|before secure TLS connection/i, 'Redis does not speak TLS there; use redis:// instead of rediss://, or its TLS port']
 ]
 
+/** Redis repeats the arguments of a command that it does not know: those of AUTH are a password. */
+const ARGUMENTS = /, with args beginning with:[^]*/
+
 /** Explains an error of Redis. Its own words follow in brackets. */
-export function explain (message: string): string {
+export function explain (error: string): string {
+  const message = error.replace(ARGUMENTS, '')
   if (message.startsWith('TIDINGS_')) return message.slice(message.indexOf(' ') + 1)
   if (message.endsWith(']')) return message // already explained
   const match = SENTENCES.find(([pattern]) => pattern.test(message))

@@ -104,7 +104,7 @@ export class RedisBroker implements Broker {
     if (this.#commands.fault !== '') return
     this.#commands.publish(this.#subscriber.canaryChannel, '').catch((error: Error) => {
       if (isUnanswered(error)) this.#commands.reconnect('no answer')
-      else if (error.message.includes('NOPERM') && !this.#subscriber.isRefused) this.#subscriber.refused(error)
+      else if (/NOPERM|unknown command/.test(error.message) && !this.#subscriber.isRefused) this.#subscriber.refused(error)
     })
   }
 
