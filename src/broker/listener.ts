@@ -14,8 +14,11 @@ export interface BrokerListener {
   interrupted: (isAffected: (channel: Channel) => boolean, isLost?: boolean) => void
   /** These channels are subscribed again: fill the streams from the logs. */
   restored: (isAffected: (channel: Channel) => boolean) => void
-  /** A channel message was dropped: not JSON, too large, a reserved or malformed event name. */
-  dropped: (channel: Channel, reason: DropReason) => void
+  /**
+   * A channel message was dropped: not JSON, too large, a reserved or malformed event name. `isStranger`: it looks like
+   * one of the broker's own, and is of another writer than those that this node knows by now, or forged.
+   */
+  dropped: (channel: Channel, reason: DropReason, isStranger?: boolean) => void
 }
 
 export type Control =

@@ -282,6 +282,13 @@ t.test('dropped, for one channel many times, is counted each time and logged onc
   t.equal(warnings.length, 2)
 })
 
+t.test('dropped, because its library is not known here yet: its sender is not told to write it otherwise', async (t) => {
+  const { broker, warnings } = await startHub(t)
+  broker.listener.dropped('user:1', 'malformed', true)
+  broker.listener.dropped('all', 'malformed')
+  t.match(warnings, [/the function library that sent it was loaded just now/, /its sender should PUBLISH/])
+})
+
 t.test('notification, for an address that nobody here has, is ignored', async (t) => {
   const { hub, broker } = await startHub(t)
   broker.listener.notification('user:9', { id: 1, event: 'message', json: '1' })

@@ -37,7 +37,7 @@ export class ScriptedBroker extends MemoryBroker {
     super.start({
       notification: (address, notification) => { if (!this.isDeaf) listener.notification(address, notification) },
       control: (userId, control) => { if (!this.isDeaf) listener.control(userId, control) },
-      dropped: (address, reason) => { listener.dropped(address, reason) },
+      dropped: (...what) => { listener.dropped(...what) },
       interrupted: (isAffected) => { listener.interrupted(isAffected) },
       restored: (isAffected) => { listener.restored(isAffected) }
     })

@@ -132,7 +132,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
     if ('notification' in incoming) {
       if (incoming.notification.id > this.#line.newestId) this.#line.newestId = incoming.notification.id
       this.#listener?.notification(channel, incoming.notification)
-    } else if ('dropped' in incoming) this.#listener?.dropped(channel, incoming.dropped)
+    } else if ('dropped' in incoming) this.#listener?.dropped(channel, incoming.dropped, incoming.isStranger)
     else if ('isElsewhere' in incoming) void this.#links.look() // the prefix may have moved
     else if (channel.startsWith('user:')) this.#listener?.control(channel.slice(5), incoming.control)
   }

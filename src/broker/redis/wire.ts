@@ -23,11 +23,12 @@ const NONCES = 3
 export type Incoming =
   | { readonly notification: Notification }
   | { readonly control: Control }
-  | { readonly dropped: DropReason }
+  | { readonly dropped: DropReason, readonly isStranger?: boolean }
   /** Sent by another process than the one that is listened to. */
   | { readonly isElsewhere: true }
 
 const MALFORMED: Incoming = { dropped: 'malformed' }
+const STRANGER: Incoming = { dropped: 'malformed', isStranger: true }
 const ELSEWHERE: Incoming = { isElsewhere: true }
 
 /** Reads what arrives on the channels of one prefix. */
@@ -77,7 +78,7 @@ export class Wire {
 
   #stranger (): Incoming {
     this.hasHeardStranger = true
-    return MALFORMED
+    return STRANGER
   }
 
   #readControl ({ control, subject, id }: Record<string, unknown>): Incoming {

@@ -12,7 +12,7 @@ export function listenerOf (listener: BrokerListener, partition: number, takes: 
     control: (userId, control) => { listener.control(userId, control) },
     interrupted: (isAffected, isLost) => { listener.interrupted(affects(isAffected), isLost) },
     restored: (isAffected) => { listener.restored(affects(isAffected)) },
-    dropped: (channel, reason) => { listener.dropped(channelIn(partition, channel), reason) }
+    dropped: (channel, ...why) => { listener.dropped(channelIn(partition, channel), ...why) }
   }
 }
 
