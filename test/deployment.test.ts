@@ -1,9 +1,11 @@
 // What stands beside src/ must say what src/ says: the settings in docker-compose.yml, the errors that nginx.conf makes itself.
-import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { parse } from 'yaml'
 import { configSchema, parseConfig } from '../src/config.ts'
@@ -92,6 +94,32 @@ t.test('ops/compose/roll.sh, a new node that takes the question and never answer
   const [, script = ''] = /node -e "(.*)" 2> /.exec(read('ops/compose/roll.sh'))!
   const child = spawnChild(t, process.execPath, ['-e', script.replace(':3000', `:${(silent.address() as AddressInfo).port}`)])
   t.match(await child.exited, { code: 1 })
+})
+
+t.test('ops/compose/roll.sh, interrupted or with a stopped node: as many nodes run as before', async (t) => {
+  const [folder, nodes] = [makeFolder(t), makeFolder(t)]
+  const programs = {
+    // Containers are files that say how they are.
+    compose: `case $1 in ps) ls ${nodes} ;; rm) rm -f $(grep -l stopped ${nodes}/*) ;; up) echo fresh > ${nodes}/new-$$ ;; esac`,
+    docker: `case $1 in exec) [ -e ${folder}/ready ] ;; stop) echo stopped > ${nodes}/$2 ;; rm) rm -f ${nodes}/$2 ;; inspect) echo "/$4" ;; esac`,
+    sleep: 'exec /bin/sleep 0.01'
+  }
+  for (const [name, text] of Object.entries(programs)) writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 })
+  for (const name of ['a', 'b']) writeFileSync(join(nodes, name), 'old')
+  writeFileSync(join(nodes, 'c'), 'stopped')
+  const roll = () => spawn(join(root, 'ops/compose/roll.sh'), ['--no-build'], { env: { PATH: `${folder}:${process.env['PATH']}`, COMPOSE: 'compose' }, stdio: 'ignore' })
+
+  const interrupted = roll()
+  const ended = once(interrupted, 'exit')
+  while (!readdirSync(nodes).some((name) => name.startsWith('new-'))) await setTimeout(5)
+  interrupted.kill('SIGTERM')
+  t.same(await ended, [1, null])
+  t.same(readdirSync(nodes), ['a', 'b'])
+
+  writeFileSync(join(nodes, 'c'), 'stopped')
+  writeFileSync(join(folder, 'ready'), '')
+  t.same(await once(roll(), 'exit'), [0, null])
+  t.same(readdirSync(nodes).map((name) => readFileSync(join(nodes, name), 'utf8')), ['fresh\n', 'fresh\n'])
 })
 
 t.test('.gitattributes: scripts keep their line ends where git would change them', async (t) => {

@@ -5,7 +5,8 @@
 #   ops/compose/roll.sh --no-build   takes the image as it is (built or pulled before)
 #
 # For each old node a new one is started and must be ready; then the old one drains (DRAIN_SECONDS), and is removed.
-# Streams resume on the others. COMPOSE is the command with its options, if not "docker compose" or "docker-compose".
+# Streams resume on the others. Interrupted, it leaves as many nodes as it found. Stopped nodes are removed first.
+# COMPOSE is the command with its options, if not "docker compose" or "docker-compose".
 set -eu
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
@@ -24,13 +25,23 @@ fi
 nodes() { $COMPOSE ps -q node; }
 ready() { docker exec "$1" node -e "fetch('http://127.0.0.1:3000/readyz', { signal: AbortSignal.timeout(2000) }).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))" 2> /dev/null; }
 
+# What was begun is taken back, so that there are as many nodes as before. The new one may have streams already.
+undo() {
+  trap '' INT TERM HUP
+  for new in $(nodes | grep -vF "$before"); do docker stop "$new" > /dev/null; docker rm "$new" > /dev/null; done
+  fail 'Interrupted. The new node was taken away again, and the old ones go on.'
+}
+
 [ -z "$build" ] || $COMPOSE build node
+# A stopped node would be started again as it is, and be taken for the new one.
+$COMPOSE rm -f node > /dev/null
 old=$(nodes)
 [ -n "$old" ] || fail 'No node is running. Type: docker compose up -d'
 count=$(say "$old" | wc -l)
 
 for gone in $old; do
   before=$(nodes)
+  trap undo INT TERM HUP
   $COMPOSE up -d --no-deps --no-build --no-recreate --scale "node=$((count + 1))" node
   new=$(nodes | grep -vF "$before") || fail 'No new node was started; nothing was stopped.'
   tries=60
@@ -45,6 +56,7 @@ for gone in $old; do
   done
   # nginx looks for nodes every 2 seconds.
   sleep 5
+  trap - INT TERM HUP
   say "$(docker inspect --format '{{.Name}}' "$new" | tr -d /) is ready; $(docker inspect --format '{{.Name}}' "$gone" | tr -d /) drains"
   docker stop "$gone" > /dev/null
   docker rm "$gone" > /dev/null
