@@ -1,5 +1,7 @@
 // A Redis that refuses while nodes run: they are not ready, say why, and do not say it over and over.
+import net from 'node:net'
 import t from 'tap'
+import { explain } from '../../src/broker/redis/diagnosis.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { becomes, startRedisNode, up } from './nodes.ts'
 
@@ -67,4 +69,14 @@ t.test('a Redis that does not know AUTH repeats the password: it stands neither 
   await becomes(() => /\[ERR unknown command 'auth'\]$/.test(broker.state().detail), 'the reason, without the password')
   t.match(said, [/\[ERR unknown command 'auth'\]; trying again/])
   t.notMatch(said.join(), /pass-word/)
+})
+
+t.test('a Redis in protected mode, which speaks before it is asked and hangs up: that is among the reasons', async (t) => {
+  const words = '-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user.'
+  const refusing = net.createServer((client) => { client.on('error', () => {}).end(`${words}\r\n`) })
+  await new Promise<void>((resolve) => { refusing.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => { refusing.close() })
+  const { broker } = startRedisNode(t, { url: `redis://127.0.0.1:${(refusing.address() as net.AddressInfo).port}`, prefix: 'protected' })
+  await becomes(() => /in protected mode \(no password/.test(broker.state().detail), 'the reason')
+  t.match(explain(words.slice(1)), /^Redis is in protected mode: .*requirepass/)
 })

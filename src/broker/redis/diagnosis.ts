@@ -48,7 +48,7 @@ export const NOT_CONNECTED = 'not connected yet'
 export const LOADING = 'Redis is loading its data into memory; it answers when it has, and nothing need be done'
 
 /** The fault if the other side ends each connection in good order, as a proxy does that has no Redis behind it. */
-export const CUT = 'the connection was cut; nothing was answered before that. Redis has ended, or a proxy or tunnel before it finds no Redis, or it speaks TLS alone, and REDIS_URL must say rediss://'
+export const CUT = 'the connection was cut; nothing was answered before that. Redis has ended, or a proxy or tunnel before it finds no Redis, or it speaks TLS alone, and REDIS_URL must say rediss://, or it is in protected mode (no password, and for its own machine alone)'
 
 const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^OOM/, 'Redis is full and takes no writes; give it more maxmemory, or less to keep (HISTORY_LENGTH, HISTORY_SECONDS)'],
@@ -58,6 +58,7 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^WRONGTYPE/, 'a key under REDIS_PREFIX is not of the kind that Tidings writes, so something else wrote it; find and delete it as docs/operations.md says'],
   [/^BUSY /, 'Redis runs a script that does not end, and answers nobody else; redis-cli SCRIPT KILL ends it, or FUNCTION KILL where it is a function'],
   [/^LOADING/, LOADING],
+  [/^DENIED/, 'Redis is in protected mode: without a password it is for its own machine alone; set requirepass, and the password in REDIS_URL'],
   [/max number of clients/, 'Redis takes no more connections; raise its maxclients, or end connections that nobody needs'],
   [/^(NOAUTH|WRONGPASS|ERR AUTH)/, 'Redis wants another user or password; set them in REDIS_URL (redis://user:password@host:port)'],
   [/^CLUSTERDOWN/, 'the Cluster is down; a master is away, and nobody has taken its place yet; redis-cli --cluster check says which'],
@@ -74,7 +75,7 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/EACCES|EPERM/, 'the system of this node forbids the connection; look at its firewall, and at what confines the process (IPAddressDeny of systemd, SELinux)'],
   [/EADDRNOTAVAIL/, 'the system of this node has no port or no address left to connect from; look at ip_local_port_range, and whether it has IPv6 if REDIS_URL wants it'],
   [/certificate required/, 'Redis wants a certificate of this node; nodes have none, so set tls-auth-clients to no or optional in its configuration'],
-  [/ECONNRESET|ECONNABORTED|EPIPE|^Stream isn't writeable/, 'the connection was cut; Redis has ended, or it has no place left (maxclients), or it speaks TLS alone, and REDIS_URL must say rediss://, or it wants a certificate of this node (tls-auth-clients)'],
+  [/ECONNRESET|ECONNABORTED|EPIPE|^Stream isn't writeable/, 'the connection was cut; Redis has ended, or it has no place left (maxclients), or it speaks TLS alone, and REDIS_URL must say rediss://, or it wants a certificate of this node (tls-auth-clients), or it is in protected mode (no password, and for its own machine alone)'],
   [/ECONNREFUSED/, 'nobody listens at REDIS_URL; start Redis, or mend host and port'],
   [/ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN/, 'the machine of REDIS_URL does not answer; look whether it is up, at host and port, and whether a firewall or a network policy stands in between'],
   [/(ENOTFOUND|EAI_AGAIN)/, 'the host name of REDIS_URL is not known; look at its spelling, and at the name server'],
