@@ -9,6 +9,8 @@ export class Sessions {
   readonly #broker: Broker
   readonly #exits: Exits
   readonly #held = new WeakMap<Stream, Session>()
+  /** Streams whose fence was lowered, and is to be raised again. */
+  readonly #lowered = new WeakSet<Stream>()
 
   constructor (broker: Broker, exits: Exits) {
     this.#broker = broker
@@ -27,8 +29,16 @@ export class Sessions {
 
   /**
    * Asks the broker whether the stream still owns the session. Resolves with false if not; then the stream was ended.
+   * `oldest`: the id that it will be written next. A new page may bring a position, and then has history from before
+   * its own fence. If it loses its line there, its reconnect must not be taken for that of a replaced tab. So the fence
+   * stands below that history until the page has it.
    */
-  async keeps (stream: Stream): Promise<boolean> {
+  async keeps (stream: Stream, oldest = Infinity): Promise<boolean> {
+    const session = this.#held.get(stream)
+    if (session !== undefined && oldest <= session.fence) {
+      this.#held.set(stream, { ...session, fence: oldest - 1 })
+      this.#lowered.add(stream)
+    }
     return await this.#check([stream])
   }
 
@@ -45,7 +55,15 @@ export class Sessions {
    * Repairs lost takeover messages: asks the broker which of these streams no longer own their session, and ends them.
    */
   async verify (streams: Iterable<Stream>): Promise<void> {
+    for (const stream of streams) this.#raise(stream)
     await this.#check([...streams]).catch(() => {}) // the broker is away; the next heartbeat asks again
+  }
+
+  #raise (stream: Stream): void {
+    const session = this.#held.get(stream)
+    if (session === undefined || !this.#lowered.has(stream) || stream.takenTo < session.takenAt) return
+    this.#held.set(stream, { ...session, fence: session.takenAt })
+    this.#lowered.delete(stream)
   }
 
   async #check (streams: readonly Stream[]): Promise<boolean> {
