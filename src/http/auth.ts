@@ -24,6 +24,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set by routes that authorise before they read the body. */
     principal: Principal | null
+    /** What the principal was read from. Undefined if a ticket stands for it, whatever else the request brings. */
+    credential: string | undefined
     /** The key of the key set with which the token was last verified. */
     signedBy: SigningKey | undefined
   }
@@ -72,6 +74,7 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   await app.register(cookie, { parseOptions: { decode: cookieValue } as object })
   const keys = config.JWKS_URL === undefined ? undefined : keySet(new URL(config.JWKS_URL), app.log)
   app.decorate('keySet', keys)
+  app.decorateRequest('credential', undefined)
   app.decorateRequest('signedBy', undefined)
   const only = onlyKey(config)
   app.decorate('keyOf', ({ signedBy = only }) => signedBy)
@@ -89,11 +92,9 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   // A revoked token stays revoked. Remembering it refuses the next request before anything is counted for its user.
   const revoked = new LruMap<true>(CACHED_TOKENS)
 
-  app.addHook('onError', async (request, _reply, error) => {
-    if (ticketIn(request) !== undefined) return // a ticket was refused, not the cookie
+  app.addHook('onError', async ({ credential }, _reply, error) => {
     if (!(error instanceof Revoked) && error.code !== 'TIDINGS_TOKEN_REVOKED') return
-    const credential = credentialOf(request, cookieName)
-    if (credential.length <= MAX_CACHED_LENGTH) revoked.set(credential, true)
+    if (credential !== undefined && credential.length <= MAX_CACHED_LENGTH) revoked.set(credential, true)
   })
 
   app.decorate('readTokenAlone', async (request) => {
@@ -105,7 +106,7 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
       refuseCrossSite(request, config.CORS_ORIGINS)
       await chooseCookie(request, cookieName, () => revoked.get(credentialOf(request, cookieName)) === true)
     }
-    const credential = credentialOf(request, cookieName)
+    const credential = request.credential = credentialOf(request, cookieName)
     const cached = verified?.get(credential)
     if (cached !== undefined && cached.expiresAtSeconds * 1000 > Date.now()) {
       if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
@@ -141,10 +142,7 @@ export function identityOf ({ userId, issuedAtSeconds, expiresAtSeconds }: Princ
   return { userId, issuedAtSeconds, expiresAtSeconds }
 }
 
-/**
- * The one-time ticket of `Authorization: Ticket <ticket>`, or undefined. Only our own page can set the header, as with
- * a bearer token.
- */
+/** The one-time ticket of `Authorization: Ticket <ticket>`, or undefined. Only our own page can set the header. */
 export function ticketIn ({ headers: { authorization = '' } }: FastifyRequest): string | undefined {
   return /^ticket\b *(.*)$/i.exec(authorization)?.[1]
 }

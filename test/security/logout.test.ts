@@ -88,6 +88,22 @@ onBoth(t, 'logout, then every older token of the user, is refused everywhere; a 
   t.equal((await published(all.token({ sub: 'bob', scope, iat: now() - 3600 }))).status, 202, 'another user\'s old token is good')
 })
 
+onBoth(t, 'logout, then a ticket of before, is refused, and the newer cookie that came with it stays good', async (t, kind) => {
+  const all = await startNodes(t, kind, redis)
+  const [unused, spent] = [await all.ticket({ sub: 'ann' }), await all.ticket({ sub: 'ann' })]
+  const stream = all.bare(t, { query: { ticket: spent }, reconnect: false })
+  await stream.live()
+  const { name, value } = passOf(stream)
+  await logout(all, 'ann')
+  await nextSecond()
+  for (const [sub, ticket] of [['ann', spent], ['bob', unused]] as const) {
+    const cookie = `tidings_token=${all.token({ sub })}`
+    const refused = await all.call('GET', `${SUBSCRIBE}?ticket=${ticket}`, { token: null, headers: { cookie: `${cookie}; ${name}=${value}` } })
+    t.match(refused, { status: 401, body: { code: 'TIDINGS_TOKEN_REVOKED' } })
+    t.equal((await all.call('GET', '/api/notifications', { token: null, headers: { cookie } })).status, 200, `the cookie of ${sub}`)
+  }
+})
+
 onBoth(t, 'logout, twice and for one who is not there, is 204; by one who may not manage, 403', async (t, kind) => {
   const all = await startNodes(t, kind, redis)
   const client = all.client(t, { sub: 'ann' })
