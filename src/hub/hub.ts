@@ -104,6 +104,7 @@ export class Hub implements BrokerListener {
   #second (): void {
     const nowMs = this.#clock.nowMs()
     this.#filler.tick()
+    this.#sessions?.tick()
     this.#channels.sweep()
     this.#places.sweep()
     for (const [channel, atMs] of this.#dropsLogged) if (nowMs - atMs >= 60_000) this.#dropsLogged.delete(channel)

@@ -9,8 +9,8 @@ export class Sessions {
   readonly #broker: Broker
   readonly #exits: Exits
   readonly #held = new WeakMap<Stream, Session>()
-  /** Streams whose fence was lowered, and is to be raised again. */
-  readonly #lowered = new WeakSet<Stream>()
+  /** Streams whose fence was lowered, and whether they had all their history at the last tick. */
+  readonly #lowered = new Map<Stream, boolean>()
 
   constructor (broker: Broker, exits: Exits) {
     this.#broker = broker
@@ -31,13 +31,13 @@ export class Sessions {
    * Asks the broker whether the stream still owns the session. Resolves with false if not; then the stream was ended.
    * `oldest`: the id that it will be written next. A new page may bring a position, and then has history from before
    * its own fence. If it loses its line there, its reconnect must not be taken for that of a replaced tab. So the fence
-   * stands below that history until the page has it.
+   * stands below that history until the page has it, and a tab with a position amid it may come back meanwhile.
    */
   async keeps (stream: Stream, oldest = Infinity): Promise<boolean> {
     const session = this.#held.get(stream)
     if (session !== undefined && oldest <= session.fence) {
       this.#held.set(stream, { ...session, fence: oldest - 1 })
-      this.#lowered.add(stream)
+      this.#lowered.set(stream, false)
     }
     return await this.#check([stream])
   }
@@ -51,19 +51,25 @@ export class Sessions {
     return session !== undefined && tag !== session.tag && takenAt > session.takenAt
   }
 
+  /** Called once a second. Raises lowered fences. What was written more than a second ago counts as received. */
+  tick (): void {
+    const raised: Stream[] = []
+    for (const [stream, hasAll] of this.#lowered) {
+      const session = this.#held.get(stream)!
+      if (hasAll || stream.hasEnded) this.#lowered.delete(stream)
+      else this.#lowered.set(stream, stream.takenTo >= session.takenAt)
+      if (!hasAll || stream.hasEnded) continue
+      this.#held.set(stream, { ...session, fence: session.takenAt })
+      raised.push(stream)
+    }
+    if (raised.length > 0) void this.verify(raised)
+  }
+
   /**
    * Repairs lost takeover messages: asks the broker which of these streams no longer own their session, and ends them.
    */
   async verify (streams: Iterable<Stream>): Promise<void> {
-    for (const stream of streams) this.#raise(stream)
     await this.#check([...streams]).catch(() => {}) // the broker is away; the next heartbeat asks again
-  }
-
-  #raise (stream: Stream): void {
-    const session = this.#held.get(stream)
-    if (session === undefined || !this.#lowered.has(stream) || stream.takenTo < session.takenAt) return
-    this.#held.set(stream, { ...session, fence: session.takenAt })
-    this.#lowered.delete(stream)
   }
 
   async #check (streams: readonly Stream[]): Promise<boolean> {

@@ -25,7 +25,7 @@ onBoth(t, 'session, a new page that brings a position and loses its line amid it
 
   const whole = all.client(t, { sub: 'ann' }, { node: 1, query: { lastEventId: position } })
   await whole.live()
-  for (let pings = 0; pings < 2; pings++) await whole.next(({ event }) => event === 'ping')
+  for (let pings = 0; pings < 4; pings++) await whole.next(({ event }) => event === 'ping')
   const back = all.client(t, { sub: 'ann' }, { lastEventId: id! })
   t.equal((await back.closed()).status, 204, 'once the page has its history, a tab with a position from before is a replaced one')
   await publish('newer')
