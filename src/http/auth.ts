@@ -24,8 +24,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set by routes that authorise before they read the body. */
     principal: Principal | null
-    /** What the principal was read from. Undefined if a ticket stands for it, whatever else the request brings. */
-    credential: string | undefined
+    /** What is remembered if it is refused as revoked. Undefined if a ticket was read, whatever else came with it. */
+    revocable: string | undefined
     /** The key of the key set with which the token was last verified. */
     signedBy: SigningKey | undefined
   }
@@ -39,9 +39,10 @@ declare module 'fastify' {
     authorize: (request: FastifyRequest, scope: string) => Promise<Principal>
     /**
      * The same without asking the broker. Only for routes whose own broker call refuses revoked tokens in the same
-     * round trip. Rejects with _REVOKED only if this node already knows that the token was revoked.
+     * round trip. Rejects with _REVOKED only if this node already knows that the token was revoked. `publishes`: the
+     * call asks for more, so what it refuses may be good elsewhere (docs/security.md, Logout).
      */
-    readTokenAlone: (request: FastifyRequest) => Promise<Principal>
+    readTokenAlone: (request: FastifyRequest, publishes?: boolean) => Promise<Principal>
     /** The key that signed the token of an authenticated request, to be stored with its principal. */
     keyOf: (request: FastifyRequest) => SigningKey
     /**
@@ -74,7 +75,7 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   await app.register(cookie, { parseOptions: { decode: cookieValue } as object })
   const keys = config.JWKS_URL === undefined ? undefined : keySet(new URL(config.JWKS_URL), app.log)
   app.decorate('keySet', keys)
-  app.decorateRequest('credential', undefined)
+  app.decorateRequest('revocable', undefined)
   app.decorateRequest('signedBy', undefined)
   const only = onlyKey(config)
   app.decorate('keyOf', ({ signedBy = only }) => signedBy)
@@ -92,12 +93,12 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   // A revoked token stays revoked. Remembering it refuses the next request before anything is counted for its user.
   const revoked = new LruMap<true>(CACHED_TOKENS)
 
-  app.addHook('onError', async ({ credential }, _reply, error) => {
+  app.addHook('onError', async ({ revocable }, _reply, error) => {
     if (!(error instanceof Revoked) && error.code !== 'TIDINGS_TOKEN_REVOKED') return
-    if (credential !== undefined && credential.length <= MAX_CACHED_LENGTH) revoked.set(credential, true)
+    if (revocable !== undefined && revocable.length <= MAX_CACHED_LENGTH) revoked.set(revocable, true)
   })
 
-  app.decorate('readTokenAlone', async (request) => {
+  app.decorate('readTokenAlone', async (request, publishes = false) => {
     // RFC 9110, 11.4 allows several blanks after "Bearer" (1*SP); the library takes one.
     const { authorization } = request.headers
     if (authorization?.[7] === ' ') request.headers.authorization = authorization.replace(/^(bearer) {2,}/i, '$1 ')
@@ -106,14 +107,15 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
       refuseCrossSite(request, config.CORS_ORIGINS)
       await chooseCookie(request, cookieName, () => revoked.get(credentialOf(request, cookieName)) === true)
     }
-    const credential = request.credential = credentialOf(request, cookieName)
+    const credential = credentialOf(request, cookieName)
+    const revocable = request.revocable = publishes ? `publishes ${credential}` : credential
     const cached = verified?.get(credential)
     if (cached !== undefined && cached.expiresAtSeconds * 1000 > Date.now()) {
-      if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
+      if (revoked.get(revocable) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
       return cached
     }
     const principal = await verify(request)
-    if (revoked.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
+    if (revoked.get(revocable) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
     if (credential.length <= MAX_CACHED_LENGTH) verified?.set(credential, principal)
     return principal
   })

@@ -142,7 +142,7 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
     bodyLimit,
     // Authorises before the body is read, so that nobody can make the node read megabytes without the right to publish.
     onRequest: async (request, reply) => {
-      const principal = await app.readTokenAlone(request)
+      const principal = await app.readTokenAlone(request, true)
       if (publishesNothing(principal.scopes)) throw new TidingsError('TIDINGS_SCOPE_MISSING', PUBLISH_SCOPE)
       request.principal = principal
       allowPipelining(request)

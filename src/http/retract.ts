@@ -36,7 +36,7 @@ export const retract: FastifyPluginAsyncTypebox<{ messages: Messages, limit: Req
       }
     },
     onRequest: async (request, reply) => {
-      const principal = await app.readTokenAlone(request)
+      const principal = await app.readTokenAlone(request, true)
       if (publishesNothing(principal.scopes)) throw new TidingsError('TIDINGS_SCOPE_MISSING', PUBLISH_SCOPE)
       request.principal = principal
       await limit(reply, principal.userId)

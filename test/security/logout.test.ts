@@ -104,6 +104,16 @@ onBoth(t, 'logout, then a ticket of before, is refused, and the newer cookie tha
   }
 })
 
+onBoth(t, 'logout, then a token of that second that may not publish any more, reads on at every node', async (t, kind) => {
+  const all = await startNodes(t, kind, redis)
+  await nextSecond()
+  await logout(all, 'ann')
+  const token = all.token({ sub: 'ann', scope: PUBLISH })
+  t.equal((await all.call('POST', '/api/notifications', { token, body: { to: 'user:ann', data: 1 } })).status, 401)
+  t.equal((await all.call('POST', '/api/notifications/retract', { token, body: { to: 'user:ann', key: 'k' } })).status, 401)
+  for (const node of [0, 1]) t.equal((await all.call('GET', '/api/notifications/position', { token, node })).status, 200, `node ${node}`)
+})
+
 onBoth(t, 'logout, twice and for one who is not there, is 204; by one who may not manage, 403', async (t, kind) => {
   const all = await startNodes(t, kind, redis)
   const client = all.client(t, { sub: 'ann' })
