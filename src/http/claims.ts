@@ -1,4 +1,5 @@
 // Turns the claims of a verified token into a principal, checking each one.
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { MAX_GROUPS } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
 import { isName } from '../notification.ts'
@@ -35,6 +36,11 @@ export function readClaims (claims: Record<string, unknown>): Principal {
     throw nbf > nowSeconds + EARLY_SECONDS ? invalid(`it is not valid before ${begin}`) : new TidingsError('TIDINGS_TOKEN_NOT_YET', begin)
   }
   return { userId: sub, issuedAtSeconds: iat, expiresAtSeconds: exp, groups, scopes: scope.split(' ') }
+}
+
+/** A preHandler hook: the body may arrive a minute after the head with the token, which may have ended meanwhile. */
+export function refuseExpired ({ principal }: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
+  done(principal!.expiresAtSeconds * 1000 <= Date.now() ? new TidingsError('TIDINGS_TOKEN_EXPIRED') : undefined)
 }
 
 function invalid (what: string): TidingsError {

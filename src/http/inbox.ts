@@ -9,6 +9,7 @@ import { TidingsError } from '../errors.ts'
 import { decode } from '../percent.ts'
 import { identityOf, type Principal, SCOPE_ERRORS, ticketIn, TOKEN_ERRORS } from './auth.ts'
 import { BODY_ERRORS, ignoreBodies } from './body.ts'
+import { refuseExpired } from './claims.ts'
 import { countsJson, Counts, Page, pageJson, parseId, parseList, parseUpTo, ListQuery, readListQuery, stateJson, State } from './inbox-schemas.ts'
 import { LIMIT_ERRORS, type RequestLimit } from './limits.ts'
 import { bearer, bearerCookieOrTicketHeader, errorResponses, UserIdText } from './schemas.ts'
@@ -92,7 +93,8 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
         description: 'The cursor never moves back, so late and repeated calls are harmless. Every stream of the user gets the event "read".',
         body: UpTo,
         response: { 200: Counts, ...errorResponses(USER_ERRORS, BODY_ERRORS, 'TIDINGS_BAD_POSITION') }
-      }
+      },
+      preHandler: refuseExpired
     }, async (request) => {
       const upTo = parseUpTo(request.body.upTo)
       const counts = await inbox.moveCursor(readerOf(request), cursor, upTo)

@@ -11,6 +11,7 @@ import { parseTraceparent } from '../trace-context.ts'
 import { type Node, publishes, type PublishTrace } from '../tracing.ts'
 import { identityOf, TOKEN_ERRORS } from './auth.ts'
 import { BODY_ERRORS, textOf } from './body.ts'
+import { refuseExpired } from './claims.ts'
 import { allowPipelining } from './connections.ts'
 import { LIMIT_ERRORS, type RequestLimit } from './limits.ts'
 import { PUBLISH_SCOPE, publishesNothing, requireScopes } from './scopes.ts'
@@ -147,7 +148,8 @@ export const publish: FastifyPluginAsyncTypebox<PublishOptions> = async (app, { 
       request.principal = principal
       allowPipelining(request)
       await limit(reply, principal.userId)
-    }
+    },
+    preHandler: refuseExpired
   }, async (request, reply) => {
     const { to, event = DEFAULT_EVENT, keep = 'inbox', ttl, key } = request.body
     const addresses = typeof to === 'string' ? [to] : [...new Set(to)]

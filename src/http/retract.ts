@@ -5,6 +5,7 @@ import type { Messages } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
 import { identityOf, TOKEN_ERRORS } from './auth.ts'
 import { BODY_ERRORS } from './body.ts'
+import { refuseExpired } from './claims.ts'
 import { parseId } from './inbox-schemas.ts'
 import { LIMIT_ERRORS, type RequestLimit } from './limits.ts'
 import { checkAddress, checkKey } from './publish.ts'
@@ -40,7 +41,8 @@ export const retract: FastifyPluginAsyncTypebox<{ messages: Messages, limit: Req
       if (publishesNothing(principal.scopes)) throw new TidingsError('TIDINGS_SCOPE_MISSING', PUBLISH_SCOPE)
       request.principal = principal
       await limit(reply, principal.userId)
-    }
+    },
+    preHandler: refuseExpired
   }, async (request) => {
     const { to, id, key } = request.body
     checkAddress(to)

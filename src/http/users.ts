@@ -46,7 +46,9 @@ export const users: FastifyPluginAsyncTypebox<{ members: Members, sessions: Sess
       params: userParams,
       body: Groups,
       response: { 200: Groups, ...errorResponses(ERRORS, BODY_ERRORS) }
-    }
+    },
+    // Again, since the body may arrive a minute after the head: whoever has logged out meanwhile changes nothing.
+    preHandler: async (request) => { await app.authorize(request, MANAGE_SCOPE) }
   }, async (request) => {
     const { groups } = request.body
     for (const group of groups) checkName(group, 'group name')
