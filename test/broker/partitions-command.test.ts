@@ -60,3 +60,12 @@ t.test('partitions, with a key whose name would steer the terminal: such charact
   t.match(text, String.raw`theirs\u202e\u001b[31m`)
   t.notMatch(text, /(?!\n)[\p{Cc}\p{Bidi_Control}]/u)
 })
+
+t.test('partitions: of the logs that are copied, every twentieth is compared', async (t) => {
+  const redis = await startRedis(t)
+  await redis.cli('HSET', `${redis.prefix}:config`, 'version', 7)
+  for (let i = 0; i < 101; i++) await redis.cli('XADD', `${redis.prefix}:log:user:u${i}`, '1-0', 'e', 'message', 'd', i)
+  const child = spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '1', '--to', '2'], { name: 'partitions', env: { ...process.env, REDIS_URL: redis.url, REDIS_PREFIX: redis.prefix } })
+  t.match(await child.exited, { code: 0 }, tail(child.lines))
+  t.equal(child.lines.at(-1), 'moved 101 keys of users, made 0 copies of what is shared, compared 6 logs')
+})

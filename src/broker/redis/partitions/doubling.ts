@@ -49,6 +49,7 @@ export class Doubling {
   readonly #pace = new Pace()
   #moved = 0
   #copied = 0
+  #logs = 0
   #compared = 0
   readonly #unknown: string[] = []
   #unknownCount = 0
@@ -198,8 +199,7 @@ export class Doubling {
    * go by their idempotency key.
    */
   #placesOf (source: string, rest: string): number[] {
-    const numbers = this.#numbersOf(source)
-    const info = kindOf(rest)
+    const [numbers, info] = [this.#numbersOf(source), kindOf(rest)]
     switch (info.kind) {
       case 'user': return [partitionOf(info.userId, this.#options.to)]
       case 'pointer': return [partitionOf(info.key, this.#options.to)]
@@ -240,7 +240,7 @@ export class Doubling {
         const target = this.#targets[places[0]!]!
         await this.#redis(target, (redis) => redis.set(`${target}:kept:idempotency:${info.key}`, this.#tags[places[0]!]!, 'EX', KEY_SECONDS))
       }
-      if (rest.startsWith('log:') && (this.#moved + this.#copied) % COMPARED_EVERY === 0) {
+      if (rest.startsWith('log:') && this.#logs++ % COMPARED_EVERY === 0) {
         for (const target of targets) await compare(this.#options.ask, from, `${target}:${rest}`, dump)
         this.#compared++
       }
