@@ -118,7 +118,7 @@ export class Doubling {
       // while this is under way. So all is made as it was, unless keys are in new places already.
       if (state !== this.#copying) {
         await this.#gates.reopen()
-        await this.#progress.end(this.#sources[0] === this.#options.root ? [] : this.#sources)
+        await this.#progress.end(this.#isBare ? [] : this.#sources)
       }
       throw error
     })
@@ -132,6 +132,7 @@ export class Doubling {
   get #underWay (): string { return `${UNDER_WAY} from ${this.#options.from} to ${this.#options.to}` }
   get #copying (): string { return this.#underWay + COPYING }
   get #inPlace (): string { return this.#underWay + IN_PLACE }
+  get #isBare (): boolean { return this.#sources[0] === this.#options.root }
 
   /** Lets the new partitions take publishes. What they take is not in the old ones, so nothing is copied any more. */
   async #open (): Promise<void> {
@@ -203,8 +204,8 @@ export class Doubling {
     switch (info.kind) {
       case 'user': return [partitionOf(info.userId, this.#options.to)]
       case 'pointer': return [partitionOf(info.key, this.#options.to)]
-      // Where its pointer leads. With a single partition there was no pointer, so the key decides.
-      case 'answer': return this.#options.from === 1 ? [partitionOf(info.key, this.#options.to)] : [Math.max(numbers[0]!, this.#targets.indexOf(source))]
+      // Where its pointer leads. One partition without a tag (so not in a Cluster) had no pointers: the key decides.
+      case 'answer': return this.#isBare ? [partitionOf(info.key, this.#options.to)] : [Math.max(numbers[0]!, this.#targets.indexOf(source))]
       case 'shared': {
         const home = partitionOf(nameOf(info.address), this.#options.to)
         return numbers.filter((n) => n === home || info.address === 'all' || this.#memberships.hasMembersIn(nameOf(info.address), n))
@@ -236,9 +237,8 @@ export class Doubling {
         const to = `${target}:${rest}`
         await this.#redis(target, (redis) => ttl < 0 ? redis.restore(to, 0, dump, 'REPLACE') : redis.restore(to, ttl, dump, 'REPLACE', 'ABSTTL'))
       }
-      if (info.kind === 'answer' && this.#options.from === 1) {
-        const target = this.#targets[places[0]!]!
-        await this.#redis(target, (redis) => redis.set(`${target}:kept:idempotency:${info.key}`, this.#tags[places[0]!]!, 'EX', KEY_SECONDS))
+      if (info.kind === 'answer' && this.#isBare) {
+        await this.#redis(targets[0]!, (redis) => redis.set(`${targets[0]}:kept:idempotency:${info.key}`, this.#tags[places[0]!]!, 'EX', KEY_SECONDS))
       }
       if (rest.startsWith('log:') && this.#logs++ % COMPARED_EVERY === 0) {
         for (const target of targets) await compare(this.#options.ask, from, `${target}:${rest}`, dump)
