@@ -18,6 +18,7 @@ if (answer.status !== 202) throw new Error(await answer.text())
 const { notifications: [{ id }] } = await answer.json()
 
 const redis = new Redis(REDIS_URL)
-const [published] = await redis.fcall('tidings_publish', 1, 'tidings', TIDINGS_TO, 'message', JSON.stringify({ from: 'javascript redis' }))
+const once = ['IDEMPOTENCY', crypto.randomUUID()] // the library may repeat a call
+const [published] = await redis.fcall('tidings_publish', 1, 'tidings', TIDINGS_TO, 'message', JSON.stringify({ from: 'javascript redis' }), ...once)
 redis.disconnect()
 console.log(id, published)

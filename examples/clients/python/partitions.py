@@ -1,5 +1,5 @@
 # Publishes straight through Redis: one Redis or a Cluster, one partition or many.
-import json, os, sys
+import json, os, sys, uuid
 from redis import Redis
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
@@ -15,7 +15,8 @@ class Tidings:
         return self.prefixes[key_slot(name.encode()) * len(self.prefixes) // 16384]
 
     def publish(self, to, data, *options):
-        return self.connection.fcall('tidings_publish', 1, self.home(to), to, 'message', json.dumps(data), *options)[0]
+        once = ['IDEMPOTENCY', str(uuid.uuid4())]  # the library may repeat a call
+        return self.connection.fcall('tidings_publish', 1, self.home(to), to, 'message', json.dumps(data), *once, *options)[0]
 
     def retract(self, to, identifier):
         return self.connection.fcall('tidings_retract', 1, self.home(to), to, 'ID', identifier) == 1

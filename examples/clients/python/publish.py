@@ -14,5 +14,6 @@ answer = requests.post(
 answer.raise_for_status()
 
 with redis.Redis.from_url(os.environ['REDIS_URL'], decode_responses=True) as connection:
-    identifier, nodes = connection.fcall('tidings_publish', 1, 'tidings', to, 'message', json.dumps({'from': 'python redis'}))
+    once = ['IDEMPOTENCY', str(uuid.uuid4())]  # the library may repeat a call
+    identifier, nodes = connection.fcall('tidings_publish', 1, 'tidings', to, 'message', json.dumps({'from': 'python redis'}), *once)
 print(answer.json()['notifications'][0]['id'], identifier)

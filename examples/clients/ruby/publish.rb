@@ -13,5 +13,6 @@ headers = { 'Authorization' => "Bearer #{token}", 'Content-Type' => 'application
 answer = Net::HTTP.post(URI("#{ENV.fetch('TIDINGS_BASE')}/api/notifications"), { to: to, data: { from: 'ruby http' } }.to_json, headers)
 abort answer.body if answer.code != '202'
 
-id, = Redis.new(url: ENV.fetch('REDIS_URL')).call('FCALL', 'tidings_publish', 1, 'tidings', to, 'message', { from: 'ruby redis' }.to_json)
+once = ['IDEMPOTENCY', SecureRandom.hex(16)] # the library may repeat a call
+id, = Redis.new(url: ENV.fetch('REDIS_URL')).call('FCALL', 'tidings_publish', 1, 'tidings', to, 'message', { from: 'ruby redis' }.to_json, *once)
 puts "#{JSON.parse(answer.body)['notifications'][0]['id']} #{id}"

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"strings"
@@ -55,7 +56,8 @@ func (t *Tidings) home(to string) []string {
 }
 
 func (t *Tidings) Publish(to, data string, options ...any) (string, error) {
-	reply, err := t.client.FCall(ctx, "tidings_publish", t.home(to), append([]any{to, "message", data}, options...)...).Slice()
+	once := []any{to, "message", data, "IDEMPOTENCY", rand.Text()} // the library may repeat a call
+	reply, err := t.client.FCall(ctx, "tidings_publish", t.home(to), append(once, options...)...).Slice()
 	if err != nil {
 		return "", err
 	}

@@ -52,6 +52,7 @@ func main() {
 
 	connection := redis.NewClient(must(redis.ParseURL(env("REDIS_URL"))))
 	defer connection.Close()
-	reply := must(connection.FCall(context.Background(), "tidings_publish", []string{"tidings"}, to, "message", `{"from":"go redis"}`).Slice())
+	// The library may repeat a call.
+	reply := must(connection.FCall(context.Background(), "tidings_publish", []string{"tidings"}, to, "message", `{"from":"go redis"}`, "IDEMPOTENCY", rand.Text()).Slice())
 	fmt.Println(answer.Notifications[0].ID, reply[0])
 }
