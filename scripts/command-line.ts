@@ -11,12 +11,16 @@ export const help = { type: 'boolean', short: 'h', default: false } as const
 export function parse<const T extends Options> (args: readonly string[], options: T, most = 0) {
   let parsed
   try {
-    parsed = parseArgs({ args: withNegatives(args), options, allowPositionals: true })
+    parsed = parseArgs({ args: withNegatives(args), options, allowPositionals: true, tokens: true })
   } catch (error) {
     const { message } = error as Error
     const wanting = /^Option '(?:-\w, )?(--[\w-]+) ?[^']*' argument (?:is ambiguous|missing)/.exec(message)?.[1]
     throw new Error(wanting === undefined ? message.split(/\.\s/)[0] : `${wanting} wants a value`)
   }
+  // parseArgs would take the last one.
+  const names = parsed.tokens.flatMap((token) => token.kind === 'option' && options[token.name]?.type === 'string' ? [token.name] : [])
+  const twice = names.find((name, at) => names.indexOf(name) !== at)
+  if (twice !== undefined) throw new Error(`--${twice} stands twice`)
   const tooMany = parsed.positionals[most]
   if (tooMany !== undefined) throw new Error(`Unexpected argument '${tooMany}'`)
   return parsed

@@ -61,6 +61,7 @@ t.test('npm scripts, with values that cannot be: each says which, in a sentence'
     ['capacity', ['--history-length', '10.5'], /^--history-length 10\.5: must be a whole number\. npm/],
     ['capacity', ['--users', '-5'], /^--users -5: not a number that makes sense here\. npm/],
     ['capacity', ['--users'], /^--users wants a value\. npm/],
+    ['partitions', ['--from', '1', '--to', '2', '--to', '4'], /^--to stands twice\./],
     ['demo', [], /PORT must be .*"rubbish"/, { PORT: 'rubbish' }],
     ['chaos', ['--seed', 'x'], /\n--seed: a whole number from 0 to 4294967295, not "x"\n$/]
   ]
