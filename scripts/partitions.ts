@@ -43,6 +43,9 @@ function place (): string {
   return url
 }
 
+// Whoever reads the output may end (a pipe, a terminal). Half divided, no node would start, so this goes on.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+
 const given = { ...numbers(), isDryRun: values['dry-run'] }
 const url = place()
 const root = readSetting(process.env, 'REDIS_PREFIX') ?? 'tidings'

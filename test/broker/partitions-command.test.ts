@@ -1,4 +1,4 @@
-// npm run partitions, before anything is begun: what it refuses, and when it gives up. (What it does: partitions-doubling.test.ts.)
+// npm run partitions as a command: what it refuses, when it gives up, what it says. (What it does: partitions-doubling.test.ts.)
 import net, { type AddressInfo } from 'node:net'
 import t from 'tap'
 import { spawnChild, tail } from '../fixtures/process.ts'
@@ -68,4 +68,13 @@ t.test('partitions: of the logs that are copied, every twentieth is compared', a
   const child = spawnChild(t, process.execPath, ['scripts/partitions.ts', '--from', '1', '--to', '2'], { name: 'partitions', env: { ...process.env, REDIS_URL: redis.url, REDIS_PREFIX: redis.prefix } })
   t.match(await child.exited, { code: 0 }, tail(child.lines))
   t.equal(child.lines.at(-1), 'moved 101 keys of users, made 0 copies of what is shared, compared 6 logs')
+})
+
+t.test('partitions, whose output nobody reads any more, go on to the end', async (t) => {
+  const redis = await startRedis(t)
+  await redis.cli('HSET', `${redis.prefix}:config`, 'version', 7)
+  const child = spawnChild(t, 'bash', ['-c', 'set -o pipefail; "$0" scripts/partitions.ts --from 1 --to 2 | head -1', process.execPath], { name: 'partitions', env: { ...process.env, REDIS_URL: redis.url, REDIS_PREFIX: redis.prefix } })
+  t.match(await child.exited, { code: 0 }, tail(child.lines))
+  t.same(child.lines, ['looking whether a node is alive'], 'and no stack')
+  t.equal(await redis.cli('LLEN', `${redis.prefix}:partitions`), 2)
 })
