@@ -3,8 +3,8 @@ import t from 'tap'
 import { type HistoryPage, MAX_GROUPS, Revoked, Uncertain } from '../../src/broker/broker.ts'
 import type { Address } from '../../src/notification.ts'
 import { callsOf, startRedis } from '../fixtures/redis.ts'
-import { enter, entriesOf, noClaim, now, readPages, refusal, request, send, visitorOf } from './contract.ts'
-import { type RedisNode, startRedisNode, up } from './nodes.ts'
+import { enter, entriesOf, noClaim, now, readPages, refusal, listOf, request, send, visitorOf } from './contract.ts'
+import { becomes, type RedisNode, startRedisNode, up } from './nodes.ts'
 
 const redis = await startRedis(t, { own: true })
 let count = 0
@@ -112,6 +112,27 @@ t.test('resume, past an entry that nobody can read, goes on, and says that somet
     t.same(page.entries.map(({ id }) => id), [first, last])
   }
   t.match(await resume(node, 'u0', first + 2), { gap: false, entries: [{ id: last }] })
+})
+
+t.test('resumes and lists, with an entry whose other fields are named as what is remembered of entries, show nothing else', async (t) => {
+  const node = await start(t)
+  const prefix = `${redis.prefix}:${count}`
+  await node.broker.join('u1', 'room')
+  const cursor = await now(node)
+  await send(node, 'user:u0', 'for u0 alone')
+  const last = await send(node, 'group:room', 'the last')
+  const forged: Array<[name: string, value: string]> = [
+    ['place', '0'], ['id', 'x'], ['id', '1'], ['event', 'closed'], ['data', '{'], ['log', 'x'], ['source', 'x'], ['is_noted', '1'], ['x', 'x'], ['', '']
+  ]
+  for (const [i, field] of forged.entries()) await redis.cli('XADD', `${prefix}:log:group:room`, `${last + 1 + i}-0`, 'e', 'message', 'd', '"forged"', ...field)
+  await becomes(async () => await now(node) > last + forged.length, 'the clock is past the forged ids')
+  const [own, room] = await Promise.all([resume(node, 'u0', cursor), resume(node, 'u1', cursor)])
+  t.same(own.entries.map(({ json }) => json), ['"for u0 alone"'])
+  t.same(room.entries.map(({ json }) => json), ['"the last"', ...forged.map(() => '"forged"')])
+  t.match(room, { gap: false, inbox: { unread: 1 + forged.length } })
+  const { notifications, unread } = await listOf(node, 'u1')
+  t.same(notifications.map(({ json, to }) => [json, to]), [...forged.map(() => ['"forged"', 'group:room']), ['"the last"', 'group:room']])
+  t.equal(unread, 1 + forged.length)
 })
 
 t.test('resumes, of many who claim as many groups as they may, are all answered', async (t) => {

@@ -154,7 +154,8 @@ local function read_entry(raw, most_bytes, log)
   local entry = { id = tonumber(id:sub(1, -3)) or tonumber(id:match('^%d+')), event = event, data = data, log = log }
   for i = 5, #fields > 4 and #fields or 0, 2 do
     local name, value = fields[i], fields[i + 1]
-    if name == 'x' then entry.x = tonumber(value) elseif name ~= 'log' then entry[name] = value end
+    -- Ours have one letter. Whoever may write into a log can name others as what is kept with an entry here.
+    if name == 'x' then entry.x = tonumber(value) elseif #name == 1 then entry[name] = value end
   end
   return entry
 end
