@@ -1,4 +1,4 @@
-// How streams end: why, when, what the client is trace, and how long it may take to receive that.
+// How streams end: why, when, what the client is told, and how long it may take to receive that.
 import { ends, type EndTrace, type Node } from '../tracing.ts'
 import type { Clock } from './clock.ts'
 import type { Clockwork, Due } from './clockwork.ts'
