@@ -70,7 +70,7 @@ function routesOfUsers (app: App, { inbox, store, node, limit }: InboxOptions): 
     }
   }, async (request, reply) => {
     const json = pageJson(await inbox.list({ reader: readerOf(request), ...parseList(request.query) }))
-    unread.add(request, request.principal!.userId, json.length)
+    unread.add(request, request.principal!.userId, Buffer.byteLength(json))
     return sendText(reply, json)
   })
 

@@ -44,3 +44,12 @@ t.test('lists of 6.5 MB, on connections that read nothing: the oldest are cut, t
   t.equal(cuts(service), 7)
   await reading()
 })
+
+t.test('lists, in a script of three bytes a character, have no more room than others', async (t) => {
+  const service = await startService(t)
+  for (let i = 0; i < 100; i++) await service.publish('user:ann', `${i} ${'通'.repeat(21_600)}`)
+  const asked: Array<Awaited<ReturnType<typeof ask>>> = []
+  for (let i = 0; i < 4; i++) asked.push(await ask(service, 'ann'))
+  t.equal(cuts(service), 2)
+  for (const { read } of asked.slice(2)) t.ok((await read()).length > 6_480_000, 'whole')
+})
