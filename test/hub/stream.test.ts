@@ -1,6 +1,9 @@
 // One stream over a real socket: what it keeps while held, how its bytes look to HTTP/1.1 and 1.0, and how it ends, once.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import t from 'tap'
+import { tellEnd } from '../../src/hub/exits.ts'
 import { comeBackFrame, type Frame, syncFrame, terminalFrame } from '../../src/hub/frame.ts'
+import { ends, type EndTrace } from '../../src/tracing.ts'
 import { datas, frame, fresh, open, queue } from './open-stream.ts'
 import { has } from './rig.ts'
 
@@ -163,3 +166,25 @@ for (const reset of [false, true]) {
     t.same(ends, ['client'])
   })
 }
+
+t.test('stream, whose client leaves while a message waits for the next write, tells of it as not written', async (t) => {
+  const node = { name: 'a' }
+  const told: EndTrace[] = []
+  const hear = (trace: unknown): void => { if ((trace as EndTrace).node === node) told.push(trace as EndTrace) }
+  subscribe(ends.name as string, hear)
+  t.teardown(() => { unsubscribe(ends.name as string, hear) })
+  for (const isWritten of [false, true]) {
+    const { stream, client, ended } = await open(t)
+    await client.opened()
+    stream.release(0)
+    stream.replay(frame(3))
+    await has(client, 1)
+    stream.ping() // a heartbeat looks at what the socket has taken
+    queue(stream, frame(5))
+    if (isWritten) stream.flush()
+    client.close()
+    await ended
+    tellEnd(node, stream, 'client')
+  }
+  t.match(told, [{ writtenTo: 3, takenTo: 3 }, { writtenTo: 5, takenTo: 3 }])
+})
