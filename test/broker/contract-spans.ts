@@ -158,4 +158,17 @@ export function spans (t: Test, make: MakeBackend): void {
     await a.broker.retract({ to: 'group:b', what: { id } })
     t.match(await readPages(a, { cursor }), [{ gap: true, entries: { length: 3 } }], 'taken back from the other, it is missing')
   })
+
+  t.test('a notification, to a group left and another in which its user was not then, is missing', async (t) => {
+    const a = await (await make(t))()
+    await a.broker.replaceGroups('1', ['a', 'b'])
+    const cursor = await now(a, '1')
+    const before = await send(a, ['group:a', 'group:b'])
+    await a.broker.leave('1', 'b')
+    const missing = await send(a, ['group:a', 'group:b'])
+    await a.broker.join('1', 'b')
+    await a.broker.leave('1', 'a')
+    t.match(await readPages(a, { cursor }), [{ gap: true, entries: [{ id: before }] }])
+    t.match(await readPages(a, { cursor: missing }), [{ gap: false, entries: { length: 0 } }])
+  })
 }
