@@ -2,9 +2,10 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
+import { TooManyMarks } from '../../src/broker/inbox.ts'
 import type { Address } from '../../src/notification.ts'
 import { callsOf, startRedis } from '../fixtures/redis.ts'
-import { now, readPages, request, send } from './contract.ts'
+import { listOf, now, readPages, refusal, request, send } from './contract.ts'
 import { becomes, type RedisNode, startRedisNode, up } from './nodes.ts'
 
 // Its own: Redis counts the commands of everybody.
@@ -205,4 +206,44 @@ t.test('marks of a user in 300 groups, at their limit and all gone, make room wi
   await node.broker.mark({ userId: '1' }, id, 'dismissed')
   const looks = await callsOf(redis, 'xrange') - before
   t.ok(looks < 200, `${looks} looks`)
+})
+
+t.test('copies of what was missed in a group that was left are looked for in 300 others, but not of all: then something may be missing', async (t) => {
+  const node = await start(t)
+  const groups = Array.from({ length: 300 }, (_, i) => `group ${i}`)
+  await node.broker.replaceGroups('1', ['left', ...groups])
+  const cursor = await now(node, '1')
+  const ids: number[] = []
+  for (let sent = 0; sent < 60; sent++) ids.push(await send(node, ['group:left', 'group:group 7']))
+  await node.broker.leave('1', 'left')
+  t.match(await readPages(node, { cursor: ids.at(-3)! }), [{ gap: false, entries: { length: 2 } }], 'all of few')
+  const before = await callsOf(redis, 'xrange')
+  const [page, ...more] = await readPages(node, { cursor })
+  const looks = await callsOf(redis, 'xrange') - before
+  t.match([page, more], [{ entries: { length: 60 } }, []])
+  t.ok(looks < 1024 + 2 * 300 + 60, `${looks} looks`)
+})
+
+t.test('marks of a user in a thousand groups, more than are looked for in one call, stay: unread ones count again, dismissed ones do not come back', async (t) => {
+  const node = await start(t)
+  const { broker } = node
+  const reader = { userId: '1' }
+  const groups = Array.from({ length: 998 }, (_, i) => `group ${i}`)
+  await broker.replaceGroups('1', ['a', 'z', ...groups])
+  const ids: number[] = []
+  for (let sent = 0; sent < 8; sent++) ids.push(await send(node, ['group:a', 'group:z']))
+  await broker.moveCursor(reader, 'read', ids.at(-1)!)
+  for (const id of ids) await broker.mark(reader, id, 'unread')
+  for (const id of ids) await broker.retract({ to: 'group:a', what: { id } })
+  const { unread } = await broker.position(reader)
+  t.ok(unread > 0 && unread < 8, `${unread} of 8`)
+  await broker.replaceGroups('1', ['z'])
+  t.match(await broker.position(reader), { unread: 8 })
+
+  await broker.replaceGroups('2', ['a', 'z', ...groups])
+  const many = await Promise.all(Array.from({ length: 1000 }, (_, i) => send(node, 'group:z', i)))
+  await redis.cli('HSET', `${redis.prefix}:${count}:inbox:2`, ...many.flatMap((id) => [id, 'd+group:a']))
+  const own = await send(node, 'user:2')
+  t.ok(await refusal(broker.mark({ userId: '2' }, own, 'read')) instanceof TooManyMarks, 'none of them makes room')
+  t.match(await listOf(node, '2'), { notifications: [{ id: own }], unread: 1 })
 })
