@@ -1,7 +1,9 @@
 // Answers of one's own inbox that nobody reads: a user has room for so many bytes of them, then the oldest connections are cut.
 import { once } from 'node:events'
 import net from 'node:net'
+import Fastify, { type FastifyRequest } from 'fastify'
 import t from 'tap'
+import { Unread } from '../../src/http/unread.ts'
 import { startService, type Service } from './service.ts'
 
 /** Asks for a list on a connection of its own, and reads no more than the beginning of the answer until `read()`. */
@@ -52,4 +54,17 @@ t.test('lists, in a script of three bytes a character, have no more room than ot
   for (let i = 0; i < 4; i++) asked.push(await ask(service, 'ann'))
   t.equal(cuts(service), 2)
   for (const { read } of asked.slice(2)) t.ok((await read()).length > 6_480_000, 'whole')
+})
+
+t.test('an answer, to a client that left while it was made, is not held against its user', async (t) => {
+  const cut: object[] = []
+  const app = Fastify()
+  app.log.info = (about: object) => { cut.push(about) }
+  t.teardown(() => app.close())
+  const unread = new Unread(app)
+  const [gone, there] = [new net.Socket(), new net.Socket()]
+  gone.destroy()
+  await once(gone, 'close')
+  for (const socket of [gone, there]) unread.add({ socket } as FastifyRequest, 'ann', 10_000_000)
+  t.same(cut, [])
 })

@@ -211,3 +211,13 @@ onBoth(t, 'leaving a group, while a stream is being filled, is not overlooked', 
   await all.call('POST', '/api/notifications', { node: 1, body: { to: 'user:ann', data: 'last' } })
   t.equal((await client.next()).json, 'last', 'it gets nothing of the group')
 })
+
+onBoth(t, 'logout, of a user whose cookie stands beside that of another: once it is known as revoked, the other counts, although it is older', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { count: 1 })
+  const [bob, dan] = [all.token({ sub: 'bob', iat: now() - 100 }), all.token({ sub: 'dan', iat: now() - 500 })].map((token) => `tidings_token=${token}`)
+  const list = async (cookie: string) => await all.call('GET', '/api/notifications', { token: null, headers: { cookie, 'tidings-user': 'dan' } })
+  t.equal((await list(`${bob!}; ${dan!}`)).status, 403, 'who has signed in last')
+  await logout(all, 'bob')
+  t.equal((await all.call('GET', '/api/notifications', { token: null, headers: { cookie: bob! } })).status, 401)
+  t.equal((await list(`${bob!}; ${dan!}`)).status, 200)
+})
