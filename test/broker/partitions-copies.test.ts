@@ -259,3 +259,11 @@ t.test('what the others are owed, a key of another type, makes a publish and a r
     t.same(a.ear.notifications.filter(({ to, id }) => to === channel && id > 0).map(({ json }) => json), ['1', '2', '3'])
   }
 })
+
+t.test('what a node was to copy that is gone, and whose claim does not end since the time was set back, is copied by another', async (t) => {
+  const redis = await startRedis(t)
+  const a = await start(t, redis)
+  await redis.cli('SET', `${redis.prefix}:{${tags[partitionOf('all', PARTITIONS)]}}:courier`, 'gone', 'PX', 3_600_000)
+  await commitAndDie(redis, 'all', 1)
+  await becomes(async () => (await ledger(a)).every(({ length }) => length === 1), 'every partition to have it')
+})

@@ -4,7 +4,7 @@ import { NoNotification } from '../../src/broker/inbox.ts'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { startRedis } from '../fixtures/redis.ts'
-import { limits, listOf, readerOf, readPages, refusal, request } from './contract.ts'
+import { limits, listOf, now, readerOf, readPages, refusal, request } from './contract.ts'
 import { Ear } from './ear.ts'
 import { becomes, startPartitions } from './nodes.ts'
 
@@ -175,4 +175,22 @@ t.test('what is remembered for copies that come late, has a limit and an end', a
   await copy(now - 10, { d: '"retracted"' }, 'all')
   await copy(now - 20_000, { d: '"forgotten"' }, 'all')
   t.same(await listed(), ['forgotten'])
+})
+
+t.test('a copy that fails in its partition, is told there as missing, and does not keep back what follows', async (t) => {
+  const { broker, ear, user, partition, copy, listed } = await start(t)
+  const cursor = await now({ broker, ear }, user)
+  await redis.cli('SET', `${partition}:keys:group:g`, 'stuck')
+  await copy(cursor + 1, { d: '1', k: 'key' }, 'group:g')
+  await copy(cursor + 2, { d: '2' }, 'group:g')
+  t.same(await listed(), [2])
+  t.match(await readPages({ broker, ear }, { userId: user, cursor }), [{ gap: true }])
+})
+
+t.test('a copy from a partition whose clock is ten minutes ahead, does not put the clock here ahead', async (t) => {
+  const { broker, ear, user, copy, listed } = await start(t)
+  const before = await now({ broker, ear }, user)
+  await copy(before + 600_000_000, { d: '1' }, 'group:g')
+  t.ok(await now({ broker, ear }, user) < before + 300_000_000)
+  t.same(await listed(), [1])
 })

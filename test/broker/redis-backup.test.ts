@@ -39,6 +39,16 @@ t.test('a backup, and a service that publishes before a node is there: what it w
   await node.broker.close()
 })
 
+t.test('a backup, and a node of before that comes first with several publishes at once: each of their ids is good', async (t) => {
+  await bringBack()
+  const one = ['', '', 0, 'message', '{}', '', 'user:1']
+  const replies = await redis.cli('FCALL', 'tidings_publish_all', 1, prefix, 3, ...one, ...one, ...one) as unknown as Array<[id: string]>
+  const node = await start()
+  t.match(await readPages(node, { cursor: lost }), [{ gap: true }])
+  for (const [id] of replies) t.match(await readPages(node, { cursor: Number(id) }), [{ gap: false }])
+  await node.broker.close()
+})
+
 t.test('a backup, from which the mark of its beginning was deleted as the page says: everybody from before is told', async (t) => {
   await bringBack()
   await redis.cli('DEL', `${prefix}:born`)

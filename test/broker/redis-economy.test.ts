@@ -247,3 +247,15 @@ t.test('marks of a user in a thousand groups, more than are looked for in one ca
   t.ok(await refusal(broker.mark({ userId: '2' }, own, 'read')) instanceof TooManyMarks, 'none of them makes room')
   t.match(await listOf(node, '2'), { notifications: [{ id: own }], unread: 1 })
 })
+
+t.test('notes of notifications with a ttl go with them when their log is trimmed', async (t) => {
+  const prefix = `${redis.prefix}:${++count}`
+  const node = startRedisNode(t, redis, { historyLength: 10 }, prefix)
+  await up(node)
+  for (let sent = 0; sent < 400; sent++) await send(node, 'user:1', sent, { ttlSeconds: 3600 })
+  const [entries, notes] = await Promise.all(['XLEN log', 'ZCARD keys'].map(async (asked) => {
+    const [command, kind] = asked.split(' ') as [string, string]
+    return Number(await redis.cli(command, `${prefix}:${kind}:user:1`))
+  }))
+  t.ok(entries! < 110 && notes! <= 2 * entries!, `${entries} entries, ${notes} notes`)
+})
