@@ -132,6 +132,21 @@ t.test('a group, published to at a replica that has just become the master, goes
   t.same((await owed(replica)).sort(), tags.filter((tag) => tag !== tags[home]).sort())
 })
 
+t.test('a member, whom the home of a group does not know since its data was replaced by older data, hears what is published to it all the same', async (t) => {
+  const redis = await startRedis(t)
+  const { broker } = await start(t, redis)
+  const prefix = `${redis.prefix}:{${tags[home]}}`
+  await broker.resume({ ...visitorOf(user, { groups: [GROUP], issuedAtSeconds: 1000 }), cursor: 'fresh', maxBytes: 1 })
+  t.equal(await redis.cli('HGET', `${prefix}:config`, 'directory'), '1')
+  const born = await redis.cli('GET', `${prefix}:born`)
+  await redis.cli('UNLINK', `${prefix}:members:${GROUP}`)
+  await redis.cli('HSET', `${prefix}:config`, 'looks', '1')
+  await becomes(async () => await redis.cli('GET', `${prefix}:born`) !== born, 'a node to notice')
+  await new Promise((resolve) => { setTimeout(resolve, 1100) }) // the library knows for a second what it has read last
+  const id = (await broker.publish(request(`group:${GROUP}`))).id!
+  t.match(await broker.list({ reader: { userId: user }, limit: 10, unreadOnly: false }), { notifications: [{ to: `group:${GROUP}` }] }, String(id))
+})
+
 t.test('a group, when the time of Redis leaps by days, goes on reaching live streams of other partitions, or they are told', { skip: tamperAbsent() ?? false }, async (t) => {
   const tamper = new Tamper(t)
   const redis = await startRedis(t, { env: tamper.env })

@@ -50,3 +50,16 @@ t.test('Redis, its clock put ahead by more than the history, loses nothing of a 
     tamper.moveClock(0)
   }
 })
+
+t.test('clock, put hours ahead by another hand, counts as lost, and everybody is told; by minutes, ids go on from there', async (t) => {
+  const redis = await startRedis(t)
+  const node = startRedisNode(t, redis, {}, redis.prefix)
+  await up(node)
+  for (const [aheadMs, isLost] of [[7_200_000, true], [1_800_000, false]] as const) {
+    const cursor = await now(node)
+    await redis.cli('SET', `${redis.prefix}:clock`, cursor + aheadMs * 1000)
+    const id = await send(node, 'user:1')
+    t.equal(id > cursor + aheadMs * 1000, !isLost)
+    t.match(await readPages(node, { cursor }), [{ gap: isLost, entries: [{ id }] }])
+  }
+})
