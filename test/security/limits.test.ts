@@ -130,6 +130,17 @@ onBoth(t, 'connecting too often, a client that obeys the retry, comes in and res
   t.equal((await client.next()).json, 'missed')
 })
 
+onBoth(t, 'connecting too often with new tickets, is told to come back before they end', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { count: 1, env: { RETRY_MS: '3000', CONNECTS_PER_MINUTE_PER_ADDRESS: '1' } })
+  const waits: number[] = []
+  for (let i = 0; i < 8; i++) {
+    const client = all.bare(t, { query: { ticket: await all.ticket({ sub: `user-${i}` }) }, localAddress: '127.0.0.9', reconnect: false })
+    if (i > 0) waits.push(Number(/\d+/.exec((await client.ended()).body)![0]))
+    else await client.live()
+  }
+  t.same(waits, waits.map(() => 10_000), 'a third of its life')
+})
+
 onBoth(t, 'connecting, without a good token, does not use up anybody\'s turn', async (t, kind) => {
   const all = await startNodes(t, kind, redis, { env: { CONNECTS_PER_MINUTE: '1', CONNECTS_PER_MINUTE_PER_ADDRESS: '1' } })
   for (const token of [null, 'x.y.z', all.token({ sub: 'ann', exp: 1 })]) t.equal((await all.call('GET', SUBSCRIBE, { token })).status, 401)
