@@ -201,7 +201,8 @@ t.test('stream, request that looks odd but asks for it: is served', async (t) =>
     'Connection: close': { Connection: 'close' },
     'an upgrade that is not meant': { Connection: 'Upgrade, HTTP2-Settings', Upgrade: 'h2c' },
     'a content type without a body': { 'Content-Type': 'application/json' },
-    'Expect: nothing to wait for': { 'Content-Length': '0' }
+    'Expect: nothing to wait for': { 'Content-Length': '0' },
+    'a page rendered in advance, which takes nothing from others': { 'Sec-Purpose': 'prefetch;prerender' }
   }
   for (const [name, headers] of Object.entries(odd)) {
     const client = service.client(t, { sub: 'odd' }, { headers, reconnect: false })
