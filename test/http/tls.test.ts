@@ -150,6 +150,25 @@ t.test('certificate, of a node that runs for months: its end is told when it com
   t.same(names, ['CN=20 days', 'CN=60 days', 'CN=90 days'])
 })
 
+t.test('certificate, looked at while its two files are being replaced, is not called unusable', async (t) => {
+  const folder = makeFolder(t)
+  makeCertificate(t, { folder })
+  const next = makeFolder(t)
+  makeCertificate(t, { folder: next })
+  const certificate = new Certificate({ certFile: `${folder}/tls.crt`, keyFile: `${folder}/tls.key` })
+  const lines: string[] = []
+  const write = (_data: object, text: string): void => { lines.push(text) }
+  const follows = new AbortController()
+  t.teardown(() => { follows.abort() })
+  certificate.follow({ setSecureContext () {} }, { info: write, warn: write }, { signal: follows.signal })
+  lines.length = 0
+  for (const file of ['tls.crt', 'tls.key']) {
+    copyFileSync(`${next}/${file}`, `${folder}/${file}`)
+    certificate.look()
+  }
+  t.same(lines, ['a new certificate is used from now on'])
+})
+
 t.test('node with TLS, killed under a stream: the stream resumes complete on the next in its place', async (t) => {
   const port = await freePort()
   const node = await startNode(t, { env, port })
