@@ -22,7 +22,10 @@ interface Waiting {
   readonly answers: Set<Answer>
 }
 
-/** Past ROOM_BYTES of a user, the connections with the oldest answers are cut. The newest answer is always sent. */
+/**
+ * Past ROOM_BYTES of a user, the connections with the oldest answers are cut. The newest answer is sent, unless it is
+ * on one of these.
+ */
 export class Unread {
   readonly #log: FastifyInstance['log']
   readonly #users = new Map<string, Waiting>()
