@@ -213,9 +213,9 @@ export class Hub implements BrokerListener {
     // At most once a minute for each channel, since a faulty publisher repeats itself in a loop.
     if (this.#dropsLogged.has(channel)) return
     this.#dropsLogged.set(channel, this.#clock.nowMs())
-    this.#options.log.warn({ channel, reason }, isStranger
-      ? 'a channel message was dropped; the function library that sent it was loaded just now and is not known here yet, or the message is forged'
-      : 'a channel message was dropped; its sender should PUBLISH {"event":"<name>","data":<JSON>}')
+    const { log } = this.#options
+    if (isStranger) log.warn({ channel, reason }, 'a channel message was dropped; the function library that sent it was loaded just now and is not known here yet, or the message is forged')
+    else log.warn({ channel, reason }, 'a channel message was dropped; its sender should PUBLISH {"event":"<name>","data":<JSON>}')
   }
 
   // — when the broker's line breaks —
