@@ -15,7 +15,8 @@ class Tidings:
         return self.prefixes[key_slot(name.encode()) * len(self.prefixes) // 16384]
 
     def publish(self, to, data, *options):
-        once = ['IDEMPOTENCY', str(uuid.uuid4())]  # the library may repeat a call
+        # The library may repeat a call. With a key of your own you may, too.
+        once = [] if 'IDEMPOTENCY' in options[::2] else ['IDEMPOTENCY', str(uuid.uuid4())]
         return self.connection.fcall('tidings_publish', 1, self.home(to), to, 'message', json.dumps(data), *once, *options)[0]
 
     def retract(self, to, identifier):

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -56,8 +57,12 @@ func (t *Tidings) home(to string) []string {
 }
 
 func (t *Tidings) Publish(to, data string, options ...any) (string, error) {
-	once := []any{to, "message", data, "IDEMPOTENCY", rand.Text()} // the library may repeat a call
-	reply, err := t.client.FCall(ctx, "tidings_publish", t.home(to), append(once, options...)...).Slice()
+	args := append([]any{to, "message", data}, options...)
+	if !slices.Contains(options, any("IDEMPOTENCY")) {
+		// The library may repeat a call. With a key of your own you may, too.
+		args = append(args, "IDEMPOTENCY", rand.Text())
+	}
+	reply, err := t.client.FCall(ctx, "tidings_publish", t.home(to), args...).Slice()
 	if err != nil {
 		return "", err
 	}
