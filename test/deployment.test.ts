@@ -102,7 +102,7 @@ t.test('ops/compose/roll.sh, interrupted or with a stopped node: as many nodes r
     // Containers are files that say how they are.
     compose: `case $1 in ps) ls ${nodes} ;; rm) rm -f $(grep -l stopped ${nodes}/*) ;; up) echo fresh > ${nodes}/new-$$ ;; esac`,
     docker: `case $1 in exec) [ -e ${folder}/ready ] ;; stop) echo stopped > ${nodes}/$2 ;; rm) rm -f ${nodes}/$2 ;; inspect) echo "/$4" ;; esac`,
-    sleep: 'exec /bin/sleep 0.01'
+    sleep: 'exec /bin/sleep 0.1'
   }
   for (const [name, text] of Object.entries(programs)) writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 })
   for (const name of ['a', 'b']) writeFileSync(join(nodes, name), 'old')

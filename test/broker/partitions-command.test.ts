@@ -1,4 +1,5 @@
-// npm run partitions as a command: what it refuses, when it gives up, what it says. (What it does: partitions-doubling.test.ts.)
+// npm run partitions as a command: what it refuses, when it gives up, what it says. (partitions-doubling.test.ts: what
+// it does.)
 import net, { type AddressInfo } from 'node:net'
 import t from 'tap'
 import { spawnChild, tail } from '../fixtures/process.ts'

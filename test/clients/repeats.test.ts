@@ -1,4 +1,4 @@
-// The publishing programs of examples/clients when the answer of Redis is lost on its way: many libraries then repeat the call by themselves.
+// The publishing programs of examples/clients, when the answer of Redis is lost: many libraries repeat the call.
 import net, { type AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { listOf } from '../broker/contract.ts'

@@ -1,4 +1,4 @@
-// Keys that do not fit any more: replaced under the same kid or name, or withdrawn while tickets of their tokens were kept.
+// Keys that do not fit any more: replaced under the same kid or name, or withdrawn while tickets of their tokens exist.
 import t from 'tap'
 import { startRedis } from '../fixtures/redis.ts'
 import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
@@ -15,7 +15,7 @@ const { now } = Date
 Date.now = () => now() + clock.aheadMs
 const elapsed = performance.now.bind(performance)
 performance.now = () => elapsed() + clock.aheadMs
-t.teardown(() => { Date.now = now })
+t.teardown(() => { Date.now = now; performance.now = elapsed })
 t.beforeEach(() => { clock.aheadMs = 0 })
 
 async function start (t: any, keys: KeyServer) {

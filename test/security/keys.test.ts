@@ -18,7 +18,7 @@ const { now } = Date
 Date.now = () => now() + clock.aheadMs
 const elapsed = performance.now.bind(performance)
 performance.now = () => elapsed() + clock.aheadMs
-t.teardown(() => { Date.now = now })
+t.teardown(() => { Date.now = now; performance.now = elapsed })
 t.beforeEach(() => { clock.aheadMs = 0 })
 
 async function start (t: any, keys: KeyServer) {
