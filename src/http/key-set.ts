@@ -63,6 +63,8 @@ export interface KeySet {
 
 export function keySet (url: URL, log: { warn: (data: object, text: string) => void }): KeySet {
   const known = new WeakMap<CryptoKey, { readonly pem: string, readonly hash: string }>()
+  /** Of all keys that the set ever had here. */
+  const hashes = new Set<string>()
   let fetchedAtMs = performance.now()
   let answeredAtMs = -Infinity
   let failedAtMs = -Infinity
@@ -137,12 +139,16 @@ export function keySet (url: URL, log: { warn: (data: object, text: string) => v
     const pem = KeyObject.from(key).export({ type: 'spki', format: 'pem' }) as string
     const texts = { pem, hash: keyHash(pem) }
     known.set(key, texts)
+    hashes.add(texts.hash)
     return texts
   }
 
   async function check ({ hash, ...header }: SigningKey): Promise<void> {
-    const { signedBy } = await find(header)
-    if (signedBy.hash !== hash) throw keyReplaced()
+    if ((await find(header)).signedBy.hash === hash) return
+    if (hashes.has(hash)) throw keyReplaced()
+    // Another node may have found a new key under this kid, which this node has not fetched yet.
+    if (!await renew()) throw new TidingsError('TIDINGS_KEYS_UNAVAILABLE')
+    if ((await find(header)).signedBy.hash !== hash) throw keyReplaced()
   }
 
   async function renew (): Promise<boolean> {

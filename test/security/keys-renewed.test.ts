@@ -99,6 +99,18 @@ t.test('ticket, of a token whose key was withdrawn: neither a new one nor the pa
   }
 })
 
+t.test('ticket, of a new key under an old kid, at a node that has fetched the old one alone: is taken', async (t) => {
+  const [first, second] = [createSigner('ES256', 'sig'), createSigner('ES256', 'sig')]
+  const keys = await startKeyServer(t, [first.jwk])
+  const all = await startNodes(t, 'memory', redis, { count: 2, issuer: { ...createSigner('RS256', 'none').issuer, env: keys.env } })
+  for (const node of [0, 1]) await all.bare(t, { node, token: first.token(), reconnect: false }).live()
+  keys.keys = [second.jwk]
+  clock.aheadMs += 10_500
+  const tickets = await Promise.all([1, 2].map(async () => (await all.call('POST', '/api/notifications/tickets', { token: second.token() })).body.ticket as string))
+  t.ok(await all.bare(t, { node: 1, query: { ticket: tickets[0]! }, reconnect: false }).live())
+  t.equal((await all.call('GET', '/api/notifications', { node: 1, token: null, headers: { authorization: `Ticket ${tickets[1]!}` } })).status, 200)
+})
+
 onBoth(t, 'ticket, of a token of before the secret was changed: neither it nor its pass opens anything at a node with the new one', async (t, kind) => {
   const all = await startNodes(t, kind, redis, { envOf: (node) => node === 0 ? {} : createIssuer().env })
   const [spent, fresh, another] = [await all.ticket({ sub: 'ann' }), await all.ticket({ sub: 'ann' }), await all.ticket({ sub: 'ann' })]
