@@ -33,8 +33,8 @@ const FAILOVER_HEADER = 'tidings-failover'
  * A client with an unused ticket is told to wait no longer than this, so that the ticket (30 s) is still valid then.
  */
 const MAX_TICKET_WAIT_MS = 10_000
-/** Short, since the page may be shown at any moment. */
-const PRERENDERED_RETRY_MS = 1000
+/** Short, since the page may be shown at any moment. It may get a new ticket each time, which counts as a connect. */
+const PRERENDERED_RETRY_MS = 2000
 
 /** A stream is opened; `cookie`: the Set-Cookie header of its answer. */
 export interface Admitted {
@@ -49,8 +49,8 @@ export interface Admitted {
 /** The answer to a request for a stream. */
 export type Decision =
   | Admitted
-  /** `because`: what other routes would have answered; undefined if nothing is wrong. */
-  | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode | undefined }
+  /** `because`: what other routes would have answered; undefined if nothing is wrong. `cookie`: as above. */
+  | { readonly answer: 'comeBack', readonly retryMs: number, readonly because: ErrorCode | undefined, readonly cookie?: string | undefined }
   | { readonly answer: 'stop' }
 
 export class Admission {
@@ -91,17 +91,22 @@ export class Admission {
       if (request.headers[FAILOVER_HEADER] === '503') throw new TidingsError('TIDINGS_BUSY')
       return this.#later(broker.state().up ? 'TIDINGS_BUSY' : 'TIDINGS_UNAVAILABLE')
     }
-    // A browser may render a page in advance, and nobody may ever look at it. So it must not take the session.
-    if (config.SESSION_POLICY === 'single' && isPrerendered(request)) return this.#later(undefined, PRERENDERED_RETRY_MS)
     const ticket = await this.#ticketOf(request, [query.ticket ?? []].flat()[0])
     const principal = ticket?.principal ?? await app.readTokenAlone(request)
     const { userId } = principal
     if (pathUserId !== undefined && pathUserId !== userId) throw new TidingsError('TIDINGS_NOT_YOUR_STREAM')
 
+    const isFirst = ticket?.isSpent === false
+    // A browser may render a page in advance, and nobody may ever look at it. So it must not take the session. Its
+    // ticket is taken, since the page may be shown after the end of the ticket, but not in the place of another page's.
+    if (config.SESSION_POLICY === 'single' && isPrerendered(request)) {
+      const takesTicket = isFirst && request.cookies[passName(userId)] === undefined
+      return { answer: 'comeBack', retryMs: PRERENDERED_RETRY_MS, because: undefined, cookie: takesTicket ? await this.#passFor(ticket) : undefined }
+    }
+
     const reconnectsFrom = parsePosition(header)
     const sessionCursor = config.SESSION_POLICY !== 'single' ? undefined : reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom
 
-    const isFirst = ticket?.isSpent === false
     const connect = limits.connect(request, userId, isFirst ? 'address' : 'both')
     const { verdict, counts, admittedAt } = await broker.visit({ ...identityOf(principal), sessionCursor, counters: connect.counters })
     if (verdict === 'revoked') throw new TidingsError('TIDINGS_TOKEN_REVOKED')

@@ -97,6 +97,7 @@ export const subscribe: FastifyPluginAsyncTypebox<SubscribeOptions> = async (app
       case 'stop': return stop(reply)
       case 'comeBack':
         if (decision.because !== undefined) refusals.count(decision.because)
+        if (decision.cookie !== undefined) reply.header('set-cookie', decision.cookie)
         return comeBack(reply, decision.retryMs)
       case 'open': return start(request, reply, decision)
     }

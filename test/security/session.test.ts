@@ -4,7 +4,7 @@ import type { BrokerListener } from '../../src/broker/listener.ts'
 import type { Client } from '../fixtures/client.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { Signal } from '../fixtures/wait.ts'
-import { onBoth, startNodes, type Nodes } from './nodes.ts'
+import { onBoth, passOf, startNodes, type Nodes } from './nodes.ts'
 
 const redis = await startRedis(t)
 const env = { SESSION_POLICY: 'single' }
@@ -266,12 +266,25 @@ onBoth(t, 'session, a page that the browser renders in advance, takes it only wh
   const headers: Record<string, string> = { 'Sec-Purpose': 'prefetch;prerender' }
   const page = all.client(t, { sub: 'ann' }, { node: 1, headers, retryCapMs: 50 })
   await page.until(() => page.connections.length >= 3 || undefined, 'a third attempt')
-  t.match(page.connections[0], { status: 200, body: /^retry: 1000\nevent: ping\ndata: \{\}\n\n$/ })
+  t.match(page.connections[0], { status: 200, body: /^retry: 2000\nevent: ping\ndata: \{\}\n\n$/ })
   await reaches(all, holder, 'ann')
   t.equal(holder.connections.length, 1, 'not replaced')
   delete headers['Sec-Purpose']
   await page.live()
   await assertReplaced(t, holder, 'shown: the holder')
+})
+
+onBoth(t, 'session, a page with a ticket that is rendered in advance, takes it when it is shown, also after the end of the ticket', async (t, kind) => {
+  const all = await startNodes(t, kind, redis, { env })
+  const ticket = await all.ticket({ sub: 'ann' })
+  const open = (headers: Record<string, string>) => all.bare(t, { query: { ticket }, headers, reconnect: false })
+  const hidden = open({ 'Sec-Purpose': 'prefetch;prerender' })
+  t.match(await hidden.opened(), { status: 200, headers: { 'content-length': /./ } })
+  const { name, value } = passOf(hidden)
+  t.equal((await open({}).opened()).status, 401, 'spent')
+  await open({ cookie: `${name}=${value}` }).live()
+  const other = all.bare(t, { query: { ticket: await all.ticket({ sub: 'ann' }) }, headers: { 'Sec-Purpose': 'prefetch;prerender', cookie: `${name}=${value}` }, reconnect: false })
+  t.notOk((await other.opened()).headers['set-cookie'], 'the page that is shown needs its pass')
 })
 
 onBoth(t, 'session policy, not set, lets a user have several streams', async (t, kind) => {
