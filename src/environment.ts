@@ -36,7 +36,7 @@ export function readSettingOrFile (env: Env, name: (typeof IN_FILES)[number]): s
   }
   // Decoding makes every other byte the same character: a random secret would lose half of its bits, and no token
   // that was signed with the bytes of the file would count.
-  if (!isUtf8(bytes)) throw new Error(`${name}_FILE: "${path}" is not text in UTF-8; write the value as text, random bytes in base64 for example`)
+  if (name !== 'JWT_PUBLIC_KEY' && !isUtf8(bytes)) throw new Error(`${name}_FILE: "${path}" is not text in UTF-8; write the value as text, random bytes in base64 for example`)
   const text = bytes.toString().trim()
   if (text === '') throw new Error(`${name}_FILE: "${path}" is empty`)
   return text
