@@ -100,8 +100,8 @@ t.test('ops/compose/roll.sh, interrupted or with a stopped node: as many nodes r
   const [folder, nodes] = [makeFolder(t), makeFolder(t)]
   const programs = {
     // Containers are files that say how they are.
-    compose: `case $1 in ps) ls ${nodes} ;; rm) rm -f $(grep -l stopped ${nodes}/*) ;; up) echo fresh > ${nodes}/new-$$ ;; esac`,
-    docker: `case $1 in exec) [ -e ${folder}/ready ] ;; stop) echo stopped > ${nodes}/$2 ;; rm) rm -f ${nodes}/$2 ;; inspect) echo "/$4" ;; esac`,
+    compose: `case $1 in ps) ls ${nodes} ;; up) echo fresh > ${nodes}/new-$$ ;; esac`,
+    docker: `case $1 in exec) [ -e ${folder}/ready ] ;; stop) echo stopped > ${nodes}/$2 ;; rm) rm -f ${nodes}/$2 ;; inspect) case $3 in *Status*) grep -q stopped ${nodes}/$4 && echo exited || echo running ;; *) echo "/$4" ;; esac ;; esac`,
     sleep: 'exec /bin/sleep 0.1'
   }
   for (const [name, text] of Object.entries(programs)) writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 })

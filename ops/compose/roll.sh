@@ -34,7 +34,9 @@ undo() {
 
 [ -z "$build" ] || $COMPOSE build node
 # A stopped node would be started again as it is, and be taken for the new one.
-$COMPOSE rm -f node > /dev/null
+for gone in $($COMPOSE ps -aq node); do
+  case $(docker inspect --format '{{.State.Status}}' "$gone") in exited | created | dead) docker rm "$gone" > /dev/null ;; esac
+done
 old=$(nodes)
 [ -n "$old" ] || fail 'No node is running. Type: docker compose up -d'
 count=$(say "$old" | wc -l)
