@@ -84,10 +84,13 @@ do
   -- Makes room by removing marks whose notification has left or expired. Marks of a left group stay while the group's
   -- log has the notification, since the user may come back.
   function compact(call, view)
-    local inbox, gone = view.inbox, {}
+    local inbox, ids, gone = view.inbox, {}, {}
     put_aside(call, view)
     if inbox.count < MAX_MARKS then return end
-    for id in pairs(inbox.marks) do
+    for id in pairs(inbox.marks) do ids[#ids + 1] = id end
+    for i = 1, #ids do
+      -- A call can search for a few only, so each begins elsewhere.
+      local id = ids[(call.position + i) % #ids + 1]
       if id <= call.since then gone[#gone + 1] = id elseif #gone < COMPACT_AT_ONCE then
         local address = inbox.addresses[id]
         if not (address ~= '' and has_entry(call, address, id)) then
