@@ -88,10 +88,7 @@ export interface Sessions {
   verifySessions: (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>) => Promise<string[]>
 }
 
-/**
- * Small values that every node can read. `home`, a user's id or the result of `homeOf`, says where the value is kept:
- * with everything else of that user.
- */
+/** Small values that every node can read, kept with all else of a user. `home`: the user's id, or what homeOf gave. */
 export interface Store {
   /** A short name of the place where things of this user are kept. It does not reveal the user. Pure. */
   homeOf: (userId: string) => string
@@ -176,8 +173,9 @@ export interface Session {
   readonly tag: string
   /** The id at which it was taken. */
   readonly takenAt: number
-  /** Cursors below this belong to replaced streams. */
+  /** Cursors below this belong to replaced streams. `isLowered`: an earlier stream of the holder has lowered it. */
   readonly fence: number
+  readonly isLowered: boolean
 }
 
 export interface PublishAnswer {

@@ -5,12 +5,18 @@ import type { Session, Sessions as Broker } from '../broker/broker.ts'
 import type { Exits } from './exits.ts'
 import type { Stream } from './stream.ts'
 
+/**
+ * How many seconds a stream must have had all its history before its fence is raised. What was written may still be on
+ * its way through buffers of the system and of proxies.
+ */
+const RAISE_SECONDS = 30
+
 export class Sessions {
   readonly #broker: Broker
   readonly #exits: Exits
   readonly #held = new WeakMap<Stream, Session>()
-  /** Streams whose fence was lowered, and whether they had all their history at the last tick. */
-  readonly #lowered = new Map<Stream, boolean>()
+  /** Streams whose fence was lowered, and for how many seconds they have had all their history. */
+  readonly #lowered = new Map<Stream, number>()
 
   constructor (broker: Broker, exits: Exits) {
     this.#broker = broker
@@ -22,22 +28,27 @@ export class Sessions {
     if (this.#held.has(stream)) return true
     const { userId, reconnectsFrom, admittedAt } = stream.owner
     const session = await this.#broker.takeSession(userId, randomUUID(), reconnectsFrom === 'foreign' ? 'fresh' : reconnectsFrom, admittedAt)
-    if (session !== undefined) this.#held.set(stream, session)
-    else this.#exits.endForGood(stream, 'replaced', {})
-    return session !== undefined
+    if (session === undefined) {
+      this.#exits.endForGood(stream, 'replaced', {})
+      return false
+    }
+    this.#held.set(stream, session)
+    if (session.isLowered) this.#lowered.set(stream, 0)
+    return true
   }
 
   /**
    * Asks the broker whether the stream still owns the session. Resolves with false if not; then the stream was ended.
    * `oldest`: the id that it will be written next. A new page may bring a position, and then has history from before
    * its own fence. If it loses its line there, its reconnect must not be taken for that of a replaced tab. So the fence
-   * stands below that history until the page has it, and a tab with a position amid it may come back meanwhile.
+   * stands below that history until the page has it, also over reconnects, and a tab with a position amid it may come
+   * back meanwhile.
    */
   async keeps (stream: Stream, oldest = Infinity): Promise<boolean> {
     const session = this.#held.get(stream)
     if (session !== undefined && oldest <= session.fence) {
       this.#held.set(stream, { ...session, fence: oldest - 1 })
-      this.#lowered.set(stream, false)
+      this.#lowered.set(stream, 0)
     }
     return await this.#check([stream])
   }
@@ -51,16 +62,18 @@ export class Sessions {
     return session !== undefined && tag !== session.tag && takenAt > session.takenAt
   }
 
-  /** Called once a second. Raises lowered fences. What was written more than a second ago counts as received. */
+  /** Called once a second. Raises lowered fences. */
   tick (): void {
     const raised: Stream[] = []
-    for (const [stream, hasAll] of this.#lowered) {
+    for (const [stream, seconds] of this.#lowered) {
       const session = this.#held.get(stream)!
-      if (hasAll || stream.hasEnded) this.#lowered.delete(stream)
-      else this.#lowered.set(stream, stream.takenTo >= session.takenAt)
-      if (!hasAll || stream.hasEnded) continue
-      this.#held.set(stream, { ...session, fence: session.takenAt })
-      raised.push(stream)
+      if (stream.hasEnded) this.#lowered.delete(stream)
+      else if (seconds < RAISE_SECONDS) this.#lowered.set(stream, stream.takenTo >= session.takenAt ? seconds + 1 : 0)
+      else {
+        this.#lowered.delete(stream)
+        this.#held.set(stream, { ...session, fence: session.takenAt })
+        raised.push(stream)
+      }
     }
     if (raised.length > 0) void this.verify(raised)
   }

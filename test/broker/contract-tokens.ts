@@ -127,8 +127,23 @@ export function tokens (t: Test, make: MakeBackend): void {
     t.same(await b.broker.verifySessions([{ userId: '1', session: holder }]), [], 'which also keeps when it was admitted')
     t.equal(await a.broker.takeSession('1', 'earlier', 'fresh', earlier), undefined)
     t.match(await a.broker.takeSession('1', 'again', holder.fence, earlier), { tag: 'again' }, 'a stream that resumes is the holder itself')
+    t.match(await a.broker.takeSession('1', 'between', 'fresh', later + 1), { tag: 'between' }, 'a reconnect, admitted later than a new page, does not keep it away')
     const last = (await a.broker.visit(identityOf('1'))).admittedAt
     t.match(await a.broker.takeSession('1', 'last', 'fresh', last), { tag: 'last' })
+  })
+
+  t.test('the session, whose holder lowered its fence and came back: it is said so until the fence is raised', async (t) => {
+    const node = await make(t)
+    const { broker } = await node()
+    const { admittedAt } = await broker.visit(identityOf('1'))
+    const first = (await broker.takeSession('1', 'first', 'fresh', admittedAt))!
+    t.match(first, { isLowered: false })
+    await broker.verifySessions([{ userId: '1', session: { ...first, fence: admittedAt - 1000 } }])
+    const again = (await broker.takeSession('1', 'again', admittedAt - 500, admittedAt + 1))!
+    t.match(again, { isLowered: true, fence: admittedAt - 1000 })
+    await broker.verifySessions([{ userId: '1', session: { ...again, fence: again.takenAt } }])
+    t.equal(await broker.takeSession('1', 'replaced', admittedAt - 500, admittedAt + 2), undefined)
+    t.match(await broker.takeSession('1', 'last', again.takenAt, admittedAt + 3), { isLowered: false, fence: again.takenAt })
   })
 
   t.test('the store, at a user\'s home, keeps, gives and takes; one caller alone takes', async (t) => {

@@ -15,7 +15,7 @@ t.test('sessions, of 20,000 streams, are verified with one question, and those t
   let count = 0
   let isAway = false
   const broker: Pick<Broker, 'takeSession' | 'verifySessions'> = {
-    takeSession: async (_userId, tag): Promise<Session> => ({ tag, takenAt: ++count, fence: 0 }),
+    takeSession: async (_userId, tag): Promise<Session> => ({ tag, takenAt: ++count, fence: 0, isLowered: false }),
     verifySessions: async (sessions) => {
       if (isAway) throw new Error('away')
       asked.push(sessions.length)
@@ -35,6 +35,34 @@ t.test('sessions, of 20,000 streams, are verified with one question, and those t
   t.same(ended, [['777', 'replaced'], ['19999', 'replaced']])
 })
 
+t.test('sessions, whose fence was lowered, by their stream or one before it: is raised when it has had all its history for half a minute', async (t) => {
+  for (const isInherited of [false, true]) {
+    const fences: number[] = []
+    const broker: Pick<Broker, 'takeSession' | 'verifySessions'> = {
+      takeSession: async (_userId, tag): Promise<Session> => ({ tag, takenAt: 100, fence: isInherited ? 50 : 100, isLowered: isInherited }),
+      verifySessions: async (sessions) => {
+        fences.push(...sessions.map(({ session }) => session.fence))
+        return []
+      }
+    }
+    const sessions = new Sessions(broker as Broker, {} as Exits)
+    const stream = { owner: { userId: '1', reconnectsFrom: 'fresh' }, hasEnded: false, takenTo: 0 }
+    await sessions.take(stream as Stream)
+    await sessions.keeps(stream as Stream, isInherited ? undefined : 51)
+    const pass = (seconds: number): void => { for (let i = 0; i < seconds; i++) sessions.tick() }
+    pass(100)
+    stream.takenTo = 100
+    pass(20)
+    stream.takenTo = 99
+    pass(1)
+    stream.takenTo = 100
+    pass(30)
+    t.same(fences, [50])
+    pass(100)
+    t.same(fences, [50, 100])
+  }
+})
+
 t.test('sessions, of 1,100 streams, are asked of Redis 500 at a time, one call after the other', async (t) => {
   const broker = new RedisBroker({ ...limits, url: 'redis://127.0.0.1', prefix: 'p', nodeName: 'n', log: { info () {}, warn () {} } })
   const asked: string[][] = []
@@ -46,7 +74,7 @@ t.test('sessions, of 1,100 streams, are asked of Redis 500 at a time, one call a
     asked.push(args.map(String))
     return [`lost ${asked.length}`]
   }
-  const sessions = Array.from({ length: 1100 }, (_, i) => ({ userId: `u${i}`, session: { tag: `t${i}`, takenAt: i, fence: i } }))
+  const sessions = Array.from({ length: 1100 }, (_, i) => ({ userId: `u${i}`, session: { tag: `t${i}`, takenAt: i, fence: i, isLowered: false } }))
   t.same(await broker.verifySessions(sessions), ['lost 1', 'lost 2', 'lost 3'])
   t.same(asked.map(({ length }) => length / 3), [500, 500, 100])
   t.same(asked.flat(), sessions.flatMap(({ userId, session: { tag, fence } }) => [userId, tag, String(fence)]))

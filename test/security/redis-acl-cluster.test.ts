@@ -48,7 +48,7 @@ t.test('the ACL recipes for a Cluster, on a real one, let nodes do all that they
   await a.broker.mark(reader, first!.id, 'read')
   await a.broker.moveCursor(reader, 'seen', first!.id)
   await a.broker.takeSession('u1', 'tag', 'fresh', 0)
-  await a.broker.verifySessions([{ userId: 'u1', session: { tag: 'tag', takenAt: 0, fence: 0 } }])
+  await a.broker.verifySessions([{ userId: 'u1', session: { tag: 'tag', takenAt: 0, fence: 0, isLowered: false } }])
   await a.broker.put('u1', 'ticket', 'x', 10)
   t.equal(await a.broker.take('u1', 'ticket'), 'x')
   await a.broker.hit('u1', 'limit', 1000)

@@ -14,7 +14,7 @@ export interface SessionParts {
 
 export class MemorySessions {
   readonly #parts: SessionParts
-  readonly #sessions: ExpiringMap<{ readonly fence: number, readonly tag: string, readonly admittedAt: number }>
+  readonly #sessions: ExpiringMap<{ readonly fence: number, readonly tag: string, readonly admittedAt: number | undefined }>
 
   constructor (parts: SessionParts) {
     this.#parts = parts
@@ -30,11 +30,13 @@ export class MemorySessions {
     const takenAt = nextId()
     const holder = this.#sessions.get(userId)
     const resumes = cursor !== 'fresh' && cursor <= takenAt
-    if (holder !== undefined && (resumes ? cursor < holder.fence : admittedAt < holder.admittedAt)) return undefined
+    if (holder !== undefined && (resumes ? cursor < holder.fence : admittedAt < (holder.admittedAt ?? 0))) return undefined
     const fence = resumes ? holder?.fence ?? cursor : takenAt
-    this.#sessions.set(userId, { fence, tag, admittedAt }, SESSION_MS)
+    // Nobody asks for a reconnect, so a page that was admitted before it may still take the session.
+    const keptAt = resumes ? holder?.admittedAt ?? admittedAt : admittedAt
+    this.#sessions.set(userId, { fence, tag, admittedAt: keptAt }, SESSION_MS)
     tell(userId, { control: 'takeover', id: takenAt, tag })
-    return { tag, takenAt, fence }
+    return { tag, takenAt, fence, isLowered: fence < keptAt }
   }
 
   /** The tags of sessions that were taken over. A session that was lost is restored. */
@@ -43,7 +45,7 @@ export class MemorySessions {
     for (const { userId, session: { tag, fence } } of held) {
       const holder = this.#sessions.get(userId)
       if (holder !== undefined && holder.tag !== tag) lost.push(tag)
-      else this.#sessions.set(userId, { fence, tag, admittedAt: holder?.admittedAt ?? 0 }, SESSION_MS)
+      else this.#sessions.set(userId, { fence, tag, admittedAt: holder?.admittedAt }, SESSION_MS)
     }
     return lost
   }

@@ -131,8 +131,8 @@ export class RedisBroker implements Broker {
   readonly logout: Broker['logout'] = async (userId) => { await this.call('tidings_logout', userId) }
 
   async takeSession (userId: string, tag: string, cursor: number | 'fresh', admittedAt: number): Promise<Session | undefined> {
-    const [holds, takenAt, fence] = await this.call('tidings_claim', userId, tag, cursor === 'fresh' ? '' : cursor, admittedAt) as [number, string, string]
-    return holds === 1 ? { tag, takenAt: Number(takenAt), fence: Number(fence) } : undefined
+    const [holds, takenAt, fence, keptAt = 0] = await this.call('tidings_claim', userId, tag, cursor === 'fresh' ? '' : cursor, admittedAt) as [number, string, string, string?]
+    return holds === 1 ? { tag, takenAt: Number(takenAt), fence: Number(fence), isLowered: Number(fence) < Number(keptAt) } : undefined
   }
 
   async verifySessions (sessions: ReadonlyArray<{ readonly userId: string, readonly session: Session }>): Promise<string[]> {

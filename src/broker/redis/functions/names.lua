@@ -23,7 +23,7 @@
 --   <prefix>:inbox:<user>   hash: seen, read, and a mark for each id, see inbox.lua (HISTORY after the last change)
 --   <prefix>:idem:<key>, <prefix>:idem-fcall:<key>   the answer to an idempotent publish (24 hours)
 --   <prefix>:revoked:<user> "<id of the logout> <newest iat seen>" (30 days, or the longest token life seen)
---   <prefix>:session:<user> "<fence> <tag>" of the one stream that a user may have (24 hours after the last heartbeat)
+--   <prefix>:session:<user> "<fence> <tag> <visit>" of the one stream that a user may have (24 hours after a heartbeat)
 --   <prefix>:kept:<key>     a value of the nodes, such as a ticket (as long as the node says)
 --   <prefix>:hits:<key>     a counter of a rate limit (its window)
 --   <prefix>:<address>      the Pub/Sub channel of an address
@@ -31,8 +31,8 @@
 -- Numbers stay below 2^53, so Lua's doubles hold them exactly.
 
 -- During a deploy, nodes of two versions share one Redis, which has the newer library. So a function that nodes call
--- never changes its arguments or reply. A changed function gets a new name, and the old one stays for one version, in
--- old.lua.
+-- at most appends to its arguments or reply. A changed function gets a new name, and the old one stays for one
+-- version, in old.lua.
 local VERSION = 7
 local MAX_UNREAD = 100
 local MAX_GROUPS = 1000

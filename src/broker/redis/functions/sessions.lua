@@ -107,7 +107,8 @@ local function visits(keys, args)
 end
 
 -- ARGV: user, the stream's tag, cursor or '', the id of its visit (absent from older nodes).
--- Reply: [1 if it holds the session now, else 0, the claim's id, the fence] A fresh stream takes over and raises the
+-- Reply: [1 if it holds the session now, else 0, the claim's id, the fence, the visit that the session is kept with,
+-- or 0]. A fence below that visit was lowered (src/hub/sessions.ts). A fresh stream takes over and raises the
 -- fence, unless the holder's visit was later: then it was only slower, and its client has often gone. A stream that
 -- resumes from below the fence was replaced while it was away. One from above the fence is the holder itself; then the
 -- fence stays, since the next reconnect may come before the client has seen a newer id.
@@ -118,10 +119,13 @@ local function claim(keys, args)
   local fence, _, holder_admitted = read_session(ctx, user)
   local is_late = not cursor and (holder_admitted or 0) > (admitted or id)
   if fence and (is_late or (cursor and cursor < fence)) then return { 0, int(id), int(fence) } end
-  if not cursor then fence = id elseif not fence then fence = cursor end
+  if not cursor then fence = id
+  elseif not fence then fence = cursor
+  -- Nobody asks for a reconnect, so a page that was admitted before it may still take the session.
+  else admitted = holder_admitted or admitted end
   write_session(ctx, user, fence, tag, admitted)
   tell(ctx, user, 'takeover', id, tag)
-  return { 1, int(id), int(fence) }
+  return { 1, int(id), int(fence), int(admitted or 0) }
 end
 
 -- ARGV: (user, tag, fence)…
