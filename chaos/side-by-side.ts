@@ -1,6 +1,7 @@
 // npm run chaos -- --topology all: each topology as a process of its own, at the same time; their accounts one after
 // the other.
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { spawnChild, type Spawned } from '../test/fixtures/process.ts'
 import type { Scope } from '../test/fixtures/wait.ts'
 import type { Options } from './options.ts'
@@ -9,13 +10,15 @@ import type { Topology } from './topology.ts'
 const main = fileURLToPath(new URL('main.ts', import.meta.url))
 
 export interface SideBySide {
-  /** The command line, of which each gets all but the topology. */
+  /** The command line, of which each gets all but what is its own: topology, seed and file. */
   readonly args: readonly string[]
   readonly all: ReadonlyArray<Pick<Options, 'topology' | 'seed' | 'json'>>
   readonly say: (line: string) => void
   /** What each is a process of. Default: chaos/main.ts. */
   readonly program?: string
 }
+
+const OWN = ['topology', 'seed', 'json']
 
 /** How long one may take until all of its clients are live. */
 const START_MS = 120_000
@@ -28,7 +31,7 @@ export async function runSideBySide (scope: Scope, { args, all, say, program = m
     if (isOver) break
     // Whoever sees the account sees the way to it, too, and may read along.
     let isAccount = false
-    const child = spawnChild(scope, process.execPath, [program, ...args, '--topology', topology, '--seed', `${seed}`, ...json === undefined ? [] : ['--json', fileOf(json, topology)]], {
+    const child = spawnChild(scope, process.execPath, [program, ...shared(args), '--topology', topology, '--seed', `${seed}`, ...json === undefined ? [] : ['--json', fileOf(json, topology)]], {
       name: topology,
       onLine: (line) => {
         isAccount ||= line === ''
@@ -56,4 +59,11 @@ export async function runSideBySide (scope: Scope, { args, all, say, program = m
 /** account.json becomes account-cluster.json. */
 function fileOf (json: string, topology: Topology): string {
   return json.replace(/(\.[^./]*)?$/, `-${topology}$1`)
+}
+
+/** A script refuses an option that stands twice. */
+function shared (args: readonly string[]): string[] {
+  const { tokens } = parseArgs({ args: [...args], options: Object.fromEntries(OWN.map((name) => [name, { type: 'string' as const }])), strict: false, tokens: true })
+  const own = tokens.flatMap((token) => token.kind === 'option' && OWN.includes(token.name) ? token.inlineValue === true ? [token.index] : [token.index, token.index + 1] : [])
+  return args.filter((_, at) => !own.includes(at))
 }

@@ -12,8 +12,10 @@ import { Signal } from '../fixtures/wait.ts'
 function programOf (t: Test, codes: Record<string, number>): string {
   const file = join(makeFolder(t), 'program.ts')
   writeFileSync(file, `
+    import { readOptions } from ${JSON.stringify(import.meta.resolve('../../chaos/options.ts'))}
     const args = process.argv.slice(2)
-    const topology = args[args.lastIndexOf('--topology') + 1]
+    readOptions(args) // as each of them would
+    const topology = args[args.indexOf('--topology') + 1]
     console.log('all live, told ' + args.join(' '))
     console.log('')
     console.log('the account of ' + topology)
@@ -24,16 +26,17 @@ function programOf (t: Test, codes: Record<string, number>): string {
   return file
 }
 
-const ARGS = ['--topology', 'all', '--seconds', '7', '--json', 'a/b.c/account.json']
+const ARGS = ['--topology', 'all', '--seconds', '7', '--json=a/b.c/account.json', '--clients', '9', '--seed', '5']
 
 t.test('chaos, on all topologies, gives each the same line and seed and a file of its own, and the worst is the answer', async (t) => {
   const all = readOptions(ARGS)
   t.same(all.map(({ topology, partitions }) => [topology, partitions]), [['single', 1], ['sentinel', 1], ['cluster', 8]])
   t.equal(new Set(all.map(({ seed }) => seed)).size, 1)
+  t.equal(new Set(readOptions(['--topology', 'all']).map(({ seed }) => seed)).size, 1, 'drawn once')
   const said: string[] = []
   const code = await runSideBySide(t, { args: ARGS, all, say: (line) => { said.push(line) }, program: programOf(t, { single: 0, sentinel: 1, cluster: 0 }) })
   t.equal(code, 1)
-  const toldTo = (topology: string): string => `${topology.padEnd(8)}  all live, told ${ARGS.join(' ')} --topology ${topology} --seed ${all[0]!.seed} --json a/b.c/account-${topology}.json`
+  const toldTo = (topology: string): string => `${topology.padEnd(8)}  all live, told --seconds 7 --clients 9 --topology ${topology} --seed 5 --json a/b.c/account-${topology}.json`
   t.same(said, [
     ...['single', 'sentinel', 'cluster'].map(toldTo),
     '\n=== single\n\nthe account of single', '\n=== sentinel\n\nthe account of sentinel', 'sentinel: exit 1', '\n=== cluster\n\nthe account of cluster'
