@@ -24,8 +24,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set by routes that authorise before they read the body. */
     principal: Principal | null
-    /** What is remembered if it is refused as revoked. Undefined if a ticket was read, whatever else came with it. */
-    revocable: string | undefined
+    /** Called if its token is refused as revoked. Undefined if a ticket was read, whatever else came with it. */
+    onRevoked: (() => void) | undefined
     /** The key of the key set with which the token was last verified. */
     signedBy: SigningKey | undefined
   }
@@ -75,7 +75,7 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   await app.register(cookie, { parseOptions: { decode: cookieValue } as object })
   const keys = config.JWKS_URL === undefined ? undefined : keySet(new URL(config.JWKS_URL), app.log)
   app.decorate('keySet', keys)
-  app.decorateRequest('revocable', undefined)
+  app.decorateRequest('onRevoked', undefined)
   app.decorateRequest('signedBy', undefined)
   const only = onlyKey(config)
   app.decorate('keyOf', ({ signedBy = only }) => signedBy)
@@ -91,11 +91,10 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
   // A key of a key set may be withdrawn at any time, so with JWKS_URL nothing is remembered here.
   const verified = keys === undefined ? new LruMap<Principal>(CACHED_TOKENS) : undefined
   // A revoked token stays revoked. Remembering it refuses the next request before anything is counted for its user.
-  const revoked = new LruMap<true>(CACHED_TOKENS)
+  const revoked = { reading: new LruMap<true>(CACHED_TOKENS), publishing: new LruMap<true>(CACHED_TOKENS) }
 
-  app.addHook('onError', async ({ revocable }, _reply, error) => {
-    if (!(error instanceof Revoked) && error.code !== 'TIDINGS_TOKEN_REVOKED') return
-    if (revocable !== undefined && revocable.length <= MAX_CACHED_LENGTH) revoked.set(revocable, true)
+  app.addHook('onError', async ({ onRevoked }, _reply, error) => {
+    if (error instanceof Revoked || error.code === 'TIDINGS_TOKEN_REVOKED') onRevoked?.()
   })
 
   app.decorate('readTokenAlone', async (request, publishes = false) => {
@@ -105,17 +104,18 @@ export const auth = plugin<{ config: Config, sessions: Sessions }>(async (app, {
     // Browsers send cookies with requests of foreign pages too. A header can only be set by our own page.
     if (!isBearer(request.headers.authorization)) {
       refuseCrossSite(request, config.CORS_ORIGINS)
-      await chooseCookie(request, cookieName, () => revoked.get(credentialOf(request, cookieName)) === true)
+      await chooseCookie(request, cookieName, () => revoked.reading.get(credentialOf(request, cookieName)) === true)
     }
     const credential = credentialOf(request, cookieName)
-    const revocable = request.revocable = publishes ? `publishes ${credential}` : credential
+    const refused = publishes ? revoked.publishing : revoked.reading
+    request.onRevoked = () => { if (credential.length <= MAX_CACHED_LENGTH) refused.set(credential, true) }
     const cached = verified?.get(credential)
     if (cached !== undefined && cached.expiresAtSeconds * 1000 > Date.now()) {
-      if (revoked.get(revocable) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
+      if (refused.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
       return cached
     }
     const principal = await verify(request)
-    if (revoked.get(revocable) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
+    if (refused.get(credential) === true) throw new TidingsError('TIDINGS_TOKEN_REVOKED')
     if (credential.length <= MAX_CACHED_LENGTH) verified?.set(credential, principal)
     return principal
   })
