@@ -1,52 +1,28 @@
 // Keys that do not fit any more: replaced under the same kid or name, or withdrawn while tickets of their tokens exist.
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { startRedis } from '../fixtures/redis.ts'
 import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
 import { createSigner, startKeyServer, type KeyServer } from './key-server.ts'
+import { KEYS_UNAVAILABLE, startKeyed, TOKEN_INVALID, turnClocks } from './keyed-node.ts'
 import { onBoth, passOf, startNodes } from './nodes.ts'
 
 const redis = await startRedis(t)
-const UNAVAILABLE = { status: 503, body: { code: 'TIDINGS_KEYS_UNAVAILABLE' } }
-const INVALID = { status: 401, body: { code: 'TIDINGS_TOKEN_INVALID' } }
-
-/** The clocks of this process, turned forward. */
-const clock = { aheadMs: 0 }
-const { now } = Date
-Date.now = () => now() + clock.aheadMs
-const elapsed = performance.now.bind(performance)
-performance.now = () => elapsed() + clock.aheadMs
-t.teardown(() => { Date.now = now; performance.now = elapsed })
-t.beforeEach(() => { clock.aheadMs = 0 })
-
-async function start (t: any, keys: KeyServer) {
-  const all = await startNodes(t, 'memory', redis, { count: 1, issuer: { ...createSigner('RS256', 'none').issuer, env: keys.env } })
-  return {
-    ...all,
-    stream: async (token: string) => {
-      const client = all.bare(t, { token, reconnect: false })
-      const { status, headers } = await client.opened()
-      // A stream goes on; a hint to come back is all there is and ends.
-      if (status !== 200) return { status, body: JSON.parse((await client.ended()).body), client }
-      if (headers['content-length'] !== undefined) return { status: 'later', body: (await client.ended()).body, client }
-      return { status: 'live', body: await client.live(), client }
-    },
-    publish: async (token: string) => await all.call('POST', '/api/notifications', { token, body: { to: 'all', data: 1 } })
-  }
-}
+const clock = turnClocks(t)
+const start = async (t: Test, keys: KeyServer, count?: number) => await startKeyed(t, redis, keys, count)
 
 t.test('rotation, of a key that keeps its kid: the new key is taken at the first token of it; forged ones ask the server once in 10 seconds', async (t) => {
   const [first, second, third] = [createSigner('ES256', 'sig'), createSigner('ES256', 'sig'), createSigner('ES256', 'sig')]
   const keys = await startKeyServer(t, [first.jwk])
   const all = await start(t, keys)
   t.match(await all.stream(first.token()), { status: 'live' })
-  t.match(await all.stream(second.token()), INVALID, 'not the key of the set, which is new')
+  t.match(await all.stream(second.token()), TOKEN_INVALID, 'not the key of the set, which is new')
   t.equal(keys.requests, 1)
 
   keys.keys = [second.jwk]
   clock.aheadMs += 10_500
   t.match(await all.stream(second.token()), { status: 'live' }, 'at once, since a 401 would end it for good')
   t.match(await all.publish(second.token({ scope: PUBLISH })), { status: 202 })
-  t.match(await all.stream(first.token()), INVALID, 'the key that was replaced')
+  t.match(await all.stream(first.token()), TOKEN_INVALID, 'the key that was replaced')
   t.equal(keys.requests, 2)
 
   clock.aheadMs += 10_500
@@ -93,7 +69,7 @@ t.test('ticket, of a token whose key was withdrawn: neither a new one nor the pa
     t.equal((await open(spent!, pass).opened()).status, 401)
     // Within 10 seconds of the last fetch an unknown kid may be a new key.
     t.match(await open(fresh[0]!).opened(), isReplaced ? { status: 401 } : { status: 200, headers: { 'content-length': /./ } })
-    t.match(await all.call('GET', '/api/notifications', { token: null, headers: { authorization: `Ticket ${fresh[1]!}` } }), isReplaced ? INVALID : UNAVAILABLE)
+    t.match(await all.call('GET', '/api/notifications', { token: null, headers: { authorization: `Ticket ${fresh[1]!}` } }), isReplaced ? TOKEN_INVALID : KEYS_UNAVAILABLE)
     const other = (await all.call('POST', '/api/notifications/tickets', { token: next.token() })).body.ticket
     t.equal((await all.call('GET', '/api/notifications', { token: null, headers: { authorization: `Ticket ${other}` } })).status, 200)
   }
@@ -102,7 +78,7 @@ t.test('ticket, of a token whose key was withdrawn: neither a new one nor the pa
 t.test('ticket, of a new key under an old kid, at a node that has fetched the old one alone: is taken', async (t) => {
   const [first, second] = [createSigner('ES256', 'sig'), createSigner('ES256', 'sig')]
   const keys = await startKeyServer(t, [first.jwk])
-  const all = await startNodes(t, 'memory', redis, { count: 2, issuer: { ...createSigner('RS256', 'none').issuer, env: keys.env } })
+  const all = await start(t, keys, 2)
   for (const node of [0, 1]) await all.bare(t, { node, token: first.token(), reconnect: false }).live()
   keys.keys = [second.jwk]
   clock.aheadMs += 10_500
@@ -121,7 +97,7 @@ onBoth(t, 'ticket, of a token of before the secret was changed: neither it nor i
   t.ok(await open(spent, 0, `${name}=${value}`).live())
   t.equal((await open(spent, 1, `${name}=${value}`).opened()).status, 401)
   t.equal((await open(fresh, 1).opened()).status, 401)
-  t.match(await all.call('GET', '/api/notifications', { node: 1, token: null, headers: { authorization: `Ticket ${another}` } }), INVALID)
+  t.match(await all.call('GET', '/api/notifications', { node: 1, token: null, headers: { authorization: `Ticket ${another}` } }), TOKEN_INVALID)
 })
 
 onBoth(t, 'ticket, at a node that was given the same public key in another form: is taken', async (t, kind) => {

@@ -1,44 +1,20 @@
 // Keys from a key set: found by kid, rotated while streams are open, not stormed, and never chosen by the token.
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { startRedis } from '../fixtures/redis.ts'
 import { PUBLISH } from '../fixtures/tokens.ts'
 import { eventually } from '../fixtures/wait.ts'
 import { createSigner, startKeyServer, type KeyServer } from './key-server.ts'
-import { startNodes } from './nodes.ts'
+import { KEYS_UNAVAILABLE, startKeyed, TOKEN_INVALID, turnClocks } from './keyed-node.ts'
 
 const redis = await startRedis(t, { started: false })
-const INVALID = { status: 401, body: { code: 'TIDINGS_TOKEN_INVALID' } }
 const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url')
+const clock = turnClocks(t)
+const start = async (t: Test, keys: KeyServer) => await startKeyed(t, redis, keys)
 
-/** The clocks of this process, turned forward. */
-const clock = { aheadMs: 0 }
-const { now } = Date
-Date.now = () => now() + clock.aheadMs
-const elapsed = performance.now.bind(performance)
-performance.now = () => elapsed() + clock.aheadMs
-t.teardown(() => { Date.now = now; performance.now = elapsed })
-t.beforeEach(() => { clock.aheadMs = 0 })
-
-async function start (t: any, keys: KeyServer) {
-  const all = await startNodes(t, 'memory', redis, { count: 1, issuer: { ...createSigner('RS256', 'none').issuer, env: keys.env } })
-  return {
-    ...all,
-    stream: async (token: string) => {
-      const client = all.bare(t, { token, reconnect: false })
-      const { status, headers } = await client.opened()
-      // A stream goes on; a hint to come back is all there is and ends.
-      if (status !== 200) return { status, body: JSON.parse((await client.ended()).body), client }
-      if (headers['content-length'] !== undefined) return { status: 'later', body: (await client.ended()).body, client }
-      return { status: 'live', body: await client.live(), client }
-    },
-    publish: async (token: string) => await all.call('POST', '/api/notifications', { token, body: { to: 'all', data: 1 } })
-  }
-}
 /** What a passing condition looks like: to an EventSource, and to everyone else. */
 const LATER = { status: 'later', body: /^retry: \d+\nevent: ping\ndata: {}\n\n$/ }
-const UNAVAILABLE = { status: 503, body: { code: 'TIDINGS_KEYS_UNAVAILABLE' } }
 
 t.test('key set, with an RSA and a P-256 key, is fetched once and serves both', async (t) => {
   const [rsa, ec] = [createSigner('RS256', 'rsa'), createSigner('ES256', 'ec')]
@@ -57,7 +33,7 @@ t.test('rotation, while streams are open: they stay, new keys are taken soon, wi
   const { client } = await all.stream(first.token())
   keys.keys = [first.jwk, second.jwk]
   t.match(await all.stream(second.token()), LATER, 'within 10 seconds of the last fetch: come back, not 401, which would end it for good')
-  t.match(await all.publish(second.token({ scope: PUBLISH })), UNAVAILABLE)
+  t.match(await all.publish(second.token({ scope: PUBLISH })), KEYS_UNAVAILABLE)
   t.equal(keys.requests, 1)
   clock.aheadMs += 10_500
   t.match(await all.stream(second.token()), { status: 'live' })
@@ -70,7 +46,7 @@ t.test('rotation, while streams are open: they stay, new keys are taken soon, wi
   await eventually(async () => (await all.publish(first.token({ scope: PUBLISH }))).status, (status) => status === 503, { what: 'the answer, in which it is no more' })
   t.equal(keys.requests, 3)
   clock.aheadMs += 10_500
-  t.match(await all.stream(first.token()), INVALID, 'withdrawn: refused, whatever was remembered of the token')
+  t.match(await all.stream(first.token()), TOKEN_INVALID, 'withdrawn: refused, whatever was remembered of the token')
   t.match(await all.stream(second.token()), { status: 'live' })
   t.equal(client.state, 'open', 'the stream that was open is open')
   await all.publish(second.token({ scope: PUBLISH }))
@@ -87,7 +63,7 @@ t.test('key server, away: known keys go on; an unknown one is a passing conditio
   for (const sub of ['1', '2', '3']) t.match(await all.stream(known.token({ sub })), { status: 'live' }, 'a token never seen, by a known key')
   t.match(await all.stream(fresh.token()), LATER)
   const refused = await all.publish(fresh.token({ scope: PUBLISH }))
-  t.match(refused, UNAVAILABLE)
+  t.match(refused, KEYS_UNAVAILABLE)
   t.match(refused.headers.get('retry-after'), /^\d+$/)
   keys.keys = [known.jwk, fresh.jwk]
   await keys.start()
@@ -161,7 +137,7 @@ t.test('known kid, with an algorithm that its key is not for, does not storm a k
   keys.answer = (_request, response) => { response.writeHead(500).end() }
   const startedMs = performance.now()
   for (let i = 0; i < 50; i++) {
-    t.match(await all.call('POST', '/api/notifications', { token: signer.token({ sub: String(i) }, { alg: 'RS256' }), body: {} }), UNAVAILABLE)
+    t.match(await all.call('POST', '/api/notifications', { token: signer.token({ sub: String(i) }, { alg: 'RS256' }), body: {} }), KEYS_UNAVAILABLE)
   }
   t.ok(keys.requests - 1 <= 1 + Math.floor((performance.now() - startedMs) / 2000), `${keys.requests} requests`)
   t.match(await all.stream(signer.token()), { status: 'live' }, 'the known key is good all the time')
@@ -200,7 +176,7 @@ t.test('algorithm and key, as the token would have them, are not followed', asyn
     'a certificate of their own (x5u)': evil.token({}, { x5u: theirs.env.JWKS_URL, x5c: ['AA=='] }),
     'a critical extension that we do not know (RFC 7515, 4.1.11)': rsa.token({}, { crit: ['exp2'], exp2: 1 })
   }
-  for (const [what, token] of Object.entries(bad)) t.match(await all.stream(token), INVALID, what)
+  for (const [what, token] of Object.entries(bad)) t.match(await all.stream(token), TOKEN_INVALID, what)
   t.equal(theirs.requests, 0, 'nobody went where the token pointed')
 })
 
@@ -213,7 +189,7 @@ t.test('kid, of every odd kind, finds no key', async (t) => {
     'http://127.0.0.1:1/', "' OR '1'='1", '*', 'k'.repeat(4000)]
   for (const kid of odd) {
     clock.aheadMs += 10_500
-    t.match(await all.stream(signer.token({}, { kid })), INVALID, `kid ${JSON.stringify(kid)?.slice(0, 40)}`)
+    t.match(await all.stream(signer.token({}, { kid })), TOKEN_INVALID, `kid ${JSON.stringify(kid)?.slice(0, 40)}`)
   }
 })
 
@@ -224,18 +200,18 @@ t.test('key set, with an RSA key of 1024 bits, takes no token of it', async (t) 
   await all.stream(good.token())
   const [, claims = ''] = good.token().split('.')
   const text = `${Buffer.from('{"alg":"RS256","typ":"JWT","kid":"short"}').toString('base64url')}.${claims}`
-  t.match(await all.stream(`${text}.${sign('sha256', Buffer.from(text), privateKey).toString('base64url')}`), INVALID)
+  t.match(await all.stream(`${text}.${sign('sha256', Buffer.from(text), privateKey).toString('base64url')}`), TOKEN_INVALID)
 })
 
 t.test('key set, with two keys of one kid, takes neither', async (t) => {
   const [a, b] = [createSigner('ES256', 'same'), createSigner('ES256', 'same')]
   const all = await start(t, await startKeyServer(t, [a.jwk, b.jwk]))
-  for (const { token } of [a, b]) t.match(await all.stream(token()), INVALID)
+  for (const { token } of [a, b]) t.match(await all.stream(token()), TOKEN_INVALID)
 })
 
 t.test('key set, with a key twice or in a form that is no key, is asked for again after 10 seconds: the key of the mended one counts', async (t) => {
   const [good, other] = [createSigner('ES256', 'good'), createSigner('ES256', 'good')]
-  for (const [faulty, answer] of [[[good.jwk, other.jwk], INVALID], [[{ ...good.jwk, x: 'AAAA' }], LATER]] as const) {
+  for (const [faulty, answer] of [[[good.jwk, other.jwk], TOKEN_INVALID], [[{ ...good.jwk, x: 'AAAA' }], LATER]] as const) {
     const keys = await startKeyServer(t, [...faulty])
     const all = await start(t, keys)
     for (let i = 0; i < 5; i++) t.match(await all.stream(good.token()), answer)
@@ -259,7 +235,7 @@ for (const isCompressed of [false, true]) {
     const body = isCompressed ? gzipSync(huge, { level: 1 }) : huge
     keys.answer = (_request, response) => { response.writeHead(200, { 'content-type': 'application/json', ...(isCompressed && { 'content-encoding': 'gzip' }) }).end(body) }
     const before = process.memoryUsage().arrayBuffers
-    t.match(await all.publish(key.token({ scope: PUBLISH })), UNAVAILABLE)
+    t.match(await all.publish(key.token({ scope: PUBLISH })), KEYS_UNAVAILABLE)
     t.ok(process.memoryUsage().arrayBuffers - before < 32 * 1024 * 1024)
     t.match(await all.stream(key.token()), LATER)
     t.equal(keys.requests, 1)
