@@ -45,6 +45,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
    * sent again, since a listener may act each time it is called.
    */
   const past: Record<string, unknown> = {}
+  /** The loadMore() that is under way. Calls until its end share it, so they load one page together. */
+  let older: Promise<void> | undefined
 
   function set (next: Partial<InboxState>): void {
     state = { ...state, ...next }
@@ -88,8 +90,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
 
   /** Fetches the list, and tries again later. `isAsked`: rejects, too, since nothing can be done without the list. */
   async function load (isAsked?: boolean): Promise<void> {
-    clearTimeout(again)
     const mine = ++count
+    clearTimeout(again)
     try {
       const page = await request('GET', `?limit=${PAGE}`)
       // Answers may come in another order than the requests.
@@ -107,6 +109,22 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
         if (isAsked) throw error
       }
     }
+  }
+
+  async function loadOlder (): Promise<void> {
+    if (!state.isLoaded) return want()
+    const last = state.items.at(-1)?.id
+    const before = change
+    let next = last
+    let page
+    // A page may be empty without being the last one, if its notifications were dismissed or have expired.
+    do {
+      page = await request('GET', `?limit=${PAGE}${next ? `&before=${next}` : ''}`)
+      next = page.next
+    } while (next && !page.notifications.length)
+    // Otherwise it may no longer continue the list, or not say what is read.
+    if (state.items.at(-1)?.id !== last || before !== change) return loadOlder()
+    set({ items: [...state.items, ...page.notifications], hasMore: !!next, isComplete: page.complete })
   }
 
   function want (): void {
@@ -178,21 +196,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       want()
       return changed.add(listener)
     },
-    async loadMore () {
-      if (!state.isLoaded) return want()
-      const before = change
-      const last = state.items.at(-1)?.id
-      let next = last
-      let page
-      // A page may be empty without being the last one, if its notifications were dismissed or have expired.
-      do {
-        page = await request('GET', `?limit=${PAGE}${next ? `&before=${next}` : ''}`)
-        next = page.next
-      } while (next && !page.notifications.length)
-      if (before !== change) return inbox.loadMore()
-      // Two calls at the same time fetch the same page.
-      if (state.items.at(-1)?.id === last) set({ items: [...state.items, ...page.notifications], hasMore: !!next, isComplete: page.complete })
-    },
+    loadMore: () => (older ??= loadOlder().finally(() => { older = undefined })),
     async see () {
       // The badge may be shown before the list, and before what it counts is in the list. A click on it means what the
       // service lists now.

@@ -64,6 +64,30 @@ t.test('retractions that come faster than answers: the list all the same, and it
   t.same(ids(), ['8', '6'])
 })
 
+t.test('two calls at the same time load one page together, also if something changes between their answers', async (t) => {
+  const pages: Record<string, string> = { '?limit=50': list([9, 8], { next: '8' }), '?limit=50&before=8': list([7, 6], { next: '6' }), '?limit=50&before=6': list([5]) }
+  let older = 0
+  const script = await startScript(t, {
+    head: () => sync(9),
+    answer: async (line) => {
+      // Of two requests, the second is answered after the first has been shown and the cursor has moved.
+      if (line.includes('before=8') && ++older === 2) {
+        await until(tidings.inbox.subscribe, () => tidings.inbox.items.length === 4, 'the first page')
+        script.streams[0]!.write(event(undefined, { seen: '9', read: '9', unseen: 0, unread: 0 }, 'read'))
+        await until(tidings.inbox.subscribe, () => tidings.inbox.state.seen === '9', 'the cursor')
+      }
+      return [200, pages[line.slice(line.indexOf('?'))]!]
+    }
+  })
+  const tidings = connect({ url: script.url, share: 'tab' })
+  t.teardown(() => tidings.close())
+  await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
+  await Promise.all([tidings.inbox.loadMore(), tidings.inbox.loadMore()])
+  t.same(tidings.inbox.items.map(({ id }: { id: string }) => id), ['9', '8', '7', '6'])
+  await tidings.inbox.loadMore()
+  t.same(tidings.inbox.items.map(({ id }: { id: string }) => id), ['9', '8', '7', '6', '5'])
+})
+
 t.test('more than a page came at once, and one of it has the key of an old one: what lies between can be loaded', async (t) => {
   const keyed = (ids: number[], more?: object) => list(ids, more).replace('"id"', '"key":"k","id"')
   const pages: Record<string, string> = { '?limit=50': keyed([9, 8, 7]), '?limit=50&before=7': list([]) }
