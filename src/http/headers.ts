@@ -1,4 +1,5 @@
-// The headers of every answer, also of those before any route: which node answered, and what a browser may not do.
+// The headers of every answer, also of those before any route: which node answered, and what browsers and caches may
+// not do.
 /**
  * Those of helmet's headers that make sense for an API; the pages (/docs) set their own policy. They are constants,
  * because helmet computes its values for each request, which took a fifth of the cost of a publish.
@@ -12,8 +13,15 @@ const securityHeaders = {
   'x-frame-options': 'DENY'
 } as const
 
+/**
+ * A cache in front may keep an answer that says nothing about it, and give it to other users: nginx by its own
+ * settings, and 204 and 404 by RFC 9110, 15.1. A 204 on the path of the streams would end every EventSource for good.
+ * Files may be kept, and say so themselves.
+ */
+const caching = { 'cache-control': 'no-store' } as const
+
 export function commonHeaders (nodeName: string, isTls: boolean): Record<string, string> {
-  return { 'tidings-node': nodeName, ...securityHeaders, ...(isTls && { 'strict-transport-security': 'max-age=31536000' }) }
+  return { 'tidings-node': nodeName, ...caching, ...securityHeaders, ...(isTls && { 'strict-transport-security': 'max-age=31536000' }) }
 }
 
 /** The headers that @fastify/cors would set, for answers that no hook sees. */

@@ -41,7 +41,6 @@ const UpTo = Type.Object({ upTo: Type.String({ description: 'An id, or a positio
 })
 
 export const inbox: FastifyPluginAsyncTypebox<InboxOptions> = async (app, { inbox, ...rest }) => {
-  app.addHook('onRequest', async (_request, reply) => { reply.header('cache-control', 'no-store') })
   await app.register(async (plain) => { routesOfUsers(plain.withTypeProvider<TypeBoxTypeProvider>(), { inbox, ...rest }) })
   await app.register(async (plain) => { routesOfBackEnds(plain.withTypeProvider<TypeBoxTypeProvider>(), inbox) })
 }

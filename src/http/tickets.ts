@@ -37,7 +37,7 @@ export const tickets: FastifyPluginAsyncTypebox<{ broker: Broker, limits: RateLi
       request.principal = principal
     }
   }, async (request, reply) => {
-    reply.code(201).header('cache-control', 'no-store')
+    reply.code(201)
     return { ticket: await issueTicket(broker, { ...request.principal!, signedBy: app.keyOf(request) }), expiresIn: TICKET_SECONDS }
   })
 }

@@ -47,8 +47,7 @@ const Answer = Type.Object({
 export const why: FastifyPluginAsyncTypebox<{ trail: Trail, receipts: ReceiptsMode }> = async (app, { trail, receipts }) => {
   ignoreBodies(app)
   app.get('/api/users/:userId/why', {
-    onRequest: async (request, reply) => {
-      reply.header('cache-control', 'no-store')
+    onRequest: async (request) => {
       await app.authorize(request, MANAGE_SCOPE)
       checkName((request.params as { userId: string }).userId, 'user id')
     },

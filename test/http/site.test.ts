@@ -5,7 +5,8 @@ import t from 'tap'
 import { connect } from '../fixtures/client.ts'
 import { startNginx, startOtherNginx } from '../fixtures/nginx.ts'
 import { startNode } from '../fixtures/node.ts'
-import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
+import { makeFolder } from '../fixtures/process.ts'
+import { createIssuer, MANAGE, PUBLISH } from '../fixtures/tokens.ts'
 
 const root = join(import.meta.dirname, '../..')
 const read = (name: string): string => readFileSync(join(root, name), 'utf8')
@@ -45,6 +46,33 @@ t.test('docs/deployment.md, under your own site: one origin for page, stream, ti
   t.match(connections.at(-1)!.body, /^(retry: [2-5]000\nevent: ping\ndata: \{\}\n\n)?$/)
   const aside = await fetch(`${site}/api/notifications/subscribe/ann.js`, { headers: { origin: 'https://pages.example' } })
   t.match([aside.status, aside.headers.get('access-control-allow-origin'), await aside.text()], [200, 'https://pages.example', /^retry: /], 'readable for other origins, whatever the user is called')
+})
+
+t.test('site, whose nginx keeps answers: gives none of ours to anybody else, and no 204 to everybody', async (t) => {
+  const issuer = createIssuer()
+  const node = await startNode(t, { env: { ...issuer.env, TRUST_PROXY: 'loopback' } })
+  const front = await startNginx(t, { nodes: [node.port] })
+  const folder = makeFolder(t)
+  for (const behind of [front.url, node.url]) {
+    const zone = `z${new URL(behind).port}`
+    const site = await startOtherNginx(t, `large_client_header_buffers 4 64k; location / { proxy_pass ${behind}; proxy_cache ${zone}; proxy_cache_valid any 1h; }`, { http: `proxy_cache_path ${folder}/${zone} keys_zone=${zone}:1m;` })
+    const ask = async (path: string, headers: Record<string, string> = {}): Promise<number> => {
+      const stop = new AbortController()
+      const { status } = await fetch(`${site}${path}`, { headers, signal: stop.signal })
+      stop.abort()
+      return status
+    }
+    const authorization = `Bearer ${issuer.token({ sub: 'ann', scope: MANAGE })}`
+    t.equal(await ask('/api/notifications/subscribe', { 'last-event-id': '!closed' }), 204)
+    t.equal(await ask('/api/notifications/subscribe', { authorization }), 200, 'a stream')
+    for (const path of ['/api/users/ann/groups', '/api/users/ann/presence', '/api/notifications/position']) {
+      t.equal(await ask(path), 401)
+      t.equal(await ask(path, { authorization }), 200, path)
+      t.equal(await ask(path), 401, path)
+    }
+    t.equal(await ask('/api/notifications', { cookie: `a=${'x'.repeat(5000)}; b=${'x'.repeat(5000)}; c=${'x'.repeat(7500)}` }), 431)
+    t.equal(await ask('/api/notifications', { authorization }), 200, 'after one whose headers were too large')
+  }
 })
 
 t.test('docs/deployment.md, settings of compose: each with its default as docker-compose.yml has it, and none left out', async (t) => {

@@ -160,13 +160,15 @@ t.test('a form of another page, with a body that needs no preflight, publishes n
 t.test('security headers, on every kind of answer, the stream included', async (t) => {
   const authorization = `Bearer ${all.token({ sub: 'ann', scope })}`
   for (const [method, path, headers] of [
-    ['GET', SUBSCRIBE, { authorization }], ['GET', SUBSCRIBE, {}], ['POST', '/api/notifications', { authorization }], ['GET', '/livez', {}], ['GET', '/nowhere', {}], ['DELETE', '/api/users/bob/streams', { authorization }],
+    ['GET', SUBSCRIBE, { authorization }], ['GET', SUBSCRIBE, {}], ['GET', SUBSCRIBE, { 'last-event-id': '!closed' }], ['GET', '/api/users/ann.js/groups', { authorization }], ['GET', '/api/users/ann/presence', { authorization }],
+    ['POST', '/api/notifications', { authorization }], ['GET', '/livez', {}], ['GET', '/nowhere', {}], ['DELETE', '/api/users/bob/streams', { authorization }],
     ['GET', '/api/%zz', {}], ['GET', `/api/users/${'x'.repeat(3000)}/groups`, {}], ['QUERY', '/livez', {}], ['PATCH', '/livez', {}], ['GET', '/livez', { 'x-long': 'x'.repeat(17_000) }]
   ] as [string, string, Record<string, string>][]) {
     const { get, status } = await ask(t, method, path, headers)
     const what = `${method} ${path} ${status}`
     t.equal(get('x-content-type-options'), 'nosniff', what)
     t.notOk(get('x-powered-by') ?? get('server'), what)
+    t.match(get('cache-control'), /^no-store(, no-transform)?$/, what)
     // No document, and one answer of many thousands that stay open: the others would only cost memory.
     if (path === SUBSCRIBE) continue
     t.match(get('content-security-policy'), /default-src 'none'.*frame-ancestors 'none'/, what)
