@@ -1,6 +1,7 @@
 // The HTTP response of an event stream, and freeing what Node keeps in memory for it. Only this file and hub/line.ts
 // touch the raw response. The knowledge of Node's internals was checked with Node 24.21.
 import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FastifySSEPlugin } from 'fastify-sse-v2'
 import { comeBackBlock } from '../hub/frame.ts'
@@ -40,6 +41,12 @@ export function takeTheRest ({ raw, socket, headers }: FastifyRequest): void {
     socket.end()
     raw.resume().once('end', () => { socket.destroySoon() })
   }
+}
+
+/** Whether a request that is there as a whole has not got all of its answer yet. A stream never has. */
+export function isAnswering (socket: Socket): boolean {
+  const { _httpMessage: response } = socket as { _httpMessage?: ServerResponse | null }
+  return response?.req.complete === true
 }
 
 /** The bytes of all answers of a connection that the kernel has taken. */

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { TidingsError } from '../errors.ts'
 import { bodyOf } from './errors.ts'
-import { comeBackAnswer, hasTwoHosts, isHttp11, STREAM_PATH } from './event-stream.ts'
+import { comeBackAnswer, hasTwoHosts, isAnswering, isHttp11, STREAM_PATH } from './event-stream.ts'
 import type { Refusals } from './refusals.ts'
 import { requestOf } from './request-log.ts'
 
@@ -132,6 +132,12 @@ export function clientErrorHandler ({ headers, refusals, retryMs }: BareAnswers)
     // A request that arrives too slowly may be a stream's. The socket is closed without a status: EventSource retries
     // after a broken connection, but a status would end it for good.
     if (error.code === 'ECONNRESET' || error.code === 'ERR_HTTP_REQUEST_TIMEOUT' || !socket.writable) {
+      socket.destroy()
+      return
+    }
+    // What is wrong came behind a request. The answer would be taken for that one's, also if it published something, or
+    // stand in the middle of its stream.
+    if (isAnswering(socket)) {
       socket.destroy()
       return
     }

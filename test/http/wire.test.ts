@@ -232,6 +232,25 @@ t.test('not HTTP, or not as it should be: an error in the shape of all errors', 
   t.equal((await service.call('GET', '/livez')).status, 200)
 })
 
+t.test('not HTTP, behind a request that is not answered yet: the line breaks, and nothing is taken for its answer', async (t) => {
+  const service = await startService(t)
+  const published = '{"to":"user:42","data":1}'
+  const publish = `POST /api/notifications HTTP/1.1\r\nHost: tidings\r\nAuthorization: Bearer ${service.operator}\r\nContent-Type: application/json\r\nContent-Length: ${published.length}\r\n\r\n${published}`
+  for (const behind of ['not http\r\n\r\n', get('/livez', 'x', `X-Long: ${'x'.repeat(17_000)}\r\n`)]) {
+    const line = dial(t, service.url)
+    line.socket.write(publish + behind)
+    await line.over()
+    t.notMatch(line.text, /^HTTP\/1\.1 4/, 'a publish that was made')
+    const stream = dial(t, service.url)
+    stream.socket.write(get(SUBSCRIBE, service.token()))
+    await stream.has('event: sync')
+    stream.socket.write(behind)
+    await stream.over()
+    t.notMatch(stream.text, 'TIDINGS_', 'a stream')
+  }
+  t.equal(await service.metric('tidings_published_total'), 2)
+})
+
 t.test('a request that names the whole URL (RFC 9112, 3.2.2): refused as by its path alone', async (t) => {
   const service = await startService(t)
   for (const [method, path] of [['PATCH', '/api/notifications'], ['GET', '/nowhere?ticket=SECRET']] as const) {
