@@ -38,7 +38,10 @@ if at_least 1.27.3; then
   printf 'resolver %s valid=2s %s=off;\n' "$resolvers" "$other" > "$work/tidings.d/http-resolver.conf"
   nodes='s/^( *server node:3000) /\1 resolve /'
 fi
-sed -E "$nodes" "$conf" > "$work/nginx.conf"
+# Repeats a line that listens on all addresses of IPv4 for those of IPv6. A kernel without IPv6 would refuse it.
+ipv6_too=
+if [ -e /proc/net/if_inet6 ]; then ipv6_too='s/^( *)listen ([0-9]+)( [^;]*);/&\n\1listen [::]:\2\3;/'; fi
+sed -E -e "$nodes" -e "$ipv6_too" "$conf" > "$work/nginx.conf"
 
 if [ -n "${TIDINGS_BALANCERS:-}" ]; then
   case $TIDINGS_BALANCERS in
@@ -69,7 +72,7 @@ if [ -n "${TIDINGS_TLS_PORT:-}" ]; then
   if at_least 1.25.1; then listen="listen $tls_listen ssl backlog=65535; http2 on;"; fi
   port=:$TIDINGS_TLS_PORT
   if [ "$port" = :443 ]; then port=; fi
-  cat > "$work/tidings.d/server-tls.conf" <<CONF
+  sed -E "$ipv6_too" > "$work/tidings.d/server-tls.conf" <<CONF
 $listen
 ssl_certificate "$certificates/tls.crt";
 ssl_certificate_key "$certificates/tls.key";

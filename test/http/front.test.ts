@@ -5,6 +5,7 @@ import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import http2 from 'node:http2'
 import https from 'node:https'
+import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import tls from 'node:tls'
 import { fileURLToPath } from 'node:url'
@@ -74,6 +75,16 @@ t.test('nodes, with addresses of IPv6 alone: nginx looks these up, and else thos
     t.match(readFileSync(join(folder, 'tidings.d/http-resolver.conf'), 'utf8'), ` valid=2s ${off}=off;`)
   }
   t.end()
+})
+
+t.test('clients, of IPv4 and of IPv6: served, with TLS and without', { skip: !networkInterfaces()['lo']?.some(({ address }) => address === '::1') && 'no IPv6 here' }, async (t) => {
+  for (const env of [{ TIDINGS_TLS_PORT: '' }, {}] as Record<string, string>[]) {
+    const front = await startFront(t, { nodes: [node.port], host: '', env })
+    for (const host of ['127.0.0.1', '[::1]']) {
+      const at = (env['TIDINGS_TLS_PORT'] === '' ? front.url : front.tlsUrl).replace('127.0.0.1', host)
+      t.equal((await ask(`${at}/docs/json`)).status, 200, at)
+    }
+  }
 })
 
 t.test('TLS, of a cookie over HTTPS: the page\'s own origin is known', async (t) => {
