@@ -9,13 +9,15 @@ import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
 
 const page = readFileSync(join(import.meta.dirname, '../../docs/deployment.md'), 'utf8')
 
-t.test('HAProxy in mode http, set as docs/deployment.md has it: passes a notification on at once', async (t) => {
-  const [, option = ''] = /^\| HAProxy .*? \| `(.*?)` \|/m.exec(page) ?? []
+t.test('HAProxy in mode http, set as docs/deployment.md has it: passes a notification on at once, and the end of a client', async (t) => {
+  const [, cell = ''] = /^\| HAProxy .*? \| (.*?) \|/m.exec(page) ?? []
+  const options = [...cell.matchAll(/`(.*?)`/g)].map(([, option]) => `  ${option}\n`).join('')
+  t.match(options, 'option http-no-delay\n  option abortonclose')
   const issuer = createIssuer()
-  const node = await startNode(t, { env: { ...issuer.env, TRUST_PROXY: 'loopback' } })
+  const node = await startNode(t, { env: { ...issuer.env, TRUST_PROXY: 'loopback', HEARTBEAT_SECONDS: '60' } })
   const front = await startHaproxy(t, {
     nodes: [],
-    conf: (port) => `defaults\n  mode http\n  ${option}\n  timeout connect 2s\n  timeout client 1m\n  timeout server 1m\nlisten tidings\n  bind 127.0.0.1:${port}\n  server node 127.0.0.1:${node.port}\n`
+    conf: (port) => `defaults\n  mode http\n${options}  timeout connect 2s\n  timeout client 1m\n  timeout server 1m\nlisten tidings\n  bind 127.0.0.1:${port}\n  server node 127.0.0.1:${node.port}\n`
   })
   const client = connect(t, { url: `http://127.0.0.1:${front.port}`, token: issuer.token({ sub: 'ann' }) })
   await client.live()
@@ -30,4 +32,7 @@ t.test('HAProxy in mode http, set as docs/deployment.md has it: passes a notific
   }
   // Without it each takes 0.2 s. A busy machine may delay some of them, but not all.
   t.ok(Math.min(...waits) < 150, `${waits.join(', ')} ms`)
+  client.close()
+  const line = JSON.parse(await node.waitForLine(/"stream end"/))
+  t.match(line, { reason: 'client' })
 })
