@@ -31,3 +31,12 @@ t.test('a TLS connection that is given up in the middle of its handshake ends no
   await last.connect()
   t.equal(await last.ping(), 'PONG', 'and Redis takes the next one')
 })
+
+t.test('a connection sends nothing that Redis refuses, or that the ACL recipes do not allow', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const connection = open(t, redis.url)
+  await connection.connect()
+  t.equal(await connection.ping(), 'PONG')
+  t.notMatch(await redis.cli('INFO', 'errorstats'), /errorstat_/)
+  t.notMatch(await redis.cli('INFO', 'commandstats'), /setinfo/)
+})

@@ -33,6 +33,8 @@ export function openConnection ({ place, nodeName }: Entry, { host, port }: Redi
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
+    // Else it sends CLIENT SETINFO twice: the ACL recipes do not allow that, and Redis 7.0 does not know it.
+    disableClientInfo: true,
     connectTimeout: 5000,
     connectionName: `tidings:${nodeName.replace(/[^\x21-\x7e]/g, '_')}`,
     // Jittered, so that a hundred nodes do not reconnect in the same millisecond when Redis is back.
