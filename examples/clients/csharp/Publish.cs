@@ -37,19 +37,26 @@ static class Publish
         }
     }
 
+    static void Send(Stream stream, StreamReader reader, string expected, params string[] command)
+    {
+        var text = $"*{command.Length}\r\n" + string.Concat(command.Select(part => $"${Encoding.UTF8.GetByteCount(part)}\r\n{part}\r\n"));
+        var bytes = Encoding.UTF8.GetBytes(text);
+        stream.Write(bytes, 0, bytes.Length);
+        var head = reader.ReadLine();
+        if (head != expected) throw new Exception(head);
+    }
+
     static string ThroughRedis(string to)
     {
         var url = new Uri(Env("REDIS_URL"));
-        var command = new[] { "FCALL", "tidings_publish", "1", "tidings", to, "message", "{\"from\":\"csharp redis\"}" };
-        var text = $"*{command.Length}\r\n" + string.Concat(command.Select(part => $"${Encoding.UTF8.GetByteCount(part)}\r\n{part}\r\n"));
-        using (var client = new TcpClient(url.Host, url.Port))
+        using (var client = new TcpClient(url.Host, url.IsDefaultPort ? 6379 : url.Port))
         using (var stream = client.GetStream())
         using (var reader = new StreamReader(stream))
         {
-            var bytes = Encoding.UTF8.GetBytes(text);
-            stream.Write(bytes, 0, bytes.Length);
-            var head = reader.ReadLine();
-            if (head != "*2") throw new Exception(head);
+            var login = url.UserInfo.Split(new[] { ':' }, 2).Select(Uri.UnescapeDataString).ToArray();
+            if (login.Length == 2) Send(stream, reader, "+OK", "AUTH", login[0] == "" ? "default" : login[0], login[1]);
+            if (url.AbsolutePath.Length > 1) Send(stream, reader, "+OK", "SELECT", url.AbsolutePath.Substring(1));
+            Send(stream, reader, "*2", "FCALL", "tidings_publish", "1", "tidings", to, "message", "{\"from\":\"csharp redis\"}");
             reader.ReadLine();
             return reader.ReadLine();
         }

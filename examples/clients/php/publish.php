@@ -32,10 +32,11 @@ $answer = json_decode($body, true);
 
 $url = parse_url(getenv('REDIS_URL'));
 $redis = new Redis();
-$redis->connect($url['host'], $url['port'] ?? 6379, 10);
+$redis->connect(($url['scheme'] === 'rediss' ? 'tls://' : '') . $url['host'], $url['port'] ?? 6379, 10);
 if (isset($url['pass'])) {
     $redis->auth([rawurldecode(($url['user'] ?? '') ?: 'default'), rawurldecode($url['pass'])]);
 }
+$redis->select((int) trim($url['path'] ?? '', '/'));
 $reply = $redis->rawCommand('FCALL', 'tidings_publish', 1, 'tidings', $to, 'message', '{"from":"php redis"}');
 if ($reply === false) {
     fail($redis->getLastError());
