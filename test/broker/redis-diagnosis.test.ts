@@ -110,14 +110,17 @@ t.test('something else than REDIS_URL says, each kind in its sentence, at once a
 })
 
 t.test('the same prefix, in another database of a Redis, is refused while the other is alive', async (t) => {
-  const redis = await startRedis(t, { own: true })
-  const node = startRedisNode(t, redis)
-  await up(node)
-  const other = startRedisNode(t, { ...redis, url: `${redis.url}/1` })
-  await becomes(() => /runs in database 0 of this Redis/.test(other.broker.state().detail), 'the reason')
-  t.equal(other.broker.state().up, false)
-  const apart = startRedisNode(t, { ...redis, url: `${redis.url}/1` }, {}, 'apart')
-  await up(apart)
+  const redis = await startRedis(t, { args: ['--databases', '64'] })
+  for (const [first, second] of [[0, 1], [40, 0], [41, 63]] as const) {
+    const prefix = `both${first}`
+    const node = startRedisNode(t, { ...redis, url: `${redis.url}/${first}` }, {}, prefix)
+    await up(node)
+    const other = startRedisNode(t, { ...redis, url: `${redis.url}/${second}` }, {}, prefix)
+    await becomes(() => other.broker.state().detail.includes(`runs in database ${first} of this Redis`), `the reason in ${second}`)
+    t.equal(other.broker.state().up, false)
+    const apart = startRedisNode(t, { ...redis, url: `${redis.url}/${second}` }, {}, `apart${first}`)
+    await up(apart)
+  }
 })
 
 t.test('eviction, where the policy allows it, is warned of, and what may be gone is told', async (t) => {

@@ -1,6 +1,7 @@
 -- Called by nodes at their start and once a second: sets limits, returns the nonce, and notices lost data.
 
-local DATABASES = 16
+-- Redis has 16 databases unless its configuration says more. So many are looked at.
+local MOST_DATABASES = 1024
 -- An installation in another database counts as running if its clock is this recent.
 local ALIVE = 30 * SECOND
 
@@ -8,7 +9,7 @@ local ALIVE = 30 * SECOND
 -- theirs.
 local function other_database(ctx, own)
   local found
-  for database = 0, DATABASES - 1 do
+  for database = 0, MOST_DATABASES - 1 do
     if database ~= own and not found then
       local selected = redis.pcall('SELECT', database)
       if selected.err then break end
