@@ -1,4 +1,5 @@
 // TLS with a CA of one's own, users with passwords, and a database: behind Sentinels and in a Cluster, as an operator's node has them.
+import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { makeAuthority, trust } from '../fixtures/certificate.ts'
 import { startNode } from '../fixtures/node.ts'
@@ -9,6 +10,8 @@ import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
 import { eventually } from '../fixtures/wait.ts'
 import { becomes, startRedisNode } from './nodes.ts'
 
+/** What docs/redis.md says that a user of a Sentinel needs. */
+const rights = /A user of a Sentinel needs `([^`]+)`/.exec(readFileSync(new URL('../../docs/redis.md', import.meta.url), 'utf8'))![1]!.split(' ')
 const tls = makeAuthority(t)
 // This process trusts it where a test says so; a node, by NODE_EXTRA_CA_CERTS.
 const issuer = createIssuer()
@@ -31,13 +34,14 @@ t.test('Sentinels with TLS, with a user and a password of their own, and a datab
   const sentinels = await startSentinels(t, { tls, password: 'secret' })
   for (const { cli } of sentinels.nodes) await cli('ACL', 'SETUSER', 'tidings', 'on', '>of redis', '~*', '&*', '+@all')
   for (const { cli } of sentinels.sentinels) {
-    await cli('ACL', 'SETUSER', 'watch', 'on', '>of sentinels', '+sentinel|master', '+sentinel|sentinels', '+hello', '+auth', '+client|setname')
+    await cli('ACL', 'SETUSER', 'watch', 'on', '>of sentinels', ...rights)
     await cli('ACL', 'SETUSER', 'default', 'resetpass', '>another')
   }
   const hosts = sentinels.sentinels.map(({ port }) => `localhost:${port}`).join()
   const urlOf = (logins: string): string => `rediss+sentinel://${logins}${hosts}/mymaster/3`
   const publish = await start(t, { REDIS_URL: urlOf('tidings:of%20redis@watch:of%20sentinels@'), REDIS_PREFIX: sentinels.prefix })
   t.equal(await publish(), 202)
+  for (const { cli } of sentinels.sentinels) t.same(await cli('ACL', 'LOG'), [], 'nothing was refused to a node')
   const [master] = sentinels.nodes as [typeof sentinels.nodes[0]]
   t.equal(await master.cli('EXISTS', `${sentinels.prefix}:clock`), 0)
   await master.cli('SELECT', 3)
