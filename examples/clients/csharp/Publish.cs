@@ -49,6 +49,7 @@ static class Publish
     static string ThroughRedis(string to)
     {
         var url = new Uri(Env("REDIS_URL"));
+        if (url.Scheme != "redis") throw new InvalidOperationException("REDIS_URL must begin with redis://, as this program speaks no TLS");
         using (var client = new TcpClient(url.Host, url.IsDefaultPort ? 6379 : url.Port))
         using (var stream = client.GetStream())
         using (var reader = new StreamReader(stream))
