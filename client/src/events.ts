@@ -24,7 +24,7 @@ export function createReader (on: EventReader): (text: string) => void {
     const lines = (rest + text).split(/\r\n|\n|\r(?!$)/)
     rest = lines.pop()!
     for (const line of lines) {
-      const [, field = '', value = ''] = /^([^:]*):? ?(.*)/s.exec(line)!
+      const [, field, value] = /^([^:]*):? ?(.*)/s.exec(line) as unknown as [string, string, string]
       const { id, event, data } = fields
       if (!line) {
         if (data !== undefined) on.onEvent({ id, event: event || 'message', data })

@@ -15,7 +15,7 @@ export function createHandlers (schemas: { readonly [event: string]: Schema | un
     call (data: any, meta: Meta): void {
       void report(() => {
         const result: any = (Object.hasOwn(schemas, meta.event) && schemas[meta.event]?.['~standard'].validate(data)) || { value: data }
-        if (result.issues || !('value' in result)) throw new TypeError(`${meta.event}: ${result.issues?.[0]?.message ?? 'async schema'}`)
+        if (result.issues || !('value' in result)) throw new Error(`${meta.event}: ${result.issues?.[0]?.message ?? 'async schema'}`)
         handlers.call(result.value, meta)
       })
     }

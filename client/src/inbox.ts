@@ -10,9 +10,13 @@ import type { Sharing } from './sharing.ts'
 /** Sends a request. Rejects if the answer is not 2xx. `path`: relative to …/api/notifications */
 export type Ask = (method: string, path: string, body?: object) => Promise<any>
 
-/** The same notification by the same address, or an older one of the same key. */
-const isSame = (one: any, other: any): boolean =>
-  one.to === other.to && (one.id === other.id || (one.key && one.key === other.key && !isAfter(one.id, other.id)))
+/**
+ * The items, without what is among the others: the same notification by the same address, or a newer one with the key
+ * of an older one.
+ */
+const without = (items: readonly any[], others: readonly any[]): any[] => items.filter((item) => others.every((one) =>
+  item.to !== one.to || (item.id !== one.id && (item.key !== one.key || !item.key || isAfter(item.id, one.id)))
+))
 
 const newest = (one: string, other: string): string => one && isAfter(one, other) ? one : other
 
@@ -50,7 +54,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
 
   function set (next: Partial<InboxState>): void {
     state = { ...state, ...next }
-    state.items = state.items.filter((item) => !gone.some((one) => isSame(item, one)))
+    state.items = without(state.items, gone)
     changed.call()
   }
 
@@ -62,7 +66,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const read = newest(values.read, state.read)
     if (read !== state.read) items = items.map((item) => item.isRead || isAfter(item.id, read) ? item : { ...item, isRead: true })
     for (const { id, isRead, dismissed } of values.changed ?? []) {
-      items = dismissed ? items.filter((item) => item.id !== id) : items.map((item) => item.id === id ? { ...item, isRead } : item)
+      items = dismissed ? items.filter((item) => item.id !== id) : items.map((item) => item.id !== id ? item : { ...item, isRead })
     }
     set({
       items: [...values.notifications ?? [], ...items],
@@ -81,7 +85,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const last = notifications.flat().at(-1)?.id ?? next
     // If the page does not reach the list, there is a hole, and the old items are dropped.
     const isJoined = next && !isStale && !isAfter(last, state.items[0]?.id ?? '')
-    const older = state.items.filter((item) => isJoined && isAfter(last, item.id) && !notifications.some((one: any) => isSame(item, one)))
+    const older = without(state.items.filter((item) => isJoined && isAfter(last, item.id)), notifications)
     // The page and its cursors count as they are: one below the cursor may be unread again, and what this tab expected
     // may have been refused.
     take(page, older, { seen: page.seen, read: page.read, isLoaded: true, hasMore: isJoined ? state.hasMore : !!next, isComplete: page.complete })
@@ -124,7 +128,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     } while (next && !page.notifications.length)
     // Otherwise it may no longer continue the list, or not say what is read.
     if (state.items.at(-1)?.id !== last || before !== change) return loadOlder()
-    set({ items: [...state.items, ...page.notifications], hasMore: !!next, isComplete: page.complete })
+    // What came meanwhile may have taken the place of something in the page.
+    set({ items: [...state.items, ...without(page.notifications, state.items)], hasMore: !!next, isComplete: page.complete })
   }
 
   function want (): void {
@@ -237,7 +242,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       } else if (event === 'retracted') {
         gone = [data, ...gone.slice(0, PAGE)]
         set({})
-        later()
+        mayList = true
       }
       if (mayList) later()
     },
@@ -251,7 +256,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
       isWanted = true
       if (!sharing.isLeader) return
       if (!state.isLoaded) return later(0)
-      sharing.post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next: state.hasMore || state.items.length > PAGE, complete: state.isComplete } })
+      sharing.post({ type: 'inbox', page: { ...state, items: 0, notifications: state.items.slice(0, PAGE), next: state.hasMore || state.items[PAGE], complete: state.isComplete } })
     },
     /** Called with a new leader, which does not know the list yet. */
     greet: renew

@@ -167,7 +167,8 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
     } catch {
       // The connection broke, or there was no ticket. Both are handled below.
     }
-    if (signal.aborted || mine !== current) return
+    // Also if it was stopped: then there is no current one, or another.
+    if (mine !== current) return
     if (next) {
       current = next
       next = undefined

@@ -12,7 +12,7 @@ export function within <T> (give: () => T | Promise<T>): Promise<T | undefined> 
 export async function ask (give: () => Promise<string>): Promise<string> {
   const text: unknown = await within(give)
   if (typeof text === 'string' && text) return text
-  const error = new TypeError('no token or ticket')
+  const error = new Error('no token or ticket')
   reportError(error)
   throw error
 }

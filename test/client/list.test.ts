@@ -4,8 +4,8 @@ import { connect, event, list, startScript, sync, until, type Script } from '../
 import type { Scope } from '../fixtures/wait.ts'
 
 /** A list of two pages, and a connection that shows both. */
-async function openList (t: Scope, pages: Record<string, string>): Promise<{ tidings: any, script: Script }> {
-  const script = await startScript(t, { head: () => sync(9), answer: (line) => [200, pages[line.slice(line.indexOf('?'))]!] })
+async function openList (t: Scope, pages: Record<string, string | Promise<string>>): Promise<{ tidings: any, script: Script }> {
+  const script = await startScript(t, { head: () => sync(9), answer: async (line) => [200, await pages[line.slice(line.indexOf('?'))]!] })
   const tidings = connect({ url: script.url, share: 'tab' })
   t.teardown(() => tidings.close())
   await until(tidings.subscribe, () => tidings.state === 'live', 'live')
@@ -35,6 +35,22 @@ t.test('a key takes the place of an older one that only loadMore() has brought',
     await until(tidings.inbox.subscribe, () => tidings.inbox.items[0]?.id === String(id), key)
     t.same(tidings.inbox.items.map((item: { id: string }) => item.id), ids)
   }
+})
+
+t.test('a key takes the place of an older one that a loadMore() under way brings, after the list has the newer one', async (t) => {
+  const keyed = (ids: number[], more: object = {}) => list(ids, more).replace('"id"', '"key":"k","id"')
+  const pages: Record<string, string | Promise<string>> = { '?limit=50': list([9, 8], { next: '8' }), '?limit=50&before=8': list([7], { next: '7' }) }
+  const { tidings, script } = await openList(t, pages)
+  let answer: (page: string) => void
+  pages['?limit=50&before=7'] = new Promise<string>((resolve) => { answer = resolve })
+  const more = tidings.inbox.loadMore()
+  await script.until(() => script.asked.some((line) => line.includes('before=7')), 'the older page')
+  pages['?limit=50'] = keyed([10, 9, 8], { next: '8' })
+  script.streams[0]!.write(event(10, {}))
+  await until(tidings.inbox.subscribe, () => tidings.inbox.items[0]?.id === '10', 'the newer one')
+  answer!(keyed([6, 5]))
+  await more
+  t.same(tidings.inbox.items.map(({ id }: { id: string }) => id), ['10', '9', '8', '7', '5'])
 })
 
 t.test('retractions that come faster than answers: the list all the same, and its next page, without what was taken back', async (t) => {
