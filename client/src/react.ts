@@ -1,5 +1,5 @@
 // tidings-client/react: hooks for React. All components share the one connection that the page made.
-import { createContext, createElement, type ReactNode, useContext, useEffect, useRef, useState, useSyncExternalStore } from 'react'
+import { createContext, createElement, type ReactElement, type ReactNode, useContext, useEffect, useRef, useState, useSyncExternalStore } from 'react'
 import type { EventMap, Handler, Inbox, InboxState, State, Tidings } from './tidings.ts'
 
 const Context = createContext<Tidings<any> | undefined>(undefined)
@@ -17,7 +17,8 @@ export interface TidingsProviderProps {
   readonly children?: ReactNode
 }
 
-export function TidingsProvider ({ client, children }: TidingsProviderProps): ReactNode {
+/** Returns an element, since TypeScript before 5.1 takes no component that returns a `ReactNode`. */
+export function TidingsProvider ({ client, children }: TidingsProviderProps): ReactElement {
   const [made, setMade] = useState<Tidings<any>>()
   const kept = useRef<{ tidings: Tidings<any>, closing?: ReturnType<typeof setTimeout> } | undefined>(undefined)
   useEffect(() => {

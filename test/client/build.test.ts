@@ -14,6 +14,8 @@ t.test('dist/tidings.js, built anew, is the file of the repository (npm run buil
   execFileSync(process.execPath, [join(root, 'scripts/build-client.ts'), folder])
   t.equal(readFileSync(join(folder, 'tidings.js'), 'utf8'), served.toString())
   t.match(readFileSync(join(folder, 'tidings.d.ts'), 'utf8'), 'export declare function connect')
+  // A component that returns a ReactNode is none for TypeScript before 5.1.
+  t.match(readFileSync(join(folder, 'react.d.ts'), 'utf8'), /function TidingsProvider\(.*\): ReactElement;/)
 })
 
 t.test('dist/tidings.js, minified and zipped, has at most 5 KB (5,120 bytes) and imports nothing', async (t) => {
