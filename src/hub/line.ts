@@ -34,6 +34,8 @@ export abstract class Line {
   readonly #response: Connection['response']
   readonly #socket: Socket
   readonly #bufferBytes: number
+  /** At how many unsent bytes the client is cut. */
+  #most: number
   /** False for TLS, which takes one write at a time and ends the process if another write bypasses the queue. */
   readonly #isPlain: boolean
   /** True while `#lookAgain` waits to see whether TLS still has too many unsent bytes. */
@@ -50,11 +52,11 @@ export abstract class Line {
     this.#response = response
     this.#socket = socket
     this.isChunked = isChunked
-    this.#bufferBytes = bufferBytes
+    this.#bufferBytes = this.#most = bufferBytes
     this.#isPlain = !(socket instanceof TLSSocket)
   }
 
-  /** Called when more than `bufferBytes` are unsent. */
+  /** Called when too many bytes are unsent. */
   protected abstract overflowed (): void
 
   /** True as soon as the socket is destroyed, even before its 'close' event. */
@@ -93,15 +95,25 @@ export abstract class Line {
       this.#underway = bytes.length
       socket.write(nothing, () => { this.#underway = 0 })
     } else if (socket.write(bytes) && this.#underway === 0) return
-    if (this.unsent <= this.#bufferBytes) return
+    const { unsent } = this
+    if (unsent <= this.#bufferBytes) this.#most = this.#bufferBytes
+    if (unsent <= this.#most) return
     if (this.#isPlain) this.overflowed()
     else if (!this.#isLooking) this.#lookAgain(TURNS_OF_TLS)
+  }
+
+  /**
+   * Raises the limit for a write that exceeds it alone, until the client has taken that. The logs may hold what was
+   * published before the limits were lowered: a client that was cut for it would be cut whenever it comes back.
+   */
+  protected allow (bytes: number): void {
+    if (bytes > this.#bufferBytes) this.#most = this.#bufferBytes + bytes
   }
 
   /** TLS reports a turn later that a write was taken, and the writes queued behind it still later. */
   #lookAgain (turns: number): void {
     this.#isLooking = turns > 0
-    if (this.#isOver || this.unsent <= this.#bufferBytes) this.#isLooking = false
+    if (this.#isOver || this.unsent <= this.#most) this.#isLooking = false
     else if (turns === 0) this.overflowed()
     else setImmediate(() => { this.#lookAgain(turns - 1) })
   }

@@ -160,7 +160,9 @@ export class Stream extends Line {
 
   /** Writes a notification from the logs. */
   replay (frame: Frame): void {
-    if (this.#enters(frame)) this.#write(frame)
+    if (!this.#enters(frame)) return
+    this.allow(frame.chunked.length)
+    this.#write(frame)
   }
 
   /** Writes a `sync`. `resets`: ids that follow may be smaller than those written before. */

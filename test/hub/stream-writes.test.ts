@@ -91,9 +91,31 @@ t.test('stream, one frame larger than the kernel takes, counts it as unsent unti
 
   const strict = await open(t, { bufferBytes: 10_000_000, read: false })
   strict.stream.release(0)
-  strict.stream.replay(large)
+  strict.stream.say(large)
   await strict.ended
   t.same(strict.ends, ['slow'])
+})
+
+t.test('stream, one frame of the logs larger than its limit, from before that was lowered, is cut only for what comes on top', async (t) => {
+  const large = frame(1, 'x'.repeat(12_000_000))
+  const { stream, client, ended, ends } = await open(t, { bufferBytes: 100_000, read: false })
+  stream.replay(large)
+  stream.sync(frame(2), false)
+  stream.ping()
+  t.notOk(stream.hasEnded)
+  client.resume()
+  await stream.drained()
+  t.same(await client.until(() => client.events.length === 3 ? client.events.map(({ id }) => id) : undefined, 'all of it'), ['1', '2', undefined])
+
+  client.pause()
+  let most = 0
+  for (let id = 3; !stream.hasEnded; id++) {
+    stream.say(frame(id, 'x'.repeat(50_000)))
+    if (!stream.hasEnded) most = Math.max(most, stream.unsent)
+  }
+  await ended
+  t.same(ends, ['slow'])
+  t.ok(most <= 100_000, 'the limit is what it was')
 })
 
 t.test('stream, of whose write the kernel refuses the rest, ends before anything follows', async (t) => {
