@@ -228,6 +228,7 @@ t.test('words of Redis and of the client library, each as a sentence', (t) => {
   for (const [words, sentence] of [
     ['LOADING Redis is loading the dataset in memory', /^Redis is loading its data/],
     ['ERR max number of clients reached', /^Redis takes no more connections; raise its maxclients/],
+    ['ERR Protocol error: invalid bulk length', /^Redis cuts off whoever sends more than it takes; raise its proto-max-bulk-len/],
     ["ERR The user executing the script can't run this command or subcommand script: tidings_configure", /^the Redis user may not do what a node must; docs\/security/],
     ['Command timed out', /^Redis did not answer in time/],
     ['connect ETIMEDOUT', /^the machine of REDIS_URL does not answer; .*firewall/],
