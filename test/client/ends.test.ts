@@ -49,3 +49,19 @@ t.test('useHere() in a listener, as soon as the state is final: a stream, also w
   await live()
   t.equal(script.streams.length, 2)
 })
+
+t.test('401, then live, then 401 again, when that token has ended: asked for another one, each time', async (t) => {
+  const script = await startScript(t, { head: (number) => number % 2 === 1 ? 401 : sync(number) })
+  const { tidings, live } = await openPage(t, script)
+  await live()
+  script.streams[1]!.end()
+  await until(tidings.subscribe, () => tidings.state !== 'live', 'the end of the stream')
+  await live()
+  t.equal(script.streams.length, 4)
+})
+
+t.test('once, twice with one id in the same tab: one acts, and the other does not wait for ever', async (t) => {
+  const { tidings, live } = await openPage(t, await startScript(t, { head: () => sync(1) }))
+  await live()
+  t.same(await Promise.all([tidings.once('7', () => {}), tidings.once('7', () => {})]), [true, false])
+})

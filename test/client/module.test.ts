@@ -171,6 +171,7 @@ t.test('a token() that gives the same one until it ends: renewed once, not over 
   await script.until(() => script.streams.length === 2, 'the renewal')
   script.streams[1]!.write(event(undefined, {}, 'ping'))
   await until((listener) => tidings.on('ping', listener), () => heard.length > 0, 'a ping of the second')
+  for (let n = 0; n < 5; n++) await fetch(`${script.url}/after-it`)
   t.equal(script.streams.length, 2)
 })
 

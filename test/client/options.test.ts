@@ -1,6 +1,6 @@
 // What connect() is given by code without types, and by functions that do not answer.
 import t from 'tap'
-import { connect, event, startScript, sync, until } from '../fixtures/module.ts'
+import { connect, event, list, startScript, sync, until } from '../fixtures/module.ts'
 
 t.test('options of code without types: numbers, and null for what is not given', async (t) => {
   for (const [more, path] of [
@@ -27,4 +27,22 @@ t.test('a token() that never answers: the action is refused with an error that s
   const tidings = connect({ url: script.url, share: 'tab', token: () => new Promise(() => {}) })
   t.teardown(() => tidings.close())
   await t.rejects(tidings.inbox.read('7'), new Error('no token or ticket'))
+})
+
+t.test('a user whose id no header can hold: encoded, in the path and in the header', async (t) => {
+  const users: unknown[] = []
+  const { fetch } = globalThis
+  t.intercept(globalThis, 'fetch', {
+    value: async (...args: Parameters<typeof fetch>) => {
+      users.push(new Headers(args[1]?.headers).get('tidings-user'))
+      return await fetch(...args)
+    }
+  })
+  const script = await startScript(t, { head: () => sync(9), answer: () => [200, list([9])] })
+  const tidings = connect({ url: script.url, share: 'tab', user: 'Zoë ✓' })
+  t.teardown(() => tidings.close())
+  await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+  await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded, 'the list')
+  t.same(users, [null, 'Zo%C3%AB%20%E2%9C%93'])
+  t.equal(script.asked[0], 'GET /api/notifications/subscribe/Zo%C3%AB%20%E2%9C%93')
 })
