@@ -94,7 +94,7 @@ function sendSpans (tracer: Tracer): { start: (event: PublishTrace) => void, end
     if (result?.id !== undefined) span?.setAttribute('messaging.message.id', String(result.id))
     if (result !== undefined) span?.setAttribute('tidings.receivers', result.notifications.reduce((sum, { receivers }) => sum + receivers, 0))
     if (result?.replayed === true) span?.setAttribute('tidings.replayed', true)
-    if (error instanceof Error) span?.setStatus({ code: SpanStatusCode.ERROR, message: error.message }).setAttribute('error.type', error.name)
+    if (error instanceof Error) span?.setStatus({ code: SpanStatusCode.ERROR, message: error.message }).setAttribute('error.type', error.constructor.name)
     span?.end()
   }
   return { start, end }

@@ -11,7 +11,7 @@ import { startCollector } from '../fixtures/collector.ts'
 import { startNode, type TestNode } from '../fixtures/node.ts'
 import { freePort } from '../fixtures/process.ts'
 import { startRedis } from '../fixtures/redis.ts'
-import { createIssuer, PUBLISH } from '../fixtures/tokens.ts'
+import { createIssuer, MANAGE, PUBLISH } from '../fixtures/tokens.ts'
 
 /** Has a node say which files of OpenTelemetry it loads; its API comes with prom-client. */
 const TELLS_OF_OTEL = 'data:text/javascript,' + encodeURIComponent(`
@@ -23,7 +23,7 @@ const collector = await startCollector(t)
 const issuer = createIssuer()
 // Blanks around a value are no part of it.
 const env = {
-  ...redis.env, ...issuer.env, RETRY_MS: '50', LOG_LEVEL: 'debug', OTEL_EXPORTER_OTLP_ENDPOINT: ` ${collector.url} `, OTEL_BSP_SCHEDULE_DELAY: '100', OTEL_SERVICE_NAME: 'notifications'
+  ...redis.env, ...issuer.env, RETRY_MS: '50', LOG_LEVEL: 'debug', OTEL_EXPORTER_OTLP_ENDPOINT: ` ${collector.url} `, OTEL_BSP_SCHEDULE_DELAY: '100', OTEL_SERVICE_NAME: 'notifications', OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=test%20bed,service.name=other'
 }
 const [one, two] = await Promise.all(['node-1', 'node-2'].map(async (name) => await startNode(t, { env, name, nodeArgs: ['--import', TELLS_OF_OTEL] }))) as [TestNode, TestNode]
 const hasLoaded = ({ lines }: TestNode): boolean => lines.some((line) => line.startsWith('LOADED '))
@@ -123,6 +123,22 @@ t.test('trace, of a publish without a header, begins with it; of one that is not
   t.same(collector.spans.filter(({ traceId, attributes }) => traceId === unsampled || attributes['messaging.message.id'] === quiet), [])
 })
 
+t.test('span, of a publish that is a repetition, or is refused by the broker, says so', async (t) => {
+  const spanOf = async (traceId: string) => (await collector.until((span) => span.traceId === traceId && span.kind === 4, 1, 'the send span'))[0]
+  const [first, second, third] = ['a', 'b', 'c'].map((digit) => digit.repeat(32)) as [string, string, string]
+  for (const traceId of [first, second]) await publish({ to: 'user:42', data: 6 }, { traceparent: `00-${traceId}-b7ad6b7169203331-01`, 'idempotency-key': 'once' })
+  t.match(await spanOf(first), { isError: false, attributes: { 'tidings.replayed': undefined }, resource: { 'deployment.environment.name': 'test bed', 'service.name': 'notifications' } })
+  t.match(await spanOf(second), { isError: false, attributes: { 'tidings.replayed': true } })
+
+  const gone = issuer.token({ sub: 'gone', scope: `${PUBLISH} ${MANAGE}` })
+  await fetch(`${one.url}/api/users/gone/streams`, { method: 'DELETE', headers: { authorization: `Bearer ${gone}` } })
+  const refused = await fetch(`${two.url}/api/notifications`, {
+    method: 'POST', headers: { authorization: `Bearer ${gone}`, 'content-type': 'application/json', traceparent: `00-${third}-b7ad6b7169203331-01` }, body: '{"to":"user:42","data":7}'
+  })
+  t.equal(refused.status, 401)
+  t.match(await spanOf(third), { isError: true, attributes: { 'error.type': 'Revoked' } })
+})
+
 t.test('spans, of streams that connect and resume, tell what they were', async (t) => {
   await collector.until(({ name }) => name === 'connect', 2, 'both streams')
   const again = client(two, { lastEventId: positions[1] })
@@ -145,10 +161,11 @@ t.test('spans, of a node whose clock was set back half an hour since its start, 
   await stream.next((event) => event.id === id)
   for (const kind of ['connect', 'send user', 'process user']) {
     const spans = await collector.until(({ node, name }) => node === 'moved' && name === kind, kind === 'connect' ? 2 : 1, kind)
-    const { startNs, endNs } = spans.at(-1)!
+    const { startNs, endNs, attributes } = spans.at(-1)!
     const aheadSeconds = (Number(startNs / 1_000_000n) - nowMs) / 1000
     t.ok(aheadSeconds > -1801 && aheadSeconds < -1700, `${kind}: ${aheadSeconds} s`)
     t.ok(endNs >= startNs && endNs - startNs < 60_000_000_000n, `${kind} ends after it starts`)
+    if (kind === 'process user') t.equal(attributes['tidings.queue_ms'], '0', 'not less than nothing, by two clocks')
   }
 })
 
