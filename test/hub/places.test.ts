@@ -1,5 +1,7 @@
 // Room for one more stream: the limits hold whatever comes at once, lost lines shut nobody out, and pages do not chase each other.
 import t from 'tap'
+import { Places } from '../../src/hub/places.ts'
+import type { Stream } from '../../src/hub/stream.ts'
 import { type Line, type Rig, startHub, stopTime, turn } from './rig.ts'
 
 /** Opens a stream as a browser's reconnect does, from a position. */
@@ -117,4 +119,42 @@ t.test('reconnect, while the others still open, takes nobody\'s place: a client 
   t.match(await reconnect(rig, 7).refused, { refused: 'for now', retryMs: Number })
   gate.resolve()
   for (const { client } of opening) await client.live()
+})
+
+/** The only place of each user, and a clock. `comes`: whether a client that comes back from there gets the place of the stream at `cursor`. */
+function onlyPlace (retryMs = 1000) {
+  const time = { minutes: 0 }
+  const places = new Places({ maxStreams: 0, maxStreamsPerUser: 1, retryMs: () => retryMs, nowMs: () => time.minutes * 60_000 })
+  const find = (userId: string, from: number, cursor: number) => {
+    const stream = { cursor, hasEnded: false, unsent: 0, openedAtMs: 0, owner: { reconnectsFrom: 'fresh' } } as unknown as Stream
+    return places.find({ userId, issuedAtSeconds: 0, expiresAtSeconds: 0, groups: undefined, admittedAt: 0, reconnectsFrom: from }, 1, new Set([stream]))
+  }
+  return { time, places, find, comes: (userId: string, from: number, cursor: number) => find(userId, from, cursor).room }
+}
+
+t.test('users whose streams were displaced, are forgotten in the order in which they were last seen', (t) => {
+  const { time, places, comes } = onlyPlace()
+  for (const user of ['ann', 'bob']) t.ok(comes(user, 5, 10))
+  time.minutes = 9
+  t.notOk(comes('ann', 10, 20), 'whose stream was displaced displaces nobody')
+  time.minutes = 11
+  places.sweep()
+  t.ok(comes('bob', 10, 20), 'nothing is known of it any more')
+  t.notOk(comes('ann', 10, 20))
+  t.end()
+})
+
+t.test('displaced streams of a user who comes back over and over: the last hundred are remembered', (t) => {
+  const { time, comes } = onlyPlace()
+  for (let cursor = 1000; cursor <= 1100; time.minutes += 2, cursor++) t.ok(comes('ann', 5, cursor))
+  t.notOk(comes('ann', 1001, 2000))
+  t.ok(comes('ann', 1000, 2000))
+  t.end()
+})
+
+t.test('a client without a place, where RETRY_MS is longer than a minute: waits no less than that', (t) => {
+  const { find } = onlyPlace(90_000)
+  find('ann', 5, 10)
+  for (let n = 0; n < 3; n++) t.match(find('ann', 10, 20), { room: false, retryMs: 90_000 })
+  t.end()
 })
