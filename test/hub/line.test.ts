@@ -176,6 +176,19 @@ t.test('line, broken on some channels, holds and refills only the streams that h
   t.same(broker.queries.slice(asked).map(({ user }) => user.userId), ['1'])
 })
 
+t.test('line, broken with the data of the broker, whatever the logs say: streams on the channels are told that something is missing, once', async (t) => {
+  const { broker, live, publish } = await startHub(t)
+  const [a, b] = await Promise.all([live({ userId: '1' }), live({ userId: '2' })])
+  const isAffected = (channel: string): boolean => channel === 'user:1'
+  for (let n = 1; n <= 2; n++) {
+    broker.listener.interrupted(isAffected, n === 1)
+    broker.listener.restored(isAffected)
+    const [id] = await publish('all')
+    for (const { client } of [a, b]) await hasId(client, id!)
+    t.same([a, b].map(({ client }) => client.syncs.map(({ json }) => json.resume)), [n === 1 ? ['fresh', 'incomplete'] : ['fresh', 'incomplete', 'complete'], ['fresh']])
+  }
+})
+
 t.test('line, broken on some channels while the broker is up for others, keeps its streams among those that are silent', async (t) => {
   const time = stopTime(t)
   const { hub, broker, live, publish } = await startHub(t, { clock: time.clock })

@@ -38,7 +38,7 @@ export class ScriptedBroker extends MemoryBroker {
       notification: (address, notification) => { if (!this.isDeaf) listener.notification(address, notification) },
       control: (userId, control) => { if (!this.isDeaf) listener.control(userId, control) },
       dropped: (...what) => { listener.dropped(...what) },
-      interrupted: (isAffected) => { listener.interrupted(isAffected) },
+      interrupted: (isAffected, isLost) => { listener.interrupted(isAffected, isLost) },
       restored: (isAffected) => { listener.restored(isAffected) }
     })
   }
