@@ -1,13 +1,14 @@
 // W3C Trace Context, as messages carry it: https://www.w3.org/TR/trace-context/#traceparent-header
 
-/** Version, trace, span and flags. */
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+/** Version, trace, span and flags. In versions after 00 more may follow. */
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:$|(?<!^00.{53})-)/
+const LENGTH = 55
 
 /**
- * Returns a `traceparent` of version 00, or of a later version that can be read as such; undefined for anything else.
+ * Returns a `traceparent` of version 00, or what version 00 knows of a later one; undefined for anything else.
  */
 export function parseTraceparent (text: unknown): string | undefined {
-  return typeof text === 'string' && TRACEPARENT.test(text) ? text : undefined
+  return typeof text === 'string' && TRACEPARENT.test(text) ? text.slice(0, LENGTH) : undefined
 }
 
 /** The trace that a `traceparent` names. */
