@@ -97,6 +97,8 @@ t.test('rollout, with the longest times that the values take: the deadline is be
   for (const args of [[], ['--set', 'settings.DRAIN_SECONDS=3600,preStopSeconds=300'], ['--set', 'minReadySeconds=3600']]) {
     const { spec } = find(render('minimal', ...args), 'Deployment', 'tidings')
     t.ok(spec.progressDeadlineSeconds >= spec.minReadySeconds + 600, `${args[1] ?? 'defaults'}: ${spec.progressDeadlineSeconds} s for ${spec.minReadySeconds}`)
+    const { scaleUp, scaleDown } = find(render('autoscaled', ...args), 'HorizontalPodAutoscaler').spec.behavior
+    for (const { periodSeconds } of [...scaleUp.policies, ...scaleDown.policies]) t.ok(periodSeconds <= 1800, `${args[1] ?? 'defaults'}: ${periodSeconds} s, of 1,800 that Kubernetes allows`)
   }
 })
 
