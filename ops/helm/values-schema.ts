@@ -18,6 +18,8 @@ const flag: Schema = { type: 'boolean' }
 const count = (minimum: number, maximum = 2_147_483_647): Schema => ({ type: 'integer', minimum, maximum })
 const list = (items: Schema): Schema => ({ type: 'array', items })
 const texts: Schema = { type: 'object', additionalProperties: text }
+/** A digest may follow; alone it cannot stand behind the colon. */
+const imageTag: Schema = { type: 'string', pattern: '^([A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@[a-z0-9]+:[0-9a-f]{32,})?)?$' }
 /** Passed on to Kubernetes as it is, which has a schema of its own. */
 const any: Schema = { type: 'object' }
 
@@ -41,7 +43,7 @@ export function valuesSchema (): Schema {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'Values of the chart "tidings"; made by `npm run ops:files`',
     ...object({
-      image: object({ repository: { type: 'string', minLength: 1 }, tag: text, pullPolicy: { enum: ['Always', 'IfNotPresent', 'Never'] }, pullSecrets: list(any) }),
+      image: object({ repository: { type: 'string', minLength: 1 }, tag: imageTag, pullPolicy: { enum: ['Always', 'IfNotPresent', 'Never'] }, pullSecrets: list(any) }),
       replicas: count(1),
       settings: object(settings(), { patternProperties: { [OTEL]: text } }),
       // The chart counts with DRAIN_SECONDS, so it must know it.

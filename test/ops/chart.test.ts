@@ -102,6 +102,12 @@ t.test('rollout, with the longest times that the values take: the deadline is be
   }
 })
 
+t.test('image by tag and digest: both in the image\'s name, only the tag in the label; a digest alone: refused', async (t) => {
+  const digest = `sha256:${'0123456789abcdef'.repeat(4)}`
+  t.match(find(render('minimal', '--set', `image.tag=0.2.0@${digest}`), 'Deployment').spec.template, { metadata: { labels: { 'app.kubernetes.io/version': '0.2.0' } }, spec: { containers: [{ image: `tidings:0.2.0@${digest}` }] } })
+  t.throws(() => render('minimal', '--set', `image.tag=${digest}`), /\/image\/tag/)
+})
+
 t.test('pods: not root, nothing to write, no capability, no token of the cluster', async (t) => {
   for (const [name] of valueFiles) {
     const objects = render(name)
