@@ -108,6 +108,13 @@ t.test('image by tag and digest: both in the image\'s name, only the tag in the 
   t.throws(() => render('minimal', '--set', `image.tag=${digest}`), /\/image\/tag/)
 })
 
+t.test('private registry, machines of a kind: every pod gets its image and may run somewhere', async (t) => {
+  const objects = render('autoscaled', '--set', 'image.pullSecrets[0].name=registry,stub.enabled=true')
+  const pods = [find(objects, 'Deployment', 'tidings').spec.template.spec, find(objects, 'Deployment', '-stub').spec.template.spec, find(objects, 'Pod').spec]
+  for (const pod of pods) t.match(pod, { imagePullSecrets: [{ name: 'registry' }], tolerations: [{ key: 'pool' }] })
+  t.same(pods.map(({ nodeSelector }) => nodeSelector), [{ pool: 'streams' }, undefined, { pool: 'streams' }])
+})
+
 t.test('pods: not root, nothing to write, no capability, no token of the cluster', async (t) => {
   for (const [name] of valueFiles) {
     const objects = render(name)

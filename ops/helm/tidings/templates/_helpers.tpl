@@ -36,6 +36,16 @@ stands twice in YAML is refused by some tools, and taken from either place by ot
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{/* What every pod of the chart needs to get its image and a machine. */}}
+{{- define "tidings.pod" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* Seconds over which a node ends its streams; 10 is the node's own default. */}}
 {{- define "tidings.drainSeconds" -}}
 {{ (hasKey .Values.settings "DRAIN_SECONDS") | ternary .Values.settings.DRAIN_SECONDS 10 }}
