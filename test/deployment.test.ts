@@ -120,6 +120,12 @@ t.test('ops/compose/roll.sh, interrupted or with a stopped node: as many nodes r
   writeFileSync(join(folder, 'ready'), '')
   t.same(await once(roll(), 'exit'), [0, null])
   t.same(readdirSync(nodes).map((name) => readFileSync(join(nodes, name), 'utf8')), ['fresh\n', 'fresh\n'])
+
+  const both = [roll()]
+  while (readdirSync(nodes).length < 3) await setTimeout(5)
+  both.push(roll())
+  t.same(await Promise.all(both.map((one) => once(one, 'exit'))), [[0, null], [0, null]], 'two at the same time')
+  t.equal(readdirSync(nodes).length, 2)
 })
 
 t.test('.gitattributes: scripts keep their line ends where git would change them', async (t) => {

@@ -5,7 +5,8 @@
 #   ops/compose/roll.sh --no-build   takes the image as it is (built or pulled before)
 #
 # For each old node a new one is started and must be ready; then the old one drains (DRAIN_SECONDS), and is removed.
-# Streams resume on the others. Interrupted, it leaves as many nodes as it found. Stopped nodes are removed first.
+# Streams resume on the others. Interrupted, it leaves as many nodes as it found. Stopped nodes are removed first. A second
+# one waits for the first (on Linux).
 # COMPOSE is the command with its options, if not "docker compose" or "docker-compose".
 set -eu
 say() { printf '%s\n' "$*"; }
@@ -33,6 +34,11 @@ undo() {
 }
 
 [ -z "$build" ] || $COMPOSE build node
+# Two at the same time would take each other's new nodes for old ones, and stop in the middle.
+if command -v flock > /dev/null; then
+  exec 9< ops/compose/roll.sh
+  flock -n 9 || { say 'Another roll.sh is at work; this one begins when it ends.'; flock 9; }
+fi
 # A stopped node would be started again as it is, and be taken for the new one.
 for gone in $($COMPOSE ps -aq node); do
   case $(docker inspect --format '{{.State.Status}}' "$gone") in exited | created | dead) docker rm "$gone" > /dev/null ;; esac
