@@ -95,19 +95,29 @@ export abstract class Line {
       this.#underway = bytes.length
       socket.write(nothing, () => { this.#underway = 0 })
     } else if (socket.write(bytes) && this.#underway === 0) return
-    const { unsent } = this
-    if (unsent <= this.#bufferBytes) this.#most = this.#bufferBytes
-    if (unsent <= this.#most) return
+    if (this.#hasRoom()) return
+    if (socket.writableCorked > 0) {
+      // The kernel was not offered it yet, and a fast client's takes it all.
+      socket.uncork()
+      socket.cork()
+      if (this.#hasRoom()) return
+    }
     if (this.#isPlain) this.overflowed()
     else if (!this.#isLooking) this.#lookAgain(TURNS_OF_TLS)
   }
 
   /**
-   * Raises the limit for a write that exceeds it alone, until the client has taken that. The logs may hold what was
-   * published before the limits were lowered: a client that was cut for it would be cut whenever it comes back.
+   * Raises the limit by the size of a write, until the client has taken it: a client that was cut for this write would
+   * be cut for it whenever it comes back.
    */
   protected allow (bytes: number): void {
-    if (bytes > this.#bufferBytes) this.#most = this.#bufferBytes + bytes
+    this.#most = Math.max(this.#most, this.#bufferBytes + bytes)
+  }
+
+  #hasRoom (): boolean {
+    const { unsent } = this
+    if (unsent <= this.#bufferBytes) this.#most = this.#bufferBytes
+    return unsent <= this.#most
   }
 
   /** TLS reports a turn later that a write was taken, and the writes queued behind it still later. */

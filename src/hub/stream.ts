@@ -158,17 +158,19 @@ export class Stream extends Line {
     return true
   }
 
-  /** Writes a notification from the logs. */
+  /** Writes a notification from the logs, which may be from before the limits were lowered. */
   replay (frame: Frame): void {
     if (!this.#enters(frame)) return
-    this.allow(frame.chunked.length)
+    const { length } = frame.chunked
+    if (length > this.#limits.bufferBytes) this.allow(length)
     this.#write(frame)
   }
 
-  /** Writes a `sync`. `resets`: ids that follow may be smaller than those written before. */
+  /** Writes a `sync`, which names all groups. `resets`: ids that follow may be smaller than those written before. */
   sync (frame: Frame, resets: boolean): void {
     this.#cursor = resets ? frame.id : Math.max(this.#cursor, frame.id)
     this.#syncedTo = frame.id
+    this.allow(frame.chunked.length)
     this.#write(frame)
   }
 

@@ -76,3 +76,17 @@ for (const isTls of [false, true]) {
     client.close()
   })
 }
+
+t.test('page, with history up to the limit, or with so many groups that sync is over it: is live at once, and not cut as slow at each attempt', async (t) => {
+  const service = await startService(t, { env: { STREAM_BUFFER_BYTES: '70000', MAX_DATA_BYTES: '60000' } })
+  const { id: start } = await service.client(t, { sub: 'other' }).live()
+  const groups = Array.from({ length: 1000 }, (_, i) => `a group with a name that is as long as those of large companies are ${i}`)
+  t.equal((await service.call('PUT', '/api/users/43/groups', { body: { groups } })).status, 200)
+  for (const length of [40_000, 29_840]) await service.publish('user:42', 'x'.repeat(length))
+  for (const sub of ['42', '43']) {
+    const client = service.client(t, { sub }, { lastEventId: start! })
+    await client.live()
+    t.equal(client.connections.length, 1)
+  }
+  t.equal(await service.metric('tidings_streams_ended_total', 'reason="slow"'), 0)
+})

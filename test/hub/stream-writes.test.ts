@@ -1,7 +1,7 @@
 // How a stream writes: past the queue of its socket where nothing waits, through it where something does, whole and in order, and bounded.
 import t from 'tap'
-import { comeBackFrame } from '../../src/hub/frame.ts'
-import { frame, open, queue } from './open-stream.ts'
+import { comeBackFrame, syncFrame } from '../../src/hub/frame.ts'
+import { frame, fresh, open, queue } from './open-stream.ts'
 import { has } from './rig.ts'
 
 t.test('stream, over its limit of unsent bytes, is cut for being slow', async (t) => {
@@ -170,5 +170,40 @@ t.test('drained, of an idle socket, is so at once; of a full one, when the clien
     t.equal(stream.hasEnded, goes)
     if (!goes) await has(client, id)
     t.equal(response.socket?.listenerCount('drain') ?? 0, 1, 'and takes its listeners off again')
+  }
+})
+
+t.test('stream, corked over its limit, is not cut before the kernel was offered it', async (t) => {
+  const { stream, client } = await open(t, { bufferBytes: 70_000 })
+  await client.opened()
+  stream.cork()
+  for (const id of [1, 2]) stream.replay(frame(id, 'x'.repeat(34_900)))
+  stream.sync(syncFrame(3, fresh), false)
+  queue(stream, frame(4, 'held'))
+  stream.release(3)
+  stream.uncork()
+  t.notOk(stream.hasEnded)
+  await has(client, 3)
+  t.same(client.notifications.map(({ id }) => id), ['1', '2', '4'])
+  t.equal(client.syncs.length, 1)
+})
+
+t.test('stream, owed a notification or a sync that alone is over its limit, gets it, and is cut with more behind it', async (t) => {
+  for (const isSync of [false, true]) {
+    const { stream, client, ends, ended } = await open(t, { bufferBytes: 70_000, read: false })
+    const much = 'x'.repeat(12_000_000) // more than the kernel takes
+    if (isSync) stream.sync(syncFrame(1, { ...fresh, groups: [much] }), false)
+    else stream.replay(frame(1, much))
+    stream.release(1)
+    stream.ping()
+    t.notOk(stream.hasEnded)
+    client.resume()
+    if (isSync) await client.live()
+    else await has(client, 1)
+    await stream.drained()
+    client.pause()
+    for (let id = 2; !stream.hasEnded && id < 2000; id++) stream.replay(frame(id, 'x'.repeat(50_000)))
+    await ended
+    t.same(ends, ['slow'])
   }
 })
