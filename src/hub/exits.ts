@@ -33,8 +33,8 @@ export class Exits {
   readonly #options: ExitsOptions
   readonly #clockwork: Clockwork
   readonly #clock: Clock
-  /** When the token of a stream expires, in monotonic milliseconds. */
-  readonly #expiries = new WeakMap<Stream, number>()
+  /** When a stream that is told of its token's end has to end, and why, in monotonic milliseconds. */
+  readonly #lasts = new WeakMap<Stream, { readonly atMs: number, readonly why: 'age' | 'expired' }>()
 
   constructor (options: ExitsOptions, clockwork: Clockwork, clock: Clock) {
     this.#options = options
@@ -47,7 +47,7 @@ export class Exits {
     return Math.round(this.#options.retryMs * (0.5 + Math.random()))
   }
 
-  /** Sets the first deadline of a new stream: its age limit or its token's expiry. */
+  /** Sets the first deadline of a new stream: its age limit, or when it is told that its token expires. */
   plan (stream: Stream): void {
     const { maxStreamSeconds, expiringSeconds } = this.#options
     // The wall clock is read only here, so setting it later does not change when the token expires.
@@ -59,7 +59,7 @@ export class Exits {
       this.#clockwork.plan(stream, agesAtMs, 'age')
       return
     }
-    this.#expiries.set(stream, expiresAtMs)
+    this.#lasts.set(stream, agesAtMs < expiresAtMs ? { atMs: agesAtMs, why: 'age' } : { atMs: expiresAtMs, why: 'expired' })
     this.#clockwork.plan(stream, expiresAtMs - noticeMs, 'expiring')
   }
 
@@ -73,17 +73,17 @@ export class Exits {
   }
 
   #sayExpiring (stream: Stream): void {
-    const expiresAtMs = this.#expiries.get(stream)!
+    const last = this.#lasts.get(stream)!
     if (stream.filledTo > 0) stream.say(expiringFrame(stream.owner.expiresAtSeconds * 1000))
     else {
       // Nothing may stand before its first `sync`, which is still to come.
       const againAtMs = this.#clock.nowMs() + NOTICE_AGAIN_MS
-      if (againAtMs < expiresAtMs) {
+      if (againAtMs < last.atMs) {
         this.#clockwork.plan(stream, againAtMs, 'expiring')
         return
       }
     }
-    this.#clockwork.plan(stream, expiresAtMs, 'expired')
+    this.#clockwork.plan(stream, last.atMs, last.why)
   }
 
   /** Ends a stream so that the browser reconnects by itself, after a jittered time. */

@@ -114,6 +114,18 @@ t.test('stream, whose token ends, says so before and ends within a second after'
   t.ok(isEmpty(hub))
 })
 
+t.test('stream, whose age and whose token end soon, is told of the token and ends by its age', async (t) => {
+  const time = stopTime(t)
+  const { ends, live, ended } = await startHub(t, { clock: time.clock, maxStreamSeconds: 10, expiringSeconds: 60, heartbeatSeconds: 1000 })
+  const { client } = await live({ expiresAtMs: Date.now() + 30_000 })
+  time.seconds(7)
+  await client.until(() => client.events.find(({ event }) => event === 'expiring'), 'the notice')
+  t.same(ends, [])
+  time.seconds(4)
+  await ended(1)
+  t.same(ends, ['age'])
+})
+
 /** A hub whose streams are not live before the gate opens, in a time that stands still. */
 async function startSlowly (t: Test) {
   const time = stopTime(t)
