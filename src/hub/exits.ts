@@ -97,6 +97,8 @@ export class Exits {
   }
 
   #end (stream: Stream, reason: EndReason, lastWords: Frame): void {
+    // A stream that is ending keeps its deadline: `verify` finds it again at each heartbeat.
+    if (stream.hasEnded) return
     stream.end(reason, lastWords)
     this.#clockwork.plan(stream, this.#clock.nowMs() + LAST_WORDS_MS, 'abandon')
   }

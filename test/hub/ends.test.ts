@@ -1,5 +1,6 @@
 // How streams leave the hub: whatever the client does and whenever, no table keeps anything of it.
 import t, { type Test } from 'tap'
+import { frame } from './open-stream.ts'
 import { door, hasId, idsOf, isEmpty, startHub, type Step, stopTime, turn } from './rig.ts'
 
 for (const reset of [false, true]) {
@@ -269,4 +270,20 @@ t.test('drain, while a stream opens, ends it too', async (t) => {
   t.same(ends, ['drain'])
   t.match(await client.ended(), { ending: 'end', retries: { length: 1 } })
   t.ok(isEmpty(hub))
+})
+
+t.test('stream, replaced, whose client takes nothing, is dropped after two seconds, however often a heartbeat finds it again', async (t) => {
+  const time = stopTime(t)
+  const { hub, ends, live, ended } = await startHub(t, { clock: time.clock, isSingleSession: true, heartbeatSeconds: 1, bufferBytes: 100_000_000 })
+  const { client, stream } = await live()
+  client.pause()
+  stream.say(frame(0, 'x'.repeat(12_000_000))) // more than the kernel takes
+  await live()
+  for (let second = 0; second < 4; second++) {
+    time.seconds(1)
+    await turn()
+  }
+  await ended(1)
+  t.same(ends, ['replaced'])
+  t.equal(hub.streams, 1)
 })
