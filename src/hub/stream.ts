@@ -137,7 +137,7 @@ export class Stream extends Line {
   /** Takes a live notification, to be written by the next `flush`. Returns false if it was held, or is a duplicate. */
   takes (frame: Frame, channel: Channel, root: Batch): boolean {
     if (this.#hold !== undefined) {
-      this.#hold.add(frame, channel, this.#limits.bufferBytes)
+      if (!this.hasEnded) this.#hold.add(frame, channel, this.#limits.bufferBytes)
       return false
     }
     if (!this.#enters(frame)) return false
@@ -235,6 +235,8 @@ export class Stream extends Line {
 
   #finish (reason: EndReason): void {
     this.#takenTo = this.takenTo
+    // Takes nothing more, or it would count as written. The connection may close seconds later.
+    this.#hold = new Hold()
     this.#state = step(this.#state, 'ending')
     this.#endReason = reason
   }

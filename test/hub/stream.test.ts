@@ -1,10 +1,11 @@
 // One stream over a real socket: what it keeps while held, how its bytes look to HTTP/1.1 and 1.0, and how it ends, once.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import t from 'tap'
+import { Batch } from '../../src/hub/batch.ts'
 import { tellEnd } from '../../src/hub/exits.ts'
 import { comeBackFrame, type Frame, syncFrame, terminalFrame } from '../../src/hub/frame.ts'
 import { ends, type EndTrace } from '../../src/tracing.ts'
-import { datas, frame, fresh, open, queue } from './open-stream.ts'
+import { channel, datas, frame, fresh, open, queue } from './open-stream.ts'
 import { has } from './rig.ts'
 
 t.test('stream, whatever it is sent first, says in the same block when to come back', async (t) => {
@@ -187,4 +188,17 @@ t.test('stream, whose client leaves while a message waits for the next write, te
     tellEnd(node, stream, 'client')
   }
   t.match(told, [{ writtenTo: 3, takenTo: 3 }, { writtenTo: 5, takenTo: 3 }])
+})
+
+t.test('stream, that is ending and whose client takes nothing, takes nothing more, and tells of it as not written', async (t) => {
+  const { stream, client } = await open(t, { bufferBytes: 100_000_000, read: false })
+  stream.release(0)
+  stream.replay(frame(3, 'x'.repeat(12_000_000))) // more than the kernel takes
+  stream.end('age', comeBackFrame(1))
+  t.equal(stream.state, 'ending')
+  const { written } = stream
+  t.notOk(stream.takes(frame(5), channel, new Batch()))
+  stream.flush()
+  t.same([stream.cursor, stream.written, stream.pending], [3, written, undefined])
+  client.close()
 })
