@@ -12,6 +12,7 @@ import { type ErrorCode, TidingsError } from '../errors.ts'
 import type { Principal } from './auth.ts'
 import { BROKER_ERRORS } from './errors.ts'
 import type { SigningKey } from './key-set.ts'
+import type { TicketReason } from './refusals.ts'
 
 export const TICKET_SECONDS = 30
 /**
@@ -94,10 +95,13 @@ export async function redeem (store: Store, ticket: string, checkKey: (signedBy:
   const text = taken === undefined ? undefined : await store.get(home!, `principal:${taken.split(' ')[1]!}`)
   if (text === undefined) throw new TidingsError('TIDINGS_BAD_TICKET')
   const principal = JSON.parse(text) as StoredPrincipal
-  if (principal.expiresAtSeconds * 1000 <= Date.now()) throw new TidingsError('TIDINGS_TOKEN_EXPIRED')
+  if (principal.expiresAtSeconds * 1000 <= Date.now()) throw ticketOfExpired()
   if (principal.signedBy !== undefined) await checkKey(principal.signedBy)
   return principal
 }
+
+/** The ticket is good, and its token has ended. */
+export const ticketOfExpired = (): TidingsError => new TidingsError('TIDINGS_TOKEN_EXPIRED').because('token-expired' satisfies TicketReason)
 
 export function isPassOf ({ passHash }: Redeemable, pass: string | undefined): boolean {
   return pass !== undefined && passHash === hash(pass)
