@@ -154,6 +154,8 @@ export async function start (takeSignals: (listener: (signal: NodeJS.Signals) =>
     void broker.refused?.then(() => {
       if (closingSince !== undefined) return
       logger.fatal(`cannot go on: ${broker.state().detail}`)
+      // Nobody asked it to end. With 0, supervisors that restart what failed would leave it.
+      process.once('exit', () => { process.exitCode = 1 })
       void closing.close()
     })
   } catch (error) {

@@ -40,7 +40,7 @@ t.test('nodes that were stopped while partitions were divided, end when they go 
     }
     t.not(await publish(stopped, 1).catch(() => 0), 202, 'it takes nothing that nobody would get')
     t.equal(await publish(next, 2), 202)
-    t.match(await stopped.exited, { code: 0 })
+    t.match(await stopped.exited, { code: 1 }, 'nobody asked it to end')
     for (const client of clients) {
       const { json } = await client.live(2)
       t.match(json, { resume: 'complete' })
