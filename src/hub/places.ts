@@ -30,7 +30,7 @@ export type Place =
 
 /** What is remembered of a user whose streams were displaced. */
 interface Displaced {
-  /** The cursor at which each displaced stream ended, and how often a client came back from there without a place. */
+  /** The last id of each displaced stream, and how often a client came back from there without a place. */
   readonly comebacks: Map<number, number>
   /** When streams were displaced, in monotonic milliseconds. */
   times: number[]
@@ -70,8 +70,8 @@ export class Places {
   #takeOne (userId: string, from: number, open: readonly Stream[]): Place {
     const { nowMs } = this.#options
     const { comebacks, times } = this.#displacedOf(userId, nowMs())
-    // A stream without a cursor is left alone: its client would come back as a fresh one and be refused.
-    const candidates = open.filter(({ cursor }) => cursor > 0)
+    // A stream without an id is left alone: its client would come back as a fresh one and be refused.
+    const candidates = open.filter(({ lastId }) => lastId > 0)
     // MAX_DISPLACED also bounds clients that make up their position and so are not recognised.
     if (candidates.length === 0 || times.length >= MAX_DISPLACED) return { room: false, retryMs: this.#waitMs(Infinity) }
     const comeback = comebacks.get(from)
@@ -85,7 +85,7 @@ export class Places {
       return { room: false, retryMs: this.#waitMs(comeback! + 1) }
     }
     times.push(nowMs())
-    comebacks.set(instead.cursor, 0)
+    comebacks.set(instead.lastId, 0)
     if (comebacks.size > MAX_DISPLACED) comebacks.delete(comebacks.keys().next().value!)
     return { room: true, instead }
   }
@@ -120,7 +120,7 @@ export class Places {
 function isLikelier (a: Stream, b: Stream, from: number): boolean {
   // In this order: unsent bytes show a client that reads nothing; a stream that ended exactly at `from` is probably
   // this client's own; so may be one that was sent nothing newer.
-  for (const sign of [(stream: Stream) => stream.unsent > 0, (stream: Stream) => stream.cursor === from, (stream: Stream) => stream.cursor <= from]) {
+  for (const sign of [(stream: Stream) => stream.unsent > 0, (stream: Stream) => stream.lastId === from, (stream: Stream) => stream.lastId <= from]) {
     if (sign(a) !== sign(b)) return sign(a)
   }
   return a.openedAtMs < b.openedAtMs

@@ -1,22 +1,14 @@
 // One open SSE connection of one user: its state, its cursor, what it is sent, and how it ends.
-import type { Identity } from '../broker/broker.ts'
-import type { ResumeFrom } from '../notification.ts'
 import type { Batch } from './batch.ts'
 import type { Channel } from './channels.ts'
 import type { EndReason } from './exits.ts'
 import { type Frame, pingFrame } from './frame.ts'
 import { Hold } from './hold.ts'
 import { type Connection, Line } from './line.ts'
+import type { StreamOwner } from './owner.ts'
 import { type State, step } from './state.ts'
 
-export interface StreamOwner extends Identity {
-  /** The groups that the token claims; undefined without that claim. Each fill needs them. */
-  readonly groups: readonly string[] | undefined
-  /** The id of the visit that admitted it. */
-  readonly admittedAt: number
-  /** The position that the browser's reconnect sent (`Last-Event-ID`); `fresh` if a page opened the stream. */
-  readonly reconnectsFrom: ResumeFrom
-}
+export type { StreamOwner }
 
 /** What all streams of a node share. */
 export interface StreamLimits {
@@ -44,6 +36,8 @@ export class Stream extends Line {
   #hold: Hold | undefined = new Hold()
   #pending: Batch | undefined
   #cursor = 0
+  /** The last id that the client was sent before a fill without a `sync` moved the cursor. */
+  #saidTo = 0
   #filledTo = 0
   #syncedTo = 0
   #once = ''
@@ -70,6 +64,8 @@ export class Stream extends Line {
   get state (): State { return this.#state }
   /** The greatest id written. A notification whose id is not greater is a duplicate. */
   get cursor (): number { return this.#cursor }
+  /** The last id that the client was sent, with which it comes back. */
+  get lastId (): number { return this.#cursor === this.#filledTo && this.#syncedTo !== this.#filledTo ? this.#saidTo : this.#cursor }
   /** The position of the last fill, which included all changes until then. 0: it was never live. */
   get filledTo (): number { return this.#filledTo }
   /** Everything up to this id was certainly taken by the socket, as of the last heartbeat or the end. */
@@ -122,6 +118,7 @@ export class Stream extends Line {
     const { frames } = this.#hold!
     const before = this.#written
     this.#hold = undefined
+    this.#saidTo = this.lastId
     this.#filledTo = position
     this.#cursor = Math.max(this.#cursor, position)
     for (const { frame, channel } of frames) {

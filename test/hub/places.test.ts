@@ -121,15 +121,15 @@ t.test('reconnect, while the others still open, takes nobody\'s place: a client 
   for (const { client } of opening) await client.live()
 })
 
-/** The only place of each user, and a clock. `comes`: whether a client that comes back from there gets the place of the stream at `cursor`. */
+/** The only place of each user, and a clock. `comes`: whether a client that comes back from there gets the place of the stream at `lastId`. */
 function onlyPlace (retryMs = 1000) {
   const time = { minutes: 0 }
   const places = new Places({ maxStreams: 0, maxStreamsPerUser: 1, retryMs: () => retryMs, nowMs: () => time.minutes * 60_000 })
-  const find = (userId: string, from: number, cursor: number) => {
-    const stream = { cursor, hasEnded: false, unsent: 0, openedAtMs: 0, owner: { reconnectsFrom: 'fresh' } } as unknown as Stream
+  const find = (userId: string, from: number, lastId: number) => {
+    const stream = { lastId, hasEnded: false, unsent: 0, openedAtMs: 0, owner: { reconnectsFrom: 'fresh' } } as unknown as Stream
     return places.find({ userId, issuedAtSeconds: 0, expiresAtSeconds: 0, groups: undefined, admittedAt: 0, reconnectsFrom: from }, 1, new Set([stream]))
   }
-  return { time, places, find, comes: (userId: string, from: number, cursor: number) => find(userId, from, cursor).room }
+  return { time, places, find, comes: (userId: string, from: number, lastId: number) => find(userId, from, lastId).room }
 }
 
 t.test('users whose streams were displaced, are forgotten in the order in which they were last seen', (t) => {
@@ -157,4 +157,25 @@ t.test('a client without a place, where RETRY_MS is longer than a minute: waits 
   find('ann', 5, 10)
   for (let n = 0; n < 3; n++) t.match(find('ann', 10, 20), { room: false, retryMs: 90_000 })
   t.end()
+})
+
+t.test('pages, one more than there are places, know each other by the last id that they were sent, also after a join, which sends none', async (t) => {
+  const rig = await startHub(t, { maxStreamsPerUser: 3 })
+  const { client: { lastEventId: before } } = await rig.live({ userId: 'somebody else' })
+  const pages = []
+  for (let i = 0; i < 3; i++) pages.push(await rig.live({ reconnectsFrom: 'fresh' }))
+  for (const group of ['a', 'b']) {
+    await rig.other.join('1', group)
+    await Promise.all(pages.map(async ({ stream }) => {
+      while (!stream.channels.some(({ name }) => name === `group:${group}`) || stream.isHeld) await turn()
+    }))
+  }
+  const [older, mine] = [pages[0]!, pages[2]!]
+  // A line of this page is lost without a word.
+  await reconnect(rig, mine.client.lastEventId!).client.live()
+  t.same(pages.map(({ stream }) => stream.hasEnded), [false, false, true], 'its own stream makes place')
+  await reconnect(rig, before!).client.live()
+  t.ok(older.stream.hasEnded)
+  t.match(await reconnect(rig, older.client.lastEventId!).refused, { refused: 'for now' }, 'it was alive, and displaces nobody')
+  t.same(rig.ends, ['displaced', 'displaced'])
 })
