@@ -5,8 +5,8 @@
 #   ops/compose/roll.sh --no-build   takes the image as it is (built or pulled before)
 #
 # For each old node a new one is started and must be ready; then the old one drains (DRAIN_SECONDS), and is removed.
-# Streams resume on the others. Interrupted, it leaves as many nodes as it found. Stopped nodes are removed first. A second
-# one waits for the first (on Linux).
+# Streams resume on the others. Interrupted, it leaves as many nodes as it found. Stopped nodes are removed first.
+# A second one waits for the first (on Linux).
 # COMPOSE is the command with its options, if not "docker compose" or "docker-compose".
 set -eu
 say() { printf '%s\n' "$*"; }
