@@ -91,6 +91,33 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
   t.same([...new Set(lines)].sort(), theirs.flatMap((user) => [`interrupted ${user}`, `restored ${user}`]).sort(), 'the lines of its own users alone were held and refilled')
 })
 
+t.test('a node, whose copy was not answered, finds out that its partition is back, also while another node copies what is left', async (t) => {
+  const cluster = await startRedisCluster(t)
+  const masters = await Promise.all(tagsOf(PARTITIONS).map((tag) => cluster.masterOf(keySlot(tag))))
+  const away = masters.at(-1)!
+  const isAway = (name: string): boolean => masters[partitionOf(name, PARTITIONS)] === away
+  const group = Array.from({ length: 100 }, (_, i) => `g${i}`).find((name) => !isAway(name))!
+  const home = partitionOf(group, PARTITIONS)
+  const broker = new PartitionedBroker({ ...limits, url: cluster.url, prefix: cluster.prefix, nodeName: 'stuck', log: silent, partitions: PARTITIONS })
+  broker.start(new Ear())
+  t.teardown(() => broker.close())
+  const areAllUp = (): boolean => broker.state().partitions!.every(({ up }) => up)
+  await becomes(areAllUp, 'all partitions to be up')
+  for (const user of users) await broker.join(user, group)
+  const publish = async () => (await broker.publish(request(`group:${group}`))).pending
+  t.equal(await publish(), undefined)
+  // Another node is the one that copies, and stays it.
+  const lead = setInterval(() => { void masters[home]!.cli('SET', `${cluster.prefix}:{${tagsOf(PARTITIONS)[home]}}:courier`, 'another', 'PX', 3000) }, 200)
+  t.teardown(() => { clearInterval(lead) })
+
+  away.pause()
+  t.equal(await publish(), users.filter(isAway).length)
+  await becomes(() => !areAllUp(), 'those partitions to be down')
+  away.resume()
+  await becomes(areAllUp, 'all partitions to be up again', 30_000)
+  await becomes(async () => await publish() === undefined, 'a publish to reach all of them at once')
+})
+
 t.test('a group whose home is away, with users who come with it in their token, lets them in, and they are told that something may be missing', async (t) => {
   const cluster = await startRedisCluster(t)
   const masters = await Promise.all(tagsOf(PARTITIONS).map((tag) => cluster.masterOf(keySlot(tag))))

@@ -41,6 +41,7 @@ export class Copies {
   #told = 0
   /** Set when a call was not answered in time, until one is answered. */
   #isStuck = false
+  #isAsking = false
   readonly #gathering = new Gathering<Item, number[]>((items) => this.#copy(items), {
     weigh: ({ fields, to }) => to.length * fields.reduce((sum, field) => sum + field.length, ADDRESS_WORK), maxWeight: MOST_WORK, maxCalls: 1
   })
@@ -68,6 +69,16 @@ export class Copies {
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /**
+   * Called once a second: asks a target that did not answer whether it does by now. Otherwise this node might never
+   * find out, since another one copies what is left.
+   */
+  tick (): void {
+    if (!this.#isStuck || this.#isAsking) return
+    this.#isAsking = true
+    void this.#call([]).catch(() => {}).then(() => { this.#isAsking = false })
   }
 
   /** What the source must still be told. */

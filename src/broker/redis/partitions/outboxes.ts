@@ -46,6 +46,7 @@ export class Outboxes {
 
   /** Called once a second. */
   tick (): void {
+    for (const copies of this.#copies.values()) copies.tick()
     for (const source of this.#tags.keys()) {
       if (this.#rests[source]! > 0) this.#rests[source]!--
       this.#look(source, false)
