@@ -233,6 +233,23 @@ t.test('an outbox that is another hand\'s key, or has ids of the future: what is
   await becomes(async () => (await ledger(a)).every((numbers) => numbers.join() === '1,2'), 'every partition to have both')
 })
 
+t.test('a partition that lost with its master what it was told last, is told again, and owes nothing', async (t) => {
+  const redis = await startRedis(t)
+  const { broker } = await start(t, redis, 2)
+  const home = `${redis.prefix}:{${tagsOf(2)[partitionOf('all', 2)]}}`
+  const isSettled = async (): Promise<boolean> => await redis.cli('EXISTS', `${home}:outbox`) === 0
+  await broker.publish(request('all', 1))
+  await becomes(isSettled, 'the first to be settled')
+  await broker.publish(request('all', 2))
+  const taken = await redis.cli('HGETALL', `${home}:taken`) as string[]
+  const [[id, fields]] = await redis.cli('XRANGE', `${home}:outbox`, '-', '+') as [[string, string[]]]
+  await becomes(isSettled, 'the second to be settled')
+  // The replica that is promoted got nothing of that.
+  await redis.cli('HSET', `${home}:taken`, ...taken)
+  await redis.cli('XADD', `${home}:outbox`, id, ...fields)
+  await becomes(isSettled, 'it to be settled again', 5000)
+})
+
 t.test('what the others are owed, a key of another type, makes a publish and a retraction fail before anything of them is done', async (t) => {
   const redis = await startRedis(t)
   const a = await start(t, redis)

@@ -86,8 +86,9 @@ export class Copies {
     return this.#taken > this.#told ? [this.#options.targetTag, this.#taken] : []
   }
 
+  /** What the source knows. It may be less than before: it forgets the newest if its master is lost. */
   told (taken: number): void {
-    this.#told = Math.max(this.#told, taken)
+    this.#told = taken
   }
 
   async #call (items: readonly Item[]): Promise<CopyReply> {

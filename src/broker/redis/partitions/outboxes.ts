@@ -82,7 +82,12 @@ export class Outboxes {
     this.#owed[source] = count
     for (let i = 0; i < news.length; i += 2) this.copies(source, this.#tags.indexOf(news[i] as string)).told(news[i + 1] as number)
     const finishes = []
-    for (let i = 0; i < owed.length; i += 2) finishes.push(this.copies(source, this.#tags.indexOf(owed[i]!)).finish(Number(owed[i + 1])))
+    for (let i = 0; i < owed.length; i += 2) {
+      const copies = this.copies(source, this.#tags.indexOf(owed[i]!))
+      const taken = Number(owed[i + 1])
+      copies.told(taken)
+      finishes.push(copies.finish(taken))
+    }
     const results = await Promise.allSettled(finishes)
     if (results.some(({ status }) => status === 'rejected')) this.#rests[source] = REST_TICKS
   }
