@@ -198,4 +198,13 @@ t.test('a group whose home is away, with a node that lets users in and dies, is 
   t.match(await broker.resume({ ...visitor, cursor: position }), { gap: true })
   const { position: later } = await broker.resume({ ...visitor, cursor: 'fresh' })
   t.match(await broker.resume({ ...visitor, cursor: later }), { gap: false }, 'and it is over')
+  // Also by a node that has told the home before, as for another group here.
+  const [, second] = Array.from({ length: 1000 }, (_, n) => `${n}`).filter((name) => partitionOf(name, PARTITIONS) === 0)
+  const known = { ...visitorOf(user, { groups: [group, 'g1'], issuedAtSeconds: 2e9 + 1 }), maxBytes: 1e6 }
+  const { position: before } = await broker.resume({ ...known, cursor: 'fresh' })
+  t.match(await broker.resume({ ...known, cursor: before }), { gap: false })
+  t.same(await redis.cli('FCALL', 'tidings_unheard', 1, prefix, second!, 'g1'), ['g1'])
+  t.match(await broker.resume({ ...known, cursor: before }), { gap: true })
+  const { position: after } = await broker.resume({ ...known, cursor: 'fresh' })
+  t.match(await broker.resume({ ...known, cursor: after }), { gap: false }, 'and it is over')
 })

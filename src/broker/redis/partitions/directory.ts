@@ -47,6 +47,8 @@ export class Directory {
   #ticks = 0
   /** For each partition: group → until which second it is entered at its home. */
   #entered: ReadonlyArray<Map<string, number>>
+  /** For each partition: groups whose homes are told again in this minute. */
+  readonly #doubted: ReadonlyArray<Set<string>>
 
   constructor ({ partitions, tags, historySeconds, onLate }: DirectoryOptions) {
     this.#partitions = partitions
@@ -55,6 +57,7 @@ export class Directory {
     this.#onLate = onLate
     this.#late = tags.map(() => new Map<string, number>())
     this.#entered = tags.map(() => new Map<string, number>())
+    this.#doubted = tags.map(() => new Set<string>())
   }
 
   /** Forgets what was entered, since Redis may have lost it. */
@@ -89,9 +92,24 @@ export class Directory {
     for (const group of unheard) late.set(group, Math.max(untilSeconds, late.get(group) ?? 0))
   }
 
+  /**
+   * Something may be missing for a member of these groups. If another node admitted somebody while a home was away, and
+   * died, the log counts as cut although the home is back. So homes are told again, once a minute at most.
+   */
+  doubt (userId: string, groups: Iterable<string>): void {
+    const partition = partitionOf(userId, this.#tags.length)
+    for (const group of groups) {
+      if (this.#doubted[partition]!.has(group)) continue
+      this.#doubted[partition]!.add(group)
+      this.#entered[partition]!.delete(group)
+    }
+  }
+
   /** Called once a second: tells homes that are back, and now and then renews entries of memberships without an end. */
   tick (): void {
-    if (this.#ticks++ % RENEWAL_TICKS === 0 && !this.#isRenewing) {
+    const isDue = this.#ticks++ % RENEWAL_TICKS === 0
+    if (isDue) for (const doubted of this.#doubted) doubted.clear()
+    if (isDue && !this.#isRenewing) {
       this.#isRenewing = true
       void Promise.allSettled(this.#tags.map(async (_, partition) => { await this.#renew(partition) })).then(() => { this.#isRenewing = false })
     }
