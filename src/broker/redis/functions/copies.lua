@@ -3,8 +3,8 @@
 --
 --   <prefix>:copied          hash, in the target: tag of the source -> id of the newest entry that was taken from it
 --                            (never)
---   <prefix>:was:<address>:<id>  the id of a copy here, if it differs from the one that the publisher was answered
---                                (HISTORY)
+--   <prefix>:was:<address>:<id>  the id of a copy here, if it differs from the one that the publisher was answered; of
+--                                one with a key also the reverse, with = before the id here (HISTORY)
 --   <prefix>:late:<address>  sorted set of what copies must heed that come late, with the ids that publishers were
 --                            answered: r followed by an id -> the same, of what was retracted before its copy came; k
 --                            followed by a key -> the newest notification with this key that is not in the log any
@@ -26,6 +26,11 @@ do
     if not others.known(ctx) then return id end
     local raw = redis.call('XRANGE', ctx.prefix .. ':log:' .. address, int(id) .. '-0', int(id) .. '-0')[1]
     return raw and tonumber(read_entry(raw, math.huge).o) or id
+  end
+
+  -- The same as origin_of, of a notification with a key, for other services, which may not read the log.
+  function others.origin_by_key(ctx, address, id)
+    return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':=' .. int(id)) or nil) or id
   end
 
   -- A copy keeps the publisher's id if it is greater than all ids here and not far ahead of the time.
@@ -107,8 +112,11 @@ do
     req.id, req.order = ctx.last == id and id or next_id(ctx), origin
     if req.id ~= origin then
       req.origin = origin
+      local ends = end_of(req.id, ctx.limits.seconds)
       for _, address in ipairs(req.to) do
-        redis.call('SET', ctx.prefix .. ':was:' .. address .. ':' .. int(origin), int(req.id), 'EXAT', end_of(req.id, ctx.limits.seconds))
+        local was = ctx.prefix .. ':was:' .. address .. ':'
+        redis.call('SET', was .. int(origin), int(req.id), 'EXAT', ends)
+        if key then redis.call('SET', was .. '=' .. int(req.id), int(origin), 'EXAT', ends) end
       end
     end
     store(ctx, req)
