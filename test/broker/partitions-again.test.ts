@@ -146,3 +146,28 @@ t.test('many large logs are copied a few at a time, small ones many at a time', 
   t.ok(await divide(4) > 12, 'more of a few bytes')
   t.equal(await redis.cli('EXISTS', ...keys(200, 'small', 8)), 200)
 })
+
+t.test('a key that expires while it is copied, does not stay for ever', async (t) => {
+  const redis = await startRedis(t)
+  const { home, member } = await two(t, redis)
+  const links = new Links({ place: parseRedisUrl(redis.url), nodeName: 'partitions', log: silent })
+  links.start()
+  t.teardown(() => { links.close() })
+  await becomes(() => links.faultOf('') === '', 'a connection')
+  const expired = new Map<string, Promise<unknown>>()
+  const ask: Ask = async (key, command) => await links.give(key, (redis) => command(new Proxy(redis, {
+    get: (redis, name) => {
+      if (name === 'dumpBuffer') {
+        return async (key: string) => {
+          const dump = redis.dumpBuffer(key)
+          if (key.endsWith(`:groups:${member}`)) expired.set(key, dump.then(async () => await redis.unlink(key)))
+          return await dump
+        }
+      }
+      return name === 'pexpiretime' ? async (key: string) => { await expired.get(key); return await redis.pexpiretime(key) } : Reflect.get(redis, name, redis)
+    }
+  })))
+  await new Doubling({ root: redis.prefix, from: 2, to: 4, isDryRun: false, isCluster: false, say () {}, ask }).run()
+  t.equal(expired.size, 1)
+  t.equal(await redis.cli('EXISTS', ...expired.keys(), `${home}:groups:${member}`), 0)
+})

@@ -231,7 +231,7 @@ export class Doubling {
     if (this.#options.isDryRun) return undefined
     if (targets.length > 0) {
       const [dump, ttl] = await Promise.all([this.#redis(source, (redis) => redis.dumpBuffer(from)), this.#redis(source, (redis) => redis.pexpiretime(from))])
-      if (dump === null) return undefined // it has just expired
+      if (dump === null || ttl === -2) return undefined // it has just expired
       this.#pace.weigh(dump.length)
       for (const target of targets) {
         const to = `${target}:${rest}`
