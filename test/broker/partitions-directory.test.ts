@@ -5,7 +5,7 @@ import { library } from '../../src/broker/redis/library.ts'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { callsOf, startRedis, type Redis } from '../fixtures/redis.ts'
-import { limits, request, visitorOf } from './contract.ts'
+import { limits, readerOf, request, visitorOf } from './contract.ts'
 import { Ear } from './ear.ts'
 import { becomes, up } from './nodes.ts'
 
@@ -170,4 +170,20 @@ t.test('a group, when the time of Redis leaps by days, goes on reaching live str
   await becomes(() => ear.notifications.slice(heard).some(({ json }) => json === '3'), 'what is published afterwards to be heard')
   await broker.publish(request(`group:${GROUP}`, 4))
   await becomes(() => ear.notifications.some(({ json }) => json === '4'), 'by a node, too')
+})
+
+t.test('a group, claimed by one token, and prolonged by a later one without a claim that only reads the inbox, is known to its home for as long', async (t) => {
+  const redis = await startRedis(t)
+  const { broker } = await start(t, redis)
+  const nowSeconds = Math.floor(Date.now() / 1000)
+  const read = async (issuedAtSeconds: number, lifeSeconds: number, groups?: string[]): Promise<void> => {
+    const reader = readerOf(user, { groups, issuedAtSeconds })
+    await broker.position({ ...reader, token: { ...reader.token!, expiresAtSeconds: nowSeconds + lifeSeconds } })
+  }
+  const knownUntil = async (): Promise<number> => Number(await redis.cli('HGET', `${redis.prefix}:{${tags[home]}}:members:${GROUP}`, tag))
+  await read(nowSeconds, 3600, [GROUP])
+  t.ok(await knownUntil() < nowSeconds + 5 * DAY)
+  await read(nowSeconds + 1, 30 * DAY)
+  t.same([...(await broker.groups(user)).keys()], [GROUP])
+  await becomes(async () => await knownUntil() > nowSeconds + 30 * DAY, 'its home to know of it')
 })

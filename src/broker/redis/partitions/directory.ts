@@ -47,6 +47,8 @@ export class Directory {
   #ticks = 0
   /** For each partition: group → until which second it is entered at its home. */
   #entered: ReadonlyArray<Map<string, number>>
+  /** User → until which second all groups that they are in are entered. */
+  readonly #prolonged = new Map<string, number>()
   /** For each partition: groups whose homes are told again in this minute. */
   readonly #doubted: ReadonlyArray<Set<string>>
 
@@ -63,6 +65,7 @@ export class Directory {
   /** Forgets what was entered, since Redis may have lost it. */
   forget (): void {
     this.#ticks = 0
+    this.#prolonged.clear()
     this.#entered = this.#tags.map(() => new Map<string, number>())
   }
 
@@ -90,6 +93,15 @@ export class Directory {
     // Existing members were entered when they joined.
     const unheard = await this.#partitions[partition]!.call('tidings_unheard', userId, ...away) as string[]
     for (const group of unheard) late.set(group, Math.max(untilSeconds, late.get(group) ?? 0))
+  }
+
+  /** A token without a claim prolongs what older ones claimed, so those groups are entered for as long, too. */
+  async prolong (userId: string, untilSeconds: number): Promise<void> {
+    if ((this.#prolonged.get(userId) ?? 0) >= untilSeconds) return
+    const groups = await this.#partitions[partitionOf(userId, this.#tags.length)]!.groups(userId)
+    await this.admit(userId, [...groups.keys()], untilSeconds + SPARE_SECONDS / 2)
+    if (this.#prolonged.size > MOST_REMEMBERED) this.#prolonged.clear()
+    this.#prolonged.set(userId, untilSeconds + SPARE_SECONDS / 2)
   }
 
   /**

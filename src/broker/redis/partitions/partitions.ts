@@ -110,8 +110,12 @@ export class PartitionedBroker implements Broker {
   }
 
   async #read<A> (reader: Reader, call: (partition: RedisBroker) => Promise<A>): Promise<A> {
-    if (reader.token !== undefined) await this.#directory.admit(reader.userId, reader.token.groups, reader.token.expiresAtSeconds)
-    return await call(this.#of(reader.userId))
+    const { userId, token } = reader
+    if (token !== undefined) await this.#directory.admit(userId, token.groups, token.expiresAtSeconds)
+    const answer = await call(this.#of(userId))
+    // Nobody waits for it: if it fails, the next call tries again, and what is entered lasts for days.
+    if (token !== undefined && token.groups === undefined) this.#directory.prolong(userId, token.expiresAtSeconds).catch(() => {})
+    return answer
   }
 
   readonly publish: Broker['publish'] = (request) => this.#publishing.publish(request)
