@@ -46,9 +46,10 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   let change = 0
   /**
    * By action: the error of the last second, or the cursor that the service took, which never moves back. Neither is
-   * sent again, since a listener may act each time it is called.
+   * sent again, since a listener may act each time it is called. By the id of a notification (`undefined` for
+   * the cursors): the latest request.
    */
-  const past: Record<string, unknown> = {}
+  const past: Record<string, any> = {}
   /** The loadMore() that is under way. Calls until its end share it, so they load one page together. */
   let older: Promise<void> | undefined
 
@@ -66,7 +67,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const read = newest(values.read, state.read)
     if (read !== state.read) items = items.map((item) => item.isRead || isAfter(item.id, read) ? item : { ...item, isRead: true })
     for (const { id, isRead, dismissed } of values.changed ?? []) {
-      items = dismissed ? items.filter((item) => item.id !== id) : items.map((item) => item.id !== id ? item : { ...item, isRead })
+      items = items.flatMap((item) => item.id !== id ? item : dismissed ? [] : { ...item, isRead })
     }
     set({
       items: [...values.notifications ?? [], ...items],
@@ -150,11 +151,13 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   /** What this tab has may be outdated. */
   function renew (): void {
     isStale = true
-    if (isWanted) sharing.isLeader ? later(0) : sharing.post({ type: 'inbox?' })
+    later(0)
+    // Of a leader, it tells the others that the list is used.
+    if (isWanted) sharing.post({ type: 'inbox?' })
   }
 
   /** Shows the expected result at once, sends the request, and then shows the real result. */
-  async function act (method: string, path: string, guess: object, upTo?: string): Promise<void> {
+  async function act (method: string, path: string, guess: object, upTo?: string, id?: string): Promise<void> {
     const what = method + path + upTo
     if (past[what]) {
       if (upTo === past[what]) return
@@ -164,7 +167,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     const old = state
     take({ ...state, ...guess })
     try {
-      const answer = await request(method, `/${path}`, upTo as undefined && { upTo })
+      // After the one before it for the same notification, which may still wait for its token: the last click counts.
+      const answer = await (past[id!] = Promise.resolve(past[id!]).catch(() => {}).then(() => request(method, `/${path}`, upTo as undefined && { upTo })))
       past[what] = upTo
       // Otherwise the stream has brought something newer, and will bring more.
       if (before === change) take(answer)
@@ -179,16 +183,15 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   }
 
   /** Marks one notification as read, unread again, or dismissed. */
-  async function mark (id: string, what: { isRead?: boolean, dismissed?: boolean }): Promise<void> {
-    const { isRead, dismissed } = what
+  async function mark (id: string, isRead?: boolean, dismissed?: boolean): Promise<void> {
     const isUnread = state.items.some((item) => item.id === id && !item.isRead)
     // Unchanged at none, too: what has expired is counted no more, but may still be in the list.
     const less = (many: number, isOneLess?: boolean): number => isOneLess && many % MOST_COUNTED ? many - 1 : many
     await act(isRead ? 'PUT' : 'DELETE', encodeURIComponent(id) + (dismissed ? '' : '/read'), {
-      changed: [{ id, ...what }],
+      changed: [{ id, isRead, dismissed }],
       unread: less(state.unread, isUnread) + +(isRead === false),
       unseen: less(state.unseen, dismissed && isUnread && isAfter(id, state.seen))
-    })
+    }, undefined, id)
   }
 
   const inbox: Inbox = {
@@ -212,7 +215,7 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
     async read (...args: any[]) {
       const [what] = args
       // An explicit undefined, as the id of a notification without one, does not mean "all". The service refuses it.
-      if (args.length && !what?.upTo) return mark(what, { isRead: true })
+      if (args.length && !what?.upTo) return mark(what, true)
       if (!state.isLoaded || (shown <= change && state.unread && !state.items.some(({ isRead }) => !isRead))) await load(!what)
       const upTo = what?.upTo ?? state.items[0]?.id ?? ''
       const above = state.items.filter(({ id }) => isAfter(id, upTo))
@@ -222,8 +225,8 @@ export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
         }, upTo)
       }
     },
-    markUnread: (id) => mark(id, { isRead: false }),
-    dismiss: (id) => mark(id, { dismissed: true })
+    markUnread: (id) => mark(id, false),
+    dismiss: (id) => mark(id, 0 as any, true)
   }
 
   return {

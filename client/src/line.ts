@@ -104,7 +104,7 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
     const headers: Record<string, string> = { accept: 'text/event-stream' }
     const [id, isHere] = lastId()
     const isRenewal = mine === next
-    let status = 0
+    let status: number | undefined
     let lastWords: number | undefined
     let lived: (() => number) | undefined
     const isShort = (): boolean => !lived || lived() < SHORT_LIFE_MS
@@ -182,8 +182,8 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
     }
     // The service said when to come back, with jitter: up to 4.5 s with the default RETRY_MS. If the stream was live,
     // the service ends its streams spread over time already, and this client promises 3 s, so a third is enough.
-    if (lastWords !== undefined) return wait(lastWords / (lived ? 3 : 1))
-    failures = isShort() ? failures + 1 : 0
+    if (lastWords !== undefined) return wait(lived ? lastWords / 3 : lastWords)
+    failures = +isShort() && failures + 1
     wait(jitter(failures < 2 ? Math.min(retryMs, 1000) : Math.min(retryMs * 2 ** (failures - 2), LONGEST_WAIT_MS)))
   }
 
@@ -198,5 +198,5 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
 
 /** 50 to 100 % of a time, so that clients that lost their streams together do not come back together. */
 export function jitter (ms: number): number {
-  return ms * (0.5 + Math.random() / 2)
+  return ms * (1 + Math.random()) / 2
 }

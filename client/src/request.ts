@@ -12,7 +12,7 @@ export function within <T> (give: () => T | Promise<T>): Promise<T | undefined> 
 export async function ask (give: () => Promise<string>): Promise<string> {
   const text: unknown = await within(give)
   if (typeof text === 'string' && text) return text
-  const error = new Error('no token or ticket')
+  const error = new Error('no credentials')
   reportError(error)
   throw error
 }
@@ -37,9 +37,8 @@ export function parse (text: string): any {
  * `statusCode`.
  */
 export async function request (options: Credentials & { readonly user?: string | undefined }, url: string, method: string, body?: object): Promise<any> {
-  const { user } = options
   // The cookie may belong to another user by now. The service then refuses the request.
-  const init = await speakFor(options, { ...body && { 'content-type': 'application/json' }, ...user && { 'tidings-user': encodeURIComponent(user) } })
+  const init = await speakFor(options, { ...body && { 'content-type': 'application/json' }, ...options.user && { 'tidings-user': encodeURIComponent(options.user) } })
   const response = await fetch(url, { ...init, method, body: JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) })
   const answer = parse(await response.text())
   // A proxy may answer 200 with a page of its own.

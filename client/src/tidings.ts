@@ -2,15 +2,15 @@
 // state.
 import type { ConnectOptions, EventMap, Tidings } from './api.ts'
 import type { Received } from './events.ts'
-import { createHandlers } from './handlers.ts'
 import { isAfter, isPosition } from './ids.ts'
+import { createOnce } from './once.ts'
+import { createListeners } from './listeners.ts'
+import { createHandlers } from './handlers.ts'
 import { createInbox } from './inbox.ts'
 import { BEAT_MS, LOOK_MS } from './limits.ts'
-import { createLine, type State } from './line.ts'
-import { createListeners } from './listeners.ts'
-import { createOnce } from './once.ts'
-import { parse, request } from './request.ts'
 import { createSharing, type Message } from './sharing.ts'
+import { parse, request } from './request.ts'
+import { createLine, type State } from './line.ts'
 
 export type {
   ConnectOptions, EventMap, Handler, Inbox, InboxItem, InboxState, Meta, OwnEvent, Schema, Tidings
@@ -206,17 +206,18 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   const listening = new AbortController()
   let timer: ReturnType<typeof setInterval> | undefined
   if (location) {
-    const listen = (target: EventTarget | undefined, type: string, handler: () => void): void => {
-      target?.addEventListener(type, handler, { signal: listening.signal })
+    // Some of these events are of the document and do not bubble.
+    const listen = (type: string, handler: () => void): void => {
+      addEventListener(type, handler, { signal: listening.signal, capture: true })
     }
-    listen(globalThis, 'online', () => wake(true))
+    listen('online', () => wake(true))
     // A page in the back/forward cache must hold no lock, channel or stream.
-    listen(globalThis, 'pagehide', () => sharing.leave())
-    listen(globalThis, 'pageshow', rejoin)
-    listen(page, 'visibilitychange', () => wake())
+    listen('pagehide', () => sharing.leave())
+    listen('pageshow', rejoin)
+    listen('visibilitychange', () => wake())
     // A frozen tab cannot lead. Messages of other tabs wait until it resumes.
-    listen(page, 'freeze', () => sharing.leave(true))
-    listen(page, 'resume', rejoin)
+    listen('freeze', () => sharing.leave(true))
+    listen('resume', rejoin)
     timer = setInterval(look, LOOK_MS)
     sharing.join()
   }

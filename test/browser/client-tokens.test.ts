@@ -93,7 +93,7 @@ t.test('ticket() that throws, gives rubbish, or hangs: waits, and tries again', 
   await one.until('tidings.state === "live"', 40_000)
   t.equal(await one.run('return asked'), 5)
   t.same(await one.run('return states.slice(0, 3)'), ['connecting', 'waiting', 'connecting'])
-  t.same((await one.run('return errors')).map((text: string) => /no token or ticket/.test(text)), [true, true, true], 'rubbish is told, and that none came')
+  t.same((await one.run('return errors')).map((text: string) => /no credentials/.test(text)), [true, true, true], 'rubbish is told, and that none came')
 })
 
 for (const kind of ['ticket', 'cookie']) {

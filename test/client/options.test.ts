@@ -26,7 +26,7 @@ t.test('a token() that never answers: the action is refused with an error that s
   const script = await startScript(t, {})
   const tidings = connect({ url: script.url, share: 'tab', token: () => new Promise(() => {}) })
   t.teardown(() => tidings.close())
-  await t.rejects(tidings.inbox.read('7'), new Error('no token or ticket'))
+  await t.rejects(tidings.inbox.read('7'), new Error('no credentials'))
 })
 
 t.test('a user whose id no header can hold: encoded, in the path and in the header', async (t) => {

@@ -1,0 +1,41 @@
+// The browser module, when the page gives its token slowly: the user's actions keep their order.
+import t from 'tap'
+import { connect, list, startScript, sync, until } from '../fixtures/module.ts'
+
+const COUNTS = '{"seen":"0","read":"0","unseen":0,"unread":0}'
+
+t.test('two actions on one notification, the first of which waits for its token: the service gets them in the order of the clicks', async (t) => {
+  const script = await startScript(t, {
+    head: () => sync(9),
+    answer: (line) => line.startsWith('GET') ? [200, list([3, 2, 1])] : line.endsWith('/3/read') ? [503, '{"code":"TIDINGS_UNAVAILABLE","message":"away"}'] : [200, COUNTS]
+  })
+  let isSlow = false
+  let give: () => void
+  const token = async () => {
+    if (isSlow) await new Promise<void>((resolve) => { give = resolve; isSlow = false })
+    return 'token'
+  }
+  const tidings = connect({ url: script.url, token })
+  t.teardown(() => tidings.close())
+  const { inbox } = tidings
+  await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+  await until(inbox.subscribe, () => inbox.state.isLoaded, 'the list')
+  const acts = () => script.asked.filter((line) => !line.startsWith('GET')).map((line) => line.replace('/api/notifications/', ''))
+
+  for (const [first, then, lines] of [
+    [() => inbox.read('2'), () => inbox.markUnread('2'), ['PUT 2/read', 'DELETE 2/read']],
+    [() => inbox.markUnread('2'), () => inbox.dismiss('2'), ['DELETE 2/read', 'DELETE 2']],
+    [() => inbox.read({ upTo: '1' }), () => inbox.see(), ['PUT read', 'PUT seen']],
+    [() => inbox.read('3'), () => inbox.markUnread('3'), ['PUT 3/read', 'DELETE 3/read']]
+  ] as const) {
+    script.asked.length = 0
+    isSlow = true
+    const done = Promise.allSettled([first(), then()])
+    // Another notification does not wait.
+    await inbox.read('1')
+    t.same(acts(), ['PUT 1/read'])
+    give!()
+    await done
+    t.same(acts(), ['PUT 1/read', ...lines])
+  }
+})
