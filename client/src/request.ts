@@ -39,7 +39,8 @@ export function parse (text: string): any {
 export async function request (options: Credentials & { readonly user?: string | undefined }, url: string, method: string, body?: object): Promise<any> {
   // The cookie may belong to another user by now. The service then refuses the request.
   const init = await speakFor(options, { ...body && { 'content-type': 'application/json' }, ...options.user && { 'tidings-user': encodeURIComponent(options.user) } })
-  const response = await fetch(url, { ...init, method, body: JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) })
+  // Kept alive, since a click on a notification often leaves the page, too.
+  const response = await fetch(url, { ...init, method, body: JSON.stringify(body), keepalive: true, signal: AbortSignal.timeout(ANSWER_MS) })
   const answer = parse(await response.text())
   // A proxy may answer 200 with a page of its own.
   if (!response.ok || typeof answer === 'string') {

@@ -1,6 +1,8 @@
 // The inbox of the browser module against the service: the same on all tabs and devices, at once, and put right by absolute values.
 import t from 'tap'
 import { startGround, startVisitor, type BrowserTab } from '../fixtures/client-lab.ts'
+import { openDoor } from '../fixtures/door.ts'
+import { eventually } from '../fixtures/wait.ts'
 
 const ground = await startGround(t, { INBOX_PER_MINUTE: '0', HEARTBEAT_SECONDS: '5' })
 const { call, publish } = ground
@@ -232,4 +234,25 @@ t.test('10,000 in the list: a click is done in the time of a frame or two', asyn
     }
     return Math.min(...tidings.inbox.items.slice(5000, 5005).map(click))`)
   t.ok(ms < 50, `${Math.round(ms)} ms`)
+})
+
+t.test('a page of another origin that is closed right after a click, while the browser still asks whether it may: the click counts', async (t) => {
+  const { tab, to, user, door, token } = await startVisitor(t, ground)
+  const service = await openDoor(t, { target: ground.node.url })
+  service.instead = (request, response) => {
+    response.setHeader('access-control-allow-origin', door.url)
+    if (request.method !== 'OPTIONS') return false
+    response.setHeader('access-control-allow-headers', 'authorization')
+    response.setHeader('access-control-allow-methods', 'PUT')
+    setTimeout(() => { response.writeHead(204).end() }, 200)
+    return true
+  }
+  const id = await publish(to, { n: 1 })
+  const page = await tab(`{ url: "${service.url}", token: async () => "${token()}" }`)
+  await live(page)
+  await watch(page)
+  await page.until('tidings.inbox.items.length === 1')
+  await page.run(`void tidings.inbox.read("${id}").catch(() => {})`)
+  await page.close()
+  await eventually(async () => (await call('GET', `/api/users/${user}/notifications`)).body.unread, (unread) => unread === 0, { what: 'read' })
 })
