@@ -153,6 +153,8 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
       if (id) isHere ? address.searchParams.set('lastEventId', id) : headers['last-event-id'] = id
       if (!signal.aborted) {
         const init: RequestInit = ticket ? { headers, credentials: 'omit' } : await speakFor(access, headers)
+        // The functions of the page have had their time. From here on it is the network's.
+        heard = stopwatch()
         const response = await fetch(address, { ...init, signal, cache: 'no-store' })
         status = response.status
         if (/event-stream/.test(response.headers.get('content-type')!)) {

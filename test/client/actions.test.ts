@@ -1,5 +1,6 @@
-// The browser module, when the page gives its token slowly: the user's actions keep their order.
+// The browser module, when the page gives its token slowly: the user's actions keep their order, and a stream is opened.
 import t from 'tap'
+import { setTimeout as delay } from 'node:timers/promises'
 import { connect, list, startScript, sync, until } from '../fixtures/module.ts'
 
 const COUNTS = '{"seen":"0","read":"0","unseen":0,"unread":0}'
@@ -38,4 +39,32 @@ t.test('two actions on one notification, the first of which waits for its token:
     await done
     t.same(acts(), ['PUT 1/read', ...lines])
   }
+})
+
+t.test('a token and then a network that take six seconds each: within the limit, so the attempt is not given up', async (t) => {
+  const { fetch } = globalThis
+  const now = Date.now.bind(Date)
+  let later = 0
+  let tokens = 0
+  t.intercept(Date, 'now', { value: () => now() + later })
+  t.intercept(globalThis, 'fetch', {
+    value: async (...args: Parameters<typeof fetch>) => {
+      later += 6000
+      // Longer than the module's own check, once a second.
+      await delay(1500)
+      return await fetch(...args)
+    }
+  })
+  const { url } = await startScript(t, { head: () => sync(9) })
+  const tidings = connect({
+    url,
+    token: async () => {
+      tokens++
+      later += 6000
+      return 'token'
+    }
+  })
+  t.teardown(() => tidings.close())
+  await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+  t.equal(tokens, 1)
 })
