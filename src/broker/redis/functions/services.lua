@@ -128,7 +128,8 @@ others.NEEDS = {
   },
   tidings_retract = {
     { 'TIME' }, { 'HMGET', ':config', 'x' }, { 'INCRBY', ':clock', '1' }, { 'SET', ':clock', '1' }, { PUBLISH, ':@', '' }, { 'ZSCORE', ':keys:@', 'x' },
-    { 'XDEL', ':log:@', '1-0' }, { 'ZADD', ':keys:@', '1', 'x' }, { 'ZREMRANGEBYSCORE', ':keys:@', '0', '0' }, { 'HGETALL', ':members:#' }
+    { 'XDEL', ':log:@', '1-0' }, { 'ZADD', ':keys:@', '1', 'x' }, { 'ZREMRANGEBYSCORE', ':keys:@', '0', '0' }, { 'HGETALL', ':members:#' },
+    { 'GET', ':was:@:1' }
   }
 }
 
