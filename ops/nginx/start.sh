@@ -40,8 +40,11 @@ if at_least 1.27.3; then
 fi
 # Repeats a line that listens on all addresses of IPv4 for those of IPv6. A kernel without IPv6 would refuse it.
 ipv6_too=
-if [ -e /proc/net/if_inet6 ]; then ipv6_too='s/^( *)listen ([0-9]+)( [^;]*);/&\n\1listen [::]:\2\3;/'; fi
-sed -E -e "$nodes" -e "$ipv6_too" "$conf" > "$work/nginx.conf"
+if [ -e /proc/net/if_inet6 ]; then ipv6_too='s/^( *)listen ([0-9]+)( [^;]*)?;/&\n\1listen [::]:\2\3;/'; fi
+# nginx does not start with two lines for one port.
+in_conf=$ipv6_too
+if grep -Eq '^[^#]*listen +\[' "$conf"; then in_conf=; fi
+sed -E -e "$nodes" -e "$in_conf" "$conf" > "$work/nginx.conf"
 
 if [ -n "${TIDINGS_BALANCERS:-}" ]; then
   case $TIDINGS_BALANCERS in

@@ -77,11 +77,13 @@ t.test('nodes, with addresses of IPv6 alone: nginx looks these up, and else thos
   t.end()
 })
 
-t.test('clients, of IPv4 and of IPv6: served, with TLS and without', { skip: !networkInterfaces()['lo']?.some(({ address }) => address === '::1') && 'no IPv6 here' }, async (t) => {
-  for (const env of [{ TIDINGS_TLS_PORT: '' }, {}] as Record<string, string>[]) {
-    const front = await startFront(t, { nodes: [node.port], host: '', env })
-    for (const host of ['127.0.0.1', '[::1]']) {
-      const at = (env['TIDINGS_TLS_PORT'] === '' ? front.url : front.tlsUrl).replace('127.0.0.1', host)
+t.test('clients, of IPv4 and, where the machine has it, of IPv6: served, with TLS and without, also where nginx.conf itself listens on IPv6', async (t) => {
+  const hosts = ['127.0.0.1', ...networkInterfaces()['lo']!.filter(({ address }) => address === '::1').map(() => '[::1]')]
+  const listensItself = (conf: string) => hosts.length === 1 ? conf : conf.replace(/^( *)listen (\d+)(.*)$/m, '$&\n$1listen [::]:$2$3')
+  for (const [edit, env] of [[undefined, {}], [undefined, { TIDINGS_TLS_PORT: '' }], [listensItself, {}]] as const) {
+    const front = await startFront(t, { nodes: [node.port], host: '', env, ...edit && { edit } })
+    for (const host of hosts) {
+      const at = ('TIDINGS_TLS_PORT' in env ? front.url : front.tlsUrl).replace('127.0.0.1', host)
       t.equal((await ask(`${at}/docs/json`)).status, 200, at)
     }
   }
