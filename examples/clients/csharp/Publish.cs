@@ -56,7 +56,9 @@ static class Publish
         {
             var login = url.UserInfo.Split(new[] { ':' }, 2).Select(Uri.UnescapeDataString).ToArray();
             if (login.Length == 2) Send(stream, reader, "+OK", "AUTH", login[0] == "" ? "default" : login[0], login[1]);
-            if (url.AbsolutePath.Length > 1) Send(stream, reader, "+OK", "SELECT", url.AbsolutePath.Substring(1));
+            var database = url.AbsolutePath.Trim('/');
+            // Users for services need no right to SELECT in database 0.
+            if (database != "" && database != "0") Send(stream, reader, "+OK", "SELECT", database);
             Send(stream, reader, "*2", "FCALL", "tidings_publish", "1", "tidings", to, "message", "{\"from\":\"csharp redis\"}");
             reader.ReadLine();
             return reader.ReadLine();

@@ -36,7 +36,11 @@ $redis->connect(($url['scheme'] === 'rediss' ? 'tls://' : '') . $url['host'], $u
 if (isset($url['pass'])) {
     $redis->auth([rawurldecode(($url['user'] ?? '') ?: 'default'), rawurldecode($url['pass'])]);
 }
-$redis->select((int) trim($url['path'] ?? '', '/'));
+$database = trim($url['path'] ?? '', '/');
+// Users for services need no right to SELECT in database 0.
+if ((int) $database !== 0 && !$redis->select((int) $database)) {
+    fail($redis->getLastError());
+}
 $reply = $redis->rawCommand('FCALL', 'tidings_publish', 1, 'tidings', $to, 'message', '{"from":"php redis"}');
 if ($reply === false) {
     fail($redis->getLastError());
