@@ -1,7 +1,7 @@
 // What stands beside src/ must say what src/ says: the settings in docker-compose.yml, the errors that nginx.conf makes itself.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -103,12 +103,12 @@ t.test('ops/compose/roll.sh, interrupted or with a stopped node: as many nodes r
     // Containers are files that say how they are.
     compose: `case $1 in ps) ls ${nodes} ;; up) echo fresh > ${nodes}/new-$$ ;; esac`,
     docker: `case $1 in exec) [ -e ${folder}/ready ] ;; stop) echo stopped > ${nodes}/$2 ;; rm) rm -f ${nodes}/$2 ;; inspect) case $3 in *Status*) grep -q stopped ${nodes}/$4 && echo exited || echo running ;; *) echo "/$4" ;; esac ;; esac`,
-    sleep: 'exec /bin/sleep 0.1'
+    sleep: 'exec /bin/sleep 0.2'
   }
   for (const [name, text] of Object.entries(programs)) writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 })
   for (const name of ['a', 'b']) writeFileSync(join(nodes, name), 'old')
   writeFileSync(join(nodes, 'c'), 'stopped')
-  const roll = () => spawn(join(root, 'ops/compose/roll.sh'), ['--no-build'], { env: { PATH: `${folder}:${process.env['PATH']}`, COMPOSE: 'compose' }, stdio: 'ignore' })
+  const roll = (stdout: 'ignore' | 'pipe' = 'ignore') => spawn(join(root, 'ops/compose/roll.sh'), ['--no-build'], { env: { PATH: `${folder}:${process.env['PATH']}`, COMPOSE: 'compose' }, stdio: ['ignore', stdout, 'ignore'] })
 
   const interrupted = roll()
   const ended = once(interrupted, 'exit')
@@ -122,10 +122,15 @@ t.test('ops/compose/roll.sh, interrupted or with a stopped node: as many nodes r
   t.same(await once(roll(), 'exit'), [0, null])
   t.same(readdirSync(nodes).map((name) => readFileSync(join(nodes, name), 'utf8')), ['fresh\n', 'fresh\n'])
 
+  // Until the second one waits, no new node is ready.
+  unlinkSync(join(folder, 'ready'))
   const both = [roll()]
   while (readdirSync(nodes).length < 3) await setTimeout(5)
-  both.push(roll())
-  t.same(await Promise.all(both.map((one) => once(one, 'exit'))), [[0, null], [0, null]], 'two at the same time')
+  both.push(roll('pipe'))
+  const ends = Promise.all(both.map((one) => once(one, 'exit')))
+  t.match(String((await once(both[1]!.stdout!, 'data'))[0]), /^Another roll\.sh is at work/)
+  writeFileSync(join(folder, 'ready'), '')
+  t.same(await ends, [[0, null], [0, null]], 'two at the same time')
   t.equal(readdirSync(nodes).length, 2)
 })
 

@@ -33,12 +33,15 @@ undo() {
   fail 'Interrupted. The new node was taken away again, and the old ones go on.'
 }
 
-[ -z "$build" ] || $COMPOSE build node
 # Two at the same time would take each other's new nodes for old ones, and stop in the middle.
 if command -v flock > /dev/null; then
-  exec 9< ops/compose/roll.sh
-  flock -n 9 || { say 'Another roll.sh is at work; this one begins when it ends.'; flock 9; }
+  exec 9< . # the folder stays the same through an update of its files
+  flock -n 9 || {
+    say 'Another roll.sh is at work; this one begins when it ends.'
+    flock 9 || say 'This file system has no locks: see to it yourself that no other roll.sh is at work.'
+  }
 fi
+[ -z "$build" ] || $COMPOSE build node
 # A stopped node would be started again as it is, and be taken for the new one.
 for gone in $($COMPOSE ps -aq node); do
   case $(docker inspect --format '{{.State.Status}}' "$gone") in exited | created | dead) docker rm "$gone" > /dev/null ;; esac
