@@ -23,7 +23,7 @@ const newest = (one: string, other: string): string => one && isAfter(one, other
 /** `spreadMs`: fetches are spread over this time, since many clients get the same event at the same moment. */
 export function createInbox (sharing: Sharing, request: Ask, spreadMs: number) {
   const changed: Listeners<[]> = createListeners()
-  let state: { -readonly [Name in keyof InboxState]: InboxState[Name] } = { items: [], unseen: 0, unread: 0, seen: '', read: '', hasMore: false, isLoaded: false, isComplete: true }
+  let state: { -readonly [Name in keyof InboxState]: InboxState[Name] } = { items: [], seen: '', read: '', unseen: 0, unread: 0, hasMore: false, isLoaded: false, isComplete: true }
   /** The list is used, in this tab or another. */
   let isWanted = false
   let timer: ReturnType<typeof setTimeout> | undefined

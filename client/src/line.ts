@@ -63,10 +63,9 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
   let next: AbortController | undefined
 
   function stop (): void {
-    clearTimeout(timer)
     current?.abort()
     next?.abort()
-    timer = current = next = undefined
+    timer = current = next = clearTimeout(timer) as undefined
     isLive = false
   }
 
@@ -154,8 +153,8 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
       if (!signal.aborted) {
         const init: RequestInit = ticket ? { headers, credentials: 'omit' } : await speakFor(access, headers)
         // The functions of the page have had their time. From here on it is the network's.
-        heard = stopwatch()
-        const response = await fetch(address, { ...init, signal, cache: 'no-store' })
+        if (mine === current) heard = stopwatch()
+        const response = await fetch(address, { ...init, cache: 'no-store', signal })
         status = response.status
         if (/event-stream/.test(response.headers.get('content-type')!)) {
           const bytes = response.body!.getReader()
@@ -199,6 +198,4 @@ export function createLine ({ url, access, lastId, beatMs, onEvent, onState }: L
 }
 
 /** 50 to 100 % of a time, so that clients that lost their streams together do not come back together. */
-export function jitter (ms: number): number {
-  return ms * (1 + Math.random()) / 2
-}
+export const jitter = (ms: number): number => ms * (1 + Math.random()) / 2

@@ -38,12 +38,18 @@ export function parse (text: string): any {
  */
 export async function request (options: Credentials & { readonly user?: string | undefined }, url: string, method: string, body?: object): Promise<any> {
   // The cookie may belong to another user by now. The service then refuses the request.
-  const init = await speakFor(options, { ...body && { 'content-type': 'application/json' }, ...options.user && { 'tidings-user': encodeURIComponent(options.user) } })
-  // Kept alive, since a click on a notification often leaves the page, too.
-  const response = await fetch(url, { ...init, method, body: JSON.stringify(body), keepalive: true, signal: AbortSignal.timeout(ANSWER_MS) })
+  const init = {
+    ...await speakFor(options, { ...body && { 'content-type': 'application/json' }, ...options.user && { 'tidings-user': encodeURIComponent(options.user) } }),
+    body: JSON.stringify(body),
+    method,
+    signal: AbortSignal.timeout(ANSWER_MS)
+  }
+  // Kept alive, since a click on a notification often leaves the page, too. Browsers keep about 250 requests of a page
+  // at once, and refuse more.
+  const response = await fetch(url, { ...init, keepalive: true }).catch(() => fetch(url, init))
   const answer = parse(await response.text())
   // A proxy may answer 200 with a page of its own.
-  if (!response.ok || typeof answer === 'string') {
+  if (typeof answer === 'string' || !response.ok) {
     throw Object.assign(new Error(answer?.message ?? response.status), { statusCode: response.status, code: answer?.code })
   }
   return answer

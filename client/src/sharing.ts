@@ -88,15 +88,13 @@ export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: Sha
   }
 
   function alone (): void {
-    channel?.close()
-    channel = undefined
+    channel = channel?.close() as undefined
     // Also if it still leads: a listener may call useHere() as soon as it hears of the end.
     lead()
   }
 
   function withdraw (): void {
-    request?.abort()
-    request = undefined
+    request = request?.abort() as undefined
     rest()
   }
 
@@ -131,10 +129,7 @@ export function createSharing ({ name, isAlone, onLead, onRest, onMessage }: Sha
     get isIn () { return isLeader || request },
     leave (stays) {
       withdraw()
-      if (!stays) {
-        channel?.close()
-        channel = undefined
-      }
+      if (!stays) channel = channel?.close() as undefined
     },
     join (steals) {
       if (request && !steals) return

@@ -206,18 +206,18 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   const listening = new AbortController()
   let timer: ReturnType<typeof setInterval> | undefined
   if (location) {
-    // Some of these events are of the document and do not bubble.
-    const listen = (type: string, handler: () => void): void => {
-      addEventListener(type, handler, { signal: listening.signal, capture: true })
+    // Only those of the page itself: a page's own events, of any of its elements, may have the same names.
+    const listen = (type: string, handler: () => void, target: EventTarget = globalThis): void => {
+      target.addEventListener(type, handler, listening)
     }
     listen('online', () => wake(true))
     // A page in the back/forward cache must hold no lock, channel or stream.
     listen('pagehide', () => sharing.leave())
     listen('pageshow', rejoin)
-    listen('visibilitychange', () => wake())
+    listen('visibilitychange', () => wake(), page)
     // A frozen tab cannot lead. Messages of other tabs wait until it resumes.
-    listen('freeze', () => sharing.leave(true))
-    listen('resume', rejoin)
+    listen('freeze', () => sharing.leave(true), page)
+    listen('resume', rejoin, page)
     timer = setInterval(look, LOOK_MS)
     sharing.join()
   }

@@ -256,3 +256,21 @@ t.test('a page of another origin that is closed right after a click, while the b
   await page.close()
   await eventually(async () => (await call('GET', `/api/users/${user}/notifications`)).body.unread, (unread) => unread === 0, { what: 'read' })
 })
+
+t.test('a long list cleared at once: all calls reach the service, though the browser keeps few of them alive', async (t) => {
+  const { tab, door } = await startVisitor(t, ground)
+  const asked = new Set<string>()
+  door.instead = (request, response) => {
+    if (request.method !== 'DELETE') return false
+    asked.add(request.url!)
+    response.end('{"seen":"0","read":"0","unseen":0,"unread":0}')
+    return true
+  }
+  const page = await tab()
+  await live(page)
+  const done = await page.run<string[]>(`
+    const calls = Array.from({ length: 300 }, (_, n) => tidings.inbox.dismiss(String(1_700_000_000_000_000 + n)))
+    return (await Promise.allSettled(calls)).map(({ status }) => status)`)
+  t.same([...new Set(done)], ['fulfilled'])
+  t.equal(asked.size, 300)
+})

@@ -53,6 +53,20 @@ t.test('frozen and thawed, alone: goes on from where it was', async (t) => {
   })
 })
 
+t.test('events of the page\'s own elements, named as those of the page: change nothing', async (t) => {
+  const { tab, door } = await startVisitor(t, ground)
+  const page = await tab()
+  await live(page)
+  const states = await page.run<string[]>(`
+    const states = []
+    tidings.subscribe(() => states.push(tidings.state))
+    for (const name of ['freeze', 'pagehide', 'online']) document.body.dispatchEvent(new CustomEvent(name))
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    return [...states, tidings.state]`)
+  t.same(states, ['live'])
+  t.equal(door.streams.length, 1)
+})
+
 t.test('the leader frozen: the other tab leads; thawed, it has all', async (t) => {
   const visitor = await startVisitor(t, ground)
   await comesBack(t, visitor, {
