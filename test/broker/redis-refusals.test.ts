@@ -1,8 +1,10 @@
 // A Redis that refuses while nodes run: they are not ready, say why, and do not say it over and over.
+import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import t from 'tap'
 import { explain } from '../../src/broker/redis/diagnosis.ts'
 import { startRedis } from '../fixtures/redis.ts'
+import { send } from './contract.ts'
 import { becomes, startRedisNode, up } from './nodes.ts'
 
 const count = (said: readonly string[], pattern: RegExp): number => said.filter((text) => pattern.test(text)).length
@@ -38,6 +40,30 @@ t.test('the password, changed while nodes run: the reason stays the reason, and 
   t.equal(count(node.said, /another user or password/), 1, node.said.join('\n'))
   await redis.cli('CONFIG', 'SET', 'requirepass', '')
   await up(node)
+})
+
+t.test('the password, changed as docs/security.md says: no node is refused, and the old one is out', async (t) => {
+  const page = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8')
+  const [, section = ''] = /^### Changing the password of Redis$(.*?)^### /ms.exec(page)!
+  const [both, old, cut] = [...section.matchAll(/^redis-cli (.*)$/gm)].map(([, line]) => [...line!.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!))
+  const redis = await startRedis(t, { own: true })
+  await redis.cli('CONFIG', 'SET', 'requirepass', 'the old password')
+  await redis.cli('AUTH', 'the old password')
+  const withPassword = (password: string) => ({ ...redis, url: redis.url.replace('://', `://:${encodeURIComponent(password)}@`) })
+  const before = startRedisNode(t, withPassword('the old password'))
+  await up(before)
+  await redis.cli(...both!)
+  const after = startRedisNode(t, withPassword('the new password'), {}, redis.prefix)
+  await up(after)
+  await before.broker.subscribe(['all'])
+  await after.broker.subscribe(['all'])
+  await before.ear.id(await send(after, 'all'))
+  await redis.cli(...old!)
+  await redis.cli(...cut!)
+  await becomes(() => /another user or password/.test(before.broker.state().detail), 'the old password to be refused')
+  await up(after)
+  await after.ear.id(await send(after, 'all'))
+  t.equal(count(after.said, /another user or password/), 0, after.said.join('\n'))
 })
 
 t.test('an error that no node expects is logged once, however many requests meet it', async (t) => {
