@@ -69,6 +69,6 @@ export class Leases {
   #forgetOld (nowMs: number): void {
     if (nowMs - this.#forgotAtMs < FORGET_EVERY_MS) return
     this.#forgotAtMs = nowMs
-    for (const [key, { endsAtMs, asking }] of this.#accounts) if (endsAtMs <= nowMs && asking === undefined) this.#accounts.delete(key)
+    for (const [key, { endsAtMs }] of this.#accounts) if (endsAtMs <= nowMs) this.#accounts.delete(key)
   }
 }

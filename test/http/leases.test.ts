@@ -45,3 +45,14 @@ t.test('lease, of a window that is over: begins anew', async (t) => {
   t.match(await leases.hit('0', 'publish:a', 1000, 60_000), { count: 1 })
   t.same(store.told, [1, 1])
 })
+
+t.test('lease, of a window that another node has begun: ends with it', async (t) => {
+  const store = newStore()
+  const { hit } = store
+  const leases = new Leases({ hit: async (home, key, _windowMs, hits) => await hit(home, key, 10_000, hits) })
+  const { restMs } = await leases.hit('0', 'publish:a', 1000, 60_000)
+  t.ok(restMs > 9000 && restMs <= 10_000, `${restMs}`)
+  store.count = 0
+  aheadMs += 10_001
+  t.match(await leases.hit('0', 'publish:a', 1000, 60_000), { count: 1 })
+})
