@@ -288,7 +288,7 @@ t.test('the tool, asked for help or told the same number twice, says what to do'
 t.test('each kind of key, that the library names, is known to the tool', async (t) => {
   const named = new Set<string>()
   for (const path of globSync('src/broker/redis/functions/*.lua')) {
-    for (const [, kind] of readFileSync(path, 'utf8').matchAll(/prefix \.\. ':([a-z-]+)/g)) named.add(kind!)
+    for (const [, kind] of readFileSync(path, 'utf8').matchAll(/(?:prefix|keys\[1\]) \.\. ':([a-z-]+)/g)) named.add(kind!)
   }
   const each = ['hits', 'kept', 'overlong', 'idem-fcall', 'receipts', 'written']
   for (const kind of named) {
