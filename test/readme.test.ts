@@ -84,7 +84,7 @@ t.test('README, publishing by FCALL: the options that the function takes', async
 })
 
 t.test('CONTRIBUTING, files: every one that it names exists, in the folder that it says', async (t) => {
-  const folders = ['src', 'test', 'demo', 'scripts']
+  const folders = ['src', 'test', 'demo', 'scripts', 'client/src']
   const files = folders.flatMap((folder) => readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => `/${folder}/${file}`))
   const named = [...contributing.matchAll(/`([\w./-]+\.(?:ts|lua))`/g)].map(([, name]) => name!)
   t.ok(named.length > 50 && named.some((name) => basename(name) === name), `${named.length} names`)
