@@ -249,3 +249,18 @@ t.test('drain, over a time, never ends more than its share', async (t) => {
   t.same(early, [])
   t.ok(took >= 400, `${Math.round(took)} ms`)
 })
+
+t.test('deadlines, missed in a sleep of minutes, are kept in their order, and none before its time', async (t) => {
+  const { clockwork, dues, add, at, set } = start(1)
+  for (const [name, second] of [['later', 200], ['first', 100], ['last', 300]] as const) clockwork.plan(add(name), at(second), 'age')
+  set(250)
+  clockwork.tick()
+  t.same(dues.map(([name]) => name), ['first', 'later'])
+  clockwork.plan(add('within a millisecond'), at(250.0006), 'age')
+  set(250.0004)
+  clockwork.tick()
+  t.equal(dues.length, 2)
+  set(250.001)
+  clockwork.tick()
+  t.same(dues.at(-1)!.slice(0, 2), ['within a millisecond', 'age'])
+})

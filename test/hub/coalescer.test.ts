@@ -38,3 +38,30 @@ t.test('hub, whose write of many messages takes most of the time, rests as long 
   t.same(await restBefore(2), [7])
   t.same(await restBefore(1), [50])
 })
+
+for (const first of ['large', 'small']) {
+  t.test(`hub, that gathers ${first === 'small' ? 'a small message and then a large one' : 'a large message'}, does not wait for the end of the window, and no timer is left`, async (t) => {
+    const due = new Set<object>()
+    const { setTimeout, clearTimeout } = globalThis
+    globalThis.setTimeout = Object.assign((act: () => void, ms?: number, ...more: []) => {
+      if (ms !== 7) return setTimeout(act, ms, ...more)
+      const timer = {} as NodeJS.Timeout // never over
+      due.add(timer)
+      return timer
+    }, setTimeout) as typeof setTimeout
+    globalThis.clearTimeout = (timer) => {
+      due.delete(timer as object)
+      clearTimeout(timer)
+    }
+    t.teardown(() => { Object.assign(globalThis, { setTimeout, clearTimeout }) })
+    const { live, publish } = await startHub(t, { coalesceMs: 7, clock: { nowMs: () => 1_000_000, wallMs: () => Date.now() } })
+    const { client } = await live()
+    await hasId(client, (await publish('all'))[0]!)
+    if (first === 'small') {
+      await publish('all')
+      t.equal(due.size, 1)
+    }
+    await hasId(client, (await publish('all', 'x'.repeat(65_530)))[0]!)
+    t.equal(due.size, 0)
+  })
+}

@@ -179,3 +179,11 @@ t.test('pages, one more than there are places, know each other by the last id th
   t.match(await reconnect(rig, older.client.lastEventId!).refused, { refused: 'for now' }, 'it was alive, and displaces nobody')
   t.same(rig.ends, ['displaced', 'displaced'])
 })
+
+t.test('a page, while the last bytes of another one of the user are being sent, has a place', async (t) => {
+  const places = new Places({ maxStreams: 0, maxStreamsPerUser: 2, retryMs: () => 1, nowMs: () => 0 })
+  const streams = [{ hasEnded: true }, { hasEnded: false }] as Stream[]
+  const owner = { userId: '1', reconnectsFrom: 'fresh' } as Stream['owner']
+  t.same(places.find(owner, 2, new Set(streams)), { room: true })
+  t.same(places.find(owner, 3, new Set([...streams, { hasEnded: false } as Stream])), { room: false })
+})
