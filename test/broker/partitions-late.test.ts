@@ -133,6 +133,15 @@ for (const [name, place] of [['the home', homeOfAll], ['another partition', away
   })
 }
 
+t.test('a copy that comes to the home after a service has retracted a newer one there, by its key, is replaced', async (t) => {
+  const { partition, broker, copy, listed, became } = await start(t, homeOfAll)
+  const { id } = await broker.publish(request('all', 'newer', { key: 'k' }))
+  t.equal(await redis.cli('FCALL', 'tidings_retract', 1, partition, 'all', 'KEY', 'k'), 1)
+  await copy(id! - 10, { d: '"older"', k: 'k' }, 'all')
+  t.same(await listed(), [])
+  t.same(await became(id! - 10), { all: 'replaced' })
+})
+
 t.test('what is live only, is sent by a partition that gets it within seconds, and by none later', async (t) => {
   const { ear, copy } = await start(t)
   const now = Date.now() * 1000

@@ -73,6 +73,11 @@ t.test('the ACL recipes for a Cluster, on a real one, let nodes do all that they
       await becomes(async () => (await listOf(a, reader)).notifications.filter(({ json }) => json === `"by ${user}"`).length === 2, `both at ${reader}`)
     }
     t.equal(await fcall(mine, 'tidings_retract', 'KEY', 'k'), 1)
+    if (mine !== 'user:u2') {
+      const { cli } = await cluster.masterOf(keySlot(prefixOf(mine)))
+      t.ok(Number(await cli('ZSCORE', `${prefixOf(mine)}:late:${mine}`, 'kk')) > 0, 'older copies that come later will be known as replaced')
+      t.ok(await cli('TTL', `${prefixOf(mine)}:late:${mine}`) as number > 0)
+    }
     t.equal(await fcall(mine, 'tidings_retract', 'ID', id), 1)
     for (const reader of mine === 'user:u2' ? ['u2'] : ['u2', 'u3']) {
       await becomes(async () => (await listOf(a, reader)).notifications.every(({ json }) => json !== `"by ${user}"`), `neither at ${reader}`)
