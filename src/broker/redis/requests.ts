@@ -94,7 +94,7 @@ export class RedisRequests {
     return replies.map((reply) => {
       if (reply[0] === 'error') return this.#translate(reply[1] as string)
       const [verdict, ...counts] = reply as VisitReply
-      return { verdict, counts, admittedAt: Number(id) }
+      return { verdict, counts, admittedAt: verdict === 'revoked' ? 0 : Number(id) }
     })
   }
 
