@@ -204,19 +204,22 @@ t.test('a copy from a partition whose clock is ten minutes ahead, does not put t
   t.same(await listed(), [1])
 })
 
-t.test('a copy with an id of its own at the home of its group, retracted there by a service and by its key, is gone in every partition', async (t) => {
-  const { url, cli } = redis
-  const prefix = `${redis.prefix}-${++count}`
-  const { broker, ear } = await startPartitions(t, { url, prefix }, PARTITIONS)
-  const users = Array.from({ length: PARTITIONS }, (_, i) => Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === i)!)
-  const other = Array.from({ length: 100 }, (_, i) => `h${i}`).find((name) => partitionOf(name, PARTITIONS) !== partitionOf('g', PARTITIONS))!
-  const home = `${prefix}:{${tagsOf(PARTITIONS)[partitionOf(other, PARTITIONS)]}}`
-  for (const user of users) await broker.join(user, other)
-  const have = async (): Promise<number> => (await Promise.all(users.map(async (user) => await listOf({ broker, ear }, user)))).filter(({ notifications }) => notifications.length > 0).length
-  // As after a burst. The home of the first group commits.
-  await cli('INCRBY', `${home}:clock`, 500_000)
-  await broker.publish(request(['group:g', `group:${other}`], 'x', { key: 'k' }))
-  await becomes(async () => await have() === PARTITIONS, 'everybody to have it')
-  t.equal(await cli('FCALL', 'tidings_retract', 1, home, `group:${other}`, 'KEY', 'k'), 1)
-  await becomes(async () => await have() === 0, 'nobody to have it')
-})
+for (const what of ['key', 'id there'] as const) {
+  t.test(`a copy with an id of its own at the home of its group, retracted there by a service and by its ${what}, is gone in every partition`, async (t) => {
+    const { url, cli } = redis
+    const prefix = `${redis.prefix}-${++count}`
+    const { broker, ear } = await startPartitions(t, { url, prefix }, PARTITIONS)
+    const users = Array.from({ length: PARTITIONS }, (_, i) => Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === i)!)
+    const other = Array.from({ length: 100 }, (_, i) => `h${i}`).find((name) => partitionOf(name, PARTITIONS) !== partitionOf('g', PARTITIONS))!
+    const home = `${prefix}:{${tagsOf(PARTITIONS)[partitionOf(other, PARTITIONS)]}}`
+    for (const user of users) await broker.join(user, other)
+    const have = async (): Promise<number> => (await Promise.all(users.map(async (user) => await listOf({ broker, ear }, user)))).filter(({ notifications }) => notifications.length > 0).length
+    // As after a burst. The home of the first group commits.
+    await cli('INCRBY', `${home}:clock`, 500_000)
+    await broker.publish(request(['group:g', `group:${other}`], 'x', what === 'key' ? { key: 'k' } : {}))
+    await becomes(async () => await have() === PARTITIONS, 'everybody to have it')
+    const [[entry]] = await cli('XRANGE', `${home}:log:group:${other}`, '-', '+') as [[string]]
+    t.equal(await cli('FCALL', 'tidings_retract', 1, home, `group:${other}`, ...what === 'key' ? ['KEY', 'k'] : ['ID', entry.slice(0, -2)]), 1)
+    await becomes(async () => await have() === 0, 'nobody to have it')
+  })
+}

@@ -3,8 +3,9 @@
 --
 --   <prefix>:copied          hash, in the target: tag of the source -> id of the newest entry that was taken from it
 --                            (never)
---   <prefix>:was:<address>:<id>  the id of a copy here, if it differs from the one that the publisher was answered; of
---                                one with a key also the reverse, with = before the id here (HISTORY)
+--   <prefix>:was:<address>:<id>  the id of a copy here, if it differs from the one that the publisher was answered; at
+--                                the home of the address also the reverse, with = before the id here, unless it is a
+--                                user's and has no key (HISTORY)
 --   <prefix>:late:<address>  sorted set of what copies must heed that come late, with the ids that publishers were
 --                            answered: r followed by an id -> the same, of what was retracted before its copy came; k
 --                            followed by a key -> the newest notification with this key that is not in the log any
@@ -28,8 +29,8 @@ do
     return raw and tonumber(read_entry(raw, math.huge).o) or id
   end
 
-  -- The same as origin_of, of a notification with a key, for other services, which may not read the log.
-  function others.origin_by_key(ctx, address, id)
+  -- The same as origin_of, for other services, which may not read the log.
+  function others.origin_unread(ctx, address, id)
     return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':=' .. int(id)) or nil) or id
   end
 
@@ -116,7 +117,10 @@ do
       for _, address in ipairs(req.to) do
         local was = ctx.prefix .. ':was:' .. address .. ':'
         redis.call('SET', was .. int(origin), int(req.id), 'EXAT', ends)
-        if key then redis.call('SET', was .. '=' .. int(req.id), int(origin), 'EXAT', ends) end
+        -- For `retract` of other services, which is called at the home.
+        if (key or address:sub(1, 5) ~= 'user:') and not others.fault(ctx, address) then
+          redis.call('SET', was .. '=' .. int(req.id), int(origin), 'EXAT', ends)
+        end
       end
     end
     store(ctx, req)
