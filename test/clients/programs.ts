@@ -18,6 +18,7 @@ export const readers: Record<string, string[]> = {
   'launchdarkly/eventsource (Go)': [at('go/bin/launchdarkly')],
   'okhttp-sse': java('ReadOkHttp'),
   'okhttp-eventsource': java('ReadLaunchDarkly'),
+  'Spring WebClient': java('ReadWebClient'),
   'reqwest-eventsource': [at('rust/target/debug/read_reqwest_eventsource')],
   'eventsource-client (Rust)': [at('rust/target/debug/read_eventsource_client')],
   'eventsource (npm)': ['node', at('javascript/eventsource.mjs')],
