@@ -54,6 +54,7 @@ static class Publish
         using (var stream = client.GetStream())
         using (var reader = new StreamReader(stream))
         {
+            stream.ReadTimeout = 10000; // it would wait for ever
             var login = url.UserInfo.Split(new[] { ':' }, 2).Select(Uri.UnescapeDataString).ToArray();
             if (login.Length == 2) Send(stream, reader, "+OK", "AUTH", login[0] == "" ? "default" : login[0], login[1]);
             var database = url.AbsolutePath.Trim('/');

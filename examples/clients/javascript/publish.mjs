@@ -17,7 +17,10 @@ const answer = await fetch(`${TIDINGS_BASE}/api/notifications`, {
 if (answer.status !== 202) throw new Error(await answer.text())
 const { notifications: [{ id }] } = await answer.json()
 
-const redis = new Redis(REDIS_URL, { enableReadyCheck: false }) // which asks INFO: a user for a service need not have the right to
+const redis = new Redis(REDIS_URL, {
+  commandTimeout: 10_000, // the library would wait for ever
+  enableReadyCheck: false // which asks INFO: a user for a service need not have the right to
+})
 // The library only reports a database that is not there, and goes on in database 0.
 if (redis.options.db !== 0) await redis.select(redis.options.db)
 const once = ['IDEMPOTENCY', crypto.randomUUID()] // the library may repeat a call

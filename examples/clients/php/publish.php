@@ -6,6 +6,8 @@ function fail(string $why): void
     exit(1);
 }
 
+set_exception_handler(fn (Throwable $error) => fail($error->getMessage()));
+
 foreach (['TIDINGS_BASE', 'TIDINGS_TO', 'JWT_SECRET', 'REDIS_URL'] as $name) {
     if (getenv($name) === false) {
         fail("$name is not set");
@@ -32,7 +34,7 @@ $answer = json_decode($body, true);
 
 $url = parse_url(getenv('REDIS_URL'));
 $redis = new Redis();
-$redis->connect(($url['scheme'] === 'rediss' ? 'tls://' : '') . $url['host'], $url['port'] ?? 6379, 10);
+$redis->connect(($url['scheme'] === 'rediss' ? 'tls://' : '') . $url['host'], $url['port'] ?? 6379, 10, null, 0, 10); // PHP would wait 60 s
 if (isset($url['pass'])) {
     $redis->auth([rawurldecode(($url['user'] ?? '') ?: 'default'), rawurldecode($url['pass'])]);
 }

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Publishes straight through Redis: one Redis or a Cluster, one partition or many. REDISCLI_AUTH has the password.
 set -euo pipefail
-redis() { redis-cli -c -e --raw -h "${REDIS_ADDRESSES%%:*}" -p "$(sed 's/,.*//; s/.*://' <<< "$REDIS_ADDRESSES")" ${REDIS_USER:+--user "$REDIS_USER"} "$@"; }
+limit=$(command -v timeout || true) # redis-cli would wait for ever if Redis is silent; macOS has no timeout
+trap 'if [ $? = 124 ]; then echo "Redis does not answer" >&2; fi' EXIT
+redis() { ${limit:+"$limit" 10} redis-cli -c -e --raw -h "${REDIS_ADDRESSES%%:*}" -p "$(sed 's/,.*//; s/.*://' <<< "$REDIS_ADDRESSES")" ${REDIS_USER:+--user "$REDIS_USER"} "$@"; }
 
 slot() { # that of CLUSTER KEYSLOT: CRC-16 of what stands between the first { and the next }, or of all
   local name=$1 crc=0 byte bit

@@ -20,8 +20,11 @@ answer=$(curl -sS --fail-with-body --max-time 10 -H @<(printf 'Authorization: Be
   -H "Idempotency-Key: shell-$(openssl rand -hex 16)" -d "{\"to\":\"$to\",\"data\":{\"from\":\"shell http\"}}" "$TIDINGS_BASE/api/notifications")
 id=$(sed -E 's/.*"id":"([0-9]+)".*/\1/' <<< "$answer")
 
+limit=$(command -v timeout || true) # redis-cli would wait for ever if Redis is silent; macOS has no timeout
+trap 'if [ $? = 124 ]; then echo "Redis does not answer" >&2; fi' EXIT
+limited() { ${limit:+"$limit" 10} redis-cli -e -u "$@"; }
 # redis-cli only reports a database that is not there, and goes on in database 0.
-if [[ $REDIS_URL =~ ^(.*[^/])/([1-9][0-9]*)$ ]]; then redis-cli -e -u "${BASH_REMATCH[1]}" SELECT "${BASH_REMATCH[2]}" >&2; fi
+if [[ $REDIS_URL =~ ^(.*[^/])/([1-9][0-9]*)$ ]]; then limited "${BASH_REMATCH[1]}" SELECT "${BASH_REMATCH[2]}" >&2; fi
 # A password stands in REDISCLI_AUTH, not in this URL, for the same reason.
-published=$(redis-cli -e -u "$REDIS_URL" --raw FCALL tidings_publish 1 tidings "$TIDINGS_TO" message '{"from":"shell redis"}' | head -1)
+published=$(limited "$REDIS_URL" --raw FCALL tidings_publish 1 tidings "$TIDINGS_TO" message '{"from":"shell redis"}' | head -1)
 echo "$id $published"

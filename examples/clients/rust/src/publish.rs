@@ -30,7 +30,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     let answer: Value = serde_json::from_str(&answer)?;
 
-    let mut connection = redis::Client::open(setting("REDIS_URL")?)?.get_connection()?;
+    let mut connection = redis::Client::open(setting("REDIS_URL")?)?.get_connection_with_timeout(Duration::from_secs(10))?;
+    connection.set_read_timeout(Some(Duration::from_secs(10)))?; // the library would wait for ever
     let (published, _nodes): (String, i64) = redis::cmd("FCALL")
         .arg("tidings_publish").arg(1).arg("tidings").arg(&to).arg("message").arg(r#"{"from":"rust redis"}"#)
         .query(&mut connection)?;
