@@ -29,9 +29,9 @@ do
     return raw and tonumber(read_entry(raw, math.huge).o) or id
   end
 
-  -- The same as origin_of, for other services, which may not read the log.
-  function others.origin_unread(ctx, address, id)
-    return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':=' .. int(id)) or nil) or id
+  -- The same as origin_of, for other services, which may not read the log. `given`: what to take otherwise.
+  function others.origin_unread(ctx, address, id, given)
+    return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':=' .. int(id)) or nil) or given or id
   end
 
   -- A copy keeps the publisher's id if it is greater than all ids here and not far ahead of the time.

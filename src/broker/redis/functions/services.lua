@@ -109,7 +109,7 @@ local function retract(keys, args)
   others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. args[1], '')
   if not others.known(ctx) then return retract_unread(ctx, args[1], what) end
   local id = what.id and others.id_of(ctx, args[1], what.id) or tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. args[1], what.key) or nil)
-  local origin = id and others.origin_unread(ctx, args[1], id)
+  local origin = id and others.origin_unread(ctx, args[1], id, what.id)
   local targets = others.targets(ctx, args[1])
   if not id or retract_unread(ctx, args[1], { id = id, key = what.key }) == 0 then return 0 end
   -- A service whose ACL lacks this key can retract all the same; then an older copy that comes later, is taken.
