@@ -12,7 +12,7 @@ import { startNodes } from './nodes.ts'
 const redis = await startRedis(t, { own: true })
 redis.prefix = 'tidings'
 const page = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8').replaceAll('\\\n', ' ')
-const recipes = [...page.matchAll(/^redis-cli (ACL SETUSER .*)$/gm)].map(([, line]) => [...line!.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!))
+const recipes = [...page.matchAll(/^redis-cli (ACL SETUSER \S+ reset .*)$/gm)].map(([, line]) => [...line!.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!))
 for (const recipe of recipes) await redis.cli(...recipe)
 
 const PASSWORD = 'a long password'
