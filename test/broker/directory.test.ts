@@ -10,21 +10,25 @@ const tags = tagsOf(2)
 const nameIn = (partition: number): string => Array.from({ length: 100 }, (_, i) => `name-${i}`).find((name) => partitionOf(name, 2) === partition)!
 const [user, group] = [nameIn(0), nameIn(1)]
 const nowSeconds = Date.now() / 1000
+const DAY = 86_400
 
 /** Two partitions that note what they are asked; the second, the group's home, may be away. */
 function start () {
   const calls: Array<[name: string, ...args: Array<string | number>]> = []
-  const home = { isAway: false }
+  const home = { isAway: false, hangs: false }
+  const groups = new Map<string, number>()
   const partitions = tags.map((_, i) => ({
     saw () {},
+    groups: async () => groups,
     call: async (name: string, ...args: Array<string | number>) => {
       if (i === 1 && home.isAway) throw new Unavailable('away')
       calls.push([name, ...args])
+      if (i === 1 && home.hangs) await new Promise(() => {})
       return name === 'tidings_enter' ? [''] : name === 'tidings_joined' ? ['0'] : name === 'tidings_unheard' ? args.slice(1) : []
     }
   }))
   const directory = new Directory({ partitions: partitions as unknown as RedisBroker[], tags, historySeconds: 60, onLate () {} })
-  return { directory, home, named: (name: string) => calls.filter(([called]) => called === name) }
+  return { directory, groups, home, named: (name: string) => calls.filter(([called]) => called === name) }
 }
 
 t.test('a group that is doubted: its home is told again, once a minute', async (t) => {
@@ -37,11 +41,47 @@ t.test('a group that is doubted: its home is told again, once a minute', async (
   t.same([await told(), await told()], [1, 1], 'remembered')
   for (const times of [2, 3]) {
     for (let i = 0; i < 5; i++) {
-      directory.doubt(user, [group])
+      directory.doubt(user, [group], nowSeconds)
       t.equal(await told(), times)
     }
     for (let i = 0; i < 60; i++) directory.tick()
   }
+})
+
+t.test('a group that is doubted while its home does not answer: nobody else waits for that', async (t) => {
+  const { directory, home, named } = start()
+  await directory.admit(user, [group], nowSeconds)
+  home.hangs = true
+  directory.doubt(user, [group], nowSeconds)
+  await directory.admit(user, [group], nowSeconds)
+  t.equal(named('tidings_enter').length, 2)
+})
+
+t.test('a token without a claim: groups that others claim later are entered for as long, within a day', async (t) => {
+  const { directory, groups, named } = start()
+  const month = nowSeconds + 30 * DAY
+  const days = (): number[] => named('tidings_enter').map(([, , until]) => Math.floor((until as number - nowSeconds) / DAY))
+  await directory.prolong(user, month)
+  t.equal(named('tidings_enter').length, 0, 'it has none yet')
+  await directory.admit(user, [group], nowSeconds + 3600)
+  groups.set(group, 1)
+  await directory.prolong(user, month)
+  t.same(days(), [2])
+  for (let i = 0; i < DAY; i++) directory.tick()
+  await directory.prolong(user, month)
+  t.same(days(), [2, 33])
+  await directory.prolong(user, month)
+  t.equal(days().length, 2, 'once a day')
+})
+
+t.test('a token without a claim, while the home of a group is away: tried again', async (t) => {
+  const { directory, groups, home, named } = start()
+  groups.set(group, 1)
+  home.isAway = true
+  await t.rejects(directory.prolong(user, nowSeconds + 30 * DAY), { message: 'away' })
+  home.isAway = false
+  await directory.prolong(user, nowSeconds + 30 * DAY)
+  t.equal(named('tidings_enter').length, 1)
 })
 
 t.test('a home that was away: told, when it is back, of the longest of those who came meanwhile', async (t) => {

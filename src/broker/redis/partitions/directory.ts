@@ -47,8 +47,8 @@ export class Directory {
   #ticks = 0
   /** For each partition: group → until which second it is entered at its home. */
   #entered: ReadonlyArray<Map<string, number>>
-  /** User → until which second all groups that they are in are entered. */
-  readonly #prolonged = new Map<string, number>()
+  /** User → until which second all their groups are entered, and the tick at which they may be in others. */
+  readonly #prolonged = new Map<string, readonly [untilSeconds: number, againAtTick: number]>()
   /** For each partition: groups whose homes are told again in this minute. */
   readonly #doubted: ReadonlyArray<Set<string>>
 
@@ -95,26 +95,32 @@ export class Directory {
     for (const group of unheard) late.set(group, Math.max(untilSeconds, late.get(group) ?? 0))
   }
 
-  /** A token without a claim prolongs what older ones claimed, so those groups are entered for as long, too. */
+  /**
+   * A token without a claim prolongs what other ones claim, so those groups are entered for as long, too. Rejects if a
+   * home is away.
+   */
   async prolong (userId: string, untilSeconds: number): Promise<void> {
-    if ((this.#prolonged.get(userId) ?? 0) >= untilSeconds) return
-    const groups = await this.#partitions[partitionOf(userId, this.#tags.length)]!.groups(userId)
-    await this.admit(userId, [...groups.keys()], untilSeconds + SPARE_SECONDS / 2)
+    const [until, againAtTick] = this.#prolonged.get(userId) ?? [0, 0]
+    if (until >= untilSeconds && this.#ticks < againAtTick) return
+    const partition = partitionOf(userId, this.#tags.length)
+    const groups = await this.#partitions[partition]!.groups(userId)
+    const { failure } = await this.#enter(partition, groups.keys(), untilSeconds + SPARE_SECONDS / 2)
+    if (failure !== undefined) throw failure
     if (this.#prolonged.size > MOST_REMEMBERED) this.#prolonged.clear()
-    this.#prolonged.set(userId, untilSeconds + SPARE_SECONDS / 2)
+    this.#prolonged.set(userId, [untilSeconds + SPARE_SECONDS / 2, this.#ticks + SPARE_SECONDS / 2])
   }
 
   /**
    * Something may be missing for a member of these groups. If another node admitted somebody while a home was away, and
-   * died, the log counts as cut although the home is back. So homes are told again, once a minute at most.
+   * died, the log counts as cut although the home is back. So homes are told again, once a minute at most. Nobody waits
+   * for it.
    */
-  doubt (userId: string, groups: Iterable<string>): void {
+  doubt (userId: string, groups: Iterable<string>, untilSeconds: number): void {
     const partition = partitionOf(userId, this.#tags.length)
-    for (const group of groups) {
-      if (this.#doubted[partition]!.has(group)) continue
-      this.#doubted[partition]!.add(group)
-      this.#entered[partition]!.delete(group)
-    }
+    const doubted = this.#doubted[partition]!
+    const fresh = new Set([...groups].filter((group) => !doubted.has(group)))
+    for (const group of fresh) doubted.add(group)
+    void this.#enter(partition, fresh, untilSeconds, fresh).catch(() => {})
   }
 
   /** Called once a second: tells homes that are back, and now and then renews entries of memberships without an end. */
@@ -152,14 +158,16 @@ export class Directory {
 
   /**
    * Resolves with the groups whose homes are away, and why. Rejects if the failure is not a passing one, or if the
-   * user's own partition is away.
+   * user's own partition is away. `again`: groups that are entered although this node has entered them.
    */
-  async #enter (partition: number, groups: Iterable<string>, untilSeconds: number): Promise<{ away: string[], failure: Error | undefined }> {
+  async #enter (
+    partition: number, groups: Iterable<string>, untilSeconds: number, again: ReadonlySet<string> = new Set()
+  ): Promise<{ away: string[], failure: Error | undefined }> {
     const entered = this.#entered[partition]!
     const late = this.#late[partition]!
     const nowSeconds = Date.now() / 1000
     const needed = Math.max(untilSeconds, nowSeconds + this.#historySeconds) + this.#historySeconds
-    const missing = [...groups].filter((group) => (entered.get(group) ?? 0) < needed + SPARE_SECONDS / 2 || late.has(group))
+    const missing = [...groups].filter((group) => (entered.get(group) ?? 0) < needed + SPARE_SECONDS / 2 || late.has(group) || again.has(group))
     if (missing.length === 0) return { away: [], failure: undefined }
     const until = Math.ceil(needed + SPARE_SECONDS)
     const homes = [...this.#byHome(missing)]

@@ -139,7 +139,7 @@ export class PartitionedBroker implements Broker {
     const { userId, expiresAtSeconds } = query.user
     await this.#directory.admit(userId, query.groups, expiresAtSeconds)
     const page = await this.#of(userId).resume(query)
-    if (page.gap) this.#directory.doubt(userId, page.membership.keys())
+    if (page.gap) this.#directory.doubt(userId, page.membership.keys(), expiresAtSeconds)
     // A visit also prolongs older memberships.
     await this.#directory.admit(userId, [...page.membership.keys()], expiresAtSeconds)
     return page
