@@ -12,7 +12,7 @@ import { STREAM_PATH } from './event-stream.ts'
 import type { RateLimits } from './limits.ts'
 import type { TicketReason } from './refusals.ts'
 import { requestOf } from './request-log.ts'
-import { findTicket, isPassOf, passName, type Redeemable, spend, ticketOfExpired } from './ticket-store.ts'
+import { expiredTicket, findTicket, isPassOf, passName, type Redeemable, spend } from './ticket-store.ts'
 
 export interface AdmissionOptions {
   readonly app: FastifyInstance
@@ -127,7 +127,7 @@ export class Admission {
     if (text === undefined) return undefined
     const ticket = await findTicket(this.#parts.broker, text)
     if (ticket === undefined) throw badTicket('unknown')
-    if (ticket.principal.expiresAtSeconds * 1000 <= Date.now()) throw ticketOfExpired()
+    if (ticket.principal.expiresAtSeconds * 1000 <= Date.now()) throw expiredTicket()
     const { signedBy } = ticket.principal
     if (signedBy !== undefined) await this.#parts.app.checkKey(signedBy)
     if (!ticket.isSpent) return ticket

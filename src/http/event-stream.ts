@@ -43,10 +43,16 @@ export function takeTheRest ({ raw, socket, headers }: FastifyRequest): void {
   }
 }
 
-/** Whether a request that is there as a whole has not got all of its answer yet. A stream never has. */
-export function isAnswering (socket: Socket): boolean {
+/**
+ * Ends a connection behind the answer to a request that is there as a whole; at once, if that is a stream. Returns
+ * false if no such answer is under way.
+ */
+export function endBehindAnswer (socket: Socket): boolean {
   const { _httpMessage: response } = socket as { _httpMessage?: ServerResponse | null }
-  return response?.req.complete === true
+  if (response?.req.complete !== true) return false
+  if (response.headersSent && !response.writableEnded) socket.destroy()
+  else response.once('finish', () => { socket.destroySoon() })
+  return true
 }
 
 /** The bytes of all answers of a connection that the kernel has taken. */

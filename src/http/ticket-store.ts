@@ -95,13 +95,13 @@ export async function redeem (store: Store, ticket: string, checkKey: (signedBy:
   const text = taken === undefined ? undefined : await store.get(home!, `principal:${taken.split(' ')[1]!}`)
   if (text === undefined) throw new TidingsError('TIDINGS_BAD_TICKET')
   const principal = JSON.parse(text) as StoredPrincipal
-  if (principal.expiresAtSeconds * 1000 <= Date.now()) throw ticketOfExpired()
+  if (principal.expiresAtSeconds * 1000 <= Date.now()) throw expiredTicket()
   if (principal.signedBy !== undefined) await checkKey(principal.signedBy)
   return principal
 }
 
 /** The ticket is good, and its token has ended. */
-export const ticketOfExpired = (): TidingsError => new TidingsError('TIDINGS_TOKEN_EXPIRED').because('token-expired' satisfies TicketReason)
+export const expiredTicket = (): TidingsError => new TidingsError('TIDINGS_TOKEN_EXPIRED').because('token-expired' satisfies TicketReason)
 
 export function isPassOf ({ passHash }: Redeemable, pass: string | undefined): boolean {
   return pass !== undefined && passHash === hash(pass)

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { TidingsError } from '../errors.ts'
 import { bodyOf } from './errors.ts'
-import { comeBackAnswer, hasTwoHosts, isAnswering, isHttp11, STREAM_PATH } from './event-stream.ts'
+import { comeBackAnswer, endBehindAnswer, hasTwoHosts, isHttp11, STREAM_PATH } from './event-stream.ts'
 import type { Refusals } from './refusals.ts'
 import { requestOf } from './request-log.ts'
 
@@ -135,10 +135,11 @@ export function clientErrorHandler ({ headers, refusals, retryMs }: BareAnswers)
       socket.destroy()
       return
     }
-    // What is wrong came behind a request. The answer would be taken for that one's, also if it published something, or
-    // stand in the middle of its stream.
-    if (isAnswering(socket)) {
-      socket.destroy()
+    // What is wrong came behind a request. An answer to it would be taken for that one's, also if it published
+    // something, or stand in the middle of its stream.
+    if (endBehindAnswer(socket)) {
+      answered.add(socket)
+      refusals.count(clientError(error.code, undefined).code)
       return
     }
     // Only the last packet is kept. A request that came in one packet is there as a whole.
@@ -149,7 +150,7 @@ export function clientErrorHandler ({ headers, refusals, retryMs }: BareAnswers)
     const [, origin] = /^origin: *(\S+)\r$/im.exec(packet) ?? []
     const answer = (status: number, more: Record<string, string>, body: string): void => {
       answered.add(socket)
-      const all = { ...more, 'content-length': Buffer.byteLength(body), connection: 'close', ...headers({ headers: { origin } }) }
+      const all = { ...headers({ headers: { origin } }), ...more, 'content-length': Buffer.byteLength(body), connection: 'close' }
       socket.end([`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...Object.entries(all).map(([name, value]) => `${name}: ${value}`), '', body].join('\r\n'))
     }
     if (refusal.code === 'TIDINGS_HEADERS_TOO_LARGE') {

@@ -122,6 +122,7 @@ export class Stream extends Line {
     this.#filledTo = position
     this.#cursor = Math.max(this.#cursor, position)
     for (const { frame, channel } of frames) {
+      if (this.hasEnded) break // too slow for the one before
       // Skips groups that the user is not in: claimed groups are subscribed before membership is known.
       if (!this.channels.includes(channel) || !this.#enters(frame)) continue
       this.#write(frame)
@@ -159,7 +160,9 @@ export class Stream extends Line {
   replay (frame: Frame): void {
     if (!this.#enters(frame)) return
     const { length } = frame.chunked
-    if (length > this.#limits.bufferBytes) this.allow(length)
+    const { bufferBytes, retryLine } = this.#limits
+    // The stream may have begun with its retry line just now.
+    if (length + retryLine.chunked.length > bufferBytes) this.allow(length)
     this.#write(frame)
   }
 

@@ -207,3 +207,14 @@ t.test('stream, owed a notification or a sync that alone is over its limit, gets
     t.same(ends, ['slow'])
   }
 })
+
+t.test('held notifications, too many for a client that takes nothing: what comes after the cut does not count as written', async (t) => {
+  const { stream, ends, ended } = await open(t, { bufferBytes: 16_000_000, read: false })
+  for (let id = 1; id <= 5; id++) queue(stream, frame(id, 'x'.repeat(3_000_000)))
+  stream.replay(frame(0, 'y'.repeat(15_000_000)))
+  const written = stream.release(0)
+  await ended
+  t.same(ends, ['slow'])
+  t.ok(written < 5, `${written} of 5`)
+  t.equal(stream.cursor, written)
+})
