@@ -5,10 +5,11 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 const LENGTH = 55
 
 /**
- * Returns a `traceparent` of version 00, or what version 00 knows of a later one; undefined for anything else.
+ * Returns a `traceparent` of version 00, also of a later one with what version 00 knows of it; undefined for anything
+ * else.
  */
 export function parseTraceparent (text: unknown): string | undefined {
-  return typeof text === 'string' && TRACEPARENT.test(text) ? text.slice(0, LENGTH) : undefined
+  return typeof text === 'string' && TRACEPARENT.test(text) ? `00${text.slice(2, LENGTH)}` : undefined
 }
 
 /** The trace that a `traceparent` names. */

@@ -91,12 +91,13 @@ t.test('FCALL, wrong in any way, is refused with its reason and nothing is store
 t.test('FCALL, with options that are wrong, is refused with what to do; at their limits they are taken', async (t) => {
   const { ear, broker, prefix } = await start(t, ['all'])
   const keysBefore = await shared.cli('KEYS', `${prefix}:*`) as string[]
+  const PARENT = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
   const noNames = ['', 'k'.repeat(129), '😀'.repeat(129), 'a\nb', 'a\0', '\x1f', '\x7f', '\u0085', 'x'.repeat(10_000), ...noUtf8]
   const wrong: Array<[string, Array<string | Buffer>]> = [
     ...['', 'forever', 'inbox ', 'nones', '0'].map((keep): [string, string[]] => ['TIDINGS_BAD_KEEP', ['KEEP', keep]]),
     ...['', '0', '-1', '1.5', '1e3', '+5', ' 5', '0x10', 'x', '86401', '9'.repeat(16), '9'.repeat(400)].map((ttl): [string, string[]] => ['TIDINGS_BAD_TTL', ['TTL', ttl]]),
     ...noNames.flatMap((name): Array<[string, Array<string | Buffer>]> => [['TIDINGS_BAD_KEY', ['KEY', name]], ['TIDINGS_BAD_IDEMPOTENCY_KEY', ['IDEMPOTENCY', name]]]),
-    ...['', '00', `00-${'g'.repeat(32)}-${'b'.repeat(16)}-01`].map((text): [string, string[]] => ['TIDINGS_BAD_TRACEPARENT', ['TRACEPARENT', text]]),
+    ...['', '00', `00-${'g'.repeat(32)}-${'b'.repeat(16)}-01`, `${PARENT}-more`, `01${PARENT.slice(2)}.more`].map((text): [string, string[]] => ['TIDINGS_BAD_TRACEPARENT', ['TRACEPARENT', text]]),
     ...[['KEY'], ['TTL', '5', 'KEY'], ['TIME', '5'], ['', ''], ['KEY', 'k', 'KEY', 'l'], ['key', 'k', 'KEY', 'k']].map((options): [string, string[]] => ['TIDINGS_BAD_REQUEST', options])
   ]
   const answers = await Promise.all(wrong.map(async ([code, options]) => ({ code, options: options.map((option) => String(option).slice(0, 40)), answer: await fcall(prefix, 'all', 'message', '1', ...options) })))
@@ -111,13 +112,13 @@ t.test('FCALL, with options that are wrong, is refused with what to do; at their
   for (const what of [['ID', '1'], ['ID', '9'.repeat(16)], ['KEY', 'none']]) t.equal(await retract('all', ...what), 0, 'what is not there')
   t.same((await shared.cli('KEYS', `${prefix}:*`) as string[]).sort(), keysBefore.sort(), 'no key was made')
 
-  for (const options of [['KEEP', 'REPLAY'], ['keep', 'none'], ['TTL', '1'], ['TTL', '86400'], ['KEY', 'k'.repeat(128)], ['Key', '😀'.repeat(128)], ['IDEMPOTENCY', '😀'.repeat(128)]]) {
+  for (const options of [['KEEP', 'REPLAY'], ['keep', 'none'], ['TTL', '1'], ['TTL', '86400'], ['KEY', 'k'.repeat(128)], ['Key', '😀'.repeat(128)], ['IDEMPOTENCY', '😀'.repeat(128)], ['TRACEPARENT', PARENT], ['TRACEPARENT', `01${PARENT.slice(2)}-more`]]) {
     t.equal(await fcall(prefix, 'all', 'message', '1', ...options), 'taken', options.join(' ').slice(0, 20))
   }
   t.equal(await retract('all', 'KEY', 'k'.repeat(128)), 1)
   t.equal(await retract('all', 'KEY', 'k'.repeat(128)), 0, 'twice')
   await ear.id(await send({ broker, ear }, 'all', 'fence'))
-  t.equal(ear.notifications.filter(({ event }) => event === 'message').length, 8, 'those, and the fence')
+  t.equal(ear.notifications.filter(({ event }) => event === 'message').length, 10, 'those, and the fence')
 })
 
 t.test('FCALL, with data at the limits of size and depth, is taken and reaches its readers', async (t) => {

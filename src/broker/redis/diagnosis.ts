@@ -60,7 +60,7 @@ const SENTENCES: ReadonlyArray<readonly [RegExp, string]> = [
   [/^LOADING/, LOADING],
   [/^DENIED/, 'Redis is in protected mode: without a password it is for its own machine alone; set requirepass, and the password in REDIS_URL'],
   [/max number of clients/, 'Redis takes no more connections; raise its maxclients, or end connections that nobody needs'],
-  [/invalid (multi)?bulk length/, 'Redis cuts off whoever sends more than it takes; raise its proto-max-bulk-len well above MAX_DATA_BYTES'],
+  [/invalid bulk length/, 'Redis cuts off whoever sends more than it takes; raise its proto-max-bulk-len well above MAX_DATA_BYTES'],
   [/^(NOAUTH|WRONGPASS|ERR AUTH)/, 'Redis wants another user or password; set them in REDIS_URL (redis://user:password@host:port)'],
   [/^CLUSTERDOWN/, 'the Cluster is down; a master is away, and nobody has taken its place yet; redis-cli --cluster check says which'],
   [/^(MOVED|ASK|TRYAGAIN)/, 'the slot is on its way to another master of the Cluster; if it does not arrive, redis-cli --cluster fix'],

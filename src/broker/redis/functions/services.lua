@@ -23,8 +23,10 @@ local OPTIONS = {
     if not is_name(value) then return 'TIDINGS_BAD_IDEMPOTENCY_KEY Use an IDEMPOTENCY key of 1 to 128 characters without control characters' end
   end,
   TRACEPARENT = function(req, value)
-    req.traceparent = value
-    if not value:find('^%x%x%-' .. ('%x'):rep(32) .. '%-' .. ('%x'):rep(16) .. '%-%x%x$') then
+    local version, known, more = value:match('^(%x%x)(%-' .. ('%x'):rep(32) .. '%-' .. ('%x'):rep(16) .. '%-%x%x)(.*)$')
+    -- In versions after 00 more may follow.
+    req.traceparent = known and '00' .. known
+    if not known or (more ~= '' and (version == '00' or more:sub(1, 1) ~= '-')) then
       return 'TIDINGS_BAD_TRACEPARENT Use a TRACEPARENT as W3C Trace Context writes it: 00-<32 hex digits>-<16>-<2>'
     end
   end
