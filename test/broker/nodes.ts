@@ -108,8 +108,14 @@ export async function becomes (check: () => boolean | Promise<boolean>, what: st
   }
 }
 
+/** Whether a broker is up, with all of its partitions. */
+export function isUp (broker: Broker): boolean {
+  const { up, partitions = [] } = broker.state()
+  return up && partitions.every(({ up }) => up)
+}
+
 export const up = ({ broker, said }: Node & { readonly said: string[] }): Promise<void> =>
-  becomes(() => broker.state().up && (broker.state().partitions ?? []).every(({ up }) => up), `a broker to be up; it said: ${said.join(' | ')}`)
+  becomes(() => isUp(broker), `a broker to be up; it said: ${said.join(' | ')}`)
 
 /** What a broker tells of itself now; of a histogram how many values it has. */
 export function readMeter (broker: Broker, name: string): Reading {

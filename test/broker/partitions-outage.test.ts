@@ -8,7 +8,7 @@ import { startRedis } from '../fixtures/redis.ts'
 import { startRedisCluster } from '../fixtures/redis-cluster.ts'
 import { entriesOf, limits, readPages, refusal, request, visitorOf } from './contract.ts'
 import { Ear } from './ear.ts'
-import { becomes, readMeter } from './nodes.ts'
+import { becomes, isUp, readMeter } from './nodes.ts'
 
 const PARTITIONS = 8
 const silent = { info () {}, warn () {} }
@@ -39,7 +39,7 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
     return { broker, ear }
   }
   const { broker, ear } = await start()
-  await becomes(() => broker.state().up && broker.state().partitions!.every(({ up }) => up), 'all partitions to be up')
+  await becomes(() => isUp(broker), 'all partitions to be up')
   for (const user of users) await broker.join(user, group)
   await broker.subscribe(users.flatMap((user) => [broker.channelOf(user, `user:${user}`), broker.channelOf(user, `group:${group}`)]))
   const measure = async (count: number): Promise<number> => {
@@ -80,7 +80,7 @@ t.test('a partition that is away, hurts its own users alone, and gets what was p
   await late.broker.close()
 
   away.resume()
-  await becomes(() => broker.state().partitions!.every(({ up }) => up), 'all partitions to be up again', 30_000)
+  await becomes(() => isUp(broker), 'all partitions to be up again', 30_000)
   const texts = async (userId: string) => entriesOf(await readPages({ broker, ear }, { userId, cursor: 0 })).map(({ json }) => json).filter((json) => json.includes('meanwhile'))
   for (const user of users) {
     await becomes(async () => (await texts(user)).length >= 2, `user ${user} to have both`)
@@ -101,8 +101,7 @@ t.test('a node, whose copy was not answered, finds out that its partition is bac
   const broker = new PartitionedBroker({ ...limits, url: cluster.url, prefix: cluster.prefix, nodeName: 'stuck', log: silent, partitions: PARTITIONS })
   broker.start(new Ear())
   t.teardown(() => broker.close())
-  const areAllUp = (): boolean => broker.state().up && broker.state().partitions!.every(({ up }) => up)
-  await becomes(areAllUp, 'all partitions to be up')
+  await becomes(() => isUp(broker), 'all partitions to be up')
   for (const user of users) await broker.join(user, group)
   const publish = async () => (await broker.publish(request(`group:${group}`))).pending
   t.equal(await publish(), undefined)
@@ -112,9 +111,9 @@ t.test('a node, whose copy was not answered, finds out that its partition is bac
 
   away.pause()
   t.equal(await publish(), users.filter(isAway).length)
-  await becomes(() => !areAllUp(), 'those partitions to be down')
+  await becomes(() => !isUp(broker), 'those partitions to be down')
   away.resume()
-  await becomes(areAllUp, 'all partitions to be up again', 30_000)
+  await becomes(() => isUp(broker), 'all partitions to be up again', 30_000)
   await becomes(async () => await publish() === undefined, 'a publish to reach all of them at once')
 })
 
@@ -145,7 +144,7 @@ t.test('a group whose home is away, with users who come with it in their token, 
     return { gap: page.gap, position: page.position, groups: [...page.membership.keys()].sort(), data: page.entries.map(({ json }) => json) }
   }
   const first = await start()
-  await becomes(() => first.broker.state().up && first.broker.state().partitions!.every(({ up }) => up), 'all partitions to be up')
+  await becomes(() => isUp(first.broker), 'all partitions to be up')
   await visit(first, user, [known], 'fresh')
   await first.broker.close()
 

@@ -118,7 +118,8 @@ export class Directory {
   doubt (userId: string, groups: Iterable<string>, untilSeconds: number): void {
     const partition = partitionOf(userId, this.#tags.length)
     const doubted = this.#doubted[partition]!
-    const fresh = new Set([...groups].filter((group) => !doubted.has(group)))
+    // Where this node has entered none yet, it does so at the next visit.
+    const fresh = new Set([...groups].filter((group) => !doubted.has(group) && this.#entered[partition]!.has(group)))
     for (const group of fresh) doubted.add(group)
     void this.#enter(partition, fresh, untilSeconds, fresh).catch(() => {})
   }
