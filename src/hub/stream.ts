@@ -160,9 +160,7 @@ export class Stream extends Line {
   replay (frame: Frame): void {
     if (!this.#enters(frame)) return
     const { length } = frame.chunked
-    const { bufferBytes, retryLine } = this.#limits
-    // The stream may have begun with its retry line just now.
-    if (length + retryLine.chunked.length > bufferBytes) this.allow(length)
+    if (length > this.#limits.bufferBytes) this.allow(length)
     this.#write(frame)
   }
 
