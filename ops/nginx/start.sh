@@ -41,9 +41,10 @@ fi
 # Repeats a line that listens on all addresses of IPv4 for those of IPv6. A kernel without IPv6 would refuse it.
 ipv6_too=
 if [ -e /proc/net/if_inet6 ]; then ipv6_too='s/^( *)listen ([0-9]+)( [^;]*)?;/&\n\1listen [::]:\2\3;/'; fi
-# nginx does not start with two lines for one port.
+# A port for which nginx.conf has such a line itself is left alone: with two, nginx does not start.
 in_conf=$ipv6_too
-if grep -Eq '^[^#]*listen +\[' "$conf"; then in_conf=; fi
+taken=$(sed -nE 's/^ *listen +\[::\]:([0-9]+).*/\1/p' "$conf" | tr '\n' '|')
+if [ -n "$ipv6_too" ] && [ -n "$taken" ]; then in_conf="/listen (${taken%|})[ ;]/!$ipv6_too"; fi
 sed -E -e "$nodes" -e "$in_conf" "$conf" > "$work/nginx.conf"
 
 if [ -n "${TIDINGS_BALANCERS:-}" ]; then

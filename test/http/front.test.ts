@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { startFront } from '../fixtures/nginx.ts'
 import { startNode } from '../fixtures/node.ts'
-import { makeFolder } from '../fixtures/process.ts'
+import { freePort, makeFolder } from '../fixtures/process.ts'
 import { createIssuer } from '../fixtures/tokens.ts'
 
 const issuer = createIssuer()
@@ -79,8 +79,10 @@ t.test('nodes, with addresses of IPv6 alone: nginx looks these up, and else thos
 
 t.test('clients, of IPv4 and, where the machine has it, of IPv6: served, with TLS and without, also where nginx.conf itself listens on IPv6', async (t) => {
   const hosts = ['127.0.0.1', ...networkInterfaces()['lo']!.filter(({ address }) => address === '::1').map(() => '[::1]')]
-  const listensItself = (conf: string) => hosts.length === 1 ? conf : conf.replace(/^( *)listen (\d+)(.*)$/m, '$&\n$1listen [::]:$2$3')
-  for (const [edit, env] of [[undefined, {}], [undefined, { TIDINGS_TLS_PORT: '' }], [listensItself, {}]] as const) {
+  const other = await freePort()
+  const listensOn = (port: number | '$2') => (conf: string) => hosts.length === 1 ? conf : conf.replace(/^( *)listen (\d+)(.*)$/m, `$&\n$1listen [::]:${port}$3`)
+  const none = { TIDINGS_TLS_PORT: '' }
+  for (const [edit, env] of [[undefined, {}], [undefined, none], [listensOn('$2'), {}], [listensOn('$2'), none], [listensOn(other), none]] as const) {
     const front = await startFront(t, { nodes: [node.port], host: '', env, ...edit && { edit } })
     for (const host of hosts) {
       const at = ('TIDINGS_TLS_PORT' in env ? front.url : front.tlsUrl).replace('127.0.0.1', host)
