@@ -45,7 +45,8 @@ export async function request (options: Credentials & { readonly user?: string |
     signal: AbortSignal.timeout(ANSWER_MS)
   }
   // Kept alive, since a click on a notification often leaves the page, too. Browsers keep about 250 requests of a page
-  // at once, and refuse more.
+  // at once, and refuse more. After a fault of the network it is a second attempt, which changes nothing if the first
+  // arrived.
   const response = await fetch(url, { ...init, keepalive: true }).catch(() => fetch(url, init))
   const answer = parse(await response.text())
   // A proxy may answer 200 with a page of its own.

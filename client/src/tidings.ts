@@ -206,7 +206,8 @@ export function connect <Events extends EventMap = EventMap> (options: ConnectOp
   const listening = new AbortController()
   let timer: ReturnType<typeof setInterval> | undefined
   if (location) {
-    // Only those of the page itself: a page's own events, of any of its elements, may have the same names.
+    // Only those of the page itself: a page's own events, of any of its elements, may have the same names. (Of options
+    // only `signal` is needed, and an AbortController has one.)
     const listen = (type: string, handler: () => void, target: EventTarget = globalThis): void => {
       target.addEventListener(type, handler, listening)
     }

@@ -54,16 +54,16 @@ t.test('frozen and thawed, alone: goes on from where it was', async (t) => {
 })
 
 t.test('events of the page\'s own elements, named as those of the page: change nothing', async (t) => {
-  const { tab, door } = await startVisitor(t, ground)
+  const { tab, door, to } = await startVisitor(t, ground)
   const page = await tab()
   await live(page)
-  const states = await page.run<string[]>(`
-    const states = []
+  await page.run(`
+    window.states = []
     tidings.subscribe(() => states.push(tidings.state))
-    for (const name of ['freeze', 'pagehide', 'online']) document.body.dispatchEvent(new CustomEvent(name))
-    await new Promise((resolve) => setTimeout(resolve, 100))
-    return [...states, tidings.state]`)
-  t.same(states, ['live'])
+    for (const name of ['freeze', 'pagehide', 'online']) document.body.dispatchEvent(new CustomEvent(name))`)
+  await publish(to, { n: 1 })
+  await page.until('got().length === 1')
+  t.same(await page.run('return states'), [])
   t.equal(door.streams.length, 1)
 })
 

@@ -68,3 +68,27 @@ t.test('a token and then a network that take six seconds each: within the limit,
   await until(tidings.subscribe, () => tidings.state === 'live', 'live')
   t.equal(tokens, 1)
 })
+
+t.test('a stream that dies while it is being renewed: noticed after two heartbeats, not later', async (t) => {
+  const now = Date.now.bind(Date)
+  let later = 0
+  t.intercept(Date, 'now', { value: () => now() + later })
+  let tokens = 0
+  const script = await startScript(t, { head: (number) => number === 2 ? '' : sync(number) })
+  const tidings = connect({
+    url: script.url,
+    share: 'tab',
+    token: async () => {
+      // Of the 30 seconds, the page takes 29 for a new token.
+      if (++tokens === 2) later += 29_000
+      return 'token'
+    }
+  })
+  t.teardown(() => tidings.close())
+  await until(tidings.subscribe, () => tidings.state === 'live', 'live')
+  script.streams[0]!.write('event: expiring\ndata: {"in":1}\n\n')
+  await script.until(() => script.streams.length === 2, 'the renewal')
+  later += 2000
+  await script.until(() => script.streams.length === 3, 'a new stream')
+  await until(tidings.subscribe, () => tidings.state === 'live', 'live again')
+})

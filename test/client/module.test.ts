@@ -1,6 +1,6 @@
 // The browser module over HTTP alone: what a service, a proxy, or the page itself may do to a connection and its inbox.
 import t from 'tap'
-import { connect, errors, event, list, startScript, sync, until } from '../fixtures/module.ts'
+import { connect, errors, event, list, skipPauses, startScript, sync, until } from '../fixtures/module.ts'
 import type { Scope } from '../fixtures/wait.ts'
 
 const token = async () => 'x'
@@ -185,14 +185,7 @@ t.test('a position that is not of this service, or greater than all of its own: 
 })
 
 t.test('what is no event stream: a page of a proxy is not read; no pause is shorter than 0.1 s or longer than a timer can hold', async (t) => {
-  const { setTimeout } = globalThis
-  const waits: number[] = []
-  globalThis.setTimeout = ((act: () => void, ms = 0, ...more: []) => {
-    if (act.name !== 'open') return setTimeout(act, ms, ...more)
-    waits.push(ms)
-    return setTimeout(act, 0)
-  }) as typeof setTimeout
-  t.teardown(() => { globalThis.setTimeout = setTimeout })
+  const waits = skipPauses(t)
   const heads = ['<pre>\ndata: "forged"\n\n', 'retry: 0\n\n', 'retry: 99999999999\n\n']
   const script = await startScript(t, {
     head: () => {

@@ -1,33 +1,20 @@
 // How long the browser module waits before it opens its stream again.
 import t, { type Test } from 'tap'
-import { connect, type Script, startScript, sync, until } from '../fixtures/module.ts'
-
-const { setTimeout } = globalThis
-const dateNow = Date.now
-t.teardown(() => {
-  globalThis.setTimeout = setTimeout
-  Date.now = dateNow
-})
-let waits: number[] = []
-globalThis.setTimeout = ((act: () => void, ms = 0, ...more: []) => {
-  if (act.name !== 'open') return setTimeout(act, ms, ...more)
-  waits.push(ms)
-  return setTimeout(act, 0)
-}) as typeof setTimeout
+import { connect, type Script, skipPauses, startScript, sync, until } from '../fixtures/module.ts'
 
 /** What the service writes before the first event of a stream. */
 const RETRY = 'retry: 3000\n'
 
 function open (t: Test, script: Script) {
-  waits = []
+  const waits = skipPauses(t)
   const tidings = connect({ url: script.url, share: 'tab' })
   t.teardown(() => tidings.close())
-  return tidings
+  return { tidings, waits }
 }
 
 t.test('a stream that breaks as soon as it is live, over and over: pauses grow up to half a minute, and after a longer life are short again', async (t) => {
   const script = await startScript(t, { head: (number) => RETRY + sync(number) })
-  const tidings = open(t, script)
+  const { tidings, waits } = open(t, script)
   let number = 0
   const breaks = async (): Promise<void> => {
     number++
@@ -41,7 +28,8 @@ t.test('a stream that breaks as soon as it is live, over and over: pauses grow u
     t.ok(wait >= most / 2 && wait <= most, `${wait} of ${most}`)
   }
   await until(tidings.subscribe, () => tidings.state === 'live' && script.streams.length === number + 1, 'the last')
-  Date.now = () => dateNow() + 5000
+  const { now } = Date
+  t.intercept(Date, 'now', { value: () => now() + 5000 })
   await breaks()
   t.ok(waits.at(-1)! <= 1000, `${waits.at(-1)} after five seconds`)
 })
@@ -49,7 +37,7 @@ t.test('a stream that breaks as soon as it is live, over and over: pauses grow u
 t.test('a stream that the service ends with a hint: that long, and a third if it was live', async (t) => {
   const hint = 'retry: 1500\nevent: ping\ndata: {}\n\n'
   const script = await startScript(t, { head: (number) => number === 2 ? hint : RETRY + sync(number) })
-  const tidings = open(t, script)
+  const { tidings, waits } = open(t, script)
   await until(tidings.subscribe, () => tidings.state === 'live', 'live')
   script.streams[0]!.end(hint)
   await script.until(() => script.streams.length === 2, 'the second')
