@@ -7,10 +7,10 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { library } from '../src/broker/redis/library.ts'
 import { startRedis } from './fixtures/redis.ts'
+import { wordsOf } from './security/recipes.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
-const words = (line: string): string[] => [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!)
 
 t.test('publishing and taking back through Redis, as README and docs/publishing.md print it', async (t) => {
   const redis = await startRedis(t, { own: true })
@@ -21,7 +21,7 @@ t.test('publishing and taking back through Redis, as README and docs/publishing.
   t.equal(lines.length, 5)
   for (const line of lines) {
     const isRetract = line.includes('tidings_retract')
-    const answer = await redis.cli(...words(line), ...(isRetract && !line.includes(' ID ') ? ['KEY', 'k'] : []))
+    const answer = await redis.cli(...wordsOf(line), ...(isRetract && !line.includes(' ID ') ? ['KEY', 'k'] : []))
     if (line.startsWith('PUBLISH')) t.equal(answer, 0, line)
     else if (isRetract) t.equal(answer, 0, line)
     else t.match(answer, [/^\d{16}$/, 0], line)
@@ -40,7 +40,7 @@ t.test('npm run token, as examples/react prints it for another terminal: signed 
 })
 
 t.test('npm run capacity, as docs/capacity.md prints it', async (t) => {
-  const commands = [...read('docs/capacity.md').matchAll(/^ {4}npm run capacity(?: -- (.*?))? +#/gm)].map(([, args = '']) => words(args))
+  const commands = [...read('docs/capacity.md').matchAll(/^ {4}npm run capacity(?: -- (.*?))? +#/gm)].map(([, args = '']) => wordsOf(args))
   t.equal(commands.length, 2)
   for (const args of commands) {
     const { stdout } = await promisify(execFile)(process.execPath, ['bench/capacity.ts', ...args], { cwd: root })

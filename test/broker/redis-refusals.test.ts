@@ -4,6 +4,7 @@ import net from 'node:net'
 import t from 'tap'
 import { explain } from '../../src/broker/redis/diagnosis.ts'
 import { startRedis } from '../fixtures/redis.ts'
+import { wordsOf } from '../security/recipes.ts'
 import { send } from './contract.ts'
 import { becomes, startRedisNode, up } from './nodes.ts'
 
@@ -45,7 +46,7 @@ t.test('the password, changed while nodes run: the reason stays the reason, and 
 t.test('the password, changed as docs/security.md says: no node is refused, and the old one is out', async (t) => {
   const page = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8')
   const [, section = ''] = /^### Changing the password of Redis$(.*?)^### /ms.exec(page)!
-  const [both, old, cut] = [...section.matchAll(/^redis-cli (.*)$/gm)].map(([, line]) => [...line!.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!))
+  const [both, old, cut] = [...section.matchAll(/^redis-cli (.*)$/gm)].map(([, line]) => wordsOf(line!))
   const redis = await startRedis(t, { own: true })
   await redis.cli('CONFIG', 'SET', 'requirepass', 'the old password')
   await redis.cli('AUTH', 'the old password')

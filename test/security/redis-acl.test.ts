@@ -7,15 +7,14 @@ import { spawnChild } from '../fixtures/process.ts'
 import { RedisCli } from '../fixtures/resp.ts'
 import { tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { startNodes } from './nodes.ts'
+import { PASSWORD, recipesOf } from './recipes.ts'
 
 /** Its own, with the prefix of the recipes. */
 const redis = await startRedis(t, { own: true })
 redis.prefix = 'tidings'
-const page = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8').replaceAll('\\\n', ' ')
-const recipes = [...page.matchAll(/^redis-cli (ACL SETUSER \S+ reset .*)$/gm)].map(([, line]) => [...line!.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!))
-for (const recipe of recipes) await redis.cli(...recipe)
+const recipes = recipesOf('security.md')
+for (const recipe of recipes) await redis.cli('ACL', 'SETUSER', ...recipe)
 
-const PASSWORD = 'a long password'
 function login (t: any, user: string): (...args: (string | number)[]) => Promise<unknown> {
   const cli = new RedisCli(`redis://${user}:${encodeURIComponent(PASSWORD)}@127.0.0.1:${redis.port}`)
   t.teardown(() => cli.close())
@@ -34,13 +33,13 @@ const sentence = (answer: unknown): boolean =>
   answer instanceof Error && /^NOPERM This user may not run [A-Z]+ on tidings:\S.*, which is needed here; nothing was done\. The documents have the ACL recipe$/.test(answer.message)
 
 t.test('ACL recipes, as the page has them, are four', async (t) => {
-  t.same(recipes.map(([, , user]) => user), ['stock', 'complaints', 'orders', 'tidings'])
+  t.same(recipes.map(([user]) => user), ['stock', 'complaints', 'orders', 'tidings'])
   t.ok(recipes.every((recipe) => recipe.includes('reset') && recipe.includes('resetchannels')), 'each begins with nothing')
 })
 
 t.test('ACL recipe of the nodes, beside the function library, names every command in it', async (t) => {
   const used = new Set([...library().matchAll(/(?:redis\.p?call\(|local PUBLISH, NUMSUB = )'(\w+)'/g)].map(([, name]) => name!.toLowerCase()))
-  const recipe = recipes.find(([, , user]) => user === 'tidings')!
+  const recipe = recipes.find(([user]) => user === 'tidings')!
   for (const name of used) t.ok(recipe.some((rule) => rule === `+${name}` || rule.startsWith(`+${name}|`)), name)
 })
 
