@@ -162,6 +162,23 @@ t.test('the record of a user, when the time was set back by half an hour, lasts 
   t.ok(Number(await redis.cli('EXPIRETIME', `${redis.prefix}:groups:1`)) > second + 1800 + 60)
 })
 
+t.test('what is known of removed notifications lasts a history after the newest of them, also when one is found later that expired before', async (t) => {
+  const redis = await startRedis(t)
+  const node = startRedisNode(t, redis, { historySeconds: HISTORY_SECONDS })
+  await up(node)
+  const { broker } = node
+  const { position } = await broker.position({ userId: '1' })
+  await send(node, 'user:1', 'short', { ttlSeconds: 1 })
+  const replaced = await send(node, 'user:1', 'old', { key: 'k' })
+  await redis.cli('INCRBY', `${redis.prefix}:clock`, 500_000_000)
+  const last = await send(node, 'user:1', 'new', { key: 'k' })
+  const user = { userId: '1', issuedAtSeconds: 1e10, expiresAtSeconds: 1e10 }
+  await broker.resume({ user, groups: undefined, admittedAt: last, cursor: position, maxBytes: 1000 })
+  t.equal(await redis.cli('ZCARD', `${redis.prefix}:gone:user:1`), 2, 'the expired one was found')
+  t.match(await broker.trail.evidence('1', replaced), { places: [{ state: 'replaced' }] })
+  t.ok(Number(await redis.cli('EXPIRETIME', `${redis.prefix}:gone:user:1`)) >= Math.floor(last / 1e6) + HISTORY_SECONDS)
+})
+
 t.test('receipts, of nodes that note more than are kept, push the oldest out: 64 MB at most', async (t) => {
   const redis = await startRedis(t)
   const node = startRedisNode(t, redis, limits)

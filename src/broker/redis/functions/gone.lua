@@ -8,7 +8,8 @@ local function bury(ctx, address, id, how, at)
   local key = ctx.prefix .. ':gone:' .. address
   if type(redis.pcall('ZADD', key, int(at), how .. int(id))) ~= 'number' then return end
   redis.pcall('ZREMRANGEBYRANK', key, 0, -MAX_GONE - 1)
-  redis.pcall('EXPIREAT', key, end_of(at, ctx.limits.seconds))
+  -- An expired entry is often found long after others were removed, which are to be remembered as well.
+  redis.pcall('EXPIREAT', key, end_of(math.max(at, ctx.last or ctx.now), ctx.limits.seconds))
 end
 
 -- Anything may have been evicted, so the history begins anew.
