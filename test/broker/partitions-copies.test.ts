@@ -1,5 +1,6 @@
 // What goes over partitions arrives exactly once in each, in one order, whoever dies between the commit and the copy.
 import t, { type Test } from 'tap'
+import { Revoked } from '../../src/broker/broker.ts'
 import { PartitionedBroker } from '../../src/broker/redis/partitions/partitions.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import { keySlot } from '../../src/broker/redis/slot.ts'
@@ -53,6 +54,17 @@ t.test('an idempotency key, used on two nodes at once, brings all of them the fi
       t.same(answers.map((answer) => ({ ...answer, replayed: false })), nodes.flatMap(() => [first[0], first[0]]))
     }
   }
+})
+
+t.test('an idempotency key, refused where it was used first, publishes with a key to users of other partitions', async (t) => {
+  const { broker } = await start(t, await startRedis(t))
+  const [first, other] = [users[0]!, users[1]!]
+  await broker.logout('p')
+  const publisher = { userId: 'p', issuedAtSeconds: 1, expiresAtSeconds: 1e10 }
+  const publish = async (user: string, rest: object) => await broker.publish(request(`user:${user}`, 1, { idempotencyKey: 'i', key: 'k', ...rest }))
+  t.ok(await refusal(publish(first, { publisher })) instanceof Revoked)
+  t.match(await publish(other, {}), { replayed: false, notifications: [{ to: `user:${other}` }], pending: undefined })
+  t.match(await broker.list({ reader: { userId: other }, limit: 1, unreadOnly: false }), { notifications: [{ key: 'k' }] })
 })
 
 t.test('a partition, of a name, is that of its slot in a Redis Cluster', async (t) => {

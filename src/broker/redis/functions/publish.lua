@@ -156,10 +156,12 @@ local function publish_request(ctx, req)
     keep_answer(answer_key, { id = text, to = req.to }, { taken })
     return false, { text, { taken }, req.to }
   end
+  -- Nil: all addresses are in other partitions, since the first publish with this idempotency key was to this one.
+  local first = req.to[1]
   -- What a key replaces is removed before the newer notification is sent.
-  if req.key or req.by_service then others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. req.to[1], '') end
+  if first and (req.key or req.by_service) then others.must_be_allowed(PUBLISH, ctx.prefix .. ':' .. first, '') end
   if req.by_service and answer_key then others.must_be_allowed('SET', answer_key, '', 'EX', '1') end
-  if req.key then others.may_replace(ctx, req.to[1], req.by_service) end
+  if first and req.key then others.may_replace(ctx, first, req.by_service) end
   if req.keep == 'none' then req.id = nil else
     req.id = req.id or next_id(ctx)
     if req.ttl and req.ttl <= ctx.limits.seconds then req.expires = req.id + req.ttl * SECOND end
