@@ -84,6 +84,16 @@ t.test('copies with a key, that come after a newer one with it whose ttl is over
   t.same(await listed(), ['1'])
 })
 
+t.test('a notification that one group got late, and that was gone before it came to the others, is known in all of them', async (t) => {
+  const { broker, user, copy, became } = await start(t)
+  const now = Date.now() * 1000
+  const groups = Array.from({ length: 12 }, (_, i) => `group:${i}`)
+  for (const group of groups) await broker.join(user, group.slice('group:'.length))
+  for (const group of groups.slice(1)) await copy(now - 10, { d: '"2"', k: 'k' }, group)
+  await copy(now - 20, { d: '"1"', k: 'k' }, ...groups)
+  t.same(await became(now - 20), Object.fromEntries(groups.map((group, i) => [group, i === 0 ? 'kept' : 'replaced'])))
+})
+
 t.test('a copy that comes after its retraction, is not listed, not sent, and replaces what it replaced elsewhere', async (t) => {
   const { ear, copy, listed, became } = await start(t)
   const now = Date.now() * 1000

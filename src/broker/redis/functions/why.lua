@@ -115,11 +115,14 @@ do
     local places, trimmed, forgetful, absent = {}, {}, false, {}
     -- With several partitions, a copy may have another id than the publisher was answered.
     local has_copies = others.known(ctx)
+    -- Its id here: the same at each of its addresses, except where it was gone before it came.
+    local own = id
     local function look(address, memberships)
-      if has_copies then id = others.id_of(ctx, address, id) end
-      local place = place_of(ctx, address, id, memberships)
+      local here = has_copies and others.id_of(ctx, address, id) or id
+      if here ~= id then own = here end
+      local place = place_of(ctx, address, here, memberships)
       if place then places[#places + 1] = place return end
-      if not covers(memberships, id) then
+      if not covers(memberships, here) then
         if has_copies then
           absent[#absent + 1] = address
           absent[#absent + 1] = memberships
@@ -127,11 +130,11 @@ do
         return
       end
       local trim = tonumber(redis.call('GET', ctx.prefix .. ':trim:' .. address) or nil) or 0
-      if trim >= id then
+      if trim >= here then
         trimmed[#trimmed + 1] = address
         trimmed[#trimmed + 1] = int(trim)
       end
-      forgetful = forgetful or is_forgetful(ctx, address, id)
+      forgetful = forgetful or is_forgetful(ctx, address, here)
     end
     look('user:' .. user, '0:')
     look('all', '0:')
@@ -141,11 +144,11 @@ do
     end
     local inbox = read_inbox(ctx, user)
     return {
-      int(id), int(position), int(math.max(born - 1, kept_since, position - ctx.limits.seconds * SECOND)), places, trimmed, forgetful and 1 or 0,
-      int(inbox.seen), int(inbox.read), inbox.marks[id] or '',
+      int(own), int(position), int(math.max(born - 1, kept_since, position - ctx.limits.seconds * SECOND)), places, trimmed, forgetful and 1 or 0,
+      int(inbox.seen), int(inbox.read), inbox.marks[own] or '',
       redis.call('LRANGE', ctx.prefix .. ':trail:' .. user, 0, -1), redis.call('LRANGE', ctx.prefix .. ':reads:' .. user, 0, -1),
-      receipts_of(ctx, id), redis.call('ZRANGE', ctx.prefix .. ':written', 0, -1, 'WITHSCORES'), absent,
-      id <= unnoted and 1 or 0
+      receipts_of(ctx, own), redis.call('ZRANGE', ctx.prefix .. ':written', 0, -1, 'WITHSCORES'), absent,
+      own <= unnoted and 1 or 0
     }
   end
 
