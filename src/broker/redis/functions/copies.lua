@@ -74,13 +74,17 @@ do
     return {}
   end
 
-  -- How a notification that was copied late is gone already (see `bury`), or nil. Only what came late may have been
-  -- retracted or replaced: that is looked up, which takes a tenth of the time of a copy.
+  -- How a notification that was copied is gone already (see `bury`), or nil. Only what came late may have been retracted,
+  -- or replaced by what is gone: that is looked up, which takes a tenth of the time of a copy.
   local function fate_of(ctx, address, origin, is_late, key, expires)
     local known = is_late and redis.call('ZMSCORE', ctx.prefix .. ':late:' .. address, 'r' .. int(origin), 'k' .. (key or '')) or {}
     if known[1] then return 'r' end
     if (expires and expires <= ctx.now) or origin <= ctx.now - ctx.limits.seconds * SECOND then return 'x' end
-    return key and known[2] and tonumber(known[2]) > origin and 'p' or nil
+    if not key then return nil end
+    local newest = tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. address, key) or nil)
+    -- The ids that publishers were answered decide which of two is newer, so that all partitions agree.
+    newest = math.max(tonumber(known[2] or 0), newest and others.origin_of(ctx, address, newest) or 0)
+    return newest > origin and 'p' or nil
   end
 
   -- What it replaced elsewhere must go here too. Streams did not get it, so they are told that the older one is gone.
@@ -110,7 +114,7 @@ do
     end
     if #req.to == 0 then return receivers end
     -- Greater than what streams have just been told as of.
-    req.id, req.order = ctx.last == id and id or next_id(ctx), origin
+    req.id = ctx.last == id and id or next_id(ctx)
     if req.id ~= origin then
       req.origin = origin
       local ends = end_of(req.id, ctx.limits.seconds)

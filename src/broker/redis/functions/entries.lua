@@ -54,16 +54,9 @@ local function forget_entry(ctx, address, id)
 end
 
 -- Removes the older entry with the same key. This is no gap.
-local function replace_key(ctx, address, log, key, id, ends, order)
+local function replace_key(ctx, address, log, key, id, ends)
   local keys = ctx.prefix .. ':keys:' .. address
   local older = redis.call('ZSCORE', keys, key)
-  -- The ids that publishers were answered decide which of the two is newer, so that all partitions agree.
-  if older and order and others.origin_of(ctx, address, tonumber(older)) > order then
-    redis.call('XDEL', log, int(id) .. '-0')
-    bury(ctx, address, id, 'p', tonumber(older))
-    forget_entry(ctx, address, id)
-    return
-  end
   redis.call('ZADD', keys, int(id), key)
   redis.call('EXPIREAT', keys, ends)
   if older then
@@ -128,7 +121,7 @@ local function store(ctx, req)
     -- From here on other entries are removed. Everything that may be refused was done before.
     for i, address in ipairs(req.to) do
       note_for_counts(ctx, address, req, ends)
-      if req.key then replace_key(ctx, address, written[i], req.key, id, ends, req.order) end
+      if req.key then replace_key(ctx, address, written[i], req.key, id, ends) end
       if not req.by_service then trim(ctx, address, id) end
     end
   end)
