@@ -85,7 +85,7 @@ t.test('copies with a key, that come after a newer one with it whose ttl is over
 })
 
 t.test('a copy with a key, that comes after a newer one with it, is not sent after it; to a group where it is the newest, it is', async (t) => {
-  const { ear, copy, listed, became } = await start(t)
+  const { ear, copy, listed, became, partition } = await start(t)
   const now = Date.now() * 1000
   await copy(now - 10, { d: '"2"', k: 'k' }, 'all')
   t.same(await copy(now - 20, { d: '"1"', k: 'k' }, 'all', 'group:g'), [0, 1])
@@ -94,6 +94,7 @@ t.test('a copy with a key, that comes after a newer one with it, is not sent aft
   t.same(await listed(), ['3', '1'])
   t.same(await became(now - 20), { all: 'replaced', 'group:g': 'kept' })
   t.same(await became(now - 30), { all: 'replaced', 'group:g': 'replaced' })
+  t.equal(await redis.cli('EXISTS', `${partition}:late:all`), 0, 'nothing more is remembered: the newer one is there')
   await ear.count(3)
   t.same(ear.notifications.map(({ to, json }) => `${to.split('/')[1]} ${json}`), ['all "2"', 'group:g "1"', 'all "3"'])
 })

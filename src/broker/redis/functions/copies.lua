@@ -93,7 +93,8 @@ do
     if not key then return end
     local older = tonumber(redis.call('ZSCORE', ctx.prefix .. ':keys:' .. address, key) or nil)
     if older and others.origin_of(ctx, address, older) < origin then retract_from(ctx, address, { id = older, how = 'p' }) end
-    others.remember_key(ctx, address, key, origin)
+    -- Of what was replaced, a newer one is known.
+    if how ~= 'p' then others.remember_key(ctx, address, key, origin) end
   end
 
   local function apply_publish(ctx, origin, fields, to)
