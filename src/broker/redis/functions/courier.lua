@@ -3,8 +3,9 @@
 --   <prefix>:courier         the node that copies now (some seconds)
 
 do
-  -- The committing node may still be copying entries that are younger than this.
-  local GRACE = SECOND
+  -- The committing node may still be copying entries that are younger than this. Of one further ahead of the time than
+  -- clocks of masters should differ, the age is not known: the time was set back.
+  local GRACE, AHEAD = SECOND, 5 * SECOND
   local COURIER_MS = 3000
   -- About how many entries one call looks at, how many it replies, and how much work it may make: bytes that are read,
   -- and bytes that the target will write, since a copy goes to up to 1,000 logs there. A call must not hold up Redis
@@ -89,7 +90,8 @@ do
     -- A TTL above the limit means that the time was set back, so that courier may be gone.
     if who_asks == '' or (who and who ~= who_asks and redis.call('PTTL', courier) <= COURIER_MS) then return reply end
     local oldest = redis.call('XRANGE', ctx.prefix .. ':outbox', '-', '+', 'COUNT', 1)[1]
-    if not oldest or (args[4] ~= '1' and tonumber(oldest[1]:match('^%d+')) > ctx.now - GRACE) then return reply end
+    local made = oldest and tonumber(oldest[1]:match('^%d+'))
+    if not made or (args[4] ~= '1' and made > ctx.now - GRACE and made < ctx.now + AHEAD) then return reply end
     redis.call('SET', courier, who_asks, 'PX', COURIER_MS)
     for _, tag in ipairs(owed) do
       reply[#reply + 1] = tag
