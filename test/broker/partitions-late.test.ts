@@ -229,6 +229,20 @@ t.test('a copy from a partition whose clock is ten minutes ahead, does not put t
   t.same(await listed(), [1])
 })
 
+t.test('the newest of a key is the same everywhere, also when the time was set back by ten minutes', async (t) => {
+  const { url, cli } = redis
+  const prefix = `${redis.prefix}-${++count}`
+  const { broker, ear } = await startPartitions(t, { url, prefix }, PARTITIONS)
+  const users = Array.from({ length: PARTITIONS }, (_, i) => Array.from({ length: 1000 }, (_, n) => `${n}`).find((name) => partitionOf(name, PARTITIONS) === i)!)
+  const first = Array.from({ length: 100 }, (_, i) => `h${i}`).find((name) => partitionOf(name, PARTITIONS) !== partitionOf('g', PARTITIONS))!
+  for (const user of users) await broker.join(user, 'g')
+  // Ids stay as far ahead as they were; that of the last publish is the furthest.
+  for (const [i, tag] of tagsOf(PARTITIONS).entries()) await cli('INCRBY', `${prefix}:{${tag}}:clock`, 600_000_000 + (i === partitionOf(first, PARTITIONS) ? 500_000 : 0))
+  await broker.publish(request([`group:${first}`, 'group:g'], 'older', { key: 'k' }))
+  await broker.publish(request('group:g', 'newer', { key: 'k' }))
+  for (const user of users) t.same((await listOf({ broker, ear }, user)).notifications.map(({ json }) => json), ['"newer"'], `in the partition of ${user}`)
+})
+
 for (const what of ['key', 'id there'] as const) {
   t.test(`a copy with an id of its own at the home of its group, retracted there by a service and by its ${what}, is gone in every partition`, async (t) => {
     const { url, cli } = redis

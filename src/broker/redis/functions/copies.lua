@@ -34,10 +34,11 @@ do
     return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':=' .. int(id)) or nil) or given or id
   end
 
-  -- A copy keeps the publisher's id if it is greater than all ids here and not far ahead of the time.
+  -- A copy keeps the publisher's id if it is greater than all ids here and not far ahead of them and of the time. If the
+  -- time was set back, all partitions are ahead of it, and by following one another they agree on what is newer.
   local function copy_id(ctx, origin)
     local last = ctx.last or tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil)
-    if not last or origin <= last or origin > ctx.now + 60 * SECOND or leapt(ctx, last) then return next_id(ctx) end
+    if not last or origin <= last or origin > math.max(ctx.now, last) + 60 * SECOND or leapt(ctx, last) then return next_id(ctx) end
     others.gives(ctx, last, origin)
     redis.call('SET', ctx.prefix .. ':clock', int(origin))
     return origin
