@@ -34,8 +34,8 @@ do
     return tonumber(redis.call('GET', ctx.prefix .. ':was:' .. address .. ':=' .. int(id)) or nil) or given or id
   end
 
-  -- A copy keeps the publisher's id if it is greater than all ids here and not far ahead of them and of the time. If the
-  -- time was set back, all partitions are ahead of it, and by following one another they agree on what is newer.
+  -- A copy keeps the publisher's id if it is greater than all ids here and not far ahead of them and of the time. After
+  -- the time was set back, all partitions are ahead of it, and by following one another they agree on what is newer.
   local function copy_id(ctx, origin)
     local last = ctx.last or tonumber(redis.call('GET', ctx.prefix .. ':clock') or nil)
     if not last or origin <= last or origin > math.max(ctx.now, last) + 60 * SECOND or leapt(ctx, last) then return next_id(ctx) end
@@ -75,8 +75,8 @@ do
     return {}
   end
 
-  -- How a notification that was copied is gone already (see `bury`), or nil. Only what came late may have been retracted,
-  -- or replaced by what is gone: that is looked up, which takes a tenth of the time of a copy.
+  -- How a notification that was copied is gone already (see `bury`), or nil. Only what came late may have been
+  -- retracted, or replaced by what is gone: that is looked up, which takes a tenth of the time of a copy.
   local function fate_of(ctx, address, origin, is_late, key, expires)
     local known = is_late and redis.call('ZMSCORE', ctx.prefix .. ':late:' .. address, 'r' .. int(origin), 'k' .. (key or '')) or {}
     if known[1] then return 'r' end
