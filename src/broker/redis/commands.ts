@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import { type HistoryLimits, Uncertain, Unavailable } from '../broker.ts'
 import { isClosed, isMissing, isUnanswered, translate } from './answers.ts'
-import { explain, NOT_CONNECTED } from './diagnosis.ts'
+import { explain, NOT_CONNECTED, refusesWrites } from './diagnosis.ts'
 import { Known, type Ears } from './known.ts'
 import { LIBRARY_VERSION } from './library.ts'
 import type { Link } from './link.ts'
@@ -203,6 +203,10 @@ export class RedisCommands extends EventEmitter<Events> {
   /** Sends a command to the Redis that has the prefix. Rejects with the port's errors. */
   async ask<T> (command: (redis: Redis) => Promise<T>): Promise<T> {
     this.#mustBeUp()
+    return await this.#give(command)
+  }
+
+  async #give<T> (command: (redis: Redis) => Promise<T>): Promise<T> {
     return await this.#links.give(this.#options.prefix, command).catch((error: Error) => { throw this.translate(error) })
   }
 
@@ -211,9 +215,12 @@ export class RedisCommands extends EventEmitter<Events> {
     if (fault !== '') throw new Unavailable(fault)
   }
 
-  /** Publishes on a channel. */
+  /** Whether `publish` may be called. Who takes no writes passes messages on all the same. */
+  get canPublish (): boolean { return this.fault === '' || refusesWrites(this.fault) }
+
+  /** Publishes on a channel. Rejects with the port's errors. */
   async publish (channel: string, payload: string): Promise<void> {
-    await this.ask((redis) => this.#links.isCluster ? redis.spublish(channel, payload) : redis.publish(channel, payload))
+    await this.#give((redis) => this.#links.isCluster ? redis.spublish(channel, payload) : redis.publish(channel, payload))
   }
 
   /** How many connections are subscribed to a channel. */

@@ -99,6 +99,11 @@ export function explain (error: string): string {
   return match === undefined ? message : `${match[1]} [${message.replace(/^(read|write) (?=E)/, '').slice(0, 200)}]`
 }
 
+/** Whether this is the fault of a master that works, and only takes no writes for now. It passes messages on. */
+export function refusesWrites (fault: string): boolean {
+  return /\[(OOM|MISCONF|NOREPLICAS) /.test(fault)
+}
+
 /** Why no Sentinel has named the master. */
 export function sentinelFault (reasons: readonly Error[], masterName: string): string {
   const messages = reasons.map(({ message }) => message)

@@ -3,7 +3,7 @@
 import { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import type { RedisAddress } from '../../redis-url.ts'
-import { isClosed } from './answers.ts'
+import { isClosed, isUnanswered } from './answers.ts'
 import { askOnce, type Entry, nameOf, openConnection, selectDatabase } from './connection.ts'
 import { CUT, explain, LOADING, NOT_CONNECTED, placeFault, readInfo, type ServerInfo } from './diagnosis.ts'
 import { Ear } from './ear.ts'
@@ -212,7 +212,11 @@ export class Link extends EventEmitter<Events> {
       this.ear.compare()
       this.emit('up', hasReplacedOld)
     } catch (error) {
-      if (!isClosed(error as Error)) this.#down(explain((error as Error).message))
+      if (isClosed(error as Error)) return
+      const fault = explain((error as Error).message)
+      // No canary is published while commands are refused, so nothing else notices that nobody answers any more.
+      if (isUnanswered(error as Error) && this.redis.status === 'ready') this.reconnect(fault)
+      else this.#down(fault)
     }
   }
 

@@ -101,7 +101,7 @@ export class RedisBroker implements Broker {
   }
 
   #publishCanary (): void {
-    if (this.#commands.fault !== '') return
+    if (!this.#commands.canPublish) return
     this.#commands.publish(this.#subscriber.canaryChannel, '').catch((error: Error) => {
       if (isUnanswered(error)) this.#commands.reconnect('no answer')
       else if (/NOPERM|unknown command/.test(error.message) && !this.#subscriber.isRefused) this.#subscriber.refused(error)
