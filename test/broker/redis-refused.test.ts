@@ -39,3 +39,16 @@ t.test('a Redis that refuses commands, and is gone without a word: another conne
   await redis.cli('RENAME', `${redis.prefix}:apart`, `${redis.prefix}:config`)
   await up(node)
 })
+
+t.test('a Redis that refuses the channels, and is gone without a word: another connection is opened', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const line = new Line(redis.port)
+  await line.listen()
+  t.teardown(() => { line.close() })
+  await redis.cli('ACL', 'SETUSER', 'deaf', 'on', '>pass', '~*', '+@all', 'resetchannels')
+  const node = startRedisNode(t, { url: `redis://deaf:pass@127.0.0.1:${line.port}`, prefix: redis.prefix })
+  await becomes(() => /may not use the channels/.test(node.broker.state().detail), 'the fault')
+  line.loseAll()
+  await redis.cli('ACL', 'SETUSER', 'deaf', 'allchannels')
+  await up(node)
+})

@@ -1,9 +1,12 @@
 // Redis refuses our subscriptions: logs each reason once, and retries with growing pauses.
 import { explain } from './diagnosis.ts'
+import type { Ear } from './ear.ts'
 import type { Log } from './links.ts'
 
 /** The longest pause in ticks (seconds). Pauses start at one and double. */
 const MAX_PAUSE_TICKS = 4
+/** How long an answer, or a new connection, may take. */
+const ANSWER_TICKS = 4
 
 const REFUSED = /^(NOPERM|NOAUTH|WRONGPASS|ERR|OOM)/
 
@@ -32,9 +35,14 @@ export class Refusal {
     this.#logged = sentence
   }
 
-  /** Called once a second during a refusal: true when it is time to retry. */
-  tick (): boolean {
-    return --this.#restTicks <= 0
+  /** Called once a second during a refusal. `ask` sends the subscriptions again. */
+  tick (ear: Pick<Ear, 'isConnected' | 'reconnect'> | undefined, ask: () => void): void {
+    this.#restTicks--
+    if (this.#restTicks === 0 && ear?.isConnected === true) ask()
+    if (this.#restTicks > -ANSWER_TICKS) return
+    // Nobody answered, or there is no connection. The ear does not see that: it counts no silence during a refusal.
+    this.#restTicks = 0
+    ear?.reconnect()
   }
 
   /** Redis has accepted the subscriptions. */

@@ -98,7 +98,7 @@ export class RedisSubscriber extends EventEmitter<{ subscribed: [] }> implements
   tick (): void {
     if (this.#refusal.stands) {
       // The connection works but Redis refused, so asking again at once would get the same answer.
-      if (this.#refusal.tick() && this.#ear?.isConnected === true) void this.#resubscribe()
+      this.#refusal.tick(this.#ear, () => { void this.#resubscribe() })
       return
     }
     if (++this.#silentTicks > DEAF_TICKS) {
