@@ -37,6 +37,17 @@ export async function listen (app: FastifyInstance, { host: name, port, sharesPo
   await app.listen({ host, port, backlog: BACKLOG, ...(sharesPort && { reusePort: true }) })
 }
 
+/** What to do if `listen` rejects with this code. */
+export function listenAdvice (code: string | undefined): string {
+  switch (code) {
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN': return 'this machine has no such address. Set HOST to one of its own, or to 0.0.0.0 for all'
+    case 'EACCES': return 'the user of the process may not take this port. Set PORT and OPS_PORT to 1024 or more'
+    default: return 'is the port taken? Set PORT, OPS_PORT or HOST'
+  }
+}
+
 /**
  * Stops accepting connections. Open ones stay and can bring requests until the app is closed. Resolves with a promise
  * of the moment when none is open any more.

@@ -14,7 +14,7 @@ import { RedisBroker } from './broker/redis/redis.ts'
 import { Certificate } from './certificate.ts'
 import { type Config, ConfigError, configSchema, historyLimits, parseConfig } from './config.ts'
 import { AFTER_DRAIN_SECONDS, endNode } from './end.ts'
-import { listen } from './listen.ts'
+import { listen, listenAdvice } from './listen.ts'
 import { LogDestination } from './log.ts'
 import { MEMORY_URL, parseRedisUrl } from './redis-url.ts'
 import { readOtelSettings } from './otel-settings.ts'
@@ -160,8 +160,8 @@ export async function start (takeSignals: (listener: (signal: NodeJS.Signals) =>
     })
   } catch (error) {
     if (closingSince !== undefined) return
-    const { port = config.PORT } = error as NodeJS.ErrnoException & { port?: number }
-    logger.fatal({ err: error }, `cannot listen on ${config.HOST}:${port}; is the port taken? Set PORT, OPS_PORT or HOST`)
+    const { code, port = config.PORT } = error as NodeJS.ErrnoException & { port?: number }
+    logger.fatal({ err: error }, `cannot listen on ${config.HOST}:${port}; ${listenAdvice(code)}`)
     await giveUp()
   }
 }

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import net from 'node:net'
 import { hostname } from 'node:os'
 import t from 'tap'
+import { listenAdvice } from '../src/listen.ts'
 import { startNode, systemEnvironment } from './fixtures/node.ts'
 import { spawnChild } from './fixtures/process.ts'
 import { startRedis } from './fixtures/redis.ts'
@@ -101,6 +102,8 @@ t.test('a node that cannot start, with LOG_LEVEL=silent, says why all the same, 
   await redis.cli('RPUSH', `${redis.prefix}:partitions`, 'a', 'b')
   const faults = [
     [{ PORT: String(port) }, `cannot listen on 127.0.0.1:${port}; is the port taken?`],
+    // An address for documentation (RFC 5737), which no machine has.
+    [{ PORT: String(port), HOST: '203.0.113.9' }, `cannot listen on 203.0.113.9:${port}; this machine has no such address.`],
     [{ PORT: '0', ...redis.env, REDIS_PARTITIONS: '4' }, 'cannot start: REDIS_PARTITIONS is 4']
   ] as const
   for (const [fault, sentence] of faults) {
@@ -109,4 +112,5 @@ t.test('a node that cannot start, with LOG_LEVEL=silent, says why all the same, 
     t.equal(child.lines.length, 1)
     t.match(JSON.parse(child.lines[0] ?? '{}'), { level: 60, msg: sentence })
   }
+  t.match(listenAdvice('EACCES'), /^the user of the process may not take this port/)
 })
