@@ -214,7 +214,7 @@ export class Link extends EventEmitter<Events> {
     } catch (error) {
       if (isClosed(error as Error)) return
       const fault = explain((error as Error).message)
-      // No canary is published while commands are refused, so nothing else notices that nobody answers any more.
+      // While commands are refused there may be no canary, so nothing else notices that nobody answers any more.
       if (isUnanswered(error as Error) && this.redis.status === 'ready') this.reconnect(fault)
       else this.#down(fault)
     }
