@@ -6,7 +6,7 @@ import type { Address } from '../../src/notification.ts'
 import { partitionOf } from '../../src/broker/redis/partitions/slots.ts'
 import { listOf, type Node } from '../broker/contract.ts'
 import { becomes, startPartitionedNode, startRedisNode, up } from '../broker/nodes.ts'
-import { spawnChild, tail } from '../fixtures/process.ts'
+import { freePort, spawnChild, tail } from '../fixtures/process.ts'
 import { startRedis, type Redis } from '../fixtures/redis.ts'
 import { startRedisCluster } from '../fixtures/redis-cluster.ts'
 import { PASSWORD, recipesOf } from '../security/recipes.ts'
@@ -36,7 +36,8 @@ async function publishes (t: Test, node: Node, addresses: string, login: (user: 
     for (const [user, to] of [['orders', NAMES], ['complaints', ['group:Complaints']], ['', ['all']]] as ReadonlyArray<readonly [string, readonly Address[]]>) {
       const child = spawnChild(t, command, [...args, ...to], { name: file, env: { ...process.env, REDIS_ADDRESSES: addresses, ...login(user) } })
       t.match(await child.exited, { code: 0 }, `${file} ${user}: ${tail(child.lines)}`)
-      t.match(child.lines, to.flatMap((address) => [new RegExp(`^${address.replace(/[{}]/g, '\\$&')} \\d{16}$`), `${address} taken back`]), `${file}: ${to.join()}`)
+      // Some say that nobody is at an address, and take the next.
+      t.match(child.lines.filter((line) => !/Could not connect|failed to dial/.test(line)), to.flatMap((address) => [new RegExp(`^${address.replace(/[{}]/g, '\\$&')} \\d{16}$`), `${address} taken back`]), `${file}: ${to.join()}`)
       for (const address of to) {
         if (address.startsWith('user:')) expect(address.slice(5), address)
         else for (const name of address === 'all' ? new Set([...members, ...NAMES.map((user) => user.slice(5))]) : members) expect(name, address)
@@ -85,6 +86,7 @@ t.test('the programs, on a Cluster with eight partitions, publish and take back,
   await admit(cluster.nodes, 'spublish')
   const node = startPartitionedNode(t, { ...cluster, prefix: 'tidings' }, PARTITIONS)
   await up(node)
-  await publishes(t, node, cluster.nodes.map(({ port }) => `127.0.0.1:${port}`).join(), loginOf)
+  // Nobody is at the first address, as when a master has died.
+  await publishes(t, node, [await freePort(), ...cluster.nodes.map(({ port }) => port)].map((port) => `127.0.0.1:${port}`).join(), loginOf)
   t.same(await refusals(cluster.nodes), [])
 })

@@ -3,7 +3,7 @@
 set -euo pipefail
 limit=$(command -v timeout || true) # redis-cli would wait for ever if Redis is silent; macOS has no timeout
 trap 'if [ $? = 124 ]; then echo "Redis does not answer" >&2; fi' EXIT
-redis() { ${limit:+"$limit" 10} redis-cli -c -e --raw -h "${REDIS_ADDRESSES%%:*}" -p "$(sed 's/,.*//; s/.*://' <<< "$REDIS_ADDRESSES")" ${REDIS_USER:+--user "$REDIS_USER"} "$@"; }
+redis() { ${limit:+"$limit" 10} redis-cli -c -e --raw -h "${address%:*}" -p "${address##*:}" ${REDIS_USER:+--user "$REDIS_USER"} "$@"; }
 
 slot() { # that of CLUSTER KEYSLOT: CRC-16 of what stands between the first { and the next }, or of all
   local name=$1 crc=0 byte bit
@@ -15,7 +15,9 @@ slot() { # that of CLUSTER KEYSLOT: CRC-16 of what stands between the first { an
   echo $((crc % 16384))
 }
 
-list=$(redis LRANGE tidings:partitions 0 -1)
+for address in ${REDIS_ADDRESSES//,/ }; do # the first one that answers
+  list=$(redis LRANGE tidings:partitions 0 -1) && break
+done || exit
 prefixes=(${list:-tidings})
 home() { echo "${prefixes[$(slot "${1#*:}") * ${#prefixes[@]} / 16384]}"; }
 

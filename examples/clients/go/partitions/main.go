@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -82,9 +83,15 @@ func must[T any](value T, err error) T {
 
 func main() {
 	// With several addresses it is a client of a Cluster.
-	client := redis.NewUniversalClient(&redis.UniversalOptions{
+	options := &redis.UniversalOptions{
 		Addrs: strings.Split(os.Getenv("REDIS_ADDRESSES"), ","), Username: os.Getenv("REDIS_USER"), Password: os.Getenv("REDIS_PASSWORD"),
-	})
+	}
+	client := redis.NewUniversalClient(options)
+	if len(options.Addrs) > 1 {
+		cluster := options.Cluster()
+		cluster.ClusterStateReloadInterval = 5 * time.Second // or a master that died is asked for up to a minute
+		client = redis.NewClusterClient(cluster)
+	}
 	defer client.Close()
 	tidings := must(Open(client, "tidings"))
 	for _, to := range os.Args[1:] { // for example user:42 group:Complaints all
