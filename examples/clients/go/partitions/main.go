@@ -86,7 +86,7 @@ func main() {
 	options := &redis.UniversalOptions{
 		Addrs: strings.Split(os.Getenv("REDIS_ADDRESSES"), ","), Username: os.Getenv("REDIS_USER"), Password: os.Getenv("REDIS_PASSWORD"),
 	}
-	client := redis.NewUniversalClient(options)
+	var client redis.UniversalClient = redis.NewClient(options.Simple())
 	if len(options.Addrs) > 1 {
 		cluster := options.Cluster()
 		cluster.ClusterStateReloadInterval = 5 * time.Second // or a master that died is asked for up to a minute
