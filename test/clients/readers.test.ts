@@ -91,7 +91,10 @@ for (const [language, [command = '', ...args]] of Object.entries(publishers)) {
     const child = spawnChild(t, command, args, {
       name: language, env: { ...process.env, JWT_SECRET, REDIS_URL: redis.url, TIDINGS_BASE: other.url, TIDINGS_TO: to }
     })
+    await child.waitForLine(/^\d{16} \d{16}$/)
+    const printedAtMs = performance.now()
     t.match(await child.exited, { code: 0 }, tail(child.lines))
+    t.ok(performance.now() - printedAtMs < 5000, 'ends with its last line, and not with a timer of its library')
     const [, http, direct] = /^(\d{16}) (\d{16})$/.exec(child.lines.at(-1) ?? '') ?? []
     t.ok(http !== undefined && direct !== undefined && BigInt(http) < BigInt(direct), tail(child.lines))
     t.equal(await redis.cli('XLEN', `tidings:log:${to}`), 2)

@@ -19,6 +19,7 @@ const { notifications: [{ id }] } = await answer.json()
 
 const redis = new Redis(REDIS_URL, {
   commandTimeout: 10_000, // the library would wait for ever
+  disableClientInfo: true, // or the program ends these 10 s late with a Redis before 7.2, which refuses it
   enableReadyCheck: false // which asks INFO: a user for a service need not have the right to
 })
 // The library only reports a database that is not there, and goes on in database 0.
