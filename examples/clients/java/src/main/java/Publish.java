@@ -12,6 +12,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
+import javax.net.ssl.SSLParameters;
 import redis.clients.jedis.Jedis;
 
 public class Publish {
@@ -51,7 +52,9 @@ public class Publish {
     Matcher id = Pattern.compile("\"id\":\"(\\d+)\"").matcher(answer.body());
     id.find();
 
-    try (Jedis redis = new Jedis(URI.create(env("REDIS_URL")))) {
+    SSLParameters tls = new SSLParameters();
+    tls.setEndpointIdentificationAlgorithm("HTTPS"); // the library would take a certificate of any host
+    try (Jedis redis = new Jedis(URI.create(env("REDIS_URL")), null, tls, null)) {
       List<?> reply = (List<?>) redis.fcall("tidings_publish", List.of("tidings"), List.of(to, "message", "{\"from\":\"java redis\"}"));
       Object published = reply.get(0);
       System.out.println(id.group(1) + " " + (published instanceof byte[] ? new String((byte[]) published, StandardCharsets.UTF_8) : published));
