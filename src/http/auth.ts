@@ -191,7 +191,7 @@ async function verify (request: FastifyRequest): Promise<Principal> {
     const isOfOtherKey = error instanceof TidingsError && error.reason === 'signature'
     if (!isOfOtherKey || await request.server.keySet?.renew() !== true) throw error
     return await verifiedClaims(request)
-  }))
+  }), request.server.jwt.lookupToken(request))
 }
 
 async function verifiedClaims (request: FastifyRequest): Promise<Record<string, unknown>> {

@@ -1,4 +1,5 @@
 // Turns the claims of a verified token into a principal, checking each one.
+import { isUtf8 } from 'node:buffer'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { MAX_GROUPS } from '../broker/broker.ts'
 import { TidingsError } from '../errors.ts'
@@ -16,10 +17,12 @@ export const HUNDRED_YEARS_SECONDS = 100 * 366 * 86_400
 const EARLY_SECONDS = 3600
 
 /**
- * `claims`: those of a token whose signature and `exp` are valid. Throws TIDINGS_TOKEN_INVALID, TIDINGS_TOKEN_NOT_YET
+ * `claims`: those of `token`, whose signature and `exp` are valid. Throws TIDINGS_TOKEN_INVALID, TIDINGS_TOKEN_NOT_YET
  * (401).
  */
-export function readClaims (claims: Record<string, unknown>): Principal {
+export function readClaims (claims: Record<string, unknown>, token: string): Principal {
+  // The library has put U+FFFD in place of invalid bytes, so two users could become one.
+  if (!isUtf8(Buffer.from(token.split('.')[1]!, 'base64url'))) throw invalid('its claims are not in UTF-8')
   const { sub, exp, iat = 0, nbf = 0, groups, scope = '' } = claims
   if (typeof sub !== 'string' || !isName(sub)) throw invalid('sub must be a string of 1 to 128 characters without control characters')
   if (groups !== undefined && !isGroups(groups)) {
