@@ -16,19 +16,25 @@ const DAY = 86_400
 function start () {
   const calls: Array<[name: string, ...args: Array<string | number>]> = []
   const home = { isAway: false, hangs: false }
+  /** What the members' partition waits for before it hears that homes were told. */
+  const hearing = { after: Promise.resolve() }
   const groups = new Map<string, number>()
   const partitions = tags.map((_, i) => ({
     saw () {},
-    groups: async () => groups,
+    groups: async (userId: string) => {
+      if (userId === user) calls.push(['groups'])
+      return groups
+    },
     call: async (name: string, ...args: Array<string | number>) => {
       if (i === 1 && home.isAway) throw new Unavailable('away')
       calls.push([name, ...args])
       if (i === 1 && home.hangs) await new Promise(() => {})
+      if (name === 'tidings_heard') await hearing.after
       return name === 'tidings_enter' ? [''] : name === 'tidings_joined' ? ['0'] : name === 'tidings_unheard' ? args.slice(1) : []
     }
   }))
   const directory = new Directory({ partitions: partitions as unknown as RedisBroker[], tags, historySeconds: 60, onLate () {} })
-  return { directory, groups, home, named: (name: string) => calls.filter(([called]) => called === name) }
+  return { directory, groups, home, hearing, named: (name: string) => calls.filter(([called]) => called === name) }
 }
 
 t.test('a group that is doubted: its home is told again, once a minute', async (t) => {
@@ -95,6 +101,28 @@ t.test('a home that was away: told, when it is back, of the longest of those who
   const [[, tag, until, ...groups]] = named('tidings_enter') as [[string, string, number, string]]
   t.same([tag, groups], [tags[0], [group]])
   t.ok(until > nowSeconds + 9_000_000, `${until - nowSeconds}`)
+  await new Promise(setImmediate)
+  directory.tick()
+  await new Promise(setImmediate)
+  t.equal(named('tidings_enter').length, 1, 'once')
+  t.same(named('tidings_heard'), [['tidings_heard', 1, group]], 'as one that was late')
+})
+
+t.test('a home that answered and then went away, amid two visits: told when it is back, or the log would stay cut', async (t) => {
+  const { directory, home, hearing, named } = start()
+  const heard = Promise.withResolvers<void>()
+  hearing.after = heard.promise
+  const first = directory.admit(user, [group], nowSeconds)
+  await becomes(() => named('tidings_heard').length === 1, 'the home to be told')
+  home.isAway = true
+  await directory.admit(user, [group], nowSeconds)
+  t.equal(named('tidings_unheard').length, 1)
+  heard.resolve()
+  await first
+  home.isAway = false
+  directory.tick()
+  await becomes(() => named('tidings_heard').length === 2, 'the home to be told again')
+  t.same(named('tidings_heard')[1], ['tidings_heard', 1, group])
 })
 
 t.test('data that may be lost: what is joined through the API is entered again at the next tick', async (t) => {
@@ -107,4 +135,24 @@ t.test('data that may be lost: what is joined through the API is entered again a
   directory.forget()
   directory.tick()
   await becomes(() => named('tidings_joined').length === 4, 'both to be asked again')
+})
+
+t.test('what a node remembers is bounded: past many groups, and past many users, it begins anew', async (t) => {
+  const { directory, named } = start()
+  directory.tick()
+  const told = async (): Promise<number> => {
+    await directory.admit(user, [group], nowSeconds)
+    return named('tidings_enter').filter((call) => call.includes(group)).length
+  }
+  t.same([await told(), await told()], [1, 1], 'remembered')
+  for (let i = 0; i < 201; i++) await directory.admit(user, Array.from({ length: 1000 }, (_, n) => `${i}-${n}`), nowSeconds)
+  t.equal(await told(), 2)
+
+  const asked = async (): Promise<number> => {
+    await directory.prolong(user, nowSeconds)
+    return named('groups').length
+  }
+  t.same([await asked(), await asked()], [1, 1], 'remembered')
+  for (let i = 0; i < 201_000; i++) await directory.prolong(`${i}`, nowSeconds)
+  t.equal(await asked(), 2)
 })
