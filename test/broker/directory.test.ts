@@ -1,6 +1,6 @@
 // When a node tells the homes of groups which partitions have members: as often as needed, and no more.
 import t from 'tap'
-import { Unavailable } from '../../src/broker/broker.ts'
+import { Uncertain, Unavailable } from '../../src/broker/broker.ts'
 import { Directory } from '../../src/broker/redis/partitions/directory.ts'
 import { partitionOf, tagsOf } from '../../src/broker/redis/partitions/slots.ts'
 import type { RedisBroker } from '../../src/broker/redis/redis.ts'
@@ -15,7 +15,7 @@ const DAY = 86_400
 /** Two partitions that note what they are asked; the second, the group's home, may be away. */
 function start () {
   const calls: Array<[name: string, ...args: Array<string | number>]> = []
-  const home = { isAway: false, hangs: false }
+  const home = { isAway: false, hangs: false, failure: new Unavailable('away') }
   /** What the members' partition waits for before it hears that homes were told. */
   const hearing = { after: Promise.resolve() }
   const groups = new Map<string, number>()
@@ -26,7 +26,7 @@ function start () {
       return groups
     },
     call: async (name: string, ...args: Array<string | number>) => {
-      if (i === 1 && home.isAway) throw new Unavailable('away')
+      if (i === 1 && home.isAway) throw home.failure
       calls.push([name, ...args])
       if (i === 1 && home.hangs) await new Promise(() => {})
       if (name === 'tidings_heard') await hearing.after
@@ -36,6 +36,16 @@ function start () {
   const directory = new Directory({ partitions: partitions as unknown as RedisBroker[], tags, historySeconds: 60, onLate () {} })
   return { directory, groups, home, hearing, named: (name: string) => calls.filter(([called]) => called === name) }
 }
+
+t.test('tokens that last longer and longer: homes are told of one in a day', async (t) => {
+  const { directory, named } = start()
+  const told: number[] = []
+  for (const hours of [0, 23, 25, 47, 50]) {
+    await directory.admit(user, [group], nowSeconds + 30 * DAY + hours * 3600)
+    told.push(named('tidings_enter').length)
+  }
+  t.same(told, [1, 1, 2, 2, 3])
+})
 
 t.test('a group that is doubted: its home is told again, once a minute', async (t) => {
   const { directory, named } = start()
@@ -93,7 +103,9 @@ t.test('a token without a claim, while the home of a group is away: tried again'
 t.test('a home that was away: told, when it is back, of the longest of those who came meanwhile', async (t) => {
   const { directory, home, named } = start()
   home.isAway = true
-  for (const seconds of [9_000_000, 5]) await directory.admit(user, [group], nowSeconds + seconds)
+  await directory.admit(user, [group], nowSeconds + 9_000_000)
+  home.failure = new Uncertain('no answer')
+  await directory.admit(user, [group], nowSeconds + 5)
   t.equal(named('tidings_enter').length, 0)
   home.isAway = false
   directory.tick()
@@ -132,9 +144,25 @@ t.test('data that may be lost: what is joined through the API is entered again a
   directory.tick()
   t.equal(named('tidings_joined').length, 2, 'not each second')
   await new Promise(setImmediate) // the renewal is over: nothing here waits for more than a promise
+  await directory.prolong(user, nowSeconds)
   directory.forget()
+  await directory.prolong(user, nowSeconds)
+  t.equal(named('groups').length, 2, 'what a user claims, too')
   directory.tick()
   await becomes(() => named('tidings_joined').length === 4, 'both to be asked again')
+})
+
+t.test('a home that does not answer: what is told each second, and each minute, does not pile up', async (t) => {
+  const { directory, home, named } = start()
+  home.isAway = true
+  await directory.admit(user, [group], nowSeconds)
+  Object.assign(home, { isAway: false, hangs: true })
+  for (let i = 0; i < 121; i++) {
+    directory.tick()
+    await new Promise(setImmediate)
+  }
+  t.equal(named('tidings_enter').length, 1)
+  t.equal(named('tidings_joined').length, 2, 'one for each partition')
 })
 
 t.test('what a node remembers is bounded: past many groups, and past many users, it begins anew', async (t) => {
