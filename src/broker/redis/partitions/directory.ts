@@ -134,7 +134,7 @@ export class Directory {
     }
     if (this.#isTelling || this.#late.every(({ size }) => size === 0)) return
     this.#isTelling = true
-    const calls = this.#late.map(async (late, partition) => { if (late.size > 0) await this.#enter(partition, [...late.keys()], Math.max(...late.values())) })
+    const calls = this.#late.map(async (late, partition) => { await this.#enter(partition, late.keys(), Math.max(...late.values())) })
     void Promise.allSettled(calls).then(() => { this.#isTelling = false })
   }
 
