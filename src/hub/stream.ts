@@ -98,6 +98,7 @@ export class Stream extends Line {
 
   #halt (state: 'filling' | 'waiting'): void {
     this.flush()
+    if (this.#state === 'ending') return // that was too much for a client that does not read
     this.#state = step(this.#state, state)
     this.#hold ??= new Hold()
   }

@@ -1,5 +1,6 @@
 // Clients that do not read: what waits for them is bounded, and they keep nobody, neither the other streams nor the node.
 import t from 'tap'
+import { frame } from './open-stream.ts'
 import { has, hasId, idsOf, isEmpty, type Rig, startHub, stopTime, turn } from './rig.ts'
 
 /** Publishes until so much waits on a socket whose client does not read that the kernel will not take it all after all. */
@@ -103,5 +104,35 @@ for (const reset of [false, true]) {
     await attached
     t.ok(isEmpty(hub))
     t.same(stream.channels, [])
+  })
+}
+
+for (const [what, happens] of [
+  ['the line of the broker breaks', ({ broker }: Rig) => { broker.interrupt() }],
+  ['a group is joined', ({ broker, hub }: Rig) => {
+    hub.control('1', { control: 'join', group: 'a', id: Number.MAX_SAFE_INTEGER })
+    broker.interrupt()
+  }]
+] as const) {
+  t.test(`client, that does not read, and is cut by what waits for the next write when ${what}: nobody else loses anything`, async (t) => {
+    const rig = await startHub(t, { bufferBytes: 300_000, coalesceMs: 60_000 })
+    const { broker, ends, live, publish } = rig
+    const [slow, good] = [await live(), await live()]
+    slow.client.pause()
+    while (slow.stream.unsent < 250_000) {
+      slow.stream.say(frame(0, 'x'.repeat(10_000)))
+      await turn()
+    }
+    await publish('user:1')
+    await publish('user:1', 'x'.repeat(60_000))
+    t.ok(slow.stream.pending !== undefined)
+    happens(rig)
+    await rig.ended(1)
+    t.same(ends, ['slow'])
+    t.equal(good.stream.isHeld, true, 'nothing is heard')
+    const [missed] = await publish('user:1')
+    broker.restore()
+    await hasId(good.client, missed!)
+    t.equal(good.client.notifications.length, 3)
   })
 }
