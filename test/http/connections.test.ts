@@ -60,6 +60,17 @@ t.test('a client that takes them late gets all of them before the node ends', as
   t.ok(bytes > 3 * LARGE.length, 'headers and bodies')
 })
 
+t.test('a client that had taken all and asks again: its new answer is waited for', async (t) => {
+  const { client, until, answersTaken } = await ask(t, '/small', 1)
+  await once(client, 'data')
+  client.pause().write('GET /large HTTP/1.1\r\nHost: tidings\r\n\r\n')
+  await until('answered', 2)
+  const taken = answersTaken().then(() => 'taken')
+  t.equal(await Promise.race([taken, new Promise((resolve) => { setImmediate(resolve, 'owed') })]), 'owed')
+  client.resume()
+  t.equal(await taken, 'taken')
+})
+
 t.test('a client that leaves in the middle of its answers is not waited for', async (t) => {
   const { client, until, answersTaken } = await ask(t, '/large', 3)
   await until('answered', 3)
