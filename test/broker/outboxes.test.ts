@@ -54,3 +54,13 @@ t.test('a target that does not answer: it is asked again by one call, which no o
   }
   t.same(copied.slice(1), [[tags[0]]])
 })
+
+t.test('a target that takes nothing of what it is sent, as one that has just lost its data: not sent it again and again', async (t) => {
+  const { outboxes, copied } = start(async () => {
+    if (copied.length > 5) throw new Unavailable('too often')
+    return ['0', '0']
+  })
+  outboxes.tick()
+  await turn()
+  t.equal(copied.length, 1)
+})
