@@ -1,29 +1,36 @@
 // A Redis that refuses what a node must do: it passes messages on all the same, and may vanish meanwhile.
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { Line } from '../../chaos/line.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { becomes, startRedisNode, up } from './nodes.ts'
 
-t.test('a Redis that is full: what others publish by PUBLISH arrives, and no connection is replaced', async (t) => {
-  const redis = await startRedis(t, { own: true })
-  const node = startRedisNode(t, redis)
-  await up(node)
-  await node.broker.subscribe(['user:1'])
-  const connections = async (): Promise<number> => Number((await redis.cli('INFO', 'stats') as string).match(/total_connections_received:(\d+)/)![1])
-  const before = await connections()
-  await redis.cli('CONFIG', 'SET', 'maxmemory', 1)
-  await becomes(() => /Redis is full/.test(node.broker.state().detail), 'the fault')
-  // Longer than a silent connection is left in peace.
-  await sleep(7000)
-  await redis.cli('PUBLISH', `${redis.prefix}:user:1`, '{"data":"live"}')
-  await node.ear.count(1)
-  t.equal(await connections(), before)
-  t.strictSame(node.ear.lines, [], 'its streams are not held')
-  t.equal(node.broker.state().up, false)
-  await redis.cli('CONFIG', 'SET', 'maxmemory', 0)
-  await up(node)
-})
+for (const [what, breaks, mends, fault] of [
+  ['is full', [['CONFIG', 'SET', 'maxmemory', 1]], [['CONFIG', 'SET', 'maxmemory', 0]], /Redis is full/],
+  ['refuses the functions', [['RENAME', 'config', 'apart'], ['LPUSH', 'config', 'x']], [['RENAME', 'apart', 'config']], /^a key under REDIS_PREFIX is not of the kind/]
+] as const) {
+  t.test(`a Redis that ${what}: what others publish by PUBLISH arrives, and no connection is replaced`, async (t) => {
+    const redis = await startRedis(t, { own: true })
+    const named = (words: ReadonlyArray<string | number>): Array<string | number> => words.map((word) => word === 'config' || word === 'apart' ? `${redis.prefix}:${word}` : word)
+    const node = startRedisNode(t, redis)
+    await up(node)
+    await node.broker.subscribe(['user:1'])
+    const stat = async (section: string, pattern: RegExp): Promise<number> => Number((await redis.cli('INFO', section) as string).match(pattern)?.[1])
+    const connections = async (): Promise<number> => await stat('stats', /total_connections_received:(\d+)/)
+    const canaries = async (): Promise<number> => await stat('commandstats', /cmdstat_publish:calls=(\d+)/)
+    for (const words of breaks) await redis.cli(...named(words))
+    await becomes(() => fault.test(node.broker.state().detail), 'the fault')
+    const [before, heard] = [await connections(), await canaries()]
+    // More than the seconds for which a silent connection is left in peace.
+    await becomes(async () => await canaries() >= heard + 6, 'six canaries')
+    await redis.cli('PUBLISH', `${redis.prefix}:user:1`, '{"data":"live"}')
+    await node.ear.count(1)
+    t.equal(await connections(), before)
+    t.strictSame(node.ear.lines, [], 'its streams are not held')
+    t.equal(node.broker.state().up, false)
+    for (const words of mends) await redis.cli(...named(words))
+    await up(node)
+  })
+}
 
 t.test('a Redis that refuses commands, and is gone without a word: another connection is opened', async (t) => {
   const redis = await startRedis(t, { own: true })

@@ -215,8 +215,11 @@ export class RedisCommands extends EventEmitter<Events> {
     if (fault !== '') throw new Unavailable(fault)
   }
 
-  /** Whether `publish` may be called. Who takes no writes passes messages on all the same. */
-  get canPublish (): boolean { return this.fault === '' || refusesWrites(this.fault) }
+  /** Whether `publish` may be called. Who refuses functions, or takes no writes, passes messages on all the same. */
+  get canPublish (): boolean {
+    const fault = this.#isClosed ? 'closed' : this.#links.faultOf(this.#options.prefix)
+    return fault === '' || refusesWrites(fault)
+  }
 
   /** Publishes on a channel. Rejects with the port's errors. */
   async publish (channel: string, payload: string): Promise<void> {
