@@ -159,7 +159,11 @@ export class Ear {
   /** Called once a second. */
   tick (): void {
     const hearers = [...this.#hearers.values()]
-    if (hearers.length === 0 || hearers.every(({ isRefused }) => isRefused)) return
+    if (hearers.length === 0) return
+    if (this.isConnected && hearers.every(({ isRefused }) => isRefused)) {
+      this.#silentTicks = 0
+      return
+    }
     this.#silentTicks++
     this.#unheardTicks++
     if (this.#silentTicks <= (hearers.some(({ isUp }) => isUp) ? DEAF_TICKS : CONNECT_TICKS)) return

@@ -5,7 +5,7 @@ import type { Log } from './links.ts'
 
 /** The longest pause in ticks (seconds). Pauses start at one and double. */
 const MAX_PAUSE_TICKS = 4
-/** How long an answer, or a new connection, may take. */
+/** How long an answer may take. */
 const ANSWER_TICKS = 4
 
 const REFUSED = /^(NOPERM|NOAUTH|WRONGPASS|ERR|OOM)/
@@ -37,12 +37,14 @@ export class Refusal {
 
   /** Called once a second during a refusal. `ask` sends the subscriptions again. */
   tick (ear: Pick<Ear, 'isConnected' | 'reconnect'> | undefined, ask: () => void): void {
+    // Prefixes share the ear, which opens another connection by itself.
+    if (ear?.isConnected !== true) return
     this.#restTicks--
-    if (this.#restTicks === 0 && ear?.isConnected === true) ask()
+    if (this.#restTicks === 0) ask()
     if (this.#restTicks > -ANSWER_TICKS) return
-    // Nobody answered, or there is no connection. The ear does not see that: it counts no silence during a refusal.
+    // Nobody answered. The ear does not see that: it counts no silence on a connection that refuses.
     this.#restTicks = 0
-    ear?.reconnect()
+    ear.reconnect()
   }
 
   /** Redis has accepted the subscriptions. */
