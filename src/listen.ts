@@ -41,8 +41,10 @@ export async function listen (app: FastifyInstance, { host: name, port, sharesPo
 export function listenAdvice (code: string | undefined): string {
   switch (code) {
     case 'EADDRNOTAVAIL':
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN': return 'this machine has no such address. Set HOST to one of its own, or to 0.0.0.0 for all'
+    case 'EAFNOSUPPORT':
+    case 'EINVAL':
+    case 'ENOTFOUND': return 'this machine has no such address. Set HOST to one of its own, or to 0.0.0.0 for all'
+    case 'EAI_AGAIN': return 'the name in HOST cannot be looked up now. Set HOST to an address'
     case 'EACCES': return 'the user of the process may not take this port. Set PORT and OPS_PORT to 1024 or more'
     default: return 'is the port taken? Set PORT, OPS_PORT or HOST'
   }

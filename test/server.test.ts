@@ -112,5 +112,7 @@ t.test('a node that cannot start, with LOG_LEVEL=silent, says why all the same, 
     t.equal(child.lines.length, 1)
     t.match(JSON.parse(child.lines[0] ?? '{}'), { level: 60, msg: sentence })
   }
+  for (const code of ['EAFNOSUPPORT', 'EINVAL']) t.match(listenAdvice(code), /^this machine has no such address/)
+  t.match(listenAdvice('EAI_AGAIN'), /^the name in HOST cannot be looked up now/)
   t.match(listenAdvice('EACCES'), /^the user of the process may not take this port/)
 })
