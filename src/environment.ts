@@ -45,6 +45,8 @@ export function readSettingOrFile (env: Env, name: (typeof IN_FILES)[number]): s
 /** What is wrong with a JWT_SECRET. The library that signs throws at a PEM, because a public key is no secret. */
 export function secretFault (secret: string): string | undefined {
   if (secret.includes('-----BEGIN')) return 'JWT_SECRET must be a secret, not a key in PEM; a public key belongs in JWT_PUBLIC_KEY'
+  // Node has put U+FFFD in place of bytes that are not UTF-8, whichever they were.
+  if (secret.includes('\uFFFD')) return 'JWT_SECRET is not text in UTF-8; write random bytes in base64: "openssl rand -base64 48" does'
   if (Buffer.byteLength(secret) < 32) return 'JWT_SECRET must have at least 32 bytes; "openssl rand -base64 48" makes one'
   return undefined
 }

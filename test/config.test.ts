@@ -131,6 +131,7 @@ t.test('config, with no key or more than one, is refused', async (t) => {
 
 t.test('config, with a secret of 31 bytes, is refused, and one of 32 bytes in 16 characters is not', async (t) => {
   t.match(faultsOf({ JWT_SECRET: 's'.repeat(31) }), [/JWT_SECRET must have at least 32 bytes/])
+  t.match(faultsOf({ JWT_SECRET: '\uFFFD'.repeat(32) }), [/JWT_SECRET is not text in UTF-8/])
   t.same(faultsOf({ JWT_SECRET: 'ü'.repeat(16) }), [])
 })
 
