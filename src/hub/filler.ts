@@ -83,7 +83,7 @@ export class Filler {
 
   #wait (stream: Stream): void {
     stream.wait()
-    this.#waiting.add(stream)
+    if (!stream.hasEnded) this.#waiting.add(stream)
   }
 
   /** Messages for the stream may be missing until `restored`. `isLost`: they cannot be read from the logs either. */

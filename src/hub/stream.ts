@@ -82,16 +82,17 @@ export class Stream extends Line {
 
   /**
    * Something changed at the id `since`: holds messages until an answer of the broker is as new. A pending batch is
-   * written first, to keep the order of ids. Returns true if no fill runs yet, so that the caller must start one.
+   * written first, to keep the order of ids; if the client is too slow for that, the stream is cut. Returns true if no
+   * fill runs yet, so that the caller must start one.
    */
   fill (since: number): boolean {
     const begins = this.#state === 'live' || this.#state === 'waiting'
     if (begins) this.#halt('filling')
     this.#hold!.needs(since)
-    return begins
+    return begins && !this.hasEnded
   }
 
-  /** Holds messages without a running fill, until `fill` is called. */
+  /** Holds messages without a running fill, until `fill` is called. It may cut the stream, see `fill`. */
   wait (): void {
     this.#halt('waiting')
   }
