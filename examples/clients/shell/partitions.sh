@@ -15,6 +15,7 @@ slot() { # that of CLUSTER KEYSLOT: CRC-16 of what stands between the first { an
   echo $((crc % 16384))
 }
 
+: "${REDIS_ADDRESSES:?}"
 for address in ${REDIS_ADDRESSES//,/ }; do # the first one that answers
   list=$(redis LRANGE tidings:partitions 0 -1) && break
 done || exit

@@ -3,8 +3,9 @@
 --   <prefix>:courier         the node that copies now (some seconds)
 
 do
-  -- The committing node may still be copying entries that are younger than this. Of one further ahead of the time than
-  -- clocks of masters should differ, the age is not known: the time was set back.
+  -- The committing node may still be copying entries that are younger than this. Of one further ahead of the time, the
+  -- age is not known: the time was set back, or copies came from a master whose clock is ahead. Then two may copy, and
+  -- a target takes each entry once.
   local GRACE, AHEAD = SECOND, 5 * SECOND
   local COURIER_MS = 3000
   -- About how many entries one call looks at, how many it replies, and how much work it may make: bytes that are read,
