@@ -10,6 +10,8 @@ interface Pair {
   isDead: boolean
   /** Only what the server says is gone. */
   isMute: boolean
+  /** Only what is said to the server is gone. */
+  isUnheard: boolean
 }
 
 export class Line {
@@ -38,7 +40,7 @@ export class Line {
 
   #join (near: net.Socket): void {
     const far = net.connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
-    const pair: Pair = { near, far, isDead: false, isMute: false }
+    const pair: Pair = { near, far, isDead: false, isMute: false, isUnheard: false }
     this.#pairs.add(pair)
     this.#pass(pair, near, far)
     this.#pass(pair, far, near, this.#filter)
@@ -47,7 +49,7 @@ export class Line {
 
   #pass (pair: Pair, from: net.Socket, to: net.Socket, filter?: PushFilter): void {
     from.on('data', (piece) => {
-      if (pair.isDead || (pair.isMute && from === pair.far)) return
+      if (pair.isDead || (from === pair.far ? pair.isMute : pair.isUnheard)) return
       // Backpressure is passed on, or what Redis keeps for a slow node would stand here instead.
       if (!to.write(filter === undefined ? piece : filter.pass(piece))) from.pause()
     })
@@ -88,6 +90,11 @@ export class Line {
   /** What is asked arrives, and the answer is gone: on the connections that there are. */
   loseAnswers (): void {
     for (const pair of this.#pairs) pair.isMute = true
+  }
+
+  /** What is asked is gone, and what comes unasked arrives: on the connections that there are. */
+  loseQuestions (): void {
+    for (const pair of this.#pairs) pair.isUnheard = true
   }
 
   /** Nothing moves, on new connections neither, and nothing is lost: Redis has to keep what it sends. */

@@ -1,4 +1,5 @@
-// A Redis that refuses what a node must do: it passes messages on all the same, and may vanish meanwhile.
+// A Redis that refuses what a node must do, or does not hear it: it passes messages on all the same, and may vanish
+// meanwhile.
 import t from 'tap'
 import { Line } from '../../chaos/line.ts'
 import { startRedis } from '../fixtures/redis.ts'
@@ -58,4 +59,26 @@ t.test('a Redis that refuses the channels, and is gone without a word: another c
   line.loseAll()
   await redis.cli('ACL', 'SETUSER', 'deaf', 'allchannels')
   await up(node)
+})
+
+t.test('a Redis that is heard and no longer hears: a subscription that it does not answer is given up, and made on another connection', async (t) => {
+  const redis = await startRedis(t, { own: true })
+  const line = new Line(redis.port)
+  await line.listen()
+  t.teardown(() => { line.close() })
+  const node = startRedisNode(t, { url: `redis://127.0.0.1:${line.port}`, prefix: redis.prefix })
+  await up(node)
+  await node.broker.subscribe(['user:1'])
+  line.loseQuestions()
+  // The commands have a new connection at once. So the canary is published, and heard.
+  await redis.cli('CLIENT', 'KILL', 'TYPE', 'normal')
+  await becomes(() => /the command connection closed/.test(node.said.join()), 'the command connection to be missed')
+  await up(node)
+  const isHeard = async (channel: string): Promise<boolean> => await node.broker.subscribe([channel]).then(() => true, () => false)
+  t.equal(await isHeard('user:2'), false)
+  await up(node)
+  t.equal(await isHeard('user:3'), true)
+  for (const user of [1, 3]) await redis.cli('PUBLISH', `${redis.prefix}:user:${user}`, '{"data":"live"}')
+  await node.ear.count(2)
+  t.match(node.said.join('\n'), /no new subscription was answered for \d seconds/)
 })

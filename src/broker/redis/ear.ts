@@ -41,6 +41,9 @@ export class Ear {
   #only: Hearer | undefined
   #silentTicks = 0
   #unheardTicks = 0
+  /** SUBSCRIBEs without an answer yet, and the ticks since one was answered. */
+  #unanswered = 0
+  #unansweredTicks = 0
   readonly #onMoved: Array<() => void> = []
   #isMoved = false
   #serverId = ''
@@ -166,9 +169,18 @@ export class Ear {
     }
     this.#silentTicks++
     this.#unheardTicks++
-    if (this.#silentTicks <= (hearers.some(({ isUp }) => isUp) ? DEAF_TICKS : CONNECT_TICKS)) return
-    this.#interrupt(`nothing was heard for ${this.#silentTicks} seconds`)
-    this.reconnect()
+    this.#unansweredTicks = this.#unanswered === 0 ? 0 : this.#unansweredTicks + 1
+    const patience = hearers.some(({ isUp }) => isUp) ? DEAF_TICKS : CONNECT_TICKS
+    if (this.#silentTicks > patience) {
+      this.#interrupt(`nothing was heard for ${this.#silentTicks} seconds`)
+      this.reconnect()
+    } else if (this.isConnected && this.#unansweredTicks > patience) {
+      // What was subscribed before is still heard, but new streams would wait without end.
+      this.#interrupt(`no new subscription was answered for ${this.#unansweredTicks} seconds`)
+      this.reconnect()
+      // It would go on hearing, and seem repaired, until it has taken leave of one that takes nothing.
+      this.redis.stream.destroy()
+    }
   }
 
   #interrupt (why: string): void {
@@ -183,13 +195,23 @@ export class Ear {
   }
 
   reconnect (): void {
-    this.#silentTicks = 0
+    this.#silentTicks = this.#unansweredTicks = 0
     this.redis.disconnect(true)
   }
 
   /** Rejects with Redis's error. */
   async subscribe (channels: readonly string[]): Promise<void> {
-    await Promise.all(batches(channels).map((some) => this.#isCluster ? this.redis.ssubscribe(...some) : this.redis.subscribe(...some)))
+    await Promise.all(batches(channels).map((some) => this.#ask(some)))
+  }
+
+  async #ask (channels: readonly string[]): Promise<void> {
+    this.#unanswered++
+    try {
+      await (this.#isCluster ? this.redis.ssubscribe(...channels) : this.redis.subscribe(...channels))
+    } finally {
+      this.#unanswered--
+      this.#unansweredTicks = 0
+    }
   }
 
   unsubscribe (channels: readonly string[]): void {
