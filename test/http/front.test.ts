@@ -137,6 +137,7 @@ t.test('HTTP/2, with a cookie or a URL that no node takes: a stream is told to c
     for (const answer of [await get('/docs/json', `a=${large}`), await get(`/docs/json?x=${large}`)]) t.match(answer, /^431 .*"code":"TIDINGS_HEADERS_TOO_LARGE"/)
   }
   t.match(await get('/docs/json'), /^200 /, 'on the same connection')
+  t.match(session.remoteSettings, { maxConcurrentStreams: 128 }, 'docs/deployment.md has this number')
 })
 
 t.test('TLS, not asked for: none, and no redirect', async (t) => {
