@@ -1,4 +1,6 @@
 // Behind Sentinels: the promoted master is found whatever became of the old one, and what was lost with it is told.
+import { once } from 'node:events'
+import net, { type AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { Links } from '../../src/broker/redis/links.ts'
 import { parseRedisUrl } from '../../src/redis-url.ts'
@@ -149,4 +151,25 @@ t.test('Sentinels that do not know the master, none that answers, and a Redis in
   await becomes(() => node.said.some((text) => /no Sentinel answers/.test(text)), 'a warning')
   t.ok(await send(node, 'all') > 0)
   t.equal(node.broker.state().up, true)
+})
+
+t.test('a Sentinel, that was started while the name of the master led nowhere, leads nobody to the Redis of its own machine', async (t) => {
+  const state = ['name', 'mymaster', 'ip', '', 'port', '6379', 'config-epoch', '0']
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {}).on('data', (data) => {
+      for (const command of data.toString().split(/^\*/m).slice(1)) {
+        if (command.includes('SENTINELS')) socket.write('*0\r\n')
+        else if (command.includes('MASTER')) socket.write(`*${state.length}\r\n${state.map((text) => `$${text.length}\r\n${text}\r\n`).join('')}`)
+        else socket.write('+OK\r\n')
+      }
+    })
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => { server.close() })
+  await once(server, 'listening')
+  const place = parseRedisUrl(`redis+sentinel://127.0.0.1:${(server.address() as AddressInfo).port}/mymaster`)
+  const links = new Links({ place, nodeName: 'n', log: { info: () => {}, warn: () => {} } })
+  t.teardown(() => { links.close() })
+  await links.look()
+  t.equal(links.of('t'), undefined)
+  t.equal(links.faultOf('t'), 'the Sentinels cannot resolve the host name of the master; mend their DNS')
 })

@@ -104,12 +104,16 @@ export function refusesWrites (fault: string): boolean {
   return /\[(OOM|MISCONF|NOREPLICAS) /.test(fault)
 }
 
+/** A Sentinel that was started while the master's host name led nowhere gives no address for it. */
+export const UNRESOLVED = 'the Sentinels cannot resolve the host name of the master; mend their DNS'
+
 /** Why no Sentinel has named the master. */
 export function sentinelFault (reasons: readonly Error[], masterName: string): string {
   const messages = reasons.map(({ message }) => message)
   if (messages.some((message) => /No such master/.test(message))) return `the Sentinels know no master named ${masterName}; give REDIS_URL the name that stands in their "sentinel monitor"`
   if (messages.some((message) => /unknown command/i.test(message))) return 'REDIS_URL says redis+sentinel://, and what answers there is no Sentinel; give the addresses of the Sentinels, most often port 26379'
   if (messages.some((message) => /^(NOAUTH|WRONGPASS|ERR AUTH|NOPERM)/.test(message))) return 'the Sentinels want another user or password; REDIS_URL has theirs behind that of Redis: redis+sentinel://user:password@user:password@host:port/<master>'
+  if (messages.includes(UNRESOLVED)) return UNRESOLVED
   return `no Sentinel answers: ${explain(messages[0] ?? 'none is known')}`
 }
 

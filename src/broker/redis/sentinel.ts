@@ -2,7 +2,7 @@
 import type { Login, RedisAddress } from '../../redis-url.ts'
 import { askOnce, type Entry, nameOf } from './connection.ts'
 import { tellingOf } from './answers.ts'
-import { NOT_CONNECTED, sentinelFault } from './diagnosis.ts'
+import { NOT_CONNECTED, sentinelFault, UNRESOLVED } from './diagnosis.ts'
 import type { Whereabouts } from './whereabouts.ts'
 
 const TIMEOUT_MS = 1000
@@ -85,7 +85,9 @@ export class SentinelMaster implements Whereabouts {
     return await askOnce({ ...this.#entry, place: { ...this.#entry.place, ...login, database: 0 } }, address, TIMEOUT_MS, async (redis) => {
       const [master, others] = await Promise.all([redis.call('SENTINEL', 'MASTER', masterName), redis.call('SENTINEL', 'SENTINELS', masterName)])
       const state = fields(master)
-      return { address: addressOf(state), epoch: Number(state['config-epoch']), others: (others as unknown[]).map((other) => addressOf(fields(other))) }
+      // Net connects to this machine if there is no host, and another Redis may be at that port here.
+      if (state['ip'] === '') throw new Error(UNRESOLVED)
+      return { address: addressOf(state), epoch: Number(state['config-epoch']), others: (others as unknown[]).map((other) => addressOf(fields(other))).filter(({ host }) => host !== '') }
     })
   }
 }
