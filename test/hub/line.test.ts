@@ -1,7 +1,7 @@
 // The broker's line breaks and comes back: live streams stay open, and get everything that they missed before anything newer.
 import t from 'tap'
 import { Unavailable } from '../../src/broker/broker.ts'
-import { door, has, hasId, idsOf, startHub, stopTime, turn } from './rig.ts'
+import { door, has, hasId, idsOf, isEmpty, startHub, stopTime, turn } from './rig.ts'
 
 t.test('line, broken and restored, loses nothing and brings nothing twice', async (t) => {
   const { broker, live, publish } = await startHub(t)
@@ -86,6 +86,25 @@ t.test('line, broken while a refill after a break is under way, loses nothing', 
   broker.restore()
   await hasId(client, ids.at(-1)!)
   t.same(idsOf(client), ids)
+})
+
+t.test('client, gone while its stream is filled again, by a broker that then fails, leaves nothing behind and is not told of', async (t) => {
+  const time = stopTime(t)
+  const { hub, broker, live, ended, warnings } = await startHub(t, { clock: time.clock })
+  const { client } = await live()
+  const gate = door()
+  broker.before.resume = async () => {
+    await gate.pass()
+    throw new Unavailable('away')
+  }
+  await broker.join('1', 'x')
+  await gate.reached
+  client.close()
+  await ended(1)
+  gate.open()
+  await turn()
+  time.seconds(1)
+  t.same([isEmpty(hub), hub.waiting, warnings], [true, 0, []])
 })
 
 t.test('gap, found on a page before one that could not be read, is still told when the stream is filled', async (t) => {
