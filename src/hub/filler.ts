@@ -92,7 +92,7 @@ export class Filler {
     if (isLost) this.#gaps.add(stream)
     if (stream.state === 'live') this.#wait(stream)
     // The running fill makes another round. A waiting stream has no running fill, and goes on waiting.
-    else if (stream.isHeld && stream.state !== 'waiting') stream.fill(Infinity)
+    else if (stream.state !== 'waiting') stream.fill(Infinity)
   }
 
   /** Messages of these streams arrive again: fills those that wait. */
