@@ -107,6 +107,22 @@ t.test('client, gone while its stream is filled again, by a broker that then fai
   t.same([isEmpty(hub), hub.waiting, warnings], [true, 0, []])
 })
 
+t.test('streams, that cannot be filled, are told of in one line for all of them, once', async (t) => {
+  const time = stopTime(t)
+  const { broker, live, warnings } = await startHub(t, { clock: time.clock })
+  const lines = [await live(), await live({ userId: '2' })]
+  broker.before.resume = async () => { throw new Unavailable('away') }
+  broker.interrupt()
+  broker.restore()
+  for (const { stream } of lines) while (stream.state !== 'waiting') await turn()
+  delete broker.before.resume
+  time.seconds(1)
+  for (const { stream } of lines) while (stream.state !== 'live') await turn()
+  time.seconds(3)
+  t.match(warnings, [/^streams could not be filled/])
+  t.equal(warnings.length, 1)
+})
+
 t.test('gap, found on a page before one that could not be read, is still told when the stream is filled', async (t) => {
   const { broker, live, publish } = await startHub(t, { bus: { historyLength: 20 } })
   const { client } = await live()
