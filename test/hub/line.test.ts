@@ -123,6 +123,27 @@ t.test('streams, that cannot be filled, are told of in one line for all of them,
   t.equal(warnings.length, 1)
 })
 
+t.test('stream, that cannot be filled while the broker is away, is not tried again before it is back', async (t) => {
+  const time = stopTime(t)
+  const { broker, live } = await startHub(t, { clock: time.clock })
+  const { stream } = await live()
+  broker.isUp = false
+  broker.before.resume = async () => { throw new Unavailable('away') }
+  await broker.join('1', 'x')
+  while (stream.state !== 'waiting') await turn()
+  const asked = broker.queries.length
+  for (let i = 0; i < 3; i++) {
+    time.seconds(1)
+    await turn()
+  }
+  t.same([broker.queries.length, stream.state], [asked, 'waiting'])
+  broker.isUp = true
+  delete broker.before.resume
+  time.seconds(1)
+  while (stream.state !== 'live') await turn()
+  t.equal(broker.queries.length, asked + 2, 'once more for the group')
+})
+
 t.test('gap, found on a page before one that could not be read, is still told when the stream is filled', async (t) => {
   const { broker, live, publish } = await startHub(t, { bus: { historyLength: 20 } })
   const { client } = await live()
