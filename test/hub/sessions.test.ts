@@ -8,6 +8,7 @@ import type { Exits } from '../../src/hub/exits.ts'
 import { Sessions } from '../../src/hub/sessions.ts'
 import type { Stream } from '../../src/hub/stream.ts'
 import { limits } from '../broker/contract.ts'
+import { door, hasId, startHub } from './rig.ts'
 
 t.test('sessions, of 20,000 streams, are verified with one question, and those that are lost are ended for good', async (t) => {
   const asked: number[] = []
@@ -81,4 +82,20 @@ t.test('sessions, of 1,100 streams, are asked of Redis 500 at a time, one call a
   t.same(await broker.verifySessions([]), [])
   t.equal(asked.length, 3)
   await broker.close()
+})
+
+t.test('session, of a page whose client goes while its channels are subscribed, stays with the page that has it', async (t) => {
+  const { broker, ends, live, open, ended, publish } = await startHub(t, { isSingleSession: true })
+  const { client } = await live()
+  const gate = door()
+  broker.before.subscribe = gate.pass
+  const leaving = open({ groups: ['x'] })
+  await gate.reached
+  leaving.client.close()
+  await ended(1)
+  gate.open()
+  await (await leaving.opened).attached
+  const [id] = await publish('user:1')
+  await hasId(client, id!)
+  t.same(ends, ['client'])
 })
