@@ -65,8 +65,6 @@ export class Filler {
     } catch (error) {
       this.#failed(stream, error)
     }
-    // A fill may have added channels to a stream that ended meanwhile.
-    if (stream.hasEnded) this.forget(stream)
   }
 
   #failed (stream: Stream, error: unknown): void {
