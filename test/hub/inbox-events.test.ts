@@ -1,6 +1,6 @@
 // What a stream hears of the inbox: counts with its sync, `read` and `retracted` while it is live, nothing older than it knows.
 import t, { type Test } from 'tap'
-import { door, has, hasId, idsOf, startHub } from './rig.ts'
+import { door, has, hasId, idsOf, startHub, turn } from './rig.ts'
 
 const me = { userId: '1' }
 
@@ -123,4 +123,16 @@ t.test('leave, of a live stream, takes nothing that was published before it', as
   await hasId(client, fence!)
   t.same(idsOf(client), [before, fence])
   t.equal(client.syncs.length, 1)
+})
+
+t.test('group, left before the stream heard what was published there: a sync says that something is missing', async (t) => {
+  const { broker, other, live, publish } = await startHub(t)
+  const { client } = await live({ groups: ['x'] })
+  broker.isDeaf = true
+  await publish('group:x')
+  await turn()
+  broker.isDeaf = false
+  await other.leave('1', 'x')
+  await client.until(() => client.syncs[1], 'a sync')
+  t.match(client.syncs, [{ json: { resume: 'fresh' } }, { json: { resume: 'incomplete', groups: [] } }])
 })
