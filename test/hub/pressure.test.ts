@@ -99,6 +99,7 @@ for (const reset of [false, true]) {
       for (let i = 0; i < 50; i++) await turn()
     }
     t.ok(broker.queries.length < 300, `it stands after page ${broker.queries.length}`)
+    t.ok(stream.unsent < 200_000, `with that page and no more: ${stream.unsent} bytes`)
     client.close({ reset })
     await ended(1)
     await attached
