@@ -141,7 +141,7 @@ export class Filler {
       const page = await this.#read(stream, cursor)
       // Asked after the read. If another stream took the session before it, the page has ids above that one's fence,
       // and with such an id a replaced tab whose connection breaks now would take the session back.
-      if (sessions !== undefined && !await sessions.keeps(stream, page.entries[0]?.id)) return
+      if (sessions !== undefined) await sessions.keeps(stream, page.entries[0]?.id)
       if (stream.hasEnded) return
       // Messages on a newly added channel may have been missed since this page was read, so one more round is needed.
       if (channels.follow(stream, this.#channelsOf(stream, page.membership.keys())) > 0) stream.fill(Infinity)

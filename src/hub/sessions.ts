@@ -38,19 +38,19 @@ export class Sessions {
   }
 
   /**
-   * Asks the broker whether the stream still owns the session. Resolves with false if not; then the stream was ended.
+   * Asks the broker whether the stream still owns the session, and ends it if not.
    * `oldest`: the id that it will be written next. A new page may bring a position, and then has history from before
    * its own fence. If it loses its line there, its reconnect must not be taken for that of a replaced tab. So the fence
    * stands below that history until the page has it, also over reconnects, and a tab with a position amid it may come
    * back meanwhile.
    */
-  async keeps (stream: Stream, oldest = Infinity): Promise<boolean> {
+  async keeps (stream: Stream, oldest = Infinity): Promise<void> {
     const session = this.#held.get(stream)
     if (session !== undefined && oldest <= session.fence) {
       this.#held.set(stream, { ...session, fence: oldest - 1 })
       this.#lowered.set(stream, 0)
     }
-    return await this.#check([stream])
+    await this.#check([stream])
   }
 
   /**
@@ -85,13 +85,12 @@ export class Sessions {
     await this.#check([...streams]).catch(() => {}) // the broker is away; the next heartbeat asks again
   }
 
-  async #check (streams: readonly Stream[]): Promise<boolean> {
+  async #check (streams: readonly Stream[]): Promise<void> {
     const owned = streams.flatMap((stream) => {
       const session = this.#held.get(stream)
       return session === undefined ? [] : [{ stream, userId: stream.owner.userId, session }]
     })
     const lost = new Set(await this.#broker.verifySessions(owned))
     for (const { stream, session } of owned) if (lost.has(session.tag)) this.#exits.endForGood(stream, 'replaced', {})
-    return lost.size === 0
   }
 }

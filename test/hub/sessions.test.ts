@@ -61,6 +61,11 @@ t.test('sessions, whose fence was lowered, by their stream or one before it: is 
     t.same(fences, [50])
     pass(100)
     t.same(fences, [50, 100])
+    const gone = { owner: { userId: '2', reconnectsFrom: 'fresh' }, hasEnded: true, takenTo: 100 }
+    await sessions.take(gone as Stream)
+    await sessions.keeps(gone as Stream, 51)
+    pass(100)
+    t.same(fences, [50, 100, 50], 'of a stream that has ended nothing is asked or raised')
   }
 })
 
