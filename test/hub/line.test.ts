@@ -127,10 +127,11 @@ t.test('stream, that cannot be filled while the broker is away, is not tried aga
   const time = stopTime(t)
   const { broker, live } = await startHub(t, { clock: time.clock })
   const { stream } = await live()
+  const is = async (state: string): Promise<void> => { while (stream.state !== state) await turn() }
   broker.isUp = false
   broker.before.resume = async () => { throw new Unavailable('away') }
   await broker.join('1', 'x')
-  while (stream.state !== 'waiting') await turn()
+  await is('waiting')
   const asked = broker.queries.length
   for (let i = 0; i < 3; i++) {
     time.seconds(1)
@@ -140,7 +141,7 @@ t.test('stream, that cannot be filled while the broker is away, is not tried aga
   broker.isUp = true
   delete broker.before.resume
   time.seconds(1)
-  while (stream.state !== 'live') await turn()
+  await is('live')
   t.equal(broker.queries.length, asked + 2, 'once more for the group')
 })
 
