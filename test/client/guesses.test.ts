@@ -1,6 +1,6 @@
 // What the inbox of the browser module shows before the service has answered, and what it asks again.
 import t, { type Test } from 'tap'
-import { connect, list, startScript, sync, until } from '../fixtures/module.ts'
+import { connect, event, list, startScript, sync, until } from '../fixtures/module.ts'
 
 /** An open list whose counts are given, and whose changes are answered when the test says so. */
 async function openInbox (t: Test, ids: number[], counts: object = {}) {
@@ -59,4 +59,27 @@ t.test('an action that was refused: not sent again for a second, and sent again 
     t.equal(changes(), n)
     for (const act of due.splice(0)) act()
   }
+})
+
+t.test('an answer from before the user read on another device: nothing is shown as unread again, and the list is asked for anew', async (t) => {
+  const pages: Record<string, string | Promise<string>> = { '?limit=50': list([9, 8]) }
+  const script = await startScript(t, { head: () => sync(9), answer: async (line) => [200, await pages[line.slice(line.indexOf('?'))]!] })
+  const tidings = connect({ url: script.url, share: 'tab' })
+  t.teardown(() => tidings.close())
+  await until(tidings.inbox.subscribe, () => tidings.inbox.state.isLoaded && tidings.state === 'live', 'the list')
+  const asked = (): number => script.asked.filter((line) => line.endsWith('?limit=50')).length
+  const before = asked()
+  const late = Promise.withResolvers<string>()
+  pages['?limit=50'] = late.promise
+  script.streams[0]!.write(event(10, {}))
+  await script.until(() => asked() === before + 1, 'the list')
+  script.streams[0]!.write(event(undefined, { seen: '10', read: '10', unseen: 0, unread: 0 }, 'read'))
+  await until(tidings.inbox.subscribe, () => tidings.inbox.unread === 0, 'the other device')
+  const unread = new Set<number>()
+  tidings.inbox.subscribe(() => { unread.add(tidings.inbox.unread) })
+  pages['?limit=50'] = list([10, 9, 8], { seen: '10', read: '10', unseen: 0, unread: 0 }).replaceAll('"isRead":false', '"isRead":true')
+  late.resolve(list([10, 9, 8]))
+  await until(tidings.inbox.subscribe, () => tidings.inbox.items.length === 3, 'the newer list')
+  t.same([...unread], [0])
+  t.equal(asked(), before + 2)
 })
