@@ -45,7 +45,7 @@ export class Log {
     if (this.#entries.length < length + TRIM_STEP) return
     for (const { id, key } of this.#entries.splice(0, this.#entries.length - length)) {
       this.#trimmedTo = id
-      if (key !== undefined && this.#keys.get(key) === id) this.#keys.delete(key)
+      if (key !== undefined) this.#keys.delete(key) // no newer entry has it: that would have taken this one's place
     }
   }
 
