@@ -144,6 +144,14 @@ t.test('users whose streams were displaced, are forgotten in the order in which 
   t.end()
 })
 
+t.test('users whose streams were displaced, too many to remember: the one of longest ago is forgotten', (t) => {
+  const { comes } = onlyPlace()
+  for (let i = 0; i <= 10_000; i++) comes(`user ${i}`, 5, 10)
+  t.ok(comes('user 0', 10, 20), 'nothing is known of it any more')
+  t.notOk(comes('user 10000', 10, 20), 'whose stream was displaced displaces nobody')
+  t.end()
+})
+
 t.test('displaced streams of a user who comes back over and over: the last hundred are remembered', (t) => {
   const { time, comes } = onlyPlace()
   for (let cursor = 1000; cursor <= 1100; time.minutes += 2, cursor++) t.ok(comes('ann', 5, cursor))
