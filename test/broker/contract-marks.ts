@@ -132,6 +132,23 @@ export function marks (t: Test, make: MakeBackend): void {
     t.match(await countsOf(a), { unread: 0, unseen: 0 })
   })
 
+  t.test('what was dismissed in a group that was left, stays so when it is joined again, though marks had to make room', async (t) => {
+    const a = await (await make(t, { historyLength: 2000 }))()
+    await a.broker.join('1', 'a')
+    const cursor = await now(a, '1')
+    const dismissed = await send(a, 'group:a')
+    await a.broker.mark(reader, dismissed, 'dismissed')
+    await a.broker.leave('1', 'a')
+    const ids: number[] = []
+    for (let i = 0; i < MAX_MARKS; i += 50) ids.push(...await Promise.all(Array.from({ length: 50 }, () => send(a, 'user:1'))))
+    for (let i = 1; i < MAX_MARKS; i += 50) await Promise.all(ids.slice(i, i + 50).map((id) => a.broker.mark(reader, id, 'read')))
+    t.type(await refusal(a.broker.mark(reader, ids[0]!, 'read')), TooManyMarks)
+    await a.broker.retract({ to: 'user:1', what: { id: ids[1]! } })
+    t.match(await a.broker.mark(reader, ids[0]!, 'read'), { unread: 0 }, 'what was taken back makes room')
+    await a.broker.join('1', 'a')
+    t.notOk(idsOf(entriesOf(await readPages(a, { cursor }))).includes(dismissed))
+  })
+
   t.test('marks, up to the limit, are kept; those of what has left make room; one more is refused', async (t) => {
     const a = await (await make(t, { historyLength: 2000 }))()
     const start = await now(a, '1')
