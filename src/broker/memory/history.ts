@@ -63,7 +63,7 @@ export function readPage ({ logs, born, historySeconds }: HistoryParts, query: P
     const { id, event, json } = entry
     // A user in a thousand groups may be owed a thousand copies of each notification. They do not fill the page, but
     // reading them all would block the node.
-    if (++lookedAt > MAX_LOOKED_AT && last > cursor) return end()
+    if (++lookedAt > MAX_LOOKED_AT) return end()
     if (id === last) continue
     if (isShown(entry)) {
       bytes += Buffer.byteLength(json)
