@@ -194,6 +194,7 @@ t.test('publish, content type: JSON only', async (t) => {
     assertError(t, await service.call('POST', PATH, { body: gzipSync(body), headers: { 'content-type': 'application/json', 'content-encoding': encoding } }), 'TIDINGS_UNSUPPORTED_MEDIA_TYPE', encoding)
   }
   t.equal((await service.call('POST', PATH, { body, headers: { 'content-type': 'application/json', 'content-encoding': 'identity' } })).status, 202)
+  t.equal((await service.call('POST', PATH, { body: Buffer.from(`\uFEFF${body}`), headers: { 'content-type': 'application/json' } })).status, 202, 'a byte order mark is no fault')
   for (const type of ['application/json', 'application/json; charset=utf-8', 'APPLICATION/JSON', 'application/json;charset=UTF-8']) {
     t.equal((await service.call('POST', PATH, { body, headers: { 'content-type': type } })).status, 202, type)
   }
