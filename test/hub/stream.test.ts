@@ -70,6 +70,13 @@ t.test('stream, new, is held, and released writes what it kept that is newer tha
   t.same(datas(client), ['6', '7', '"plain"', '8'])
 })
 
+t.test('stream, held for two changes of which it hears the later one first, needs an answer that includes both', async (t) => {
+  const { stream } = await open(t)
+  stream.fill(9)
+  stream.fill(5)
+  t.same([8, 9].map((position) => stream.isSatisfiedWith(position)), [false, true])
+})
+
 t.test('stream, holding more than its limit, forgets it and asks for another round', async (t) => {
   const { stream, client } = await open(t, { bufferBytes: 20_000 })
   for (let id = 1; id <= 3; id++) queue(stream, frame(id, 'x'.repeat(6000)))
