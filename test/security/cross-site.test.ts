@@ -125,7 +125,8 @@ t.test('cookie, sent for a page of another origin, is refused on every route, an
 t.test('cookie, sent for our own page, an allowed one, or by a program, is taken', async (t) => {
   const cookie = `tidings_token=${all.token({ sub: 'ann', scope })}`
   const own = all.nodes[0]!.url
-  for (const headers of [{ origin: own, 'sec-fetch-site': 'same-origin' }, { origin: own }, { 'sec-fetch-site': 'same-origin' }, { 'sec-fetch-site': 'none' }, { origin: APP, 'sec-fetch-site': 'cross-site' }, {}] as Record<string, string>[]) {
+  const proxied = { origin: 'https://tidings.example', 'sec-fetch-site': 'same-origin' } // by a proxy that sends another Host
+  for (const headers of [proxied, { origin: own, 'sec-fetch-site': 'same-origin' }, { origin: own }, { 'sec-fetch-site': 'same-origin' }, { 'sec-fetch-site': 'none' }, { origin: APP, 'sec-fetch-site': 'cross-site' }, {}] as Record<string, string>[]) {
     for (const [method, path] of ROUTES) {
       const { status = 0 } = await ask(t, method, path, { ...headers, cookie })
       t.ok(status >= 200 && status < 300, `${method} ${path} ${JSON.stringify(headers)}: ${status}`)
