@@ -132,6 +132,17 @@ function onlyPlace (retryMs = 1000) {
   return { time, places, find, comes: (userId: string, from: number, lastId: number) => find(userId, from, lastId).room }
 }
 
+t.test('reconnect, with none of the streams that it may have had but one that was sent nothing newer: takes that one\'s place', (t) => {
+  const places = new Places({ maxStreams: 0, maxStreamsPerUser: 2, retryMs: () => 1000, nowMs: () => 0 })
+  const at = (lastId: number, openedAtMs: number) => ({ lastId, hasEnded: false, unsent: 0, openedAtMs, owner: { reconnectsFrom: 'fresh' } }) as unknown as Stream
+  const [newer, older] = [at(12, 0), at(8, 1)]
+  const owner = { userId: 'ann', issuedAtSeconds: 0, expiresAtSeconds: 0, groups: undefined, admittedAt: 0, reconnectsFrom: 10 }
+  for (const streams of [[newer, older], [older, newer]]) {
+    t.strictSame(places.find({ ...owner, userId: String(streams.indexOf(newer)) }, 2, new Set(streams as Stream[])), { room: true, instead: older })
+  }
+  t.end()
+})
+
 t.test('users whose streams were displaced, are forgotten in the order in which they were last seen', (t) => {
   const { time, places, comes } = onlyPlace()
   for (const user of ['ann', 'bob']) t.ok(comes(user, 5, 10))
